@@ -1,0 +1,61 @@
+"""Checks of constructor arguments, shared by the layers."""
+
+import keras
+
+
+def positive(name, value):
+    """A float above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
+        raise ValueError(f"`{name}` must be a positive, finite number. Received: {name}={value!r}")
+    return float(value)
+
+
+def fraction(name, value):
+    """A float in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}")
+    return float(value)
+
+
+def one_of(name, value, choices):
+    """One of several values."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}")
+    return value
+
+
+def boolean(name, value):
+    """True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return value
+
+
+def data_format(value):
+    """`"channels_last"` or `"channels_first"`, Keras' own setting by default."""
+    if value is None:
+        return keras.config.image_data_format()
+    return one_of("data_format", value, ("channels_last", "channels_first"))
+
+
+def site(value):
+    """A site of `FeatureMixAdapt`: a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`site` must be a whole number from 1 (0 is the input). Received: site={value!r}")
+    return value
+
+
+def sites(value):
+    """The sites of a host: different whole numbers from 0."""
+    given = (value,) if isinstance(value, int) else value
+    try:
+        given = tuple(given)
+    except TypeError:
+        given = ()
+    valid = all(isinstance(site, int) and not isinstance(site, bool) and site >= 0 for site in given)
+    if not given or not valid or len(set(given)) != len(given):
+        raise ValueError(
+            "`sites` must be different whole numbers: 0 for the input, k for `FeatureMixAdapt(site=k)`. "
+            f"Received: sites={value!r}"
+        )
+    return given

@@ -1,0 +1,201 @@
+"""SaliencyMix (Uddin et al., ICLR 2021)."""
+
+import keras
+from keras import ops
+
+from keras_mma import saliency, sampling
+from keras_mma.layers import arguments
+from keras_mma.layers.boxes import box_size, interval, mask_outside
+from keras_mma.layers.mixer import Mixer
+from keras_mma.plan import roll
+
+#: Where the patch comes from in the partner, where it goes in the row's own image.
+SCHEMES = {
+    "salient_to_corresponding": ("max", None),
+    "salient_to_salient": ("max", "max"),
+    "salient_to_nonsalient": ("max", "min"),
+    "nonsalient_to_salient": ("min", "max"),
+    "nonsalient_to_nonsalient": ("min", "min"),
+}
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class SaliencyMix(Mixer):
+    """Pastes the salient box of its partner into each image.
+
+    With lambda ~ Beta(alpha, alpha) and S the saliency of the partner, for each row:
+
+        (i, j) = argmax S,    box = H sqrt(1 - lambda) x W sqrt(1 - lambda) around (i, j)
+        x~ = M x + (1 - M) x_partner,    y~ = mean(M) y + (1 - mean(M)) y_partner
+
+    with M 0 inside the box and 1 outside. Ties of the maximum are broken at random.
+
+    Args:
+        alpha: Parameter of the Beta distribution, positive. The paper takes 1.
+        probability: Share of rows that are mixed, in [0, 1]. The paper takes 0.5 on CIFAR and 1 on ImageNet.
+        detector: `"fine_grained"` (the paper's choice), `"spectral_residual"`, or a callable that takes images
+            (batch, height, width, channels) and returns maps (batch, height, width, 1).
+        scheme: Source in the partner and target in the own image: `"salient_to_corresponding"` (the same place;
+            the paper's best), `"salient_to_salient"`, `"salient_to_nonsalient"`, `"nonsalient_to_salient"` or
+            `"nonsalient_to_nonsalient"`. All but the first move the patch, and mix at the input only.
+        border: `"shift"` moves a box that crosses the border inside (the paper's text), `"clip"` cuts it off (the
+            authors' code).
+        box: `"sample"` draws a box for each row; `"batch"` takes the first row's for all (the authors' code).
+        label: `"area"` (the paper): the label's share is the area's. `"saliency"`: it is the kept share of the own
+            saliency over the sum of it and the pasted share of the partner's (ours, in no paper).
+        sites: Mixing points among which each step draws one: 0 the input, k `FeatureMixAdapt(site=k)`.
+        num_classes: Number of classes, for integer labels of labelled batches.
+        data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
+        seed: Int that makes the draws repeatable.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        images: Images (batch, height, width, channels), or a labelled batch; see `Mixer`.
+        labels, sample_weight, training: See `Mixer`.
+
+    Returns:
+        `(images, plan)` for images alone, the mixed batch in its own form for a labelled one.
+
+    Raises:
+        ValueError: if an argument is out of its range or unknown, if a scheme that moves the patch is asked for
+            feature sites, or for a batch of another form; see `Mixer`.
+
+    Example:
+
+    >>> images, labels = np.random.rand(8, 32, 32, 3), np.arange(8) % 4
+    >>> mixer = keras_mma.layers.SaliencyMix(num_classes=4, seed=1)
+    >>> images, labels = mixer(images, labels)
+    >>> labels.shape
+    TensorShape([8, 4])
+
+    References:
+        - A. F. M. S. Uddin et al., SaliencyMix: a saliency guided data augmentation strategy for better
+          regularization, ICLR 2021, arXiv:2006.01791, section 3.
+    """
+
+    def __init__(
+        self,
+        alpha=1.0,
+        probability=1.0,
+        detector="fine_grained",
+        scheme="salient_to_corresponding",
+        border="shift",
+        box="sample",
+        label="area",
+        sites=(0,),
+        num_classes=None,
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(probability, sites, num_classes, data_format, seed, **kwargs)
+        self.alpha = arguments.positive("alpha", alpha)
+        self.detector = detector
+        self._detect = saliency.get(detector)
+        self.scheme = arguments.one_of("scheme", scheme, SCHEMES)
+        self.border = arguments.one_of("border", border, ("shift", "clip"))
+        self.box = arguments.one_of("box", box, ("sample", "batch"))
+        self.label = arguments.one_of("label", label, ("area", "saliency"))
+        if SCHEMES[scheme][1] is not None and self.sites != (0,):
+            raise ValueError(
+                "`scheme` must be 'salient_to_corresponding' when `sites` has feature sites: a plan has no place for "
+                f"a patch that moves. Received: scheme={scheme!r}, sites={self.sites}"
+            )
+
+    def saliency(self, images):
+        """Saliency maps of a batch, finite and without gradient.
+
+        Args:
+            images: Images in the layer's data format.
+
+        Returns:
+            A float32 tensor (batch, height, width, 1).
+        """
+        maps = self._detect(self.to_channels_last(images))
+        return ops.stop_gradient(ops.nan_to_num(ops.cast(maps, "float32")))
+
+    def draw(self, images, partner):
+        size, height, width = self.image_size(images)
+        maps = self.saliency(images)
+        share = sampling.beta((size,), self.alpha, self.seed_generator)
+        source_extreme, target_extreme = SCHEMES[self.scheme]
+        source = ops.take(self._locate(maps, source_extreme), partner, axis=0)
+        target = source if target_extreme is None else self._locate(maps, target_extreme)
+        if self.box == "batch":
+            share, source, target = (ops.broadcast_to(x[:1], ops.shape(x)) for x in (share, source, target))
+        lengths = box_size(share, height, width)
+        source_bounds, target_bounds = (
+            [interval(place[:, axis], lengths[axis], (height, width)[axis], self.border) for axis in (0, 1)]
+            for place in (source, target)
+        )
+        drawn = {"mask": mask_outside(*target_bounds, height, width)}
+        if target_extreme is not None:
+            target_bounds, drawn["shift"] = self._align(source_bounds, target_bounds)
+            drawn["mask"] = mask_outside(*target_bounds, height, width)
+        if self.label == "saliency":
+            drawn["weight"] = self._saliency_share(maps, partner, drawn["mask"], drawn.get("shift"))
+        return drawn
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "detector": keras.saving.serialize_keras_object(self.detector),
+            "scheme": self.scheme,
+            "border": self.border,
+            "box": self.box,
+            "label": self.label,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        detector = keras.saving.deserialize_keras_object(config["detector"])
+        return cls(**{**config, "detector": detector})
+
+    def _locate(self, maps, extreme):
+        """Row and column of the maximum (or minimum) of each map, int32 (batch, 2), ties broken at random."""
+        size, height, width = ops.shape(maps)[:3]
+        noise = sampling.uniform((size, height * width), self.seed_generator)
+        place = peak(maps if extreme == "max" else -maps, noise)
+        return ops.stack([place // width, place % width], axis=1)
+
+    @staticmethod
+    def _align(source, target):
+        """Cut clipped boxes to the part that both places hold; the shift that carries one to the other."""
+        bounds, shift = [], []
+        for (source_start, source_end), (target_start, target_end) in zip(source, target, strict=True):
+            length = ops.minimum(source_end - source_start, target_end - target_start)
+            bounds.append((target_start, target_start + length))
+            shift.append(target_start - source_start)
+        return bounds, ops.stack(shift, axis=1)
+
+    @staticmethod
+    def _saliency_share(maps, partner, mask, shift):
+        donor = ops.take(maps, partner, axis=0)
+        if shift is not None:
+            donor = roll(donor, shift)
+        own_kept, pasted = covered_share(maps, mask), covered_share(donor, 1.0 - mask)
+        total = own_kept + pasted
+        return ops.where(total > 0.0, own_kept / ops.where(total > 0.0, total, 1.0), ops.mean(mask, axis=(1, 2, 3)))
+
+
+def peak(maps, noise):
+    """Index of the maximum of each map, drawn uniformly among ties.
+
+    Args:
+        maps: Tensor (batch, height, width, 1).
+        noise: Uniform random numbers in [0, 1), (batch, height * width).
+
+    Returns:
+        Int32 tensor (batch,): row * width + column.
+    """
+    flat = ops.reshape(maps, ops.shape(noise))
+    is_maximum = flat == ops.max(flat, axis=1, keepdims=True)
+    return ops.cast(ops.argmax(ops.where(is_maximum, noise, -1.0), axis=1), "int32")
+
+
+def covered_share(maps, mask):
+    """Share of the saliency of each map that a mask covers; the share of the area where a map is 0 everywhere."""
+    total = ops.sum(maps, axis=(1, 2, 3))
+    covered = ops.sum(maps * mask, axis=(1, 2, 3)) / ops.where(total > 0.0, total, 1.0)
+    return ops.where(total > 0.0, covered, ops.mean(mask, axis=(1, 2, 3)))

@@ -1,0 +1,7 @@
+"""Models: mixed-label training around a network, and the CIFAR networks of the papers."""
+
+from keras_mma.models.mix_model import MixModel
+from keras_mma.models.mixify import mixify
+from keras_mma.models.preact_resnet import PreActResNet18, WideResNet
+
+__all__ = ["MixModel", "PreActResNet18", "WideResNet", "mixify"]

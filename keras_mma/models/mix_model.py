@@ -1,0 +1,158 @@
+"""A Functional model whose labels are mixed as its features were."""
+
+import keras
+from keras import ops
+
+from keras_mma import labels as label_encoding
+from keras_mma import plan as plans
+from keras_mma.layers import FeatureMixAdapt, Mixer
+from keras_mma.models import graph
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class MixModel(keras.Model):
+    """Trains a network with mixing layers by plain `fit`, `evaluate` and `predict`.
+
+    In training the labels and the sample weights of each batch are mixed by the plan that the features followed;
+    loss and metrics see the mixed ones. Everywhere else the model takes images, returns predictions and compares
+    them with the labels as they are.
+
+    The sample weight of a row is mixed like its label, `weight * w + (1 - weight) * w_partner`, and multiplies the
+    loss on the mixed label. `class_weight` works by sample weights, as in any Keras model.
+
+    Args:
+        inputs: The model's symbolic input, as for `keras.Model`.
+        outputs: A tuple `(predictions, plan)`: the symbolic predictions, a tensor or any structure of tensors
+            (batch, classes), and the plan that the host drew and every `FeatureMixAdapt` passed on.
+        name: Name of the model.
+        **kwargs: Arguments of `keras.Model`.
+
+    Call arguments:
+        inputs: Images (batch, height, width, channels).
+        training: Whether to mix.
+
+    Returns:
+        `(predictions, plan)` in training, the predictions otherwise.
+
+    Raises:
+        ValueError: if `outputs` is not a pair of predictions and plan; if a site of the host has no
+            `FeatureMixAdapt`, two have the same, one has a site that never fires, or one is not on the way to both
+            the predictions and the plan; at `compile`, for a loss or metric that takes class numbers only; and in
+            training for labels that do not fit the predictions.
+
+    Example:
+
+    >>> inputs = keras.Input((16, 16, 3))
+    >>> x, plan = keras_mma.layers.SaliencyMix(sites=(0, 1))(inputs)
+    >>> x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+    >>> x, plan = keras_mma.layers.FeatureMixAdapt(site=1)(x, plan)
+    >>> outputs = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
+    >>> model = keras_mma.MixModel(inputs, (outputs, plan))
+    >>> model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    >>> images, labels = np.random.rand(8, 16, 16, 3), np.arange(8) % 4
+    >>> history = model.fit(images, labels, verbose=0)
+    >>> model.predict(images, verbose=0).shape
+    (8, 4)
+
+    References:
+        - The mixed-label loss: H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018,
+          arXiv:1710.09412, section 2.
+    """
+
+    # The signature is `Functional`'s own, so that saving and loading need no code of ours.
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        is_pair = isinstance(outputs, (tuple, list)) and len(outputs) == 2
+        if not is_pair or not plans.is_plan(outputs[1]):
+            raise ValueError(f"`outputs` must be a pair (predictions, plan). Received: outputs={outputs}")
+        predictions, plan = outputs
+        plans.check(plan, keras.tree.flatten(predictions)[0].shape[0])
+        graph.check_sites(inputs, predictions, plan)
+        super().__init__(inputs, (predictions, plan), name=name, **kwargs)
+        # Losses and metrics are named after the predictions; the plan is none of their business.
+        self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
+        return (predictions, plan) if training else predictions
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        predictions, plan = super().compute_output_spec(inputs)
+        return (predictions, plan) if training else predictions
+
+    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, weighted_metrics=None, **kwargs):
+        _refuse_sparse("loss", loss)
+        _refuse_sparse("metrics", metrics)
+        _refuse_sparse("weighted_metrics", weighted_metrics)
+        super().compile(optimizer, loss, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
+
+    def compile_from_config(self, config):
+        # Keras restores only its own `compile` by itself.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        y, y_pred, sample_weight = self._follow_plan(y, y_pred, sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        y, y_pred, sample_weight = self._follow_plan(y, y_pred, sample_weight)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def inference_model(self):
+        """A plain Functional model: images in, predictions out, the same weights, no layer of this package."""
+
+        def call(layer, *args, **kwargs):
+            if isinstance(layer, (Mixer, FeatureMixAdapt)):
+                # The features pass; the plan leads to layers of ours alone.
+                return args[0], kwargs.get("plan") or (args[1] if len(args) > 1 else plans.spec(1, 1, 1))
+            return layer(*args, **kwargs)
+
+        return graph.rebuild(self.input, self.output[0], call)
+
+    def export(self, filepath, *args, **kwargs):
+        """Export `inference_model()`; the arguments are those of `keras.Model.export`."""
+        return self.inference_model().export(filepath, *args, **kwargs)
+
+    def _follow_plan(self, y, y_pred, sample_weight):
+        """Labels as rows; and, where a plan comes with the predictions, labels and weights mixed by it."""
+        plan = None
+        if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
+            y_pred, plan = y_pred
+        if y is not None:
+            y = self._encode_labels(y, y_pred)
+        if plan is not None:
+            rows = plan["weight"].shape[0]
+            for label in keras.tree.flatten(y):
+                plans.check(plan, label.shape[0])
+            y = keras.tree.map_structure(lambda label: plans.mix_labels(label, plan), y)
+            if sample_weight is not None:
+                sample_weight = keras.tree.map_structure(
+                    lambda weight: plans.mix_sample_weight(ops.convert_to_tensor(weight), plan), sample_weight
+                )
+        return y, y_pred, sample_weight
+
+    def _encode_labels(self, y, y_pred):
+        """Each head's labels as float32 rows of as many classes as the head predicts."""
+        if isinstance(y, dict):
+            heads = y_pred if isinstance(y_pred, dict) else dict(zip(self.output_names, keras.tree.flatten(y_pred), strict=True))
+            unknown = sorted(set(y) - set(heads))
+            if unknown:
+                raise ValueError(f"`y` must name heads of the model, {sorted(heads)}. Received: {unknown}")
+            return {name: label_encoding.encode(label, heads[name].shape[-1], f"y[{name!r}]") for name, label in y.items()}
+        labels, heads = keras.tree.flatten(y), keras.tree.flatten(y_pred)
+        if len(labels) != len(heads):
+            raise ValueError(f"`y` must have labels for {len(heads)} heads. Received: labels for {len(labels)}")
+        encoded = [label_encoding.encode(label, head.shape[-1], "y") for label, head in zip(labels, heads, strict=True)]
+        return keras.tree.pack_sequence_as(y, encoded)
+
+
+def _refuse_sparse(argument, structure):
+    """Mixed labels are no class numbers: say so at `compile`, not by a shape error inside `fit`."""
+    for leaf in keras.tree.flatten(structure):
+        name = leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf).__name__)
+        if "sparse" in name.lower():
+            raise ValueError(
+                f"`{argument}` must take soft labels: use the categorical form of it, integer labels are one-hot "
+                f"encoded by the model. Received: {argument}={name}"
+            )

@@ -1,0 +1,94 @@
+"""The networks of the papers for 32 x 32 images, with named mixing points.
+
+The last layer of every stage is named `stage1`, `stage2`, ...: the points that `mixify(model, host, at=[...])` takes.
+"""
+
+from keras import Input, Model, layers
+
+
+def PreActResNet18(input_shape=(32, 32, 3), classes=10, name="preact_resnet18", preprocessing=()):
+    """Pre-activation ResNet-18 for small images.
+
+    Args:
+        input_shape: (height, width, channels).
+        classes: Number of classes.
+        name: Name of the model.
+        preprocessing: Layers applied to the images first, such as a `keras.layers.Normalization`.
+
+    Returns:
+        A Functional model from images to logits (batch, classes), with the mixing points `stage1` (full resolution)
+        to `stage4` (an eighth).
+
+    References:
+        - K. He, X. Zhang, S. Ren, J. Sun, Identity mappings in deep residual networks, ECCV 2016, arXiv:1603.05027.
+    """
+    return _resnet(input_shape, classes, 64, (64, 128, 256, 512), 2, 0.0, name, preprocessing)
+
+
+def WideResNet(depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.0, name=None, preprocessing=()):
+    """Wide ResNet for small images.
+
+    Args:
+        depth: Number of convolutions, 6 n + 4: 10, 16, 22, 28, 40.
+        width: Factor of the number of channels, from 1.
+        input_shape: (height, width, channels).
+        classes: Number of classes.
+        dropout: Rate of the dropout between the two convolutions of a block, in [0, 1).
+        name: Name of the model.
+        preprocessing: Layers applied to the images first, such as a `keras.layers.Normalization`.
+
+    Returns:
+        A Functional model from images to logits (batch, classes), with the mixing points `stage1` (full resolution)
+        to `stage3` (a quarter).
+
+    Raises:
+        ValueError: if `depth` or `width` is none of these.
+
+    References:
+        - S. Zagoruyko, N. Komodakis, Wide residual networks, BMVC 2016, arXiv:1605.07146.
+    """
+    if not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
+        raise ValueError(f"`depth` must be 6 n + 4: 10, 16, 22, 28, ... Received: depth={depth!r}")
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"`width` must be a whole number from 1. Received: width={width!r}")
+    channels = (16 * width, 32 * width, 64 * width)
+    name = name or f"wide_resnet{depth}_{width}"
+    return _resnet(input_shape, classes, 16, channels, (depth - 4) // 6, dropout, name, preprocessing)
+
+
+def _resnet(input_shape, classes, stem_channels, stage_channels, blocks, dropout, name, preprocessing):
+    x = inputs = Input(input_shape, name="images")
+    for layer in preprocessing:
+        x = layer(x)
+    x = _conv(x, stem_channels, 3, name="stem")
+    for stage, channels in enumerate(stage_channels, 1):
+        for block in range(1, blocks + 1):
+            strides = 2 if block == 1 and stage > 1 else 1
+            prefix = f"stage{stage}_block{block}"
+            block_name = f"stage{stage}" if block == blocks else f"{prefix}_add"
+            x = _block(x, channels, strides, dropout, prefix, block_name)
+    x = _norm_relu(x, "head")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    outputs = layers.Dense(classes, dtype="float32", name="logits")(x)
+    return Model(inputs, outputs, name=name)
+
+
+def _block(x, channels, strides, dropout, prefix, name):
+    y = _norm_relu(x, f"{prefix}_1")
+    # The projection starts from the activated features, as in the papers.
+    shortcut = x if strides == 1 and x.shape[-1] == channels else _conv(y, channels, 1, strides, f"{prefix}_shortcut")
+    y = _norm_relu(_conv(y, channels, 3, strides, f"{prefix}_conv1"), f"{prefix}_2")
+    if dropout:
+        y = layers.Dropout(dropout, name=f"{prefix}_dropout")(y)
+    return layers.Add(name=name)([_conv(y, channels, 3, name=f"{prefix}_conv2"), shortcut])
+
+
+def _conv(x, channels, kernel, strides=1, name=None):
+    return layers.Conv2D(
+        channels, kernel, strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+    )(x)
+
+
+def _norm_relu(x, prefix):
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{prefix}_bn")(x)
+    return layers.ReLU(name=f"{prefix}_relu")(x)

@@ -1,0 +1,202 @@
+"""The plan: who is mixed with whom, where, and how the labels follow.
+
+A plan is a plain dict of tensors, so that it travels through a Functional graph beside the features:
+
+| key | shape, dtype | meaning |
+|---|---|---|
+| `partner` | (batch,) int32 | row that each row is mixed with |
+| `mask` | (batch, height, width, 1) float32 in [0, 1] | share of its own image that each location keeps |
+| `weight` | (batch,) float32 in [0, 1] | share of its own label that each row keeps |
+| `site` | () int32 | the mixing point that fires in this step: 0 the input, k `FeatureMixAdapt(site=k)`, -1 none |
+
+Everything here is a pure function.
+"""
+
+import keras
+from keras import ops
+
+KEYS = ("partner", "mask", "weight", "site")
+_RANKS = {"partner": 1, "mask": 4, "weight": 1, "site": 0}
+
+
+def make(partner, mask, weight=None, site=0):
+    """Build a plan.
+
+    Args:
+        partner: Integer tensor (batch,).
+        mask: Float tensor (batch, height, width, 1) in [0, 1].
+        weight: Float tensor (batch,) in [0, 1]; the mean of each mask by default.
+        site: Integer scalar.
+
+    Returns:
+        The plan. A row whose mask is 1 everywhere becomes its own partner, so that no NaN or infinity of
+        another row can reach it.
+    """
+    mask = ops.stop_gradient(ops.cast(mask, "float32"))
+    weight = ops.mean(mask, axis=(1, 2, 3)) if weight is None else ops.stop_gradient(ops.cast(weight, "float32"))
+    made = {
+        "partner": ops.cast(partner, "int32"),
+        "mask": mask,
+        "weight": weight,
+        "site": ops.cast(site, "int32"),
+    }
+    made["partner"] = active_partner(made)
+    return made
+
+
+def unmixed(batch_size, height, width):
+    """The plan that mixes nothing."""
+    return {
+        "partner": ops.arange(batch_size, dtype="int32"),
+        "mask": ops.ones((batch_size, height, width, 1), "float32"),
+        "weight": ops.ones((batch_size,), "float32"),
+        "site": ops.full((), -1, "int32"),
+    }
+
+
+def spec(batch_size, height, width):
+    """The symbolic tensors of a plan, as `compute_output_spec` returns them."""
+    shapes = {"partner": (batch_size,), "mask": (batch_size, height, width, 1), "weight": (batch_size,), "site": ()}
+    return {
+        key: keras.KerasTensor(shapes[key], "float32" if key in ("mask", "weight") else "int32") for key in KEYS
+    }
+
+
+def is_plan(value):
+    """Whether a value has the form of a plan."""
+    return isinstance(value, dict) and set(value) == set(KEYS)
+
+
+def check(plan, batch_size=None, name="plan"):
+    """Raise a `ValueError` unless `plan` is one, for `batch_size` rows where both are known.
+
+    Args:
+        plan: What is expected to be a plan.
+        batch_size: Static number of rows, or `None`.
+        name: What the error message calls it.
+    """
+    if not is_plan(plan):
+        received = sorted(plan) if isinstance(plan, dict) else type(plan).__name__
+        raise ValueError(f"`{name}` must be a dict with the keys {list(KEYS)}. Received: {received}")
+    for key, rank in _RANKS.items():
+        if len(plan[key].shape) != rank:
+            raise ValueError(
+                f"`{name}[{key!r}]` must be a tensor of rank {rank}. Received: shape {tuple(plan[key].shape)}"
+            )
+    for key in ("partner", "mask", "weight"):
+        rows = plan[key].shape[0]
+        if batch_size is not None and rows is not None and rows != batch_size:
+            raise ValueError(
+                f"`{name}` must be for the same batch as the tensor it mixes: expected {batch_size} rows. "
+                f"Received: `{name}[{key!r}]` with {rows} rows"
+            )
+
+
+def is_row_unmixed(plan):
+    """Booleans (batch,): the rows whose mask is 1 everywhere."""
+    return ops.min(plan["mask"], axis=(1, 2, 3)) == 1.0
+
+
+def active_partner(plan):
+    """The partner of each row, itself where the row is not mixed."""
+    rows = ops.arange(ops.shape(plan["partner"])[0], dtype="int32")
+    return ops.where(is_row_unmixed(plan), rows, plan["partner"])
+
+
+def blend(own, donor, share):
+    """`share * own + (1 - share) * donor`, in the dtype of `own`; integers are blended in float32 and rounded.
+
+    Args:
+        own, donor: Tensors of one shape and dtype.
+        share: Float32 tensor that broadcasts to them.
+    """
+    dtype = keras.backend.standardize_dtype(own.dtype)
+    if keras.backend.is_float_dtype(dtype):
+        return ops.cast(share, dtype) * own + ops.cast(1.0 - share, dtype) * donor
+    mixed = share * ops.cast(own, "float32") + (1.0 - share) * ops.cast(donor, "float32")
+    return ops.cast(ops.round(mixed), dtype)
+
+
+def mix_images(images, plan, data_format="channels_last", shift=None):
+    """Mix images as the plan says.
+
+    Args:
+        images: Tensor (batch, height, width, channels), or (batch, channels, height, width).
+        plan: The plan, its mask of the images' size.
+        data_format: `"channels_last"` or `"channels_first"`.
+        shift: Optional integers (batch, 2): by how many rows and columns the partner's image is moved, around
+            the border, before it is mixed in.
+
+    Returns:
+        Images of the same shape and dtype.
+    """
+    donors = ops.take(images, plan["partner"], axis=0)
+    mask = plan["mask"]
+    if data_format == "channels_first":
+        mask = ops.transpose(mask, (0, 3, 1, 2))
+    if shift is not None:
+        donors = roll(donors, shift, data_format)
+    return blend(images, donors, mask)
+
+
+def roll(images, shift, data_format="channels_last"):
+    """Move each image by its own number of rows and columns, around the border.
+
+    Args:
+        images: Tensor (batch, height, width, channels), or channels first.
+        shift: Integers (batch, 2): rows down, columns to the right.
+        data_format: `"channels_last"` or `"channels_first"`.
+    """
+    row_axis = 1 if data_format == "channels_last" else 2
+    for offset, axis in enumerate((row_axis, row_axis + 1)):
+        size = ops.shape(images)[axis]
+        index = ops.mod(ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, offset : offset + 1], size)
+        shape = [1, 1, 1, 1]
+        shape[0], shape[axis] = -1, size
+        images = ops.take_along_axis(images, ops.reshape(index, shape), axis=axis)
+    return images
+
+
+def mix_labels(labels, plan):
+    """`weight * y + (1 - weight) * y[partner]`.
+
+    Args:
+        labels: Float tensor (batch, ...).
+        plan: The plan.
+
+    Returns:
+        A float32 tensor of the same shape.
+    """
+    labels = ops.cast(labels, "float32")
+    weight = ops.reshape(plan["weight"], [-1] + [1] * (len(labels.shape) - 1))
+    return weight * labels + (1.0 - weight) * ops.take(labels, plan["partner"], axis=0)
+
+
+def mix_sample_weight(sample_weight, plan):
+    """Mix the weights of the samples as their labels are mixed.
+
+    Args:
+        sample_weight: Tensor (batch,) or (batch, 1).
+        plan: The plan.
+
+    Returns:
+        A float32 tensor of the same shape.
+    """
+    return mix_labels(sample_weight, plan)
+
+
+def mix_segmentation_masks(masks, plan, shift=None):
+    """Mix segmentation masks where the images were mixed.
+
+    Args:
+        masks: Tensor (batch, height, width) of class numbers or (batch, height, width, channels); class numbers
+            are meaningful only where the plan's mask is binary.
+        plan: The plan, its mask of the same height and width.
+        shift: As in `mix_images`.
+
+    Returns:
+        A tensor of the same shape and dtype.
+    """
+    if len(masks.shape) == 3:
+        return ops.squeeze(mix_images(ops.expand_dims(masks, -1), plan, shift=shift), -1)
+    return mix_images(masks, plan, shift=shift)

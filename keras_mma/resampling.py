@@ -1,0 +1,61 @@
+"""Resizing as two small matrix products, rows first, columns second.
+
+Exact for any pair of sizes, differentiable, and free of the kernels that XLA lacks (`ops.image.resize` has none
+for area interpolation).
+"""
+
+import numpy as np
+from keras import ops
+
+METHODS = ("area", "nearest", "bilinear")
+
+
+def resize(maps, height, width, method="area"):
+    """Resize maps.
+
+    Args:
+        maps: Float tensor (batch, source height, source width, channels).
+        height, width: Target size in pixels.
+        method: `"area"` (the mean of the source under each target pixel), `"nearest"` or `"bilinear"`.
+
+    Returns:
+        A tensor (batch, height, width, channels) of the same dtype.
+    """
+    source_height, source_width = ops.shape(maps)[1:3]
+    if _is_static(source_height, source_width, height, width) and (source_height, source_width) == (height, width):
+        return maps
+    rows = ops.cast(resize_matrix(source_height, height, method), maps.dtype)
+    columns = ops.cast(resize_matrix(source_width, width, method), maps.dtype)
+    if maps.shape[-1] == 1:
+        resized = ops.matmul(rows, ops.squeeze(maps, -1))
+        return ops.expand_dims(ops.matmul(resized, ops.transpose(columns)), -1)
+    return ops.einsum("ih,bhwc,jw->bijc", rows, maps, columns)
+
+
+def resize_matrix(source, target, method="area"):
+    """The (target, source) matrix that resizes one axis."""
+    xp = np if _is_static(source, target) else ops
+    source_index = xp.arange(source, dtype="float32")[None, :]
+    target_index = xp.arange(target, dtype="float32")[:, None]
+    scale = _as_float(source) / _as_float(target)
+    if method == "area":
+        # Target pixel i covers [i, i + 1) * scale of the source; each weight is the share of it in source pixel j.
+        start, end = target_index * scale, (target_index + 1) * scale
+        overlap = xp.minimum(end, source_index + 1) - xp.maximum(start, source_index)
+        return xp.maximum(overlap, 0.0) / scale
+    centre = (target_index + 0.5) * scale
+    if method == "nearest":
+        return ops.cast(xp.equal(xp.floor(centre), source_index), "float32")
+    if method == "bilinear":
+        # Half-pixel centres; outside the outermost centres the edge is repeated.
+        position = xp.minimum(xp.maximum(centre - 0.5, 0.0), _as_float(source) - 1.0)
+        return xp.maximum(1.0 - xp.abs(position - source_index), 0.0)
+    raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
+
+
+def _is_static(*sizes):
+    return all(isinstance(size, int) for size in sizes)
+
+
+def _as_float(size):
+    return float(size) if _is_static(size) else ops.cast(size, "float32")

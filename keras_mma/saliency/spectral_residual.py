@@ -1,0 +1,54 @@
+"""Spectral-residual saliency (Hou & Zhang 2007)."""
+
+import math
+
+from keras import ops
+
+from keras_mma.resampling import resize
+from keras_mma.saliency.grayscale import to_gray
+
+SIZE = 64
+_SIGMA = 8.0
+
+
+def spectral_residual(images):
+    """What a smooth log spectrum does not explain.
+
+    On a 64 x 64 grey image g with spectrum F:
+
+        R = log|F| - mean_3x3(log|F|),    S = (G * |IFFT(exp(R) F / |F|)|)^2
+
+    with G a 5 x 5 Gaussian of sigma 8, as OpenCV's `StaticSaliencySpectralResidual` has it, scaled to a
+    maximum of 1 and resized to the images.
+
+    Args:
+        images: Tensor (batch, height, width, channels) of any dtype and range.
+
+    Returns:
+        A float32 tensor (batch, height, width, 1) in [0, 1].
+
+    References:
+        - X. Hou, L. Zhang, Saliency detection: a spectral residual approach, CVPR 2007.
+    """
+    height, width = ops.shape(images)[1:3]
+    gray = resize(ops.expand_dims(to_gray(images), -1), SIZE, SIZE, "bilinear")[..., 0]
+    real, imaginary = ops.fft2((gray, ops.zeros_like(gray)))
+    amplitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
+    log_amplitude = ops.log(ops.maximum(amplitude, 1e-6))
+    residual = log_amplitude - _filter(log_amplitude, [1 / 3] * 3)
+    gain = ops.exp(residual) / ops.maximum(amplitude, 1e-6)
+    real, imaginary = ops.ifft2((real * gain, imaginary * gain))
+    magnitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
+    weights = [math.exp(-(offset**2) / (2 * _SIGMA**2)) for offset in range(-2, 3)]
+    saliency = ops.square(_filter(magnitude, [weight / sum(weights) for weight in weights]))
+    maximum = ops.max(saliency, axis=(1, 2), keepdims=True)
+    saliency = saliency / ops.where(maximum > 0.0, maximum, 1.0)
+    return resize(ops.expand_dims(saliency, -1), height, width, "bilinear")
+
+
+def _filter(x, kernel):
+    """A separable filter, mirrored at the border without repeating it."""
+    radius = len(kernel) // 2
+    x = ops.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
+    x = sum(weight * x[:, i : i + SIZE, :] for i, weight in enumerate(kernel))
+    return sum(weight * x[:, :, i : i + SIZE] for i, weight in enumerate(kernel))

@@ -1,0 +1,70 @@
+"""Random draws that hold under XLA, in every backend and on every replica."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_mma.backend import replica_id
+
+# Any large odd number: it keeps the streams of neighbouring replicas far apart.
+_REPLICA_STRIDE = 0x1E3779B1
+
+
+class SeedGenerator(keras.random.SeedGenerator):
+    """A `keras.random.SeedGenerator` whose numbers differ between the replicas of a `tf.distribute` strategy.
+
+    Every replica keeps a copy of the same state, so the stock generator hands the same seed to all of them.
+    """
+
+    def next(self, ordered=True):
+        seed = super().next(ordered)
+        replica = replica_id()
+        if isinstance(replica, int) and replica == 0:
+            return seed
+        offset = ops.stack([ops.cast(replica, seed.dtype) * _REPLICA_STRIDE, ops.zeros((), seed.dtype)])
+        return seed + offset
+
+
+def uniform(shape, seed, minval=0.0, maxval=1.0):
+    """Uniform float32 numbers in [minval, maxval)."""
+    return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
+
+
+def bernoulli(shape, probability, seed):
+    """Booleans that are true with the given probability."""
+    return uniform(shape, seed) < probability
+
+
+def beta(shape, alpha, seed):
+    """Draw from the symmetric Beta(alpha, alpha) distribution.
+
+    `keras.random.beta` has no XLA kernel under TensorFlow. For equal parameters Bailey's polar method is
+    exact and needs two uniform numbers U, V:
+
+        X = 1/2 + 1/2 sign(c) / sqrt(1 + 1/w),   c = cos(2 pi V),   w = (U^(-1/alpha) - 1) c^2
+
+    Args:
+        shape: Shape of the result.
+        alpha: Positive float.
+        seed: A `SeedGenerator`, or an int.
+
+    Returns:
+        A float32 tensor in [0, 1].
+
+    References:
+        - R. W. Bailey, Polar generation of random variates with the t-distribution, Math. Comp. 62 (1994).
+    """
+    if isinstance(seed, int):
+        seed = SeedGenerator(seed)  # U and V must differ
+    # log(0) would make 0 * inf possible below.
+    u = uniform(shape, seed, minval=1e-30)
+    v = uniform(shape, seed)
+    cosine = ops.cos(2.0 * math.pi * v)
+    w = ops.expm1(-ops.log(u) / alpha) * ops.square(cosine)
+    return 0.5 + 0.5 * ops.sign(cosine) * ops.rsqrt(1.0 + 1.0 / w)
+
+
+def partners(batch_size, seed):
+    """A random permutation of the rows: the partner of each."""
+    return ops.cast(ops.argsort(uniform((batch_size,), seed)), "int32")
