@@ -87,17 +87,16 @@ class Mixer(keras.layers.Layer):
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = batches.read(images, labels, sample_weight)
-        self._check_images(batch["images"])
         images = batch["images"]
+        self._check_images(images)
         if "labels" not in batch:
             plan = plans.spec(images.shape[0], *self._size(images.shape))
             return keras.KerasTensor(images.shape, images.dtype), plan
+        batch = self._encode_labels(batch)
         self._check_labelled(batch)
-        batch["labels"] = keras.tree.map_structure(self._encoded_spec, batch["labels"])
-        if "sample_weight" in batch:
-            batch["sample_weight"] = keras.tree.map_structure(
-                lambda weight: keras.KerasTensor(weight.shape, "float32"), batch["sample_weight"]
-            )
+        for name in ("labels", "sample_weight"):
+            if name in batch:
+                batch[name] = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, "float32"), batch[name])
         return write(batch)
 
     def get_config(self):
@@ -210,6 +209,3 @@ class Mixer(keras.layers.Layer):
             lambda leaf: label_encoding.encode(leaf, self.num_classes), batch["labels"]
         )
         return {**batch, "labels": encoded}
-
-    def _encoded_spec(self, labels):
-        return keras.backend.compute_output_spec(lambda leaf: label_encoding.encode(leaf, self.num_classes), labels)

@@ -1,0 +1,49 @@
+"""The table over which the contract runs: every host with the settings that change its behaviour."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_mma import layers
+
+HOSTS = [
+    (layers.MixUp, {}),
+    (layers.MixUp, {"alpha": 0.2}),
+    (layers.CutMix, {}),
+    (layers.SaliencyMix, {}),
+    (layers.SaliencyMix, {"detector": "spectral_residual"}),
+    (layers.SaliencyMix, {"border": "clip"}),
+    (layers.SaliencyMix, {"box": "batch"}),
+    (layers.SaliencyMix, {"label": "saliency"}),
+]
+# Hosts that move the patch, and so mix at the input only.
+MOVING = [
+    (layers.SaliencyMix, {"scheme": "salient_to_salient"}),
+    (layers.SaliencyMix, {"scheme": "salient_to_nonsalient"}),
+    (layers.SaliencyMix, {"scheme": "nonsalient_to_salient", "border": "clip"}),
+    (layers.SaliencyMix, {"scheme": "nonsalient_to_nonsalient", "label": "saliency"}),
+]
+
+
+def name(host):
+    cls, kwargs = host
+    return "-".join([cls.__name__, *map(str, kwargs.values())])
+
+
+def to_numpy(structure):
+    return keras.tree.map_structure(ops.convert_to_numpy, structure)
+
+
+def is_calibrated(host):
+    """Whether the label's share is not the mask's mean."""
+    return host[1].get("label") == "saliency"
+
+
+def training_plan(host, images, **kwargs):
+    """The images and the plan of one training call, as numpy arrays."""
+    mixed, plan = host(images, training=True, **kwargs)
+    return to_numpy(mixed), to_numpy(plan)
+
+
+def gather(images, plan):
+    return np.asarray(images)[plan["partner"]]

@@ -1,0 +1,114 @@
+"""The formulas written as loops over rows and pixels, in float64 and plain Python: slow, and nothing shared with the package."""
+
+import math
+
+import numpy as np
+
+
+def mix(images, plan):
+    """mask x + (1 - mask) x_partner, pixel by pixel."""
+    mixed = np.empty(images.shape, "float64")
+    for row in range(images.shape[0]):
+        other = int(plan["partner"][row])
+        for y in range(images.shape[1]):
+            for x in range(images.shape[2]):
+                share = float(plan["mask"][row, y, x, 0])
+                mixed[row, y, x] = share * images[row, y, x].astype("float64") + (1 - share) * images[other, y, x]
+    return mixed
+
+
+def mix_rows(rows, plan):
+    """weight y + (1 - weight) y_partner, row by row."""
+    mixed = np.empty(rows.shape, "float64")
+    for row in range(rows.shape[0]):
+        weight = float(plan["weight"][row])
+        mixed[row] = weight * rows[row].astype("float64") + (1 - weight) * rows[int(plan["partner"][row])]
+    return mixed
+
+
+def box(share, place, height, width, border):
+    """Rows and columns (start, end) of the box around a place."""
+    bounds = []
+    for centre, size in zip(place, (height, width), strict=True):
+        length = int(math.floor(size * math.sqrt(1 - share)))
+        start, end = centre - length // 2, centre - length // 2 + length
+        if border == "clip":
+            end = centre + length // 2
+            start, end = max(start, 0), min(end, size)
+        elif start < 0:
+            start, end = 0, length
+        elif end > size:
+            start, end = size - length, size
+        bounds.append((start, end))
+    return bounds
+
+
+def fine_grained(gray):
+    """Montabone & Soto by loops over windows, on a blurred integer grey image (height, width)."""
+    height, width = gray.shape
+    on, off = np.zeros((height, width), int), np.zeros((height, width), int)
+    for window in (12, 24, 48, 28, 56, 112):
+        for y in range(height):
+            for x in range(width):
+                patch = gray[max(y - window + 1, 0) : y + window + 1, max(x - window + 1, 0) : x + window + 1].astype(int)
+                centre = int(gray[y, x])
+                total, others = int(patch.sum()) - centre, patch.size - 1
+                # floor of g - m and m - g in whole numbers
+                on[y, x] += max(centre * others - total, 0) // others
+                off[y, x] += max(total - centre * others, 0) // others
+    both = np.minimum(_levels(on) + _levels(off), 255)
+    return _levels(both) / 255
+
+
+def _levels(values):
+    return np.floor(255.0 * values / values.max()).astype(int) if values.max() else values
+
+
+def area_pool(mask, height, width):
+    """The mean of the source under each target pixel, by exact fractions of overlap."""
+    source_height, source_width = mask.shape
+    pooled = np.zeros((height, width))
+    for i in range(height):
+        for j in range(width):
+            top, bottom = i * source_height / height, (i + 1) * source_height / height
+            left, right = j * source_width / width, (j + 1) * source_width / width
+            total = 0.0
+            for y in range(source_height):
+                for x in range(source_width):
+                    overlap_y = max(0.0, min(bottom, y + 1) - max(top, y))
+                    overlap_x = max(0.0, min(right, x + 1) - max(left, x))
+                    total += overlap_y * overlap_x * mask[y, x]
+            pooled[i, j] = total / ((bottom - top) * (right - left))
+    return pooled
+
+
+def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", smooth=True):
+    """MMA's mask for each row, pixel by pixel; features (batch, height, width, channels), channels last."""
+    size, height, width, channels = features.shape
+    maps = np.ones((size, height, width))
+    for row in range(size):
+        for y in range(height):
+            for x in range(width):
+                maps[row, y, x] = sum(abs(float(v)) for v in features[row, y, x]) / channels
+        maps[row] /= maps[row].sum() / (height * width)
+    adapted = np.empty((size, height, width, 1))
+    for row in range(size):
+        host = plan["mask"][row, :, :, 0].astype("float64")
+        pooled = area_pool(host, height, width)
+        for y in range(height):
+            for x in range(width):
+                m, own, other = pooled[y, x], maps[row, y, x], maps[int(plan["partner"][row]), y, x]
+                if not attention:
+                    keep, give = m, 1 - m
+                elif combine == "multiply":
+                    keep, give = m * own, (1 - m) * other
+                else:
+                    keep, give = m + own, 1 - m + other
+                if smooth:
+                    a, b = math.exp(keep / temperature), math.exp(give / temperature)
+                    adapted[row, y, x, 0] = a / (a + b)
+                else:
+                    adapted[row, y, x, 0] = keep / (keep + give)
+        if (host == 1).all():
+            adapted[row] = 1
+    return adapted

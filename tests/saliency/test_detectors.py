@@ -1,0 +1,153 @@
+"""Detectors against OpenCV, against loops, and against their own invariances."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_mma import saliency
+from keras_mma.saliency.fine_grained import _blur
+from keras_mma.saliency.grayscale import to_gray
+from tests import oracles
+from tests.pictures import blobs
+
+cv2 = pytest.importorskip("cv2")
+
+
+def crops(size, count=100):
+    """Natural crops: scikit-learn's two bundled photographs."""
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(11)
+    pictures = load_sample_images().images
+    cut = []
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        y, x = (rng.integers(0, extent - size) for extent in picture.shape[:2])
+        cut.append(picture[y : y + size, x : x + size])
+    return np.stack(cut)
+
+
+def maps(detector, images):
+    return ops.convert_to_numpy(saliency.get(detector)(images))
+
+
+def opencv(detector, images):
+    """OpenCV takes blue first."""
+    computed = [detector.computeSaliency(np.ascontiguousarray(image[..., ::-1])) for image in images]
+    assert all(ok for ok, _ in computed)
+    return np.stack([saliency_map for _, saliency_map in computed])
+
+
+@pytest.mark.parametrize("size", [32, 96, 224])
+def test_fine_grained_agrees_with_opencv_on_natural_crops(size):
+    images = crops(size)
+    expected = opencv(cv2.saliency.StaticSaliencyFineGrained_create(), images)
+    found = maps("fine_grained", images)[..., 0]
+    assert np.mean(np.abs(found - expected) <= 1 / 255 + 1e-6) >= 0.999
+    peaks = [theirs.flat[ours.argmax()] == theirs.max() for ours, theirs in zip(found, expected, strict=True)]
+    assert np.mean(peaks) >= 0.99
+
+
+def test_fine_grained_stays_at_the_top_where_opencv_wraps_around():
+    # A photograph's crops find such a pixel about once in a hundred at 97 pixels; here is one made on purpose.
+    images = crops(97, 300)
+    expected = opencv(cv2.saliency.StaticSaliencyFineGrained_create(), images)
+    found = maps("fine_grained", images)[..., 0]
+    wrapped = np.argwhere(np.abs(found - expected) > 0.9)
+    assert len(wrapped) > 0
+    for row, y, x in wrapped:
+        assert found[row, y, x] == 1.0 and expected[row, y, x] < 0.1
+
+
+def test_fine_grained_equals_the_loop(rng):
+    images = np.concatenate([blobs(rng, 2, 19, 23), rng.integers(0, 256, (1, 19, 23, 3)).astype("uint8")])
+    found = maps("fine_grained", images)[..., 0]
+    for image, ours in zip(images, found, strict=True):
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        blurred = cv2.GaussianBlur(cv2.GaussianBlur(gray, (3, 3), 0), (3, 3), 0)
+        np.testing.assert_allclose(ours, oracles.fine_grained(blurred), atol=1 / 255 + 1e-6)
+
+
+def test_gray_and_blur_equal_opencv_exactly(rng):
+    images = rng.integers(0, 256, (5, 21, 34, 3)).astype("uint8")
+    gray = to_gray(images)
+    expected = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
+    np.testing.assert_array_equal(ops.convert_to_numpy(gray), expected)
+    expected = np.stack([cv2.GaussianBlur(image, (3, 3), 0) for image in expected])
+    np.testing.assert_array_equal(ops.convert_to_numpy(_blur(gray)), expected)
+
+
+def test_spectral_residual_resembles_opencv():
+    # OpenCV resizes bytes in fixed point and we in float: the spectra differ a little, the maps hardly.
+    images = crops(64, 40)
+    expected = opencv(cv2.saliency.StaticSaliencySpectralResidual_create(), images)
+    found = maps("spectral_residual", images)[..., 0]
+    correlation = [np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] for ours, theirs in zip(found, expected, strict=True)]
+    assert np.median(correlation) > 0.999 and np.min(correlation) > 0.98
+
+
+DETECTORS = ["fine_grained", "spectral_residual"]
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("shape", [(2, 33, 17, 3), (1, 8, 8, 1), (3, 5, 40, 4), (1, 1, 1, 3), (2, 1, 9, 1), (2, 300, 120, 3)])
+def test_shape_dtype_and_range(rng, detector, shape):
+    found = maps(detector, rng.integers(0, 256, shape).astype("uint8"))
+    assert found.shape == (*shape[:3], 1) and found.dtype == "float32"
+    assert np.isfinite(found).all() and found.min() >= 0 and found.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_the_range_of_the_images_does_not_matter(rng, detector):
+    images = blobs(rng, 6, 32, 32)
+    expected = maps(detector, images)
+    for same in (images.astype("float32"), images.astype("int32"), images / 255.0, (images / 255.0).astype("float32")):
+        np.testing.assert_allclose(maps(detector, same), expected, atol=1e-5)
+    peaks = expected.reshape(6, -1).argmax(1)
+    for stretched in (images / 127.5 - 1, (images - 120.7) / 63.1, images * 257.0, images.astype("float32") - 1000):
+        found = maps(detector, stretched)
+        # Not the same bytes but the same picture: maps alike, the peak at one of the highest places.
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98
+        assert (found.reshape(6, -1)[np.arange(6), peaks] > 0.85).all()
+
+
+def test_spectral_residual_finds_a_blob():
+    y, x = np.mgrid[:48, :64]
+    for centre in [(10, 12), (30, 50), (24, 32)]:
+        image = 40 + 200 * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 30.0)
+        found = maps("spectral_residual", image[None, ..., None])[0, ..., 0]
+        inside = np.hypot(y - centre[0], x - centre[1]) < 6
+        assert found[inside].mean() > 1.5 * found[~inside].mean()
+
+
+def test_a_constant_image_is_nowhere_salient():
+    assert not maps("fine_grained", np.full((2, 16, 16, 3), 77, "uint8")).any()
+    assert np.isfinite(maps("spectral_residual", np.full((2, 16, 16, 3), 77, "uint8"))).all()
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_rows_are_independent_and_nan_stays_in_its_row(rng, detector):
+    images = blobs(rng, 4, 32, 32).astype("float32")
+    expected = maps(detector, images)
+    images[1, 3, 3] = np.nan
+    found = maps(detector, images)
+    for row in (0, 2, 3):
+        np.testing.assert_allclose(found[row], expected[row], atol=1e-6)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_graph_and_xla_give_the_same_maps(needs_tensorflow, rng, detector):
+    import tensorflow as tf
+
+    images = np.concatenate([blobs(rng, 4, 40, 40), rng.integers(0, 256, (4, 40, 40, 3)).astype("uint8")])
+    expected = maps(detector, images)
+    for xla in (False, True):
+        signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)] if not xla else None
+        compiled = tf.function(saliency.get(detector), jit_compile=xla, input_signature=signature)
+        np.testing.assert_allclose(compiled(images).numpy(), expected, atol=2e-5)
+
+
+def test_unknown_detectors_are_refused_and_callables_pass():
+    assert saliency.get(maps) is maps
+    with pytest.raises(ValueError, match="`detector` must be one of .*fine_grained.* Received: detector='fine'"):
+        saliency.get("fine")
