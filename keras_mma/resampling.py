@@ -34,9 +34,10 @@ def resize(maps, height, width, method="area"):
 
 def resize_matrix(source, target, method="area"):
     """The (target, source) matrix that resizes one axis."""
-    xp = np if _is_static(source, target) else ops
-    source_index = xp.arange(source, dtype="float32")[None, :]
-    target_index = xp.arange(target, dtype="float32")[:, None]
+    # Known sizes make a constant, worked out in double precision.
+    xp, dtype = (np, "float64") if _is_static(source, target) else (ops, "float32")
+    source_index = xp.arange(source, dtype=dtype)[None, :]
+    target_index = xp.arange(target, dtype=dtype)[:, None]
     scale = _as_float(source) / _as_float(target)
     if method == "area":
         # Target pixel i covers [i, i + 1) * scale of the source; each weight is the share of it in source pixel j.
