@@ -1,0 +1,271 @@
+"""Training by plain `fit`: labels, weights, metrics, sites, saving."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_mma
+from keras_mma import layers
+from keras_mma import plan as plans
+from tests import oracles
+from tests.layers.hosts import to_numpy
+from tests.pictures import blobs
+
+CROSSENTROPY = keras.losses.CategoricalCrossentropy(from_logits=True)
+
+
+def network(sites=(0, 1), host=layers.SaliencyMix, heads=1, seed=3, **adapt):
+    inputs = keras.Input((16, 20, 3))
+    x, plan = host(sites=sites, seed=seed)(inputs)
+    x = keras.layers.Rescaling(1 / 255)(x)
+    for site in sites:
+        if site:
+            x = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(x)
+            x = keras.layers.BatchNormalization()(x)
+            x, plan = layers.FeatureMixAdapt(site, **adapt)(x, plan)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    outputs = keras.layers.Dense(5, name="a")(x)
+    if heads == 2:
+        outputs = {"a": outputs, "b": keras.layers.Dense(3, name="b")(x)}
+    return keras_mma.MixModel(inputs, (outputs, plan))
+
+
+@pytest.fixture
+def data(rng):
+    return blobs(rng, 12).astype("float32"), rng.integers(0, 5, 12)
+
+
+class TestLabels:
+    def captured(self, model, images, labels, **fit):
+        """Labels, predictions and weights as the loss sees them in one training step."""
+        seen = []
+
+        def loss(y_true, y_pred):
+            seen.append((ops.convert_to_numpy(y_true), ops.convert_to_numpy(y_pred)))
+            return ops.mean(ops.square(y_true - y_pred), -1)
+
+        model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+        model.fit(images, labels, batch_size=12, shuffle=False, verbose=0, **fit)
+        return seen[-1][0]
+
+    @pytest.mark.parametrize("form", ["integers", "column", "one-hot", "soft"])
+    def test_every_form_is_mixed_by_the_plan(self, data, form, rng):
+        if keras.backend.backend() == "jax":
+            pytest.skip("a traced loss cannot be looked into")
+        images, classes = data
+        labels = {
+            "integers": classes,
+            "column": classes[:, None],
+            "one-hot": np.eye(5)[classes],
+            "soft": rng.dirichlet(np.ones(5), 12),
+        }[form]
+        rows = labels if form in ("one-hot", "soft") else np.eye(5)[classes]
+        seen = self.captured(network((0,)), images, labels)
+        _, plan = layers.SaliencyMix(seed=3)(images, training=True)
+        np.testing.assert_allclose(seen, oracles.mix_rows(rows, to_numpy(plan)), atol=1e-5)
+        assert not np.allclose(seen, rows)
+
+    def test_metrics_see_mixed_labels_in_training_and_true_ones_in_evaluation(self, data):
+        images, labels = data
+        model = network((0,))
+        # The mean of the highest label: below 1 where labels are mixed, 1 where they are not.
+        def peak(y_true, y_pred):
+            return ops.max(y_true, -1)
+
+        model.compile("sgd", CROSSENTROPY, metrics=[peak, "accuracy"])
+        assert model.fit(images, labels, verbose=0).history["peak"][0] < 0.99
+        assert model.evaluate(images, labels, verbose=0, return_dict=True)["peak"] == 1.0
+        assert "val_accuracy" in model.fit(images, labels, validation_data=(images, labels), verbose=0).history
+
+    def test_evaluation_equals_the_plain_network(self, data):
+        images, labels = data
+        model = network()
+        plain = model.inference_model()
+        for each in (model, plain):
+            each.compile("sgd", CROSSENTROPY, metrics=["accuracy", keras.metrics.TopKCategoricalAccuracy(2)])
+        expected = plain.evaluate(images, np.eye(5)[labels], verbose=0)
+        np.testing.assert_allclose(model.evaluate(images, labels, verbose=0), expected, rtol=1e-5)
+
+    def test_the_loss_is_that_of_the_mixed_labels_and_weights(self, data, rng):
+        images, labels = data
+        weights = rng.random(12).astype("float32")
+        model = network((0,))
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        found = model.fit(images, labels, batch_size=12, sample_weight=weights, shuffle=False, verbose=0).history["loss"][0]
+        mixed, plan = to_numpy(layers.SaliencyMix(seed=3)(images, training=True))
+        predictions = model.predict(mixed, verbose=0)
+        y, w = oracles.mix_rows(np.eye(5)[labels], plan), oracles.mix_rows(weights, plan)
+        expected = np.mean([w[row] * np.mean((y[row] - predictions[row]) ** 2) for row in range(12)])
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+    def test_class_weight_is_sample_weight(self, data):
+        images, labels = data
+        class_weight = {0: 0.2, 1: 3.0, 2: 1.0, 3: 0.5, 4: 2.0}
+        by_class, by_sample = network((0,)), network((0,))
+        by_sample.set_weights(by_class.get_weights())
+        history = []
+        for model, fit in (
+            (by_class, {"class_weight": class_weight}),
+            (by_sample, {"sample_weight": np.array([class_weight[label] for label in labels], "float32")}),
+        ):
+            model.compile("sgd", CROSSENTROPY)
+            history.append(model.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0, **fit).history["loss"])
+        np.testing.assert_allclose(*history, rtol=1e-4)
+
+    @pytest.mark.parametrize("as_dict", [True, False])
+    def test_every_head_follows_the_same_plan(self, data, rng, as_dict):
+        images, labels = data
+        other = rng.integers(0, 3, 12)
+        model = network(heads=2)
+        model.compile("sgd", {"a": CROSSENTROPY, "b": CROSSENTROPY}, metrics={"a": ["accuracy"], "b": ["accuracy"]})
+        y = {"a": labels, "b": np.eye(3)[other]}
+        history = model.fit(images, y, verbose=0).history
+        assert {"loss", "a_accuracy", "b_accuracy"} <= set(history)
+        assert set(model.predict(images, verbose=0)) == {"a", "b"}
+
+    def test_labels_that_do_not_fit_are_refused(self, data):
+        images, labels = data
+        model = network()
+        model.compile("sgd", CROSSENTROPY)
+        for bad, match in (
+            (np.eye(4)[labels % 4], r"`y` must be one-hot or soft labels of shape \(batch, 5\).* Received: y of shape"),
+            (labels.astype("float32"), "`y` must be one-hot .*dtype float32"),
+            (np.zeros((12, 2, 5), "float32"), r"Received: y of shape"),
+            ({"c": labels}, r"`y` must name heads of the model, \['a'\]. Received: \['c'\]"),
+        ):
+            with pytest.raises(ValueError, match=match):
+                model.fit(images, bad, verbose=0)
+
+    @pytest.mark.parametrize("argument", ["loss", "metrics", "weighted_metrics"])
+    def test_losses_and_metrics_of_class_numbers_are_refused(self, argument):
+        for value in (
+            "sparse_categorical_crossentropy" if argument == "loss" else ["sparse_categorical_accuracy"],
+            keras.losses.SparseCategoricalCrossentropy() if argument == "loss" else [keras.metrics.SparseCategoricalAccuracy()],
+            keras.losses.sparse_categorical_crossentropy if argument == "loss" else [keras.metrics.sparse_categorical_accuracy],
+        ):
+            with pytest.raises(ValueError, match=f"`{argument}` must take soft labels"):
+                network().compile("sgd", **{"loss": CROSSENTROPY, argument: value})
+
+
+class TestConstruction:
+    def build(self, host_sites, sites, bypass_plan=(), bypass_features=()):
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.CutMix(sites=host_sites)(inputs)
+        for number, site in enumerate(sites):
+            x = keras.layers.Conv2D(4, 3)(x)
+            y, passed = layers.FeatureMixAdapt(site)(x, plan)
+            x = x if number in bypass_features else y
+            plan = plan if number in bypass_plan else passed
+        outputs = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
+        return keras_mma.MixModel(inputs, (outputs, plan))
+
+    def test_matching_sites_pass(self):
+        for host_sites, sites in (((0,), ()), ((1,), (1,)), ((0, 1, 2), (1, 2)), ((2, 1), (2, 1))):
+            self.build(host_sites, sites)
+
+    @pytest.mark.parametrize(
+        ("arguments", "match"),
+        [
+            (((0, 1), ()), r"`sites` .* must each have a `FeatureMixAdapt` layer .* none for \[1\]"),
+            (((0, 1, 3), (1,)), r"none for \[3\]"),
+            (((0, 1), (1, 1)), r"must have different sites. Received: sites=\[1, 1\]"),
+            (((0,), (1,)), "Received: site=1, which never fires"),
+            (((0, 1), (1, 2)), "Received: site=2, which never fires"),
+            (((0, 1, 2), (1, 2), (0,)), "must each have a `FeatureMixAdapt` layer that its plan passes"),
+            (((0, 2), (1, 2), (0,)), "Received: a plan that did not pass"),
+            (((0, 1, 2), (1, 2), (), (1,)), "Received: predictions that do not depend on them"),
+        ],
+        ids=str,
+    )
+    def test_sites_that_do_not_match_are_refused(self, arguments, match):
+        with pytest.raises(ValueError, match=match):
+            self.build(*arguments)
+
+    def test_outputs_must_be_predictions_and_a_plan(self):
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.CutMix()(inputs)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        for outputs in (x, (x, x), (x, plan, x), {"x": x}):
+            with pytest.raises(ValueError, match=r"`outputs` must be a pair \(predictions, plan\)"):
+                keras_mma.MixModel(inputs, outputs)
+        changed = {**plan, "weight": plan["weight"] * 0.5}
+        with pytest.raises(ValueError, match="Received: a plan that comes from the layer"):
+            keras_mma.MixModel(inputs, (x, changed))
+
+
+def names_of_ours(model):
+    flat = [layer for outer in model.layers for layer in [outer, *getattr(outer, "layers", [])]]
+    return [layer.name for layer in flat if isinstance(layer, (layers.Mixer, layers.FeatureMixAdapt))]
+
+
+class TestInference:
+    def test_call_returns_the_plan_in_training_only(self, data):
+        model = network()
+        predictions, plan = model(data[0], training=True)
+        assert plans.is_plan(plan) and predictions.shape == (12, 5)
+        assert model(data[0]).shape == (12, 5) and model(data[0], training=False).shape == (12, 5)
+
+    @pytest.mark.parametrize("heads", [1, 2])
+    def test_inference_model_is_plain_and_shares_the_weights(self, data, heads):
+        model = network(heads=heads)
+        plain = model.inference_model()
+        assert type(plain).__name__ == "Functional" and not names_of_ours(plain)
+        assert {id(w) for w in plain.weights} == {id(w) for w in model.weights if "seed" not in w.path}
+        keras.tree.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+            plain.predict(data[0], verbose=0),
+            model.predict(data[0], verbose=0),
+        )
+        before = plain.get_weights()
+        model.compile("sgd", CROSSENTROPY)
+        model.fit(data[0], data[1] if heads == 1 else {"a": data[1], "b": data[1] % 3}, verbose=0)
+        assert any(not np.array_equal(a, b) for a, b in zip(before, plain.get_weights(), strict=True))
+
+    def test_predictions_do_not_depend_on_the_rest_of_the_batch(self, data):
+        model = network()
+        together = model.predict(data[0], verbose=0)
+        alone = np.concatenate([model.predict(image[None], verbose=0) for image in data[0]])
+        np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+class TestSaving:
+    def test_a_keras_file_round_trips_and_trains_on(self, data, tmp_path):
+        images, labels = data
+        model = network(attention="cbam", temperature=0.5)
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), CROSSENTROPY, metrics=["accuracy"])
+        model.fit(images, labels, batch_size=4, epochs=2, verbose=0)
+        model.save(tmp_path / "model.keras")
+        copy = keras.models.load_model(tmp_path / "model.keras")
+        assert type(copy) is keras_mma.MixModel
+        np.testing.assert_allclose(copy.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
+        histories = [m.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (model, copy)]
+        np.testing.assert_allclose(*histories, rtol=1e-4)  # weights, optimizer and seed states are all there
+
+    def test_several_heads_and_datatypes_survive(self, data, tmp_path):
+        model = network(heads=2)
+        model.save(tmp_path / "model.keras")
+        copy = keras.models.load_model(tmp_path / "model.keras")
+        keras.tree.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+            copy.predict(data[0], verbose=0),
+            model.predict(data[0], verbose=0),
+        )
+
+    def test_export_serves_what_predict_gives_and_nothing_random(self, needs_tensorflow, data, tmp_path):
+        import tensorflow as tf
+
+        model = network()
+        model.compile("sgd", CROSSENTROPY)
+        model.fit(*data, verbose=0)
+        model.export(tmp_path / "saved", verbose=False)
+        served = tf.saved_model.load(str(tmp_path / "saved"))
+        for images in (data[0], data[0][:1], data[0][:5]):
+            np.testing.assert_allclose(served.serve(images), model.predict(images, verbose=0), atol=1e-5)
+        signature = served.signatures["serving_default"]
+        assert len(signature.structured_input_signature[1]) == 1
+        graph = signature.graph.as_graph_def()
+        ops_used = {node.op for node in graph.node} | {n.op for f in graph.library.function for n in f.node_def}
+        forbidden = ("Random", "Gather", "Sort", "TopK", "Shuffle", "ArgMax", "Cumsum", "If", "Case")
+        assert not [op for op in ops_used if any(word in op for word in forbidden)]
+        assert not [v.name for v in served.variables if "seed" in v.name]

@@ -1,0 +1,100 @@
+"""Mixing points in an existing model."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+from keras_mma import layers
+from tests.pictures import blobs
+
+
+def functional():
+    inputs = keras.Input((16, 20, 3), name="pictures")
+    x = keras.layers.Conv2D(6, 3, padding="same", name="first")(inputs)
+    y = keras.layers.Conv2D(6, 3, padding="same", name="second")(x)
+    # The image is used twice, and a raw operation stands between the layers.
+    x = keras.layers.Add(name="sum")([x, y]) * 0.5 + keras.ops.mean(inputs, -1, keepdims=True) / 255
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(5, name="head")(x), name="net")
+
+
+def sequential():
+    return keras.Sequential(
+        [
+            keras.Input((16, 20, 3)),
+            keras.layers.Conv2D(6, 3, name="first"),
+            keras.layers.Conv2D(6, 3, name="second"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5),
+        ]
+    )
+
+
+def nested():
+    inputs = keras.Input((16, 20, 3))
+    x = keras.Sequential([keras.layers.Conv2D(6, 3), keras.layers.ReLU()], name="first")(inputs)
+    x = keras.layers.Conv2D(6, 3, name="second")(x)
+    return keras.Model(inputs, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize("make", [functional, sequential, nested])
+def test_the_same_predictions_and_the_same_weights(make, rng):
+    images, labels = blobs(rng, 12).astype("float32"), rng.integers(0, 5, 12)
+    model = make()
+    expected = model.predict(images, verbose=0)
+    mixed = keras_mma.mixify(model, layers.SaliencyMix(seed=1), at=["first", "second"])
+    np.testing.assert_allclose(mixed.predict(images, verbose=0), expected, atol=1e-5)
+    assert {id(w) for w in model.weights} == {id(w) for w in mixed.weights if "seed" not in w.path}
+    mixed.compile(keras.optimizers.SGD(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True))
+    mixed.fit(images, labels, epochs=2, verbose=0)
+    after = model.predict(images, verbose=0)
+    assert not np.allclose(after, expected)
+    np.testing.assert_allclose(mixed.predict(images, verbose=0), after, atol=1e-5)
+
+
+def test_every_path_from_the_image_is_mixed(rng):
+    model = functional()
+    mixed = keras_mma.mixify(model, layers.MixUp(seed=1))
+    images = blobs(rng, 8).astype("float32")
+    predictions, plan = mixed(images, training=True)
+    blended = keras_mma.plan.mix_images(images, plan)
+    np.testing.assert_allclose(predictions, model(blended), atol=1e-4)
+
+
+def test_sites_follow_at_and_the_host_is_left_alone():
+    host = layers.CutMix(probability=0.5, seed=1)
+    mixed = keras_mma.mixify(functional(), host, at=["sum", "first"], temperature=0.5)
+    found = {layer.site: layer for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)}
+    assert sorted(found) == [1, 2] and found[1].temperature == 0.5 and host.sites == (0,)
+    (used,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
+    assert used.sites == (0, 1, 2) and used.probability == 0.5
+    features_only = keras_mma.mixify(functional(), layers.CutMix(sites=(1,)), at="first")
+    assert [layer.sites for layer in features_only.layers if isinstance(layer, layers.Mixer)] == [(1,)]
+
+
+def test_a_saved_mixed_model_loads(rng, tmp_path):
+    images = blobs(rng, 4).astype("float32")
+    mixed = keras_mma.mixify(functional(), layers.SaliencyMix(), at=["first"])
+    mixed.save(tmp_path / "mixed.keras")
+    copy = keras.models.load_model(tmp_path / "mixed.keras")
+    np.testing.assert_allclose(copy.predict(images, verbose=0), mixed.predict(images, verbose=0), atol=1e-6)
+
+
+def test_what_cannot_be_mixed_is_refused():
+    model = functional()
+    two = keras.Model([keras.Input((4, 4, 3)), keras.Input((4, 4, 3))], keras.layers.Dense(2)(keras.Input((3,)))) if False else None
+    first, second = keras.Input((4, 4, 3)), keras.Input((4, 4, 3))
+    two = keras.Model([first, second], keras.layers.Add()([first, second]))
+    for call, match in (
+        (lambda: keras_mma.mixify(model, layers.CutMix(), at=["frist"]), r"Did you mean \['first'\]\? Received: 'frist'"),
+        (lambda: keras_mma.mixify(model, layers.CutMix(), at=["first", "first"]), "Received: 'first' more than once"),
+        (lambda: keras_mma.mixify(model, layers.CutMix(), at=["head"]), "layers that give one map .* Received: 'head'"),
+        (lambda: keras_mma.mixify(model, keras.layers.ReLU()), "`host` must be a layer that draws a plan"),
+        (lambda: keras_mma.mixify(two, layers.CutMix()), "single input. Received: Functional with 2 inputs"),
+        (lambda: keras_mma.mixify(keras.Sequential([keras.layers.ReLU()]), layers.CutMix()), "must be a built"),
+        (lambda: keras_mma.mixify(keras_mma.mixify(model, layers.CutMix()), layers.CutMix()), "Received: a MixModel"),
+        (lambda: keras_mma.mixify(model, layers.CutMix(sites=(0, 3)), at=["first"]), r"Received: sites=\(0, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            call()

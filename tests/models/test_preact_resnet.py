@@ -1,0 +1,43 @@
+"""The papers' networks: sizes, shapes, names."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mma.models import PreActResNet18, WideResNet
+
+
+def test_preact_resnet18_has_the_published_size():
+    model = PreActResNet18()
+    # 11,171,146 trainable weights of the usual CIFAR version, and 1,024 of the final normalisation, which He et
+    # al. have and that version leaves out.
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 11_171_146 + 1_024
+    assert [model.get_layer(f"stage{n}").output.shape[1:] for n in (1, 2, 3, 4)] == [
+        (32, 32, 64),
+        (16, 16, 128),
+        (8, 8, 256),
+        (4, 4, 512),
+    ]
+    assert model.output_shape == (None, 10)
+
+
+def test_wide_resnet_28_10_has_the_published_size():
+    model = WideResNet(28, 10, classes=10)
+    # 36.5 million in the paper's table.
+    assert round(sum(int(np.prod(w.shape)) for w in model.trainable_weights) / 1e6, 1) == 36.5
+    assert [model.get_layer(f"stage{n}").output.shape[1:] for n in (1, 2, 3)] == [(32, 32, 160), (16, 16, 320), (8, 8, 640)]
+
+
+def test_arguments():
+    model = WideResNet(10, 1, input_shape=(None, None, 1), classes=7, dropout=0.3, preprocessing=[keras.layers.Rescaling(2.0)])
+    assert model.predict(np.zeros((2, 24, 20, 1)), verbose=0).shape == (2, 7)
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
+    for depth, width, match in ((11, 1, "`depth` must be 6 n"), (4, 1, "`depth`"), (16, 0, "`width` must be")):
+        with pytest.raises(ValueError, match=match):
+            WideResNet(depth, width)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_logits_are_float32_in_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    assert WideResNet(10, 1).output.dtype == "float32"
