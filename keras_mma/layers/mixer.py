@@ -109,6 +109,13 @@ class Mixer(keras.layers.Layer):
             "seed": self.seed,
         }
 
+    # Keras leaves seed states out of its files; with them a resumed training goes on with new draws.
+    def save_own_variables(self, store):
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        self.seed_generator.state.assign(store["seed_state"][...])
+
     def image_size(self, images):
         """Number of rows, height and width of a batch, static where they are known."""
         shape = ops.shape(images)

@@ -39,9 +39,12 @@ def mixify(model, host, at=(), name=None, **adapt):
         raise ValueError(f"`host` must be a layer that draws a plan, such as SaliencyMix. Received: host={host!r}")
     if isinstance(model, MixModel):
         raise ValueError("`model` must have no mixing yet. Received: a MixModel; use its `inference_model()`")
-    if not isinstance(getattr(model, "input", None), keras.KerasTensor) and len(getattr(model, "inputs", None) or ()) != 1:
-        raise ValueError("`model` must be a built Functional or Sequential model with a single input. "
-                         f"Received: {type(model).__name__} with {len(getattr(model, 'inputs', None) or ())} inputs")
+    symbolic_inputs = getattr(model, "inputs", None) or ()
+    if len(symbolic_inputs) != 1:
+        raise ValueError(
+            "`model` must be a built Functional or Sequential model with a single input. "
+            f"Received: {type(model).__name__} with {len(symbolic_inputs)} inputs"
+        )
     _check_names(model, at)
     host = _with_sites(host, len(at))
 
@@ -61,7 +64,8 @@ def mixify(model, host, at=(), name=None, **adapt):
             outputs, plan = FeatureMixAdapt(at.index(layer.name) + 1, **adapt)(outputs, plan)
         return outputs
 
-    plain = keras.Model(model.inputs, model.output)
+    # A Sequential model has no `output` of its own.
+    plain = keras.Model(model.inputs, model.outputs[0] if isinstance(model, keras.Sequential) else model.output)
     mixed = keras.models.clone_model(
         plain,
         input_tensors=keras.tree.pack_sequence_as(plain.input, [inputs]),

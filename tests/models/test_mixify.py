@@ -83,7 +83,6 @@ def test_a_saved_mixed_model_loads(rng, tmp_path):
 
 def test_what_cannot_be_mixed_is_refused():
     model = functional()
-    two = keras.Model([keras.Input((4, 4, 3)), keras.Input((4, 4, 3))], keras.layers.Dense(2)(keras.Input((3,)))) if False else None
     first, second = keras.Input((4, 4, 3)), keras.Input((4, 4, 3))
     two = keras.Model([first, second], keras.layers.Add()([first, second]))
     for call, match in (
