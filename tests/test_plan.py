@@ -40,7 +40,7 @@ def test_mixing_equals_the_loops(plan, rng):
         assert mixed.dtype == "float32"
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
 def test_integers_are_blended_and_rounded(plan, rng, dtype):
     images = blobs(rng, 6).astype(dtype)
     mixed = ops.convert_to_numpy(plans.mix_images(images, plan))
@@ -49,7 +49,7 @@ def test_integers_are_blended_and_rounded(plan, rng, dtype):
 
 
 def test_roll_moves_each_image_by_its_own_shift(rng):
-    images = rng.random((3, 5, 7, 2))
+    images = rng.random((3, 5, 7, 2)).astype("float32")
     shift = np.array([[1, -2], [0, 3], [-4, 0]])
     expected = np.stack([np.roll(image, by, (0, 1)) for image, by in zip(images, shift, strict=True)])
     np.testing.assert_array_equal(ops.convert_to_numpy(plans.roll(images, shift)), expected)

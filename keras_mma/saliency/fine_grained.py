@@ -34,7 +34,7 @@ def fine_grained(images):
     gray = _blur(_blur(to_gray(images)))
     height, width = ops.shape(gray)[1:3]
     integral = _integral(gray)
-    on = off = ops.zeros_like(gray)
+    on, off = ops.zeros_like(gray), ops.zeros_like(gray)
     for window in WINDOWS:
         rows, row_count = _windows(integral, window, height, axis=1)
         sums, column_count = _windows(rows, window, width, axis=2)
@@ -43,8 +43,8 @@ def fine_grained(images):
         # quotients rightly however the division is rounded.
         difference = gray * area - ops.cast(sums, "float32")
         others = ops.maximum(area - 1.0, 1.0)
-        on += ops.floor((ops.maximum(difference, 0.0) + 0.5) / others)
-        off += ops.floor((ops.maximum(-difference, 0.0) + 0.5) / others)
+        on = on + ops.floor((ops.maximum(difference, 0.0) + 0.5) / others)
+        off = off + ops.floor((ops.maximum(-difference, 0.0) + 0.5) / others)
     both = ops.minimum(_to_levels(on) + _to_levels(off), 255.0)
     return ops.expand_dims(_to_levels(both) / 255.0, -1)
 

@@ -104,7 +104,8 @@ def test_preserve_ratio_keeps_the_hosts_share(plan, features, attention, tempera
 def test_balance_finds_extreme_shares(rng):
     logits = rng.normal(size=(4, 6, 6, 1)).astype("float32") * 50
     share = np.array([0.0, 1e-3, 0.5, 1 - 1e-3], "float32").reshape(4, 1, 1, 1)
-    found = 1 / (1 + np.exp(-(logits + ops.convert_to_numpy(balance(logits, share)).astype("float64"))))
+    shift = ops.convert_to_numpy(balance(ops.convert_to_tensor(logits), ops.convert_to_tensor(share)))
+    found = 1 / (1 + np.exp(-(logits + shift.astype("float64"))))
     np.testing.assert_allclose(found.mean((1, 2, 3)), share.ravel(), atol=1e-5)
 
 

@@ -39,7 +39,8 @@ def test_boxes_equal_the_loop(rng, border):
     centres = np.stack([rng.integers(0, height, 200), rng.integers(0, width, 200)], 1).astype("int32")
     shares = rng.random(200).astype("float32")
     lengths = boxes.box_size(ops.convert_to_tensor(shares), height, width)
-    bounds = [boxes.interval(centres[:, a], lengths[a], (height, width)[a], border) for a in (0, 1)]
+    tensor = ops.convert_to_tensor(centres)
+    bounds = [boxes.interval(tensor[:, a], lengths[a], (height, width)[a], border) for a in (0, 1)]
     masks = ops.convert_to_numpy(boxes.mask_outside(*bounds, height, width))
     for row in range(200):
         (top, bottom), (left, right) = oracles.box(float(shares[row]), centres[row], height, width, border)
