@@ -56,10 +56,13 @@ def unmixed(batch_size, height, width):
 
 def spec(batch_size, height, width):
     """The symbolic tensors of a plan, as `compute_output_spec` returns them."""
-    shapes = {"partner": (batch_size,), "mask": (batch_size, height, width, 1), "weight": (batch_size,), "site": ()}
-    return {
-        key: keras.KerasTensor(shapes[key], "float32" if key in ("mask", "weight") else "int32") for key in KEYS
+    shapes = {
+        "partner": (batch_size,),
+        "mask": (batch_size, height, width, 1),
+        "weight": (batch_size,),
+        "site": (),
     }
+    return {key: keras.KerasTensor(shapes[key], "float32" if key in ("mask", "weight") else "int32") for key in KEYS}
 
 
 def is_plan(value):
@@ -150,7 +153,9 @@ def roll(images, shift, data_format="channels_last"):
     row_axis = 1 if data_format == "channels_last" else 2
     for offset, axis in enumerate((row_axis, row_axis + 1)):
         size = ops.shape(images)[axis]
-        index = ops.mod(ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, offset : offset + 1], size)
+        index = ops.mod(
+            ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, offset : offset + 1], size
+        )
         shape = [1, 1, 1, 1]
         shape[0], shape[axis] = -1, size
         images = ops.take_along_axis(images, ops.reshape(index, shape), axis=axis)

@@ -22,7 +22,10 @@ def resize(maps, height, width, method="area"):
         A tensor (batch, height, width, channels) of the same dtype.
     """
     source_height, source_width = ops.shape(maps)[1:3]
-    if _is_static(source_height, source_width, height, width) and (source_height, source_width) == (height, width):
+    if _is_static(source_height, source_width, height, width) and (source_height, source_width) == (
+        height,
+        width,
+    ):
         return maps
     rows = ops.cast(resize_matrix(source_height, height, method), maps.dtype)
     columns = ops.cast(resize_matrix(source_width, width, method), maps.dtype)

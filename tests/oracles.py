@@ -1,4 +1,4 @@
-"""The formulas written as loops over rows and pixels, in float64 and plain Python: slow, and nothing shared with the package."""
+"""The formulas as loops over rows and pixels, in float64 and plain Python: slow, and nothing shared with the package."""
 
 import math
 
@@ -50,7 +50,9 @@ def fine_grained(gray):
     for window in (12, 24, 48, 28, 56, 112):
         for y in range(height):
             for x in range(width):
-                patch = gray[max(y - window + 1, 0) : y + window + 1, max(x - window + 1, 0) : x + window + 1].astype(int)
+                patch = gray[max(y - window + 1, 0) : y + window + 1, max(x - window + 1, 0) : x + window + 1].astype(
+                    int
+                )
                 centre = int(gray[y, x])
                 total, others = int(patch.sum()) - centre, patch.size - 1
                 # floor of g - m and m - g in whole numbers

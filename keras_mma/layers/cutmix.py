@@ -49,9 +49,7 @@ class CutMix(Mixer):
           ICCV 2019, arXiv:1905.04899, equations 1 and 2.
     """
 
-    def __init__(
-        self, alpha=1.0, probability=1.0, sites=(0,), num_classes=None, data_format=None, seed=None, **kwargs
-    ):
+    def __init__(self, alpha=1.0, probability=1.0, sites=(0,), num_classes=None, data_format=None, seed=None, **kwargs):
         super().__init__(probability, sites, num_classes, data_format, seed, **kwargs)
         self.alpha = arguments.positive("alpha", alpha)
 

@@ -101,7 +101,9 @@ class FeatureMixAdapt(keras.layers.Layer):
         self.smooth = arguments.boolean("smooth", smooth)
         self.data_format = arguments.data_format(data_format)
         if preserve_ratio and not smooth:
-            raise ValueError("`preserve_ratio` needs `smooth`: the shift acts inside the softmax. Received: smooth=False")
+            raise ValueError(
+                "`preserve_ratio` needs `smooth`: the shift acts inside the softmax. Received: smooth=False"
+            )
 
     def call(self, features, plan, training=None):
         self._check(features, plan)
@@ -143,9 +145,7 @@ class FeatureMixAdapt(keras.layers.Layer):
         if self.attention is not None:
             own = self._attend(features)
             donor = ops.take(own, plan["partner"], axis=0)
-        adapted = adapt_mask(
-            mask, own, donor, self.temperature, self.combine, self.smooth, self.preserve_ratio
-        )
+        adapted = adapt_mask(mask, own, donor, self.temperature, self.combine, self.smooth, self.preserve_ratio)
         unmixed = ops.reshape(plans.is_row_unmixed(plan), (-1, 1, 1, 1))
         return ops.stop_gradient(ops.where(unmixed, 1.0, adapted))
 

@@ -199,7 +199,9 @@ class Mixer(keras.layers.Layer):
     def _check_segmentation_masks(self, masks, images):
         shape = tuple(masks.shape)
         expected = (images.shape[0], *self._size(images.shape))
-        fits = len(shape) in (3, 4) and all(None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=False))
+        fits = len(shape) in (3, 4) and all(
+            None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=False)
+        )
         if not fits:
             raise ValueError(
                 "`segmentation_masks` must be of shape (batch, height, width) or (batch, height, width, channels) "
@@ -208,11 +210,10 @@ class Mixer(keras.layers.Layer):
         if not self.has_binary_mask and not keras.backend.is_float_dtype(masks.dtype):
             raise ValueError(
                 f"`segmentation_masks` must be float class shares (one-hot) for {type(self).__name__}, whose mask "
-                f"blends: class numbers cannot be blended. Received: dtype {keras.backend.standardize_dtype(masks.dtype)}"
+                "blends: class numbers cannot be blended. "
+                f"Received: dtype {keras.backend.standardize_dtype(masks.dtype)}"
             )
 
     def _encode_labels(self, batch):
-        encoded = keras.tree.map_structure(
-            lambda leaf: label_encoding.encode(leaf, self.num_classes), batch["labels"]
-        )
+        encoded = keras.tree.map_structure(lambda leaf: label_encoding.encode(leaf, self.num_classes), batch["labels"])
         return {**batch, "labels": encoded}

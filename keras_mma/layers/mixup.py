@@ -51,9 +51,7 @@ class MixUp(Mixer):
 
     has_binary_mask = False
 
-    def __init__(
-        self, alpha=1.0, probability=1.0, sites=(0,), num_classes=None, data_format=None, seed=None, **kwargs
-    ):
+    def __init__(self, alpha=1.0, probability=1.0, sites=(0,), num_classes=None, data_format=None, seed=None, **kwargs):
         super().__init__(probability, sites, num_classes, data_format, seed, **kwargs)
         self.alpha = arguments.positive("alpha", alpha)
 

@@ -58,7 +58,9 @@ def check_sites(inputs, predictions, plan):
             f"`FeatureMixAdapt` layers must have a site among those of {host.name!r}: {host.sites}. "
             f"Received: site={unreachable[0]}, which never fires"
         )
-    on_path = [layer for layer in keras.Model(inputs, predictions).layers if isinstance(layer, (Mixer, FeatureMixAdapt))]
+    on_path = [
+        layer for layer in keras.Model(inputs, predictions).layers if isinstance(layer, (Mixer, FeatureMixAdapt))
+    ]
     for layer in (host, *adapters):
         if layer not in on_path:
             raise ValueError(

@@ -1,7 +1,6 @@
 """A Functional model whose labels are mixed as its features were."""
 
 import keras
-from keras import ops
 
 from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
@@ -119,27 +118,32 @@ class MixModel(keras.Model):
         plan = None
         if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
             y_pred, plan = y_pred
-        if y is not None:
-            y = self._encode_labels(y, y_pred)
+        if y is None:
+            return y, y_pred, sample_weight
+        y = self._encode_labels(y, y_pred)
         if plan is not None:
-            rows = plan["weight"].shape[0]
             for label in keras.tree.flatten(y):
                 plans.check(plan, label.shape[0])
             y = keras.tree.map_structure(lambda label: plans.mix_labels(label, plan), y)
-            if sample_weight is not None:
-                sample_weight = keras.tree.map_structure(
-                    lambda weight: plans.mix_sample_weight(ops.convert_to_tensor(weight), plan), sample_weight
-                )
+            sample_weight = keras.tree.map_structure(
+                lambda weight: None if weight is None else plans.mix_sample_weight(weight, plan), sample_weight
+            )
         return y, y_pred, sample_weight
 
     def _encode_labels(self, y, y_pred):
         """Each head's labels as float32 rows of as many classes as the head predicts."""
         if isinstance(y, dict):
-            heads = y_pred if isinstance(y_pred, dict) else dict(zip(self.output_names, keras.tree.flatten(y_pred), strict=True))
+            heads = (
+                y_pred
+                if isinstance(y_pred, dict)
+                else dict(zip(self.output_names, keras.tree.flatten(y_pred), strict=True))
+            )
             unknown = sorted(set(y) - set(heads))
             if unknown:
                 raise ValueError(f"`y` must name heads of the model, {sorted(heads)}. Received: {unknown}")
-            return {name: label_encoding.encode(label, heads[name].shape[-1], f"y[{name!r}]") for name, label in y.items()}
+            return {
+                name: label_encoding.encode(label, heads[name].shape[-1], f"y[{name!r}]") for name, label in y.items()
+            }
         labels, heads = keras.tree.flatten(y), keras.tree.flatten(y_pred)
         if len(labels) != len(heads):
             raise ValueError(f"`y` must have labels for {len(heads)} heads. Received: labels for {len(labels)}")

@@ -5,7 +5,6 @@ import difflib
 import keras
 
 from keras_mma.layers import FeatureMixAdapt, Mixer
-from keras_mma.models import graph
 from keras_mma.models.mix_model import MixModel
 
 
@@ -59,7 +58,8 @@ def mixify(model, host, at=(), name=None, **adapt):
         if layer.name in at:
             if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) != 4:
                 raise ValueError(
-                    f"`at` must name layers that give one map (batch, height, width, channels). Received: {layer.name!r}"
+                    "`at` must name layers that give one map (batch, height, width, channels). "
+                    f"Received: {layer.name!r}"
                 )
             outputs, plan = FeatureMixAdapt(at.index(layer.name) + 1, **adapt)(outputs, plan)
         return outputs
@@ -93,5 +93,7 @@ def _with_sites(host, points):
     if named == features:
         return host
     if named:
-        raise ValueError(f"`host` must have the sites of `at`, 1 to {points}, or none but 0. Received: sites={host.sites}")
+        raise ValueError(
+            f"`host` must have the sites of `at`, 1 to {points}, or none but 0. Received: sites={host.sites}"
+        )
     return type(host).from_config({**host.get_config(), "sites": (0, *features)})

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_mma import plan as plans
 from tests import oracles
@@ -262,7 +261,9 @@ def test_the_precision_policy_does_not_touch_plans_and_labels(host, rng, policy)
     images = blobs(rng, 8).astype("float32")
     mixed, plan = training_plan(make(host), images)
     assert mixed.dtype == "float32" and plan["mask"].dtype == plan["weight"].dtype == "float32"
-    np.testing.assert_allclose(plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6 if not is_calibrated(host) else 1)
+    np.testing.assert_allclose(
+        plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6 if not is_calibrated(host) else 1
+    )
     out = to_numpy(make(host)(images, one_hot(rng)))
     assert out[1].dtype == "float32"
 
@@ -418,17 +419,32 @@ def test_bad_batches_are_refused(host, rng):
     bad = [
         (lambda: mixer(images[0]), r"`images` must be a batch of rank 4.* Received: shape \(16, 20, 3\)"),
         (lambda: mixer(images[0], labels), r"`images` must be a batch of rank 4"),
-        (lambda: mixer(images, labels[:7]), r"`labels` must have as many rows as `images`: expected 8. Received: shape \(7, 5\)"),
-        (lambda: mixer(images, labels, np.ones(3)), r"`sample_weight` must have as many rows .* Received: shape \(3,\)"),
+        (
+            lambda: mixer(images, labels[:7]),
+            r"`labels` must have as many rows as `images`: expected 8. Received: shape \(7, 5\)",
+        ),
+        (
+            lambda: mixer(images, labels, np.ones(3)),
+            r"`sample_weight` must have as many rows .* Received: shape \(3,\)",
+        ),
         (lambda: mixer(images, np.arange(8)), "number of classes is not known: pass `num_classes`"),
         (lambda: mixer(images, np.arange(8.0)), "`labels` must be one-hot or soft"),
         (lambda: mixer(images, np.zeros((8, 4, 5))), "`labels` must be one-hot or soft"),
-        (lambda: make(host, num_classes=4)(images, labels), r"shape \(batch, 4\).* Received: labels of shape \(8, 5\)"),
+        (
+            lambda: make(host, num_classes=4)(images, labels),
+            r"shape \(batch, 4\).* Received: labels of shape \(8, 5\)",
+        ),
         (lambda: mixer((images,)), "Received: a tuple of 1"),
         (lambda: mixer((images, labels), labels), "Received: a tuple of 2"),
-        (lambda: mixer({"images": images}), r"must have the keys 'images' and 'labels'.*Received: \['images'\]"),
+        (
+            lambda: mixer({"images": images}),
+            r"must have the keys 'images' and 'labels'.*Received: \['images'\]",
+        ),
         (lambda: mixer({"images": images, "labels": labels, "boxes": labels}), "Received: .*'boxes'"),
-        (lambda: mixer({"images": images, "labels": labels, "segmentation_masks": np.zeros((8, 9, 9))}), "`segmentation_masks` must be of shape"),
+        (
+            lambda: mixer({"images": images, "labels": labels, "segmentation_masks": np.zeros((8, 9, 9))}),
+            "`segmentation_masks` must be of shape",
+        ),
     ]
     for call, match in bad:
         with pytest.raises(ValueError, match=match):
@@ -437,13 +453,19 @@ def test_bad_batches_are_refused(host, rng):
         with pytest.raises(ValueError, match=r"`sites` must be \(0,\) for a labelled batch.* Received: sites=\(0, 1\)"):
             make(host, sites=(0, 1))(images, labels)
     else:
-        with pytest.raises(ValueError, match="`scheme` must be 'salient_to_corresponding' when `sites` has feature sites"):
+        with pytest.raises(
+            ValueError, match="`scheme` must be 'salient_to_corresponding' when `sites` has feature sites"
+        ):
             make(host, sites=(0, 1))
 
 
 @every_host
 def test_class_numbers_of_segmentation_masks_follow_binary_masks_only(host, rng):
-    batch = {"images": blobs(rng, 8), "labels": one_hot(rng), "segmentation_masks": rng.integers(0, 9, (8, 16, 20)).astype("int32")}
+    batch = {
+        "images": blobs(rng, 8),
+        "labels": one_hot(rng),
+        "segmentation_masks": rng.integers(0, 9, (8, 16, 20)).astype("int32"),
+    }
     mixer = make(host)
     if mixer.has_binary_mask:
         out = to_numpy(mixer(batch))["segmentation_masks"]

@@ -66,7 +66,11 @@ def test_only_its_site_fires(plan, features):
         np.testing.assert_array_equal(after[key], to_numpy(plan[key]))
 
 
-@pytest.mark.parametrize("options", [{}, {"label": "host"}, {"preserve_ratio": True}, {"combine": "add"}, {"attention": "cbam"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"label": "host"}, {"preserve_ratio": True}, {"combine": "add"}, {"attention": "cbam"}],
+    ids=str,
+)
 def test_an_unmixed_row_stays_exactly_as_it_is(plan, features, options):
     mixed, after = call(FeatureMixAdapt(2, **options), features, plan)
     np.testing.assert_array_equal(mixed[5], features[5])
@@ -182,7 +186,14 @@ def test_features_keep_their_dtype_and_the_plan_its_own(plan, features, dtype):
 
 def test_the_config_makes_the_same_layer(plan, features):
     layer = FeatureMixAdapt(
-        2, 0.5, "cbam", combine="add", preserve_ratio=True, label="host", resize="nearest", data_format="channels_last"
+        2,
+        0.5,
+        "cbam",
+        combine="add",
+        preserve_ratio=True,
+        label="host",
+        resize="nearest",
+        data_format="channels_last",
     )
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert copy.get_config() == layer.get_config()
@@ -208,7 +219,9 @@ def test_masks_carry_no_gradient_and_features_do(needs_tensorflow, plan, feature
     expected = mask.copy()
     for row, partner in enumerate(to_numpy(plan["partner"])):
         expected[partner] += 1 - mask[row]
-    np.testing.assert_allclose(tf.convert_to_tensor(tape.gradient(total, x)), np.broadcast_to(expected, x.shape), atol=1e-5)
+    np.testing.assert_allclose(
+        tf.convert_to_tensor(tape.gradient(total, x)), np.broadcast_to(expected, x.shape), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])

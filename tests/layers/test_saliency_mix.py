@@ -108,7 +108,11 @@ def test_the_calibrated_label_equals_the_loop(rng, fixed_shares, scheme):
             source = np.unravel_index(partner.argmax(), (16, 20))
             (top, _), (left, _) = oracles.box(float(SHARES[row]), source, 16, 20, "shift")
             offset = np.array([top, left]) - inside.min(0)
-            pasted = sum(partner[tuple(place + offset)] for place in inside) if scheme != "salient_to_corresponding" else sum(partner[tuple(place)] for place in inside)
+            pasted = (
+                sum(partner[tuple(place + offset)] for place in inside)
+                if scheme != "salient_to_corresponding"
+                else sum(partner[tuple(place)] for place in inside)
+            )
         kept, pasted = kept / images[row, ..., 0].sum(), pasted / partner.sum()
         expected = kept / (kept + pasted) if plan["partner"][row] != row or len(inside) else 1.0
         np.testing.assert_allclose(plan["weight"][row], expected, atol=1e-5)

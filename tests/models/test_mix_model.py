@@ -69,6 +69,7 @@ class TestLabels:
     def test_metrics_see_mixed_labels_in_training_and_true_ones_in_evaluation(self, data):
         images, labels = data
         model = network((0,))
+
         # The mean of the highest label: below 1 where labels are mixed, 1 where they are not.
         def peak(y_true, y_pred):
             return ops.max(y_true, -1)
@@ -92,7 +93,9 @@ class TestLabels:
         weights = rng.random(12).astype("float32")
         model = network((0,))
         model.compile(keras.optimizers.SGD(0.0), "mse")
-        found = model.fit(images, labels, batch_size=12, sample_weight=weights, shuffle=False, verbose=0).history["loss"][0]
+        found = model.fit(images, labels, batch_size=12, sample_weight=weights, shuffle=False, verbose=0).history[
+            "loss"
+        ][0]
         mixed, plan = to_numpy(layers.SaliencyMix(seed=3)(images, training=True))
         predictions = model.predict(mixed, verbose=0)
         y, w = oracles.mix_rows(np.eye(5)[labels], plan), oracles.mix_rows(weights, plan)
@@ -110,7 +113,9 @@ class TestLabels:
             (by_sample, {"sample_weight": np.array([class_weight[label] for label in labels], "float32")}),
         ):
             model.compile("sgd", CROSSENTROPY)
-            history.append(model.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0, **fit).history["loss"])
+            history.append(
+                model.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0, **fit).history["loss"]
+            )
         np.testing.assert_allclose(*history, rtol=1e-4)
 
     @pytest.mark.parametrize("as_dict", [True, False])
@@ -129,7 +134,10 @@ class TestLabels:
         model = network()
         model.compile("sgd", CROSSENTROPY)
         for bad, match in (
-            (np.eye(4)[labels % 4], r"`y` must be one-hot or soft labels of shape \(batch, 5\).* Received: y of shape"),
+            (
+                np.eye(4)[labels % 4],
+                r"`y` must be one-hot or soft labels of shape \(batch, 5\).* Received: y of shape",
+            ),
             (labels.astype("float32"), "`y` must be one-hot .*dtype float32"),
             (np.zeros((12, 2, 5), "float32"), r"Received: y of shape"),
             ({"c": labels}, r"`y` must name heads of the model, \['a'\]. Received: \['c'\]"),
@@ -141,8 +149,12 @@ class TestLabels:
     def test_losses_and_metrics_of_class_numbers_are_refused(self, argument):
         for value in (
             "sparse_categorical_crossentropy" if argument == "loss" else ["sparse_categorical_accuracy"],
-            keras.losses.SparseCategoricalCrossentropy() if argument == "loss" else [keras.metrics.SparseCategoricalAccuracy()],
-            keras.losses.sparse_categorical_crossentropy if argument == "loss" else [keras.metrics.sparse_categorical_accuracy],
+            keras.losses.SparseCategoricalCrossentropy()
+            if argument == "loss"
+            else [keras.metrics.SparseCategoricalAccuracy()],
+            keras.losses.sparse_categorical_crossentropy
+            if argument == "loss"
+            else [keras.metrics.sparse_categorical_accuracy],
         ):
             with pytest.raises(ValueError, match=f"`{argument}` must take soft labels"):
                 network().compile("sgd", **{"loss": CROSSENTROPY, argument: value})
@@ -239,7 +251,10 @@ class TestSaving:
         copy = keras.models.load_model(tmp_path / "model.keras")
         assert type(copy) is keras_mma.MixModel
         np.testing.assert_allclose(copy.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
-        histories = [m.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (model, copy)]
+        histories = [
+            m.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
+            for m in (model, copy)
+        ]
         np.testing.assert_allclose(*histories, rtol=1e-4)  # weights, optimizer and seed states are all there
 
     def test_several_heads_and_datatypes_survive(self, data, tmp_path):

@@ -88,14 +88,32 @@ def test_what_cannot_be_mixed_is_refused():
     first, second = keras.Input((4, 4, 3)), keras.Input((4, 4, 3))
     two = keras.Model([first, second], keras.layers.Add()([first, second]))
     for call, match in (
-        (lambda: keras_mma.mixify(model, layers.CutMix(), at=["frist"]), r"Did you mean \['first'\]\? Received: 'frist'"),
-        (lambda: keras_mma.mixify(model, layers.CutMix(), at=["first", "first"]), "Received: 'first' more than once"),
-        (lambda: keras_mma.mixify(model, layers.CutMix(), at=["head"]), "layers that give one map .* Received: 'head'"),
+        (
+            lambda: keras_mma.mixify(model, layers.CutMix(), at=["frist"]),
+            r"Did you mean \['first'\]\? Received: 'frist'",
+        ),
+        (
+            lambda: keras_mma.mixify(model, layers.CutMix(), at=["first", "first"]),
+            "Received: 'first' more than once",
+        ),
+        (
+            lambda: keras_mma.mixify(model, layers.CutMix(), at=["head"]),
+            "layers that give one map .* Received: 'head'",
+        ),
         (lambda: keras_mma.mixify(model, keras.layers.ReLU()), "`host` must be a layer that draws a plan"),
         (lambda: keras_mma.mixify(two, layers.CutMix()), "single input. Received: Functional with 2 inputs"),
-        (lambda: keras_mma.mixify(keras.Sequential([keras.layers.ReLU()]), layers.CutMix()), "must be a built"),
-        (lambda: keras_mma.mixify(keras_mma.mixify(model, layers.CutMix()), layers.CutMix()), "Received: a MixModel"),
-        (lambda: keras_mma.mixify(model, layers.CutMix(sites=(0, 3)), at=["first"]), r"Received: sites=\(0, 3\)"),
+        (
+            lambda: keras_mma.mixify(keras.Sequential([keras.layers.ReLU()]), layers.CutMix()),
+            "must be a built",
+        ),
+        (
+            lambda: keras_mma.mixify(keras_mma.mixify(model, layers.CutMix()), layers.CutMix()),
+            "Received: a MixModel",
+        ),
+        (
+            lambda: keras_mma.mixify(model, layers.CutMix(sites=(0, 3)), at=["first"]),
+            r"Received: sites=\(0, 3\)",
+        ),
     ):
         with pytest.raises(ValueError, match=match):
             call()

@@ -25,14 +25,29 @@ def test_wide_resnet_28_10_has_the_published_size():
     model = WideResNet(28, 10, classes=10)
     # 36.5 million in the paper's table.
     assert round(sum(int(np.prod(w.shape)) for w in model.trainable_weights) / 1e6, 1) == 36.5
-    assert [model.get_layer(f"stage{n}").output.shape[1:] for n in (1, 2, 3)] == [(32, 32, 160), (16, 16, 320), (8, 8, 640)]
+    assert [model.get_layer(f"stage{n}").output.shape[1:] for n in (1, 2, 3)] == [
+        (32, 32, 160),
+        (16, 16, 320),
+        (8, 8, 640),
+    ]
 
 
 def test_arguments():
-    model = WideResNet(10, 1, input_shape=(None, None, 1), classes=7, dropout=0.3, preprocessing=[keras.layers.Rescaling(2.0)])
+    model = WideResNet(
+        10,
+        1,
+        input_shape=(None, None, 1),
+        classes=7,
+        dropout=0.3,
+        preprocessing=[keras.layers.Rescaling(2.0)],
+    )
     assert model.predict(np.zeros((2, 24, 20, 1)), verbose=0).shape == (2, 7)
     assert any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
-    for depth, width, match in ((11, 1, "`depth` must be 6 n"), (4, 1, "`depth`"), (16, 0, "`width` must be")):
+    for depth, width, match in (
+        (11, 1, "`depth` must be 6 n"),
+        (4, 1, "`depth`"),
+        (16, 0, "`width` must be"),
+    ):
         with pytest.raises(ValueError, match=match):
             WideResNet(depth, width)
 

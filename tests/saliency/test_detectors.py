@@ -49,7 +49,7 @@ def test_fine_grained_agrees_with_opencv_on_natural_crops(size):
 
 
 def test_fine_grained_stays_at_the_top_where_opencv_wraps_around():
-    # A photograph's crops find such a pixel about once in a hundred at 97 pixels; here is one made on purpose.
+    # At this size about one natural crop of a hundred holds a pixel where OpenCV's byte overflows.
     images = crops(97, 300)
     expected = opencv(cv2.saliency.StaticSaliencyFineGrained_create(), images)
     found = maps("fine_grained", images)[..., 0]
@@ -82,7 +82,9 @@ def test_spectral_residual_resembles_opencv():
     images = crops(64, 40)
     expected = opencv(cv2.saliency.StaticSaliencySpectralResidual_create(), images)
     found = maps("spectral_residual", images)[..., 0]
-    correlation = [np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] for ours, theirs in zip(found, expected, strict=True)]
+    correlation = [
+        np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] for ours, theirs in zip(found, expected, strict=True)
+    ]
     assert np.median(correlation) > 0.999 and np.min(correlation) > 0.98
 
 
@@ -90,7 +92,9 @@ DETECTORS = ["fine_grained", "spectral_residual"]
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-@pytest.mark.parametrize("shape", [(2, 33, 17, 3), (1, 8, 8, 1), (3, 5, 40, 4), (1, 1, 1, 3), (2, 1, 9, 1), (2, 300, 120, 3)])
+@pytest.mark.parametrize(
+    "shape", [(2, 33, 17, 3), (1, 8, 8, 1), (3, 5, 40, 4), (1, 1, 1, 3), (2, 1, 9, 1), (2, 300, 120, 3)]
+)
 def test_shape_dtype_and_range(rng, detector, shape):
     found = maps(detector, rng.integers(0, 256, shape).astype("uint8"))
     assert found.shape == (*shape[:3], 1) and found.dtype == "float32"
@@ -101,10 +105,20 @@ def test_shape_dtype_and_range(rng, detector, shape):
 def test_the_range_of_the_images_does_not_matter(rng, detector):
     images = blobs(rng, 6, 32, 32)
     expected = maps(detector, images)
-    for same in (images.astype("float32"), images.astype("int32"), images / 255.0, (images / 255.0).astype("float32")):
+    for same in (
+        images.astype("float32"),
+        images.astype("int32"),
+        images / 255.0,
+        (images / 255.0).astype("float32"),
+    ):
         np.testing.assert_allclose(maps(detector, same), expected, atol=1e-5)
     peaks = expected.reshape(6, -1).argmax(1)
-    for stretched in (images / 127.5 - 1, (images - 120.7) / 63.1, images * 257.0, images.astype("float32") - 1000):
+    for stretched in (
+        images / 127.5 - 1,
+        (images - 120.7) / 63.1,
+        images * 257.0,
+        images.astype("float32") - 1000,
+    ):
         found = maps(detector, stretched)
         # Not the same bytes but the same picture: maps alike, the peak at one of the highest places. The spectral
         # residual divides by amplitudes near 0 and answers to rounding.

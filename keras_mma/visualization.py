@@ -1,0 +1,108 @@
+"""What the mixing looks like. Needs matplotlib (the `viz` extra)."""
+
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
+from keras_mma.saliency import fine_grained
+
+
+def show_mixing(host, images, rows=6, features=None, path=None):
+    """Draw a few rows of a mixed batch: own image, partner, the partner's saliency, mask, mixed image.
+
+    Args:
+        host: A `Mixer`; one training call of it is drawn, as if the input were the site that fires and every row
+            were mixed.
+        images: Images (batch, height, width, channels) of any dtype and range.
+        rows: Number of rows of the batch that are drawn.
+        features: Optional dict from the name of a mixing point to its features (batch, height, width, channels);
+            the mask that `FeatureMixAdapt` makes of the host's is drawn for each.
+        path: Where to save the picture, or `None`.
+
+    Returns:
+        The matplotlib figure.
+    """
+    from matplotlib.figure import Figure  # no global state, no window
+
+    images = ops.convert_to_numpy(images)
+    settings = {"sites": (0,), "probability": 1.0, "data_format": "channels_last"}
+    host = type(host).from_config({**host.get_config(), **settings})
+    mixed, plan = host(images, training=True)
+    detect = getattr(host, "saliency", fine_grained)
+    saliency = ops.convert_to_numpy(detect(ops.convert_to_tensor(images)))
+    partner = ops.convert_to_numpy(plan["partner"])
+    columns = {
+        "own image": images,
+        "partner": images[partner],
+        "partner's saliency": saliency[partner],
+        "mask (white: own)": ops.convert_to_numpy(plan["mask"]),
+        "mixed": ops.convert_to_numpy(mixed),
+    }
+    weights = {"mixed": ops.convert_to_numpy(plan["weight"])}
+    for name, maps in (features or {}).items():
+        mask = ops.convert_to_numpy(FeatureMixAdapt(1, data_format="channels_last").adapt(maps, plan))
+        columns[f"MMA at {name}"], weights[f"MMA at {name}"] = mask, mask.mean((1, 2, 3))
+    rows = min(rows, len(images))
+    figure = Figure(figsize=(1.6 * len(columns), 1.75 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, len(columns), squeeze=False)
+    scale = _range(images)
+    for row in range(rows):
+        for axis, (title, values) in zip(axes[row], columns.items(), strict=True):
+            is_map = title not in ("own image", "partner", "mixed")
+            limits = (0, max(float(values[row].max()), 1e-6)) if "saliency" in title else (0, 1)
+            picture = values[row] if is_map else np.clip((values[row].astype("float32") - scale[0]) / scale[1], 0, 1)
+            gray = picture.shape[-1] != 3
+            axis.imshow(
+                picture[..., 0] if gray else picture,
+                cmap="magma" if "saliency" in title else "gray",
+                vmin=limits[0],
+                vmax=limits[1],
+                interpolation="nearest",
+            )
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if row == 0:
+                axis.set_title(title, fontsize=8)
+            if title in weights:
+                axis.set_xlabel(f"own share {weights[title][row]:.2f}", fontsize=7)
+    _save(figure, path)
+    return figure
+
+
+def show_history(history, path=None):
+    """Draw the curves of a training.
+
+    Args:
+        history: Dict of lists, as `History.history`.
+        path: Where to save the picture, or `None`.
+
+    Returns:
+        The matplotlib figure: one panel for the loss, one for each other metric, training and validation in each.
+    """
+    from matplotlib.figure import Figure
+
+    names = [name for name in history if not name.startswith("val_") and name not in ("epoch", "learning_rate")]
+    figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for key, label in ((name, "training (mixed labels)"), (f"val_{name}", "validation")):
+            if key in history:
+                axis.plot(np.arange(1, len(history[key]) + 1), history[key], marker=".", label=label)
+        axis.set(xlabel="epoch", title=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    _save(figure, path)
+    return figure
+
+
+def _range(images):
+    low, high = float(images.min()), float(images.max())
+    return (0.0, 255.0) if low >= 0 and high > 1 else (0.0, 1.0) if low >= 0 else (low, max(high - low, 1e-6))
+
+
+def _save(figure, path):
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)

@@ -1,0 +1,71 @@
+"""Code in the README, the cards and the docstrings runs as it stands; the package imports with nothing but Keras."""
+
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PUBLIC = [
+    keras_mma.MixModel,
+    keras_mma.mixify,
+    *(getattr(keras_mma.layers, name) for name in keras_mma.layers.__all__),
+    *(getattr(keras_mma.saliency, name) for name in keras_mma.saliency.__all__),
+    *(getattr(keras_mma.models, name) for name in keras_mma.models.__all__),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.stem
+)
+def test_the_code_of_a_page_runs_from_top_to_bottom(needs_tensorflow, page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": "__page__"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_links_to_is_there(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("thing", PUBLIC, ids=lambda thing: thing.__name__)
+def test_examples_in_docstrings_run(needs_tensorflow, thing):
+    names = {"keras": keras, "keras_mma": keras_mma, "np": np}
+    finder = doctest.DocTestFinder(recurse=False)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for case in finder.find(thing, globs=names):
+        assert runner.run(case).failed == 0
+
+
+@pytest.mark.parametrize("thing", [t for t in PUBLIC if inspect.isclass(t)], ids=lambda thing: thing.__name__)
+def test_docstrings_of_classes_are_complete(thing):
+    text = inspect.getdoc(thing)
+    sections = ["Args:", "Call arguments:", "Returns:", "Raises:"]
+    sections += [] if thing is keras_mma.layers.Mixer else ["Example:", "References:"]
+    places = [text.find(section) for section in sections]
+    assert -1 not in places and places == sorted(places), dict(zip(sections, places, strict=True))
+    for name in list(inspect.signature(thing.__init__).parameters)[1:]:
+        assert re.search(rf"^\s+.*\b{name}\b.*:", text, re.M), name
+
+
+def test_the_package_imports_with_keras_and_numpy_alone():
+    heavy = "matplotlib,scipy,sklearn,cv2,PIL,tensorflow_datasets,pandas"
+    code = f"import sys, keras_mma; assert not set('{heavy}'.split(',')) & set(sys.modules), set(sys.modules)"
+    blocked = f"import sys; sys.modules.update({{name: None for name in '{heavy}'.split(',')}}); import keras_mma"
+    backend = keras.backend.backend()
+    for script in (blocked, code if backend == "torch" else blocked):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,142 @@
+"""The example from the command line: what it leaves behind, what it refuses, and that it resumes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the example feeds its network by tf.data", allow_module_level=True)
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "examples" / "train_cifar.py"
+SMALL = ["--dataset", "digits", "--network", "wideresnet-10-1", "--fraction", "0.3", "--batch-size", "64"]
+
+
+def command(*arguments):
+    return [sys.executable, str(SCRIPT), *map(str, arguments)]
+
+
+def run(*arguments):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=500)
+
+
+def epochs(output):
+    path = output / "history.csv"
+    return [int(row["epoch"]) for row in csv.DictReader(path.open())] if path.exists() else []
+
+
+@pytest.mark.slow
+def test_the_default_method_trains_saves_and_serves(tmp_path):
+    done = run(*SMALL, "--epochs", 2, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    last, before = done.stdout.strip().splitlines()[-1], done.stdout.strip().splitlines()[-2]
+    assert before.startswith("test accuracy: 0.") and last.startswith(
+        "the reloaded SavedModel gives the same predictions"
+    )
+    assert json.loads((tmp_path / "config.json").read_text())["method"] == "saliencymix+mma"
+    assert json.loads((tmp_path / "result.json").read_text())["saved_model_difference"] <= 1e-4
+    assert epochs(tmp_path) == [0, 1]
+    for picture in ("history.png", "mixing.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*unfinished*"))
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert model.predict(np.zeros((2, 16, 16, 1)), verbose=0).shape == (2, 10)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_and_finishes_with_all_epochs(tmp_path):
+    arguments = [*SMALL, "--epochs", 6, "--method", "cutmix", "--output", tmp_path]
+    process = subprocess.Popen(
+        command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+    )
+    deadline = time.monotonic() + 300
+    while len(epochs(tmp_path)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 3 <= len(epochs(tmp_path)) < 6 and not (tmp_path / "result.json").exists()
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Epoch 1/6" not in done.stdout and "Epoch 6/6" in done.stdout
+    assert epochs(tmp_path) == list(range(6))
+    assert json.loads((tmp_path / "result.json").read_text())["epochs"] == 6
+    other = run(*SMALL, "--epochs", 7, "--method", "cutmix", "--output", tmp_path)
+    assert other.returncode == 1 and "holds another run, with epochs=6: choose another folder" in other.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["none", "mixup", "cutmix+mma", "manifold", "mixup+mma"])
+def test_every_kind_of_method_takes_a_step(tmp_path, method):
+    precision = ["--mixed-precision"] if method == "cutmix+mma" else []
+    done = run(*SMALL, "--fraction", 0.1, "--epochs", 1, "--method", method, *precision, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mixing.png").exists() == (method != "none")
+
+
+@pytest.mark.slow
+def test_a_folder_of_pictures(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("cats", "dogs", "eels"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 256, (20, 24, 3), dtype="uint8")
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
+    folder = f"folder:{tmp_path / 'pictures'}"
+    options = ["--network", "wideresnet-10-1", "--epochs", 1, "--batch-size", 8, "--image-size", 16, "--jit"]
+    done = run("--dataset", folder, *options, "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import train_cifar
+
+    return train_cifar
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (
+            ["--dataset", "mnist"],
+            "--dataset must be digits, cifar10, cifar100 or folder:PATH. Received: 'mnist'",
+        ),
+        (["--dataset", "folder:/nowhere"], "must name a folder. Received: /nowhere"),
+        (
+            ["--network", "resnet50"],
+            "--network must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: 'resnet50'",
+        ),
+        (["--network", "wideresnet-11-1"], "`depth` must be 6 n"),
+        (["--fraction", "0"], r"--fraction must be in \(0, 1\]. Received: 0.0"),
+        (["--alpha", "0"], "`alpha` must be a positive"),
+        (["--mixing-points", "stage9"], "`at` must name layers"),
+    ],
+)
+def test_bad_options_are_refused(example, tmp_path, arguments, match):
+    with pytest.raises(ValueError, match=match):
+        example.main(["--network", "wideresnet-10-1", *arguments, "--output", str(tmp_path / "run")])
+
+
+def test_a_subset_keeps_the_share_of_every_class(example):
+    labels = np.repeat([0, 1, 2], [50, 100, 4])
+    images, kept = example.datasets.balanced_subset(np.arange(154), labels, 0.1, seed=1)
+    assert np.bincount(kept).tolist() == [5, 10, 1] and len(set(images)) == 16
+    assert (labels[images] == kept).all()
+
+
+def test_the_history_keeps_the_last_row_of_an_epoch_that_ran_twice(example, tmp_path):
+    (tmp_path / "h.csv").write_text("epoch,loss\n0,3.0\n1,2.0\n1,1.5\n2,1.0\n")
+    assert example.read_history(tmp_path / "h.csv") == {"epoch": [0, 1, 2], "loss": [3.0, 1.5, 1.0]}
