@@ -1,4 +1,4 @@
-"""The formulas as loops over rows and pixels, in float64 and plain Python: slow, and nothing shared with the package."""
+"""The formulas as loops over rows and pixels, in float64 and plain Python: nothing is shared with the package."""
 
 import math
 

@@ -65,8 +65,8 @@ class SaliencyMix(Mixer):
     >>> images, labels = np.random.rand(8, 32, 32, 3), np.arange(8) % 4
     >>> mixer = keras_mma.layers.SaliencyMix(num_classes=4, seed=1)
     >>> images, labels = mixer(images, labels)
-    >>> labels.shape
-    TensorShape([8, 4])
+    >>> tuple(labels.shape)
+    (8, 4)
 
     References:
         - A. F. M. S. Uddin et al., SaliencyMix: a saliency guided data augmentation strategy for better
