@@ -1,11 +1,26 @@
 """A Functional model whose labels are mixed as its features were."""
 
+import functools
+
 import keras
 
 from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
 from keras_mma.layers import FeatureMixAdapt, Mixer
 from keras_mma.models import graph
+
+
+def _like_functional(init):
+    """Give a constructor the argument list by which Keras tells that a class is saved and loaded as `Functional` is.
+
+    Before Keras 3.15 `Functional`'s own constructor is wrapped, and only `(*args, **kwargs)` equals it.
+    """
+
+    @functools.wraps(init)
+    def wrapper(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+
+    return wrapper
 
 
 @keras.saving.register_keras_serializable("keras_mma")
@@ -58,7 +73,7 @@ class MixModel(keras.Model):
           arXiv:1710.09412, section 2.
     """
 
-    # The signature is `Functional`'s own, so that saving and loading need no code of ours.
+    @_like_functional
     def __init__(self, inputs, outputs, name=None, **kwargs):
         is_pair = isinstance(outputs, (tuple, list)) and len(outputs) == 2
         if not is_pair or not plans.is_plan(outputs[1]):
