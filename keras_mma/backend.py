@@ -18,3 +18,35 @@ def replica_id():
     if context is None or context.num_replicas_in_sync == 1:
         return 0
     return context.replica_id_in_sync_group
+
+
+def input_gradient(function, x):
+    """The gradient of a scalar function at a float tensor.
+
+    Args:
+        function: From a tensor like `x` to a scalar tensor.
+        x: Float tensor.
+
+    Returns:
+        A tensor like `x`.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        # Of an outer tape's own computation nothing is watched here but x.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            value = function(x)
+        return tape.gradient(value, x)
+    if backend == "jax":
+        import jax
+
+        return jax.grad(function)(x)
+    if backend == "torch":
+        import torch
+
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            return torch.autograd.grad(function(x), x)[0]
+    raise NotImplementedError(f"Gradients need the tensorflow, jax or torch backend. Received: {backend!r}")

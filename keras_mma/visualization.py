@@ -27,8 +27,7 @@ def show_mixing(host, images, rows=6, features=None, path=None):
     from matplotlib.figure import Figure  # no global state, no window
 
     images = ops.convert_to_numpy(images)
-    settings = {"sites": (0,), "probability": 1.0, "data_format": "channels_last"}
-    host = type(host).from_config({**host.get_config(), **settings})
+    host = host.copy(sites=(0,), probability=1.0, data_format="channels_last")
     mixed, plan = host(images, training=True)
     detect = getattr(host, "saliency", fine_grained)
     saliency = ops.convert_to_numpy(detect(ops.convert_to_tensor(images)))

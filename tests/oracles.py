@@ -114,3 +114,45 @@ def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", 
         if (host == 1).all():
             adapted[row] = 1
     return adapted
+
+
+def graft(own, partner, rate, noise, temperature, threshold, norm):
+    """Saliency Grafting for one row: own share of each pixel (height, width), and of the label.
+
+    `own` and `partner` are saliency maps (height, width), `noise` is (grid, grid).
+    """
+    height, width = own.shape
+    grid = noise.shape[0]
+    pooled = area_pool(partner, grid, grid)
+    mean = pooled.sum() / grid**2
+    exponentials = [[math.exp(pooled[i, j] / (temperature * mean)) for j in range(grid)] for i in range(grid)]
+    total = sum(map(sum, exponentials))
+    candidates = {(i, j) for i in range(grid) for j in range(grid) if exponentials[i][j] / total > threshold}
+    candidates = candidates or {(i, j) for i in range(grid) for j in range(grid)}
+    mask = np.ones((height, width))
+    for y in range(height):
+        for x in range(width):
+            cell = int((y + 0.5) * grid / height), int((x + 0.5) * grid / width)
+            if cell in candidates and noise[cell] < rate:
+                mask[y, x] = 0
+
+    def influence(saliency, keep):
+        def length(values):
+            return sum(abs(v) ** norm for v in values) ** (1 / norm)
+
+        return length(s * k for s, k in zip(saliency.ravel(), keep.ravel(), strict=True)) / length(saliency.ravel())
+
+    kept, given = influence(own, mask), influence(partner, 1 - mask)
+    return mask, kept / (kept + given)
+
+
+def farthest_cycle(distance, start):
+    """Greedy pairing: from each row to the farthest that is left, and back to the start."""
+    left, current, partner = set(range(len(distance))) - {start}, start, {}
+    while left:
+        following = max(left, key=lambda row: distance[current][row])
+        partner[current] = following
+        left.remove(following)
+        current = following
+    partner[current] = start
+    return [partner[row] for row in range(len(distance))]

@@ -6,19 +6,23 @@ from keras import ops
 from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
 from keras_mma import sampling
-from keras_mma.layers import arguments, batches
+from keras_mma.layers import arguments, batches, partners
 
 
 class Mixer(keras.layers.Layer):
     """Base of the layers that mix a batch of images with itself and draw the plan of it.
 
-    A subclass implements `draw(images, partner)`. Everything else is here: the forms of the input, the rows that
-    are left alone, the site that fires, labels, sample weights and segmentation masks.
+    A subclass implements `draw(images, partner, maps)`, and `look(images)` if it needs saliency maps. Everything else
+    is here: the forms of the input, partners, the rows that are left alone, the site that fires, labels, sample weights
+    and segmentation masks.
 
     Args:
         probability: Share of rows that are mixed, in [0, 1]. Drawn for each row.
         sites: The mixing points among which each step draws one, uniformly: 0 is the input, k is
             `FeatureMixAdapt(site=k)`. Labelled batches are mixed at once and take `sites=(0,)`, the default.
+        partner: Who is mixed with whom: `"shuffle"` (a random permutation) or `"roll"` (the row before; cheap on
+            batches that are spread over devices, and as random as the order of the batch). Hosts that look at the
+            images also take `"distance"`.
         num_classes: Number of classes, by which integer labels of a labelled batch are one-hot encoded.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
         seed: Int that makes the draws repeatable.
@@ -48,11 +52,23 @@ class Mixer(keras.layers.Layer):
     #: Whether every mask holds only 0 and 1, so that class numbers of segmentation masks can follow it.
     has_binary_mask = True
 
-    def __init__(self, probability=1.0, sites=(0,), num_classes=None, data_format=None, seed=None, **kwargs):
+    PARTNERS = ("shuffle", "roll")
+
+    def __init__(
+        self,
+        probability=1.0,
+        sites=(0,),
+        partner="shuffle",
+        num_classes=None,
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
         # A plan must stay float32 and int32 whatever the precision policy.
         super().__init__(autocast=False, **kwargs)
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
+        self.partner = arguments.one_of("partner", partner, self.PARTNERS)
         if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
             raise ValueError(f"`num_classes` must be a positive whole number. Received: num_classes={num_classes!r}")
         self.num_classes = num_classes
@@ -60,19 +76,24 @@ class Mixer(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = sampling.SeedGenerator(seed)
 
-    def draw(self, images, partner):
+    def look(self, images):
+        """Saliency maps (batch, height, width, 1), or `None` from hosts that do without."""
+        return None
+
+    def draw(self, images, partner, maps):
         """Draw the masks of a batch.
 
         Args:
             images: The images, in the layer's data format.
             partner: Int32 tensor (batch,).
+            maps: What `look(images)` returned.
 
         Returns:
             A dict with `mask`, float32 (batch, height, width, 1); optionally `weight`, float32 (batch,), the
             mask's mean by default; and optionally `shift`, integers (batch, 2), by which the partner's image is
             moved before it is mixed in.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement `draw(images, partner)`.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `draw(images, partner, maps)`.")
 
     def call(self, images, labels=None, sample_weight=None, training=None):
         batch, write = batches.read(images, labels, sample_weight)
@@ -104,10 +125,15 @@ class Mixer(keras.layers.Layer):
             **super().get_config(),
             "probability": self.probability,
             "sites": list(self.sites),
+            "partner": self.partner,
             "num_classes": self.num_classes,
             "data_format": self.data_format,
             "seed": self.seed,
         }
+
+    def draw_partner(self, size, maps):
+        """The partner of each row, int32 (batch,)."""
+        return partners.roll(size) if self.partner == "roll" else partners.shuffle(size, self.seed_generator)
 
     # Keras leaves seed states out of its files; with them a resumed training goes on with new draws.
     def save_own_variables(self, store):
@@ -115,6 +141,10 @@ class Mixer(keras.layers.Layer):
 
     def load_own_variables(self, store):
         self.seed_generator.state.assign(store["seed_state"][...])
+
+    def copy(self, **changes):
+        """A layer like this one, with some arguments changed."""
+        return type(self).from_config({**self.get_config(), **changes})
 
     def image_size(self, images):
         """Number of rows, height and width of a batch, static where they are known."""
@@ -154,8 +184,9 @@ class Mixer(keras.layers.Layer):
     def _draw_plan(self, images, site):
         """Everything random happens here."""
         size = ops.shape(images)[0]
-        partner = sampling.partners(size, self.seed_generator)
-        drawn = self.draw(images, partner)
+        maps = self.look(images)
+        partner = self.draw_partner(size, maps)
+        drawn = self.draw(images, partner, maps)
         mask, weight = drawn["mask"], drawn.get("weight")
         if self.probability < 1.0:
             is_mixed = sampling.bernoulli((size,), self.probability, self.seed_generator)

@@ -22,6 +22,7 @@ class MixUp(Mixer):
         alpha: Parameter of the Beta distribution, positive. 1 draws every share alike.
         probability: Share of rows that are mixed, in [0, 1].
         sites: Mixing points among which each step draws one: 0 the input, k `FeatureMixAdapt(site=k)`.
+        partner: `"shuffle"` or `"roll"`; see `Mixer`.
         num_classes: Number of classes, for integer labels of labelled batches.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
         seed: Int that makes the draws repeatable.
@@ -51,11 +52,21 @@ class MixUp(Mixer):
 
     has_binary_mask = False
 
-    def __init__(self, alpha=1.0, probability=1.0, sites=(0,), num_classes=None, data_format=None, seed=None, **kwargs):
-        super().__init__(probability, sites, num_classes, data_format, seed, **kwargs)
+    def __init__(
+        self,
+        alpha=1.0,
+        probability=1.0,
+        sites=(0,),
+        partner="shuffle",
+        num_classes=None,
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(probability, sites, partner, num_classes, data_format, seed, **kwargs)
         self.alpha = arguments.positive("alpha", alpha)
 
-    def draw(self, images, partner):
+    def draw(self, images, partner, maps):
         size, height, width = self.image_size(images)
         share = sampling.beta((size,), self.alpha, self.seed_generator)
         mask = ops.broadcast_to(ops.reshape(share, (-1, 1, 1, 1)), (size, height, width, 1))

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from keras_mma import saliency, sampling
+from keras_mma import sampling
 from keras_mma.layers import arguments
 from keras_mma.layers.boxes import box_size, interval, mask_outside
-from keras_mma.layers.mixer import Mixer
+from keras_mma.layers.saliency_mixer import SaliencyMixer, calibrated_weight
 from keras_mma.plan import roll
 
 #: Where the patch comes from in the partner, where it goes in the row's own image.
@@ -20,7 +20,7 @@ SCHEMES = {
 
 
 @keras.saving.register_keras_serializable("keras_mma")
-class SaliencyMix(Mixer):
+class SaliencyMix(SaliencyMixer):
     """Pastes the salient box of its partner into each image.
 
     With lambda ~ Beta(alpha, alpha) and S the saliency of the partner, for each row:
@@ -33,8 +33,12 @@ class SaliencyMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution, positive. The paper takes 1.
         probability: Share of rows that are mixed, in [0, 1]. The paper takes 0.5 on CIFAR and 1 on ImageNet.
-        detector: `"fine_grained"` (the paper's choice), `"spectral_residual"`, or a callable that takes images
-            (batch, height, width, channels) and returns maps (batch, height, width, 1).
+        detector: `"fine_grained"` (the paper's choice), `"spectral_residual"`, `"frequency_tuned"`, a name registered
+            with `keras_mma.saliency.register`, a callable that takes images (batch, height, width, channels) and
+            returns maps (batch, height, width, 1); or, inside a `MixModel`, an attribution of the network that is
+            trained: `"activation"` or `"gradient"`.
+        detector_size: Height and width of the thumbnail on which the detector works, or `None`.
+        attribution_layer: Name of the layer of `"activation"`; by default the last that gives maps.
         scheme: Source in the partner and target in the own image: `"salient_to_corresponding"` (the same place;
             the paper's best), `"salient_to_salient"`, `"salient_to_nonsalient"`, `"nonsalient_to_salient"` or
             `"nonsalient_to_nonsalient"`. All but the first move the patch, and mix at the input only.
@@ -44,6 +48,8 @@ class SaliencyMix(Mixer):
         label: `"area"` (the paper): the label's share is the area's. `"saliency"`: it is the kept share of the own
             saliency over the sum of it and the pasted share of the partner's (ours, in no paper).
         sites: Mixing points among which each step draws one: 0 the input, k `FeatureMixAdapt(site=k)`.
+        partner: `"shuffle"`, `"roll"` or `"distance"` (a greedy cycle from each image to the one whose saliency is
+            farthest, as GuidedMixup pairs).
         num_classes: Number of classes, for integer labels of labelled batches.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
         seed: Int that makes the draws repeatable.
@@ -78,20 +84,32 @@ class SaliencyMix(Mixer):
         alpha=1.0,
         probability=1.0,
         detector="fine_grained",
+        detector_size=None,
+        attribution_layer=None,
         scheme="salient_to_corresponding",
         border="shift",
         box="sample",
         label="area",
         sites=(0,),
+        partner="shuffle",
         num_classes=None,
         data_format=None,
         seed=None,
         **kwargs,
     ):
-        super().__init__(probability, sites, num_classes, data_format, seed, **kwargs)
+        super().__init__(
+            detector=detector,
+            detector_size=detector_size,
+            attribution_layer=attribution_layer,
+            probability=probability,
+            sites=sites,
+            partner=partner,
+            num_classes=num_classes,
+            data_format=data_format,
+            seed=seed,
+            **kwargs,
+        )
         self.alpha = arguments.positive("alpha", alpha)
-        self.detector = detector
-        self._detect = saliency.get(detector)
         self.scheme = arguments.one_of("scheme", scheme, SCHEMES)
         self.border = arguments.one_of("border", border, ("shift", "clip"))
         self.box = arguments.one_of("box", box, ("sample", "batch"))
@@ -102,21 +120,8 @@ class SaliencyMix(Mixer):
                 f"a patch that moves. Received: scheme={scheme!r}, sites={self.sites}"
             )
 
-    def saliency(self, images):
-        """Saliency maps of a batch, finite and without gradient.
-
-        Args:
-            images: Images in the layer's data format.
-
-        Returns:
-            A float32 tensor (batch, height, width, 1).
-        """
-        maps = self._detect(self.to_channels_last(images))
-        return ops.stop_gradient(ops.nan_to_num(ops.cast(maps, "float32")))
-
-    def draw(self, images, partner):
+    def draw(self, images, partner, maps):
         size, height, width = self.image_size(images)
-        maps = self.saliency(images)
         share = sampling.beta((size,), self.alpha, self.seed_generator)
         source_extreme, target_extreme = SCHEMES[self.scheme]
         source = ops.take(self._locate(maps, source_extreme), partner, axis=0)
@@ -133,24 +138,20 @@ class SaliencyMix(Mixer):
             target_bounds, drawn["shift"] = self._align(source_bounds, target_bounds)
             drawn["mask"] = mask_outside(*target_bounds, height, width)
         if self.label == "saliency":
-            drawn["weight"] = self._saliency_share(maps, partner, drawn["mask"], drawn.get("shift"))
+            donor = ops.take(maps, partner, axis=0)
+            donor = roll(donor, drawn["shift"]) if "shift" in drawn else donor
+            drawn["weight"] = calibrated_weight(maps, donor, drawn["mask"])
         return drawn
 
     def get_config(self):
         return {
             **super().get_config(),
             "alpha": self.alpha,
-            "detector": keras.saving.serialize_keras_object(self.detector),
             "scheme": self.scheme,
             "border": self.border,
             "box": self.box,
             "label": self.label,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        detector = keras.saving.deserialize_keras_object(config["detector"])
-        return cls(**{**config, "detector": detector})
 
     def _locate(self, maps, extreme):
         """Row and column of the maximum (or minimum) of each map, int32 (batch, 2), ties broken at random."""
@@ -169,15 +170,6 @@ class SaliencyMix(Mixer):
             shift.append(target_start - source_start)
         return bounds, ops.stack(shift, axis=1)
 
-    @staticmethod
-    def _saliency_share(maps, partner, mask, shift):
-        donor = ops.take(maps, partner, axis=0)
-        if shift is not None:
-            donor = roll(donor, shift)
-        own_kept, pasted = covered_share(maps, mask), covered_share(donor, 1.0 - mask)
-        total = own_kept + pasted
-        return ops.where(total > 0.0, own_kept / ops.where(total > 0.0, total, 1.0), ops.mean(mask, axis=(1, 2, 3)))
-
 
 def peak(maps, noise):
     """Index of the maximum of each map, drawn uniformly among ties.
@@ -192,10 +184,3 @@ def peak(maps, noise):
     flat = ops.reshape(maps, ops.shape(noise))
     is_maximum = flat == ops.max(flat, axis=1, keepdims=True)
     return ops.cast(ops.argmax(ops.where(is_maximum, noise, -1.0), axis=1), "int32")
-
-
-def covered_share(maps, mask):
-    """Share of the saliency of each map that a mask covers; the share of the area where a map is 0 everywhere."""
-    total = ops.sum(maps, axis=(1, 2, 3))
-    covered = ops.sum(maps * mask, axis=(1, 2, 3)) / ops.where(total > 0.0, total, 1.0)
-    return ops.where(total > 0.0, covered, ops.mean(mask, axis=(1, 2, 3)))

@@ -8,6 +8,7 @@ from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
 from keras_mma.layers import FeatureMixAdapt, Mixer
 from keras_mma.models import graph
+from keras_mma.models.network_view import NetworkView
 
 
 def _like_functional(init):
@@ -84,6 +85,10 @@ class MixModel(keras.Model):
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan is none of their business.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
+        # Bound anew wherever the model is made, so also after loading: nothing is saved twice.
+        host = graph.plan_chain(plan)[0]
+        if getattr(host, "is_attributed", False):
+            host.bind(self._network_view(host))
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
@@ -115,18 +120,36 @@ class MixModel(keras.Model):
 
     def inference_model(self):
         """A plain Functional model: images in, predictions out, the same weights, no layer of this package."""
+        return self._without_mixing()[0]
+
+    def export(self, filepath, *args, **kwargs):
+        """Export `inference_model()`; the arguments are those of `keras.Model.export`."""
+        return self.inference_model().export(filepath, *args, **kwargs)
+
+    def _without_mixing(self):
+        """The plain model, and the symbolic outputs of its layers by their name."""
+        tensors = {}
 
         def call(layer, *args, **kwargs):
             if isinstance(layer, (Mixer, FeatureMixAdapt)):
                 # The features pass; the plan leads to layers of ours alone.
                 return args[0], kwargs.get("plan") or (args[1] if len(args) > 1 else plans.spec(1, 1, 1))
-            return layer(*args, **kwargs)
+            tensors[layer.name] = layer(*args, **kwargs)
+            return tensors[layer.name]
 
-        return graph.rebuild(self.input, self.output[0], call)
+        return graph.rebuild(self.input, self.output[0], call), tensors
 
-    def export(self, filepath, *args, **kwargs):
-        """Export `inference_model()`; the arguments are those of `keras.Model.export`."""
-        return self.inference_model().export(filepath, *args, **kwargs)
+    def _network_view(self, host):
+        plain, tensors = self._without_mixing()
+        if host.detector == "gradient" and not keras.backend.is_float_dtype(plain.inputs[0].dtype):
+            raise ValueError(
+                "`detector` 'gradient' needs a model whose input is float: integers have no gradient. "
+                f"Received: an input of dtype {plain.inputs[0].dtype}"
+            )
+        view = NetworkView(plain.input, plain.output, tensors, host.data_format)
+        if host.detector == "activation":
+            view.select(host.attribution_layer)
+        return view
 
     def _follow_plan(self, y, y_pred, sample_weight):
         """Labels as rows; and, where a plan comes with the predictions, labels and weights mixed by it."""

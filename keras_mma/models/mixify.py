@@ -87,13 +87,12 @@ def _check_names(model, at):
 
 
 def _with_sites(host, points):
-    """The host with a site for each point; the host itself is left as it is."""
+    """A copy of the host with a site for each point; the host itself is left as it is."""
     features = tuple(range(1, points + 1))
     named = tuple(site for site in host.sites if site > 0)
-    if named == features:
-        return host
-    if named:
+    sites = host.sites if named == features else (0, *features)
+    if named not in ((), features):
         raise ValueError(
             f"`host` must have the sites of `at`, 1 to {points}, or none but 0. Received: sites={host.sites}"
         )
-    return type(host).from_config({**host.get_config(), "sites": (0, *features)})
+    return host.copy(sites=sites)

@@ -2,11 +2,14 @@
 
 from keras import ops
 
+from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_gray
+from keras_mma.saliency.thumbnail import on_thumbnail
 
 WINDOWS = (12, 24, 48, 28, 56, 112)
 
 
+@on_thumbnail
 def fine_grained(images):
     """Centre-surround differences over six window sizes, as OpenCV's `StaticSaliencyFineGrained` computes them.
 
@@ -23,6 +26,7 @@ def fine_grained(images):
 
     Args:
         images: Tensor (batch, height, width, channels) of any dtype and range.
+        size: Height and width of the thumbnail to work on, or `None` for the images' own.
 
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
@@ -50,17 +54,8 @@ def fine_grained(images):
 
 
 def _blur(gray):
-    """[1 2 1] x [1 2 1] / 16, mirrored at the border without repeating it, rounded to whole levels."""
-    for axis in (1, 2):
-        size = gray.shape[axis]
-        if size == 1:
-            gray = 4.0 * gray
-            continue
-        length = ops.shape(gray)[axis]
-        before = ops.concatenate([_slice(gray, 1, 1, axis), _slice(gray, 0, length - 1, axis)], axis)
-        after = ops.concatenate([_slice(gray, 1, length - 1, axis), _slice(gray, length - 2, 1, axis)], axis)
-        gray = before + 2.0 * gray + after
-    return ops.floor(gray / 16.0 + 0.5)
+    """[1 2 1] x [1 2 1] / 16, rounded to whole levels."""
+    return ops.floor(blur(gray, (0.25, 0.5, 0.25)) + 0.5)
 
 
 def _integral(gray):
@@ -82,9 +77,3 @@ def _to_levels(values):
     """Whole levels 0 to 255 by the maximum of each image."""
     maximum = ops.max(values, axis=(1, 2), keepdims=True)
     return ops.floor(255.0 * (values / ops.where(maximum > 0.0, maximum, 1.0)))
-
-
-def _slice(x, start, length, axis):
-    index = [slice(None)] * 3
-    index[axis] = slice(start, start + length)
-    return x[tuple(index)]

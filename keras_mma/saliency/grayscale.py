@@ -21,10 +21,7 @@ def to_gray(images):
     Returns:
         A float32 tensor (batch, height, width) of whole numbers.
     """
-    dtype = keras.backend.standardize_dtype(images.dtype)
-    images = ops.cast(images, "float32")
-    if dtype != "uint8":
-        images = _to_bytes(images, is_float=keras.backend.is_float_dtype(dtype))
+    images = to_bytes(images)
     if images.shape[-1] == 3:
         gray = (_RED * images[..., 0] + _GREEN * images[..., 1] + _BLUE * images[..., 2]) / _UNIT
     else:
@@ -32,13 +29,39 @@ def to_gray(images):
     return ops.floor(gray + 0.5)
 
 
-def _to_bytes(images, is_float):
+def to_rgb_bytes(images):
+    """The levels of three channels, grey ones where the images have another number.
+
+    Args:
+        images: As for `to_gray`.
+
+    Returns:
+        A float32 tensor (batch, height, width, 3) of whole numbers 0 to 255.
+    """
+    if images.shape[-1] == 3:
+        return to_bytes(images)
+    return ops.repeat(ops.expand_dims(to_gray(images), -1), 3, axis=-1)
+
+
+def to_bytes(images):
+    """Levels 0 to 255 of every channel, as `to_gray` judges the range.
+
+    Args:
+        images: As for `to_gray`.
+
+    Returns:
+        A float32 tensor of the same shape, of whole numbers.
+    """
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    images = ops.cast(images, "float32")
+    if dtype == "uint8":
+        return images
     low = ops.min(images, axis=(1, 2, 3), keepdims=True)
     high = ops.max(images, axis=(1, 2, 3), keepdims=True)
     is_bytes = ops.logical_and(low >= 0.0, high <= 255.0)
     spread = ops.where(high > low, high - low, 1.0)
     scale, offset = ops.where(is_bytes, 1.0, 255.0 / spread), ops.where(is_bytes, 0.0, low)
-    if is_float:
+    if keras.backend.is_float_dtype(dtype):
         is_unit = ops.logical_and(low >= 0.0, high <= 1.0)
         scale = ops.where(is_unit, 255.0, scale)
     # Rounded: the unit range gives back exactly the bytes it was made from.

@@ -5,12 +5,15 @@ import math
 from keras import ops
 
 from keras_mma.resampling import resize
+from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_gray
+from keras_mma.saliency.thumbnail import on_thumbnail
 
 SIZE = 64
 _SIGMA = 8.0
 
 
+@on_thumbnail
 def spectral_residual(images):
     """What a smooth log spectrum does not explain.
 
@@ -23,6 +26,7 @@ def spectral_residual(images):
 
     Args:
         images: Tensor (batch, height, width, channels) of any dtype and range.
+        size: Height and width of the thumbnail to work on, or `None` for the images' own.
 
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
@@ -35,20 +39,12 @@ def spectral_residual(images):
     real, imaginary = ops.fft2((gray, ops.zeros_like(gray)))
     amplitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
     log_amplitude = ops.log(ops.maximum(amplitude, 1e-6))
-    residual = log_amplitude - _filter(log_amplitude, [1 / 3] * 3)
+    residual = log_amplitude - blur(log_amplitude, [1 / 3] * 3)
     gain = ops.exp(residual) / ops.maximum(amplitude, 1e-6)
     real, imaginary = ops.ifft2((real * gain, imaginary * gain))
     magnitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
     weights = [math.exp(-(offset**2) / (2 * _SIGMA**2)) for offset in range(-2, 3)]
-    saliency = ops.square(_filter(magnitude, [weight / sum(weights) for weight in weights]))
+    saliency = ops.square(blur(magnitude, [weight / sum(weights) for weight in weights]))
     maximum = ops.max(saliency, axis=(1, 2), keepdims=True)
     saliency = saliency / ops.where(maximum > 0.0, maximum, 1.0)
     return resize(ops.expand_dims(saliency, -1), height, width, "bilinear")
-
-
-def _filter(x, kernel):
-    """A separable filter, mirrored at the border without repeating it."""
-    radius = len(kernel) // 2
-    x = ops.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
-    x = sum(weight * x[:, i : i + SIZE, :] for i, weight in enumerate(kernel))
-    return sum(weight * x[:, :, i : i + SIZE] for i, weight in enumerate(kernel))

@@ -4,7 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mma import layers
+from keras_mma import layers, saliency
+
+
+@saliency.register("everywhere")
+def everywhere(images):
+    """The same saliency everywhere: a label calibrated by it follows the area."""
+    return ops.ones_like(ops.cast(images[..., :1], "float32"))
+
 
 HOSTS = [
     (layers.MixUp, {}),
@@ -15,6 +22,12 @@ HOSTS = [
     (layers.SaliencyMix, {"border": "clip"}),
     (layers.SaliencyMix, {"box": "batch"}),
     (layers.SaliencyMix, {"label": "saliency"}),
+    (layers.SaliencyMix, {"detector": "frequency_tuned", "detector_size": 12, "partner": "distance"}),
+    (layers.CutMix, {"partner": "roll"}),
+    (layers.SaliencyGrafting, {}),
+    (layers.SaliencyGrafting, {"norm": 1, "grid": 5, "temperature": 0.3}),
+    (layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
+    (layers.GuidedMixup, {}),
 ]
 # Hosts that move the patch, and so mix at the input only.
 MOVING = [
@@ -36,7 +49,9 @@ def to_numpy(structure):
 
 def is_calibrated(host):
     """Whether the label's share is not the mask's mean."""
-    return host[1].get("label") == "saliency"
+    return host[1].get("label") == "saliency" or (
+        host[0] is layers.SaliencyGrafting and host[1].get("detector") != "everywhere"
+    )
 
 
 def training_plan(host, images, **kwargs):

@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_mma import layers, sampling
 from keras_mma.layers import boxes
-from keras_mma.layers.saliency_mix import SCHEMES, covered_share, peak
+from keras_mma.layers.saliency_mix import SCHEMES, peak
+from keras_mma.layers.saliency_mixer import covered_share
 from tests import oracles
 from tests.layers.hosts import to_numpy, training_plan
 from tests.pictures import blobs

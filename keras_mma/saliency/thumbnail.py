@@ -1,0 +1,24 @@
+"""Detectors on thumbnails."""
+
+import functools
+
+from keras import ops
+
+from keras_mma.resampling import resize
+from keras_mma.saliency.grayscale import to_bytes
+
+
+def on_thumbnail(detector):
+    """Give a detector the argument `size`: the height and width at which it looks, its map resized back.
+
+    The thumbnail has levels 0 to 255 whatever the range of the images, so that the range does not matter here either.
+    """
+
+    @functools.wraps(detector)
+    def detect(images, size=None):
+        if size is None:
+            return detector(images)
+        height, width = ops.shape(images)[1:3]
+        return resize(detector(resize(to_bytes(images), size, size, "area")), height, width, "bilinear")
+
+    return detect

@@ -1,0 +1,158 @@
+"""Saliency Grafting: masks and labels against loops, and what a calibrated label must do."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_mma import layers, sampling
+from keras_mma.layers.saliency_grafting import graft_cells
+from keras_mma.layers.saliency_mixer import calibrated_weight, covered_share
+from tests import oracles
+from tests.layers.hosts import training_plan
+from tests.pictures import blobs
+
+
+def red(images):
+    """Saliency as it stands in the first channel."""
+    return ops.cast(images[..., :1], "float32")
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+@pytest.mark.parametrize(
+    ("grid", "temperature", "threshold"), [(4, 1.0, None), (5, 0.3, 0.05), (7, 2.0, 0.0), (1, 1.0, None)]
+)
+def test_mask_and_label_equal_the_loop(rng, monkeypatch, norm, grid, temperature, threshold):
+    images = (rng.random((8, 13, 18, 3)) ** 4).astype("float32")
+    rate = rng.random(8).astype("float32")
+    noise = rng.random((8, grid, grid, 1)).astype("float32")
+    monkeypatch.setattr(sampling, "beta", lambda shape, alpha, seed: ops.convert_to_tensor(rate))
+    monkeypatch.setattr(sampling, "uniform", lambda shape, seed: ops.convert_to_tensor(noise))
+    monkeypatch.setattr(
+        sampling, "partners", lambda size, seed: ops.convert_to_tensor(np.roll(np.arange(8), 3), "int32")
+    )
+    host = layers.SaliencyGrafting(grid=grid, temperature=temperature, threshold=threshold, norm=norm, detector=red)
+    mixed, plan = training_plan(host, images)
+    for row in range(8):
+        other = int(np.roll(np.arange(8), 3)[row])
+        mask, weight = oracles.graft(
+            images[row, ..., 0].astype("float64"),
+            images[other, ..., 0].astype("float64"),
+            rate[row],
+            noise[row, ..., 0],
+            temperature,
+            1 / grid**2 if threshold is None else threshold,
+            norm,
+        )
+        np.testing.assert_allclose(plan["mask"][row, ..., 0], mask, atol=1e-5)
+        np.testing.assert_allclose(plan["weight"][row], weight, atol=1e-5)
+        np.testing.assert_allclose(mixed[row], np.where(mask[..., None] == 1, images[row], images[other]), atol=1e-6)
+
+
+class TestCalibration:
+    """Half of the image is salient in each: where it lies decides."""
+
+    left = np.zeros((1, 8, 8, 1), "float32")
+    left[:, :, :4] = 0.7
+    right = left[:, :, ::-1].copy()
+    keep_left = (left > 0).astype("float32")
+
+    def weight(self, own, donor, mask, norm=2):
+        return ops.convert_to_numpy(calibrated_weight(*map(ops.convert_to_tensor, (own, donor, mask)), norm))[0]
+
+    @pytest.mark.parametrize("norm", [1, 2])
+    def test_a_contribution_that_is_not_salient_weighs_nothing(self, norm):
+        assert self.weight(self.left, self.left, self.keep_left, norm) == 1.0
+
+    @pytest.mark.parametrize("norm", [1, 2])
+    def test_all_of_the_donors_saliency_and_none_of_the_own_hidden_is_a_half(self, norm):
+        assert self.weight(self.left, self.right, self.keep_left, norm) == pytest.approx(0.5, abs=1e-6)
+
+    @pytest.mark.parametrize("norm", [1, 2])
+    def test_uniform_saliency_gives_the_norms_share_of_the_area(self, rng, norm):
+        mask = np.zeros((1, 8, 8, 1), "float32")
+        mask[:, :, :3] = 1
+        kept, given = (3 / 8) ** (1 / norm), (5 / 8) ** (1 / norm)
+        for level in (1e-12, 0.3, 1e12):
+            uniform = np.full((1, 8, 8, 1), level, "float32")
+            assert self.weight(uniform, uniform, mask, norm) == pytest.approx(kept / (kept + given), abs=1e-6)
+
+    def test_zero_saliency_counts_as_uniform(self, rng):
+        mask = (rng.random((1, 8, 8, 1)) < 0.4).astype("float32")
+        nothing = np.zeros((1, 8, 8, 1), "float32")
+        assert self.weight(nothing, nothing, mask, 1) == pytest.approx(mask.mean(), abs=1e-6)
+
+    def test_where_nothing_salient_is_kept_or_given_the_area_decides(self):
+        assert self.weight(self.left, self.left, self.keep_left[:, :, ::-1].copy() * 0 + 1) == 1.0
+        kept = 1 - self.keep_left
+        assert self.weight(self.left, self.right, kept) == pytest.approx(0.5)
+
+    def test_empty_and_full_grafts(self, rng):
+        own, donor = rng.random((2, 1, 8, 8, 1)).astype("float32")
+        assert self.weight(own, donor, np.ones((1, 8, 8, 1), "float32")) == 1.0
+        assert self.weight(own, donor, np.zeros((1, 8, 8, 1), "float32")) == 0.0
+
+    def test_shares_neither_vanish_nor_overflow(self, rng):
+        maps, mask = rng.random((1, 8, 8, 1)), (rng.random((1, 8, 8, 1)) < 0.5).astype("float32")
+        expected = np.sqrt((maps * mask).__pow__(2).sum() / (maps**2).sum())
+        for scale in (1e-30, 1.0, 1e30):
+            share = ops.convert_to_numpy(covered_share(ops.convert_to_tensor(maps * scale, "float32"), mask, 2))[0]
+            assert share == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_empty_graft_leaves_row_and_label(rng):
+    cells = ops.convert_to_numpy(graft_cells(ops.ones((2, 8, 8, 1)), ops.zeros((2,)), ops.zeros((2, 4, 4, 1))))
+    assert not cells.any()
+    images = blobs(rng, 64, 16, 16)
+    mixed, plan = training_plan(layers.SaliencyGrafting(alpha=0.05, grid=2, seed=1), images)
+    empty = (plan["mask"] == 1).all((1, 2, 3))
+    assert empty.any() and (plan["weight"][empty] == 1).all()
+    np.testing.assert_array_equal(mixed[empty], images[empty])
+
+
+def test_a_full_graft_has_weight_zero(rng):
+    host = layers.SaliencyGrafting(alpha=0.05, threshold=0.0, grid=2, seed=1)
+    mixed, plan = training_plan(host, blobs(rng, 64, 16, 16))
+    full = (plan["mask"] == 0).all((1, 2, 3))
+    assert full.any() and (plan["weight"][full] == 0).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 77.0])
+def test_all_cells_of_a_constant_map_are_candidates(level):
+    for grid in (3, 4, 7):
+        maps = ops.full((2, 21, 21, 1), level)
+        cells = graft_cells(maps, ops.ones((2,)), ops.zeros((2, grid, grid, 1)))
+        assert ops.convert_to_numpy(cells).all()
+
+
+def test_grafts_are_salient_and_diverse(rng):
+    images = np.tile(blobs(rng, 1, 32, 32), (400, 1, 1, 1)).astype("float32")
+    maps = ops.convert_to_numpy(layers.SaliencyGrafting(detector=red).saliency(images))
+    _, plan = training_plan(layers.SaliencyGrafting(detector=red, temperature=0.1, seed=1), images)
+    given = 1 - plan["mask"]
+    assert (maps * given).sum() / given.sum() > 1.3 * maps.mean()
+    assert len(np.unique(given, axis=0)) > 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"grid": 0}, "`grid` must be a whole number from 1. Received: grid=0"),
+        ({"grid": 2.5}, "`grid` must be .* Received: grid=2.5"),
+        ({"temperature": 0}, "`temperature` must be .* Received: temperature=0"),
+        ({"threshold": 1.5}, "`threshold` must be .* Received: threshold=1.5"),
+        ({"norm": 3}, "`norm` must be one of .* Received: norm=3"),
+        ({"detector": "edges"}, "`detector` must be one of .* Received: detector='edges'"),
+        ({"detector_size": 0}, "`detector_size` must be a positive whole number"),
+        ({"attribution_layer": "stage1"}, "`attribution_layer` needs `detector='activation'`"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        layers.SaliencyGrafting(**arguments)
+
+
+def test_an_attribution_without_a_network_is_refused(rng):
+    for detector in ("activation", "gradient"):
+        host = layers.SaliencyGrafting(detector=detector)
+        with pytest.raises(ValueError, match="is an attribution of a network: use the host inside a `MixModel`"):
+            host(blobs(rng), np.eye(8))

@@ -1,0 +1,178 @@
+"""Attributions of the network in training: right, without side effects, with one set of weights."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_mma
+from keras_mma import layers
+from tests.layers.hosts import to_numpy
+from tests.pictures import blobs
+
+DETECTORS = ["activation", "gradient"]
+
+
+def network(channels_first=False):
+    inputs = keras.Input((16, 20, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="first")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU(name="relu")(x)
+    x = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="tanh", name="second")(x)
+    x = keras.layers.Dropout(0.5, seed=1)(x)
+    return keras.Model(inputs, keras.layers.Dense(5, name="head")(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def mixed_model(detector, host=layers.SaliencyGrafting, at=("second",), **kwargs):
+    plain = network()
+    plain.get_layer("norm").moving_mean.assign(np.linspace(-1, 1, 4))
+    return plain, keras_mma.mixify(plain, host(detector=detector, seed=3, **kwargs), at=list(at))
+
+
+def host_of(model):
+    (host,) = [layer for layer in model.layers if isinstance(layer, layers.Mixer)]
+    return host
+
+
+@pytest.fixture
+def data(rng):
+    return blobs(rng, 8).astype("float32") / 255, rng.integers(0, 5, 8)
+
+
+def test_gradient_equals_the_tape_by_hand(needs_tensorflow, data):
+    import tensorflow as tf
+
+    plain, model = mixed_model("gradient")
+    found = to_numpy(host_of(model).saliency(tf.constant(data[0])))
+    for row, image in enumerate(data[0]):
+        x = tf.constant(image[None])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            score = tf.reduce_max(plain(x, training=False))
+        expected = np.sqrt((tape.gradient(score, x).numpy()[0] ** 2).sum(-1))
+        np.testing.assert_allclose(found[row, ..., 0], expected, atol=1e-5, rtol=1e-4)
+        assert expected.max() > 1e-3
+
+
+def test_gradient_equals_finite_differences(data):
+    plain, model = mixed_model("gradient")
+    images = data[0][:1]
+    found = to_numpy(host_of(model).saliency(ops.convert_to_tensor(images)))[0, ..., 0]
+    best = plain.predict(images, verbose=0)[0].argmax()
+    for y, x in ((0, 0), (7, 9), (15, 19)):
+        slopes = []
+        for channel in range(3):
+            pair = np.repeat(images, 2, 0)
+            pair[0, y, x, channel] -= 0.01
+            pair[1, y, x, channel] += 0.01
+            low, high = plain.predict(pair, verbose=0)[:, best]
+            slopes.append((high - low) / 0.02)
+        assert found[y, x] == pytest.approx(np.linalg.norm(slopes), abs=2e-4, rel=0.05)
+
+
+@pytest.mark.parametrize("layer", [None, "relu"])
+def test_activation_is_the_channel_energy(data, layer):
+    plain, model = mixed_model("activation", attribution_layer=layer)
+    found = to_numpy(host_of(model).saliency(ops.convert_to_tensor(data[0])))
+    name = layer or "second"  # dropout follows it and is off
+    features = keras.Model(plain.input, plain.get_layer(name).output).predict(data[0], verbose=0)
+    energy = (features**2).mean(-1, keepdims=True)
+    if layer:
+        np.testing.assert_allclose(found, energy, atol=1e-5)
+    else:
+        assert found.shape == (8, 16, 20, 1)
+        np.testing.assert_allclose(found[:, 1:-1:2, 1:-1:2].mean(), energy.mean(), rtol=0.1)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_looking_changes_nothing(data, detector):
+    plain, model = mixed_model(detector)
+    before = [ops.convert_to_numpy(v) for v in model.variables if v is not host_of(model).seed_generator.state]
+    host = host_of(model)
+    host(data[0], training=True)
+    after = [ops.convert_to_numpy(v) for v in model.variables if v is not host.seed_generator.state]
+    keras.tree.map_structure(np.testing.assert_array_equal, before, after)
+    # And inside a training step, moving statistics move once, by the mixed images.
+    model(data[0], training=True)
+    moved = ops.convert_to_numpy(plain.get_layer("norm").moving_mean)
+    again, other = mixed_model("fine_grained")
+    expected = 0.99 * np.linspace(-1, 1, 4)
+    assert np.abs(moved - expected).max() < 0.02 and not np.allclose(moved, np.linspace(-1, 1, 4), atol=1e-4)
+
+
+@pytest.mark.parametrize("host", [layers.SaliencyGrafting, layers.SaliencyMix, layers.GuidedMixup])
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=["graph", "eager", "xla"])
+def test_training_follows_the_attribution(data, detector, mode, host):
+    plain, model = mixed_model(detector, host)
+    model.compile(keras.optimizers.SGD(0.01), "mse", **{"jit_compile": False, **mode})
+    before = plain.get_weights()
+    history = model.fit(data[0], data[1], batch_size=4, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert any(not np.array_equal(a, b) for a, b in zip(before, plain.get_weights(), strict=True))
+    np.testing.assert_allclose(model.predict(data[0], verbose=0), plain.predict(data[0], verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_does_not_lose_the_map(data, detector, policy):
+    expected = to_numpy(host_of(mixed_model(detector)[1]).saliency(ops.convert_to_tensor(data[0])))
+    keras.utils.set_random_seed(0)
+    weights = mixed_model(detector)[0].get_weights()
+    keras.config.set_dtype_policy(policy)
+    plain, model = mixed_model(detector)
+    plain.set_weights(weights)
+    found = to_numpy(host_of(model).saliency(ops.convert_to_tensor(data[0])))
+    assert found.dtype == "float32" and np.isfinite(found).all() and (found.max((1, 2, 3)) > 0).all()
+    assert expected.shape == found.shape
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_reloaded_model_looks_through_its_own_weights(data, detector, tmp_path):
+    plain, model = mixed_model(detector)
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    model.fit(data[0], data[1], verbose=0)
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert len(copy.weights) == len(model.weights)
+    assert {w.path.split("/")[-1] for w in copy.weights} == {w.path.split("/")[-1] for w in model.weights}
+    images = ops.convert_to_tensor(data[0])
+    np.testing.assert_allclose(
+        to_numpy(host_of(copy).saliency(images)), to_numpy(host_of(model).saliency(images)), atol=1e-5
+    )
+    before = to_numpy(host_of(copy).saliency(images))
+    copy.fit(data[0], data[1], epochs=3, verbose=0)
+    after = to_numpy(host_of(copy).saliency(images))
+    assert not np.allclose(before, after, atol=1e-7)  # its own weights moved, and it sees them
+    np.testing.assert_allclose(to_numpy(host_of(model).saliency(images)), before, atol=1e-5)  # the other's did not
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_export_and_predict_take_images_alone(needs_tensorflow, data, detector, tmp_path):
+    import tensorflow as tf
+
+    plain, model = mixed_model(detector)
+    model.export(tmp_path / "saved", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "saved"))
+    np.testing.assert_allclose(served.serve(data[0]), plain.predict(data[0], verbose=0), atol=1e-5)
+    assert len(served.variables) == len(plain.variables)
+
+
+def test_channels_first_maps(data):
+    plain, model = mixed_model("gradient")
+    view = keras_mma.models.network_view.NetworkView(plain.input, plain.output, {}, "channels_first")
+    maps = ops.convert_to_numpy(view.to_channels_last(ops.ones((2, 3, 5, 7))))
+    assert maps.shape == (2, 5, 7, 3)
+
+
+def test_what_cannot_be_attributed_is_refused():
+    plain = network()
+    host = layers.SaliencyMix(detector="activation", attribution_layer="head")
+    with pytest.raises(
+        ValueError, match=r"`attribution_layer` must name a layer that gives maps .* Received: .*'head'"
+    ):
+        keras_mma.mixify(plain, host)
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    with pytest.raises(ValueError, match="'gradient' needs a model whose input is float.* dtype uint8"):
+        keras_mma.mixify(keras.Model(inputs, keras.layers.Dense(2)(x)), layers.SaliencyMix(detector="gradient"))
