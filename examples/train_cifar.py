@@ -13,6 +13,7 @@ Run the same command again after an interruption: it goes on from the last finis
 
 import argparse
 import csv
+import inspect
 import json
 import os
 import sys
@@ -34,6 +35,8 @@ HOSTS = {
     "mixup": (layers.MixUp, 1.0),
     "cutmix": (layers.CutMix, 0.5),
     "saliencymix": (layers.SaliencyMix, 0.5),
+    "grafting": (layers.SaliencyGrafting, 1.0),
+    "guided": (layers.GuidedMixup, 1.0),
 }
 METHODS = ["none", *HOSTS, *(f"{host}+mma" for host in HOSTS), "manifold"]
 PLAIN = {"attention": None, "smooth": False}
@@ -48,7 +51,13 @@ def parse(arguments=None):
     parser.add_argument(
         "--mixing-points", nargs="+", default=["stage1", "stage2"], help="layers after which +mma mixes"
     )
-    parser.add_argument("--alpha", type=float, default=1.0, help="parameter of the Beta distribution")
+    parser.add_argument("--alpha", type=float, help="parameter of the Beta distribution; 1 by default")
+    parser.add_argument("--detector", help="detector of images for saliencymix, grafting and guided, by name")
+    parser.add_argument(
+        "--attribution",
+        choices=["activation", "gradient"],
+        help="saliency in the eyes of the network instead of a detector; grafting's default is activation",
+    )
     parser.add_argument("--probability", type=float, help="share of rows that are mixed; the paper's by default")
     parser.add_argument("--network", default="preactresnet18", help="preactresnet18 or wideresnet-DEPTH-WIDTH")
     parser.add_argument("--epochs", type=int, default=200)
@@ -109,14 +118,35 @@ def make_model(options, network):
     """The model that is trained, and its host (`None` without mixing)."""
     name, _, adaptation = options.method.partition("+")
     if name == "none":
+        if options.alpha is not None or options.detector or options.attribution or options.probability is not None:
+            raise ValueError("--alpha, --probability, --detector and --attribution have no meaning for --method none")
         return network, None
     is_manifold = name == "manifold"
     cls, probability = HOSTS["mixup" if is_manifold else name]
     if options.probability is not None:
         probability = options.probability
-    host = cls(alpha=options.alpha, probability=probability, seed=options.seed)
+    host = cls(probability=probability, seed=options.seed, **host_settings(options, cls))
     at = options.mixing_points if adaptation or is_manifold else []
-    return keras_mma.mixify(network, host, at=at, **(PLAIN if is_manifold else {})), host
+    model = keras_mma.mixify(network, host, at=at, **(PLAIN if is_manifold else {}))
+    # The model's own copy of the host knows the network.
+    return model, next(layer for layer in model.layers if isinstance(layer, layers.Mixer))
+
+
+def host_settings(options, cls):
+    """The options that a host takes; those that it does not take are refused."""
+    if options.detector and options.attribution:
+        raise ValueError("--detector and --attribution exclude each other")
+    settings = {}
+    if options.alpha is not None:
+        settings["alpha"] = options.alpha
+    detector = options.detector or options.attribution
+    if detector or cls is layers.SaliencyGrafting:
+        settings["detector"] = detector or "activation"
+    takes = inspect.signature(cls).parameters
+    for name, option in (("alpha", "--alpha"), ("detector", "--detector or --attribution")):
+        if name in settings and name not in takes:
+            raise ValueError(f"{option} has no meaning for --method {options.method}")
+    return settings
 
 
 def training_batches(images, options):

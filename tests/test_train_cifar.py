@@ -74,10 +74,10 @@ def test_a_killed_run_resumes_and_finishes_with_all_epochs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["none", "mixup", "cutmix+mma", "manifold", "mixup+mma"])
+@pytest.mark.parametrize("method", ["none", "cutmix+mma", "manifold", "grafting", "guided+mma"])
 def test_every_kind_of_method_takes_a_step(tmp_path, method):
-    precision = ["--mixed-precision"] if method == "cutmix+mma" else []
-    done = run(*SMALL, "--fraction", 0.1, "--epochs", 1, "--method", method, *precision, "--output", tmp_path)
+    extra = {"cutmix+mma": ["--mixed-precision"], "guided+mma": ["--attribution", "gradient"]}.get(method, [])
+    done = run(*SMALL, "--fraction", 0.1, "--epochs", 1, "--method", method, *extra, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "mixing.png").exists() == (method != "none")
 
@@ -122,6 +122,11 @@ def example(monkeypatch):
         (["--network", "wideresnet-11-1"], "`depth` must be 6 n"),
         (["--fraction", "0"], r"--fraction must be in \(0, 1\]. Received: 0.0"),
         (["--alpha", "0"], "`alpha` must be a positive"),
+        (["--detector", "edges"], "`detector` must be one of"),
+        (["--detector", "fine_grained", "--attribution", "gradient"], "exclude each other"),
+        (["--method", "guided", "--alpha", "1"], "--alpha has no meaning for --method guided"),
+        (["--method", "cutmix", "--detector", "fine_grained"], "has no meaning for --method cutmix"),
+        (["--method", "none", "--alpha", "1"], "have no meaning for --method none"),
         (["--mixing-points", "stage9"], "`at` must name layers"),
     ],
 )

@@ -125,12 +125,13 @@ def test_all_cells_of_a_constant_map_are_candidates(level):
 
 
 def test_grafts_are_salient_and_diverse(rng):
-    images = np.tile(blobs(rng, 1, 32, 32), (400, 1, 1, 1)).astype("float32")
+    images = np.tile(blobs(rng, 2, 32, 32), (200, 1, 1, 1)).astype("float32")
     maps = ops.convert_to_numpy(layers.SaliencyGrafting(detector=red).saliency(images))
-    _, plan = training_plan(layers.SaliencyGrafting(detector=red, temperature=0.1, seed=1), images)
+    _, plan = training_plan(layers.SaliencyGrafting(detector=red, seed=1), images)
     given = 1 - plan["mask"]
-    assert (maps * given).sum() / given.sum() > 1.3 * maps.mean()
-    assert len(np.unique(given, axis=0)) > 50
+    donor = maps[plan["partner"]]
+    assert (donor * given).sum() / given.sum() > 1.3 * donor.mean()
+    assert len(np.unique(given, axis=0)) > 10  # subsets of a few salient cells
 
 
 @pytest.mark.parametrize(
