@@ -29,9 +29,16 @@ def main():
     gray = images.astype("float32").mean(-1, keepdims=True) / 255
     features = sum(np.abs(np.gradient(gray, axis=axis)) for axis in (1, 2))
     features = features.reshape(4, 20, 8, 20, 8, 1).mean((2, 4))
-    for seed, host in ((117, layers.SaliencyMix),):
-        path = IMAGES / f"{host.__name__.lower()}.png"
-        visualization.show_mixing(host(seed=seed), images, features={"a feature map": features}, path=path)
+    hosts = {
+        "saliencymix": layers.SaliencyMix(seed=117),
+        "saliencygrafting": layers.SaliencyGrafting(partner="roll", grid=8, alpha=8.0, temperature=0.3, seed=5),
+        "guidedmixup": layers.GuidedMixup(partner="roll"),
+        "cutmix": layers.CutMix(partner="roll", alpha=8.0, seed=3),
+        "mixup": layers.MixUp(partner="roll", alpha=2.0, seed=3),
+    }
+    for name, host in hosts.items():
+        named = {"a feature map": features} if name == "saliencymix" else None
+        visualization.show_mixing(host, images, rows=4 if named else 2, features=named, path=IMAGES / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -104,4 +104,4 @@ def _range(images):
 def _save(figure, path):
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=120)
