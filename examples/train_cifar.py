@@ -75,6 +75,11 @@ def parse(arguments=None):
     for name in ("epochs", "batch_size", "image_size"):
         if getattr(options, name) < 1:
             parser.error(f"argument --{name.replace('_', '-')}: must be at least 1, received {getattr(options, name)}")
+    for name in ("learning_rate", "weight_decay"):
+        if getattr(options, name) < 0:
+            parser.error(
+                f"argument --{name.replace('_', '-')}: must not be negative, received {getattr(options, name)}"
+            )
     return options
 
 
@@ -244,7 +249,6 @@ def write_text(path, text):
 
 def main(arguments=None):
     options = parse(arguments)
-    prepare_output(options)
     keras.utils.set_random_seed(options.seed)
     if options.mixed_precision:
         keras.config.set_dtype_policy(options.mixed_precision)
@@ -253,6 +257,7 @@ def main(arguments=None):
     model, host = make_model(options, network)
     train_ds, test_ds = training_batches(images, options), test_batches(images, options)
     compile_model(model, options, len(train_ds))
+    prepare_output(options)  # not before all options have proved to be good
     print(f"{options.method} on {options.dataset}: {len(train_ds)} steps an epoch, {network.count_params():,} weights")
     history = train(model, train_ds, test_ds, options)
     draw(options, network, host, images, history)

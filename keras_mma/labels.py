@@ -13,7 +13,7 @@ def encode(labels, classes, name="labels"):
         name: What error messages call the labels.
 
     Returns:
-        A float32 tensor (batch, classes).
+        A float32 tensor (batch, classes). The row of a number that is no class is NaN.
 
     Raises:
         ValueError: if the labels have another shape or dtype, or are integers while `classes` is `None`.
@@ -43,4 +43,7 @@ def encode(labels, classes, name="labels"):
             f"`{name}` are integers and the number of classes is not known: pass `num_classes` to the layer, "
             f"or one-hot encode them. {received}"
         )
-    return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes, dtype="float32")
+    numbers = ops.cast(ops.reshape(labels, (-1,)), "int32")
+    is_class = ops.logical_and(numbers >= 0, numbers < classes)
+    # A graph cannot raise. A row of zeros would go unnoticed, a loss that is not a number does not.
+    return ops.where(is_class[:, None], ops.one_hot(numbers, classes, dtype="float32"), float("nan"))

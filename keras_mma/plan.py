@@ -32,6 +32,8 @@ def make(partner, mask, weight=None, site=0):
         The plan. A row whose mask is 1 everywhere becomes its own partner, so that no NaN or infinity of
         another row can reach it.
     """
+    if len(mask.shape) != 4:
+        raise ValueError(f"`mask` must be of shape (batch, height, width, 1). Received: shape {tuple(mask.shape)}")
     mask = ops.stop_gradient(ops.cast(mask, "float32"))
     weight = ops.mean(mask, axis=(1, 2, 3)) if weight is None else ops.stop_gradient(ops.cast(weight, "float32"))
     made = {
@@ -133,8 +135,14 @@ def mix_images(images, plan, data_format="channels_last", shift=None):
     Returns:
         Images of the same shape and dtype.
     """
-    donors = ops.take(images, plan["partner"], axis=0)
     mask = plan["mask"]
+    size = images.shape[1:3] if data_format == "channels_last" else images.shape[2:4]
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(mask.shape[1:3], size, strict=True)):
+        raise ValueError(
+            f"`plan['mask']` must be of the images' height and width, {tuple(size)}. "
+            f"Received: shape {tuple(mask.shape)}"
+        )
+    donors = ops.take(images, plan["partner"], axis=0)
     if data_format == "channels_first":
         mask = ops.transpose(mask, (0, 3, 1, 2))
     if shift is not None:

@@ -16,6 +16,11 @@ def test_integers_are_one_hot_encoded(dtype, shape):
     assert encoded.dtype == "float32"
 
 
+def test_a_number_that_is_no_class_is_not_a_number():
+    encoded = ops.convert_to_numpy(encode(np.array([0, 3, -1, 2]), 3))
+    assert np.isnan(encoded[1:3]).all() and (encoded[[0, 3]] == np.eye(3)[[0, 2]]).all()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "bool"])
 def test_rows_pass_as_float32(dtype):
     rows = np.eye(3)[[0, 2]].astype(dtype)

@@ -81,5 +81,9 @@ def test_check_names_what_is_wrong(plan):
         plans.check({"mask": plan["mask"]})
     with pytest.raises(ValueError, match=r"`plan\['mask'\]` must be a tensor of rank 4. Received: shape \(6,\)"):
         plans.check({**plan, "mask": plan["weight"]})
+    with pytest.raises(ValueError, match=r"`mask` must be of shape .* Received: shape \(6, 16, 20\)"):
+        plans.make(plan["partner"], plan["mask"][..., 0])
+    with pytest.raises(ValueError, match=r"must be of the images' height and width, \(8, 20\). Received: shape"):
+        plans.mix_images(np.zeros((6, 8, 20, 3), "float32"), plan)
     with pytest.raises(ValueError, match="expected 5 rows. Received: .* with 6 rows"):
         plans.check(plan, 5)

@@ -133,6 +133,58 @@ def example(monkeypatch):
 def test_bad_options_are_refused(example, tmp_path, arguments, match):
     with pytest.raises(ValueError, match=match):
         example.main(["--network", "wideresnet-10-1", *arguments, "--output", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_recipe(example, tmp_path):
+    options = example.parse(["--epochs", "10", "--output", str(tmp_path)])
+    rng = np.random.default_rng(0)
+    images = example.datasets.Images(
+        (rng.integers(1, 256, (40, 32, 32, 3), dtype="uint8"), np.arange(40) % 4), None, list("abcd"), flip=True
+    )
+    (x, y) = next(iter(example.training_batches(images, options)))
+    shifts, flips = set(), 0
+    for picture in x.numpy():
+        # Black rows and columns tell the crop, what is left tells the picture and whether it was mirrored.
+        rows, columns = np.flatnonzero(picture.any((1, 2))), np.flatnonzero(picture.any((0, 2)))
+        inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        shifts.add((rows[0], 31 - rows[-1], columns[0], 31 - columns[-1]))
+        flips += not any(inside.tobytes() in _windows(original, inside.shape) for original in images.train[0])
+    assert len(shifts) > 15 and max(map(max, shifts)) == 4  # padded by 4
+    assert 8 < flips < 32
+    network = example.make_network(example.parse(["--network", "wideresnet-10-1", "--output", str(tmp_path)]), images)
+    example.compile_model(network, options, steps=7)
+    config = network.optimizer.get_config()
+    assert config["momentum"] == 0.9 and config["nesterov"] and config["weight_decay"] == pytest.approx(5e-3)
+    schedule = config["learning_rate"]["config"]
+    assert schedule["initial_learning_rate"] == 0.1 and schedule["decay_steps"] == 70
+    assert network.optimizer.learning_rate == pytest.approx(0.1)
+
+
+def _windows(image, shape):
+    height, width = shape[:2]
+    return {image[y : y + height, x : x + width].tobytes() for y in range(33 - height) for x in range(33 - width)}
+
+
+def test_a_folder_with_train_and_test(example, tmp_path):
+    from PIL import Image
+
+    for part, count in (("train", 3), ("test", 2)):
+        for value, name in ((50, "a"), (200, "b")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (10, 12), (value,) * 3).save(tmp_path / part / name / f"{number}.png")
+    data = example.datasets.load(f"folder:{tmp_path}", image_size=8)
+    assert data.train[0].shape == (6, 8, 8, 3) and data.test[0].shape == (4, 8, 8, 3) and data.class_names == ["a", "b"]
+    assert (data.train[0][:, 0, 0, 0] == np.where(data.train[1] == 0, 50, 200)).all()
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_by_tensorflow_datasets(example, tmp_path, name, classes):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(num_examples=5):
+        data = example.datasets.load(name, data_dir=tmp_path)
+    assert data.shape == (32, 32, 3) and len(data.train[0]) == 5 and len(data.class_names) == classes
 
 
 def test_a_subset_keeps_the_share_of_every_class(example):

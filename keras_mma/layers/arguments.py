@@ -1,25 +1,27 @@
 """Checks of constructor arguments, shared by the layers."""
 
+import numbers
+
 import keras
 
 
 def positive(name, value):
     """A float above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 < value < float("inf"):
         raise ValueError(f"`{name}` must be a positive, finite number. Received: {name}={value!r}")
     return float(value)
 
 
 def fraction(name, value):
     """A float in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 <= value <= 1.0:
         raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}")
     return float(value)
 
 
 def one_of(name, value, choices):
     """One of several values."""
-    if value not in choices:
+    if value not in list(choices):
         raise ValueError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}")
     return value
 
@@ -38,24 +40,35 @@ def data_format(value):
     return one_of("data_format", value, ("channels_last", "channels_first"))
 
 
-def site(value):
-    """A site of `FeatureMixAdapt`: a whole number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`site` must be a whole number from 1 (0 is the input). Received: site={value!r}")
-    return value
+def whole(name, value, least):
+    """A whole number from some least one."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"`{name}` must be a whole number from {least}. Received: {name}={value!r}")
+    return int(value)
+
+
+def maps_of(name, maps, shape):
+    """Check that a callable gave maps (batch, height, width, 1) for a batch (batch, height, width, channels)."""
+    expected = (*shape[:3], 1)
+    received = tuple(maps.shape)
+    fits = len(received) == 4 and all(
+        None in pair or pair[0] == pair[1] for pair in zip(received, expected, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"`{name}` must give maps of shape {tuple(expected)}. Received: shape {received}")
 
 
 def sites(value):
     """The sites of a host: different whole numbers from 0."""
-    given = (value,) if isinstance(value, int) else value
+    given = (value,) if isinstance(value, numbers.Integral) else value
     try:
         given = tuple(given)
     except TypeError:
         given = ()
-    valid = all(isinstance(site, int) and not isinstance(site, bool) and site >= 0 for site in given)
+    valid = all(isinstance(site, numbers.Integral) and not isinstance(site, bool) and site >= 0 for site in given)
     if not given or not valid or len(set(given)) != len(given):
         raise ValueError(
             "`sites` must be different whole numbers: 0 for the input, k for `FeatureMixAdapt(site=k)`. "
             f"Received: sites={value!r}"
         )
-    return given
+    return tuple(map(int, given))

@@ -89,7 +89,7 @@ class FeatureMixAdapt(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
-        self.site = arguments.site(site)
+        self.site = arguments.whole("site", site, 1)
         self.temperature = arguments.positive("temperature", temperature)
         if attention is not None and not callable(attention):
             arguments.one_of("attention", attention, (*ATTENTIONS, None))
@@ -171,7 +171,9 @@ class FeatureMixAdapt(keras.layers.Layer):
     def _attend(self, features):
         attend = self.attention if callable(self.attention) else ATTENTIONS[self.attention]
         features = ops.stop_gradient(ops.cast(features, "float32"))
-        return normalize(ops.cast(attend(features), "float32"))
+        attention = ops.cast(attend(features), "float32")
+        arguments.maps_of("attention", attention, features.shape)
+        return normalize(ops.maximum(attention, 0.0))
 
     def _check(self, features, plan):
         if len(features.shape) != 4:

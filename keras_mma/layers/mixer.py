@@ -69,8 +69,8 @@ class Mixer(keras.layers.Layer):
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
         self.partner = arguments.one_of("partner", partner, self.PARTNERS)
-        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
-            raise ValueError(f"`num_classes` must be a positive whole number. Received: num_classes={num_classes!r}")
+        if num_classes is not None:
+            num_classes = arguments.whole("num_classes", num_classes, 1)
         self.num_classes = num_classes
         self.data_format = arguments.data_format(data_format)
         self.seed = seed
@@ -144,7 +144,7 @@ class Mixer(keras.layers.Layer):
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
-        return type(self).from_config({**self.get_config(), **changes})
+        return type(self)(**{**self.get_config(), **changes})
 
     def image_size(self, images):
         """Number of rows, height and width of a batch, static where they are known."""

@@ -95,9 +95,7 @@ class SaliencyGrafting(SaliencyMixer):
             **kwargs,
         )
         self.alpha = arguments.positive("alpha", alpha)
-        if isinstance(grid, bool) or not isinstance(grid, int) or grid < 1:
-            raise ValueError(f"`grid` must be a whole number from 1. Received: grid={grid!r}")
-        self.grid = grid
+        self.grid = arguments.whole("grid", grid, 1)
         self.temperature = arguments.positive("temperature", temperature)
         self.threshold = None if threshold is None else arguments.fraction("threshold", threshold)
         self.norm = arguments.one_of("norm", norm, (1, 2))

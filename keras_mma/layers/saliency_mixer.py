@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import saliency, sampling
-from keras_mma.layers import partners
+from keras_mma.layers import arguments, partners
 from keras_mma.layers.mixer import Mixer
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
@@ -30,8 +30,8 @@ class SaliencyMixer(Mixer):
         self.detector = detector
         self.is_attributed = isinstance(detector, str) and detector in ATTRIBUTIONS
         self._detect = None if self.is_attributed else on_thumbnail(saliency.get(detector))
-        if detector_size is not None and (not isinstance(detector_size, int) or detector_size < 1):
-            raise ValueError(f"`detector_size` must be a positive whole number. Received: {detector_size!r}")
+        if detector_size is not None:
+            detector_size = arguments.whole("detector_size", detector_size, 1)
         self.detector_size = detector_size
         if attribution_layer is not None and detector != "activation":
             raise ValueError(
@@ -51,8 +51,9 @@ class SaliencyMixer(Mixer):
         self._detect = lambda images: attribute(network, images)
 
     def copy(self, **changes):
-        copy = super().copy(**changes)
-        if copy.detector == self.detector:
+        # The callable itself: it need not be registered to be copied.
+        copy = super().copy(**{"detector": self.detector, **changes})
+        if copy.detector is self.detector:
             copy._detect = self._detect  # the network that it is bound to, if it is
         return copy
 
@@ -66,7 +67,8 @@ class SaliencyMixer(Mixer):
             A float32 tensor (batch, height, width, 1).
 
         Raises:
-            ValueError: if the attribution of a network is asked for and no `MixModel` has bound one.
+            ValueError: if the attribution of a network is asked for and no `MixModel` has bound one, or a detector
+                gives maps of another shape.
         """
         if self._detect is None:
             raise ValueError(
@@ -77,7 +79,9 @@ class SaliencyMixer(Mixer):
             _, height, width = self.image_size(images)
             maps = resize(self._detect(images), height, width, "bilinear")
         else:
-            maps = self._detect(self.to_channels_last(images), size=self.detector_size)
+            images = self.to_channels_last(images)
+            maps = self._detect(images, size=self.detector_size)
+            arguments.maps_of("detector", maps, images.shape)
         return ops.stop_gradient(ops.maximum(ops.nan_to_num(ops.cast(maps, "float32")), 0.0))
 
     def look(self, images):

@@ -81,7 +81,7 @@ class MixModel(keras.Model):
             raise ValueError(f"`outputs` must be a pair (predictions, plan). Received: outputs={outputs}")
         predictions, plan = outputs
         plans.check(plan, keras.tree.flatten(predictions)[0].shape[0])
-        graph.check_sites(inputs, predictions, plan)
+        graph.check_sites(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan is none of their business.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
@@ -98,11 +98,17 @@ class MixModel(keras.Model):
         predictions, plan = super().compute_output_spec(inputs)
         return (predictions, plan) if training else predictions
 
-    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, weighted_metrics=None, **kwargs):
+    def symbolic_call(self, *args, **kwargs):
+        raise ValueError(
+            "A `MixModel` cannot be a layer of another model, which would lose the plan and train on labels that are "
+            "not mixed: nest its `inference_model()`, and put mixing into the outer model. Received: a symbolic call"
+        )
+
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
         _refuse_sparse("loss", loss)
         _refuse_sparse("metrics", metrics)
         _refuse_sparse("weighted_metrics", weighted_metrics)
-        super().compile(optimizer, loss, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
 
     def compile_from_config(self, config):
         # Keras restores only its own `compile` by itself.
@@ -132,8 +138,9 @@ class MixModel(keras.Model):
 
         def call(layer, *args, **kwargs):
             if isinstance(layer, (Mixer, FeatureMixAdapt)):
-                # The features pass; the plan leads to layers of ours alone.
-                return args[0], kwargs.get("plan") or (args[1] if len(args) > 1 else plans.spec(1, 1, 1))
+                features, plan = graph.features_and_plan(layer, args, kwargs)
+                # The features pass. A plan leads to layers of ours alone: after a host any will do.
+                return features, plan or plans.spec(None, None, None)
             tensors[layer.name] = layer(*args, **kwargs)
             return tensors[layer.name]
 
@@ -193,7 +200,7 @@ def _refuse_sparse(argument, structure):
     """Mixed labels are no class numbers: say so at `compile`, not by a shape error inside `fit`."""
     for leaf in keras.tree.flatten(structure):
         name = leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf).__name__)
-        if "sparse" in name.lower():
+        if name.lower().replace("_", "").startswith(("sparsecategorical", "sparsetopk")):
             raise ValueError(
                 f"`{argument}` must take soft labels: use the categorical form of it, integer labels are one-hot "
                 f"encoded by the model. Received: {argument}={name}"

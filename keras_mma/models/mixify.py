@@ -50,6 +50,8 @@ def mixify(model, host, at=(), name=None, **adapt):
     source = model.inputs[0]
     inputs = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
     images, plan = host(inputs)
+    adapt.setdefault("data_format", host.data_format)
+    mixed_layers = set()
 
     def call(layer, *args, **kwargs):
         nonlocal plan
@@ -61,6 +63,9 @@ def mixify(model, host, at=(), name=None, **adapt):
                     "`at` must name layers that give one map (batch, height, width, channels). "
                     f"Received: {layer.name!r}"
                 )
+            if layer.name in mixed_layers:
+                raise ValueError(f"`at` must name layers that are called once. Received: {layer.name!r}, called again")
+            mixed_layers.add(layer.name)
             outputs, plan = FeatureMixAdapt(at.index(layer.name) + 1, **adapt)(outputs, plan)
         return outputs
 
@@ -76,7 +81,7 @@ def mixify(model, host, at=(), name=None, **adapt):
 
 
 def _check_names(model, at):
-    names = [layer.name for layer in model.layers]
+    names = [layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     for wanted in at:
         if wanted not in names:
             close = difflib.get_close_matches(wanted, names)

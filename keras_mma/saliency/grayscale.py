@@ -10,9 +10,9 @@ _RED, _GREEN, _BLUE, _UNIT = 9798.0, 19235.0, 3735.0, 32768.0
 def to_gray(images):
     """Integer grey levels 0 to 255, whatever the range of the images.
 
-    Bytes (0 to 255) are taken as they are and the unit range (0 to 1) is multiplied by 255, so that both give
-    the same levels; an image of any other range, a normalised one for instance, is stretched from its own
-    minimum and maximum. Each image is judged by itself.
+    Bytes (whole numbers 0 to 255) are taken as they are and the unit range (0 to 1) is multiplied by 255, so that both
+    give the same levels; any other image, a normalised one for instance, is stretched from its own minimum and maximum.
+    Each image is judged by itself.
 
     Args:
         images: Tensor (batch, height, width, channels) of any integer or float dtype. Three channels are
@@ -58,7 +58,8 @@ def to_bytes(images):
         return images
     low = ops.min(images, axis=(1, 2, 3), keepdims=True)
     high = ops.max(images, axis=(1, 2, 3), keepdims=True)
-    is_bytes = ops.logical_and(low >= 0.0, high <= 255.0)
+    is_whole = ops.all(images == ops.floor(images), axis=(1, 2, 3), keepdims=True)
+    is_bytes = ops.logical_and(is_whole, ops.logical_and(low >= 0.0, high <= 255.0))
     spread = ops.where(high > low, high - low, 1.0)
     scale, offset = ops.where(is_bytes, 1.0, 255.0 / spread), ops.where(is_bytes, 0.0, low)
     if keras.backend.is_float_dtype(dtype):

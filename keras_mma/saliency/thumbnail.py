@@ -19,6 +19,7 @@ def on_thumbnail(detector):
         if size is None:
             return detector(images)
         height, width = ops.shape(images)[1:3]
-        return resize(detector(resize(to_bytes(images), size, size, "area")), height, width, "bilinear")
+        small = ops.floor(resize(to_bytes(images), size, size, "area") + 0.5)
+        return resize(detector(small), height, width, "bilinear")
 
     return detect

@@ -205,6 +205,31 @@ def test_a_callable_attends(plan, features):
     np.testing.assert_allclose(call(layer, features, plan)[0], call(FeatureMixAdapt(2), features, plan)[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("site", [1, 2])
+def test_a_site_that_does_not_fire_computes_nothing(needs_tensorflow, plan, features, site):
+    import tensorflow as tf
+
+    calls = []
+
+    def attention(x):
+        tf.py_function(lambda: calls.append(1), [], [])
+        return ops.mean(ops.abs(x), -1, keepdims=True)
+
+    layer = FeatureMixAdapt(site, attention=attention)
+    graph = tf.function(lambda x, p: layer(x, p, training=True))  # the plan's site, 2, is known only when it runs
+    for _ in range(3):
+        graph(features, plan)
+    assert len(calls) == (3 if site == 2 else 0)
+
+
+def test_what_a_callable_gives_is_checked(plan, features):
+    for attention in (lambda x: x, lambda x: x[:, :4, :, :1], lambda x: x[..., 0]):
+        with pytest.raises(ValueError, match=r"`attention` must give maps of shape \(6, 8, 10, 1\). Received: shape"):
+            FeatureMixAdapt(2, attention=attention)(features, plan, training=True)
+    mask = FeatureMixAdapt(2, attention=lambda x: x[..., :1], smooth=False).adapt(features, plan)
+    assert ops.convert_to_numpy(mask).min() >= 0
+
+
 def test_masks_carry_no_gradient_and_features_do(needs_tensorflow, plan, features):
     import tensorflow as tf
 
@@ -240,7 +265,7 @@ def test_compiled_calls_agree_with_eager_ones(needs_tensorflow, plan, features, 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"site": 0}, "`site` must be a whole number from 1 .* Received: site=0"),
+        ({"site": 0}, "`site` must be a whole number from 1. Received: site=0"),
         ({"site": "1"}, "`site` must be .* Received: site='1'"),
         ({"temperature": 0}, "`temperature` must be .* Received: temperature=0"),
         ({"attention": "se"}, "`attention` must be one of .* Received: attention='se'"),

@@ -143,7 +143,7 @@ def test_grafts_are_salient_and_diverse(rng):
         ({"threshold": 1.5}, "`threshold` must be .* Received: threshold=1.5"),
         ({"norm": 3}, "`norm` must be one of .* Received: norm=3"),
         ({"detector": "edges"}, "`detector` must be one of .* Received: detector='edges'"),
-        ({"detector_size": 0}, "`detector_size` must be a positive whole number"),
+        ({"detector_size": 0}, "`detector_size` must be a whole number from 1"),
         ({"attribution_layer": "stage1"}, "`attribution_layer` needs `detector='activation'`"),
     ],
 )

@@ -134,6 +134,17 @@ def test_ties_are_broken_uniformly():
     assert counts[[1, 4, 7]].sum() == 6000 and counts[[1, 4, 7]].min() > 1850
 
 
+def test_what_a_detector_gives_is_checked(rng):
+    for detector in (lambda x: x, lambda x: x[:, ::2, ::2, :1], lambda x: x[..., 0]):
+        with pytest.raises(ValueError, match=r"`detector` must give maps of shape \(8, 16, 20, 1\). Received: shape"):
+            layers.SaliencyMix(detector=detector)(blobs(rng), training=True)
+
+
+def test_numbers_of_numpy_are_numbers(rng):
+    host = layers.SaliencyMix(alpha=np.float32(0.5), sites=np.arange(2), num_classes=np.int64(3))
+    assert host.sites == (0, 1) and host.get_config()["num_classes"] == 3
+
+
 def test_a_callable_detector_survives_the_config():
     @keras.saving.register_keras_serializable("keras_mma_tests")
     def brightness(images):

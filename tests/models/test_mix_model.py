@@ -102,6 +102,30 @@ class TestLabels:
         expected = np.mean([w[row] * np.mean((y[row] - predictions[row]) ** 2) for row in range(12)])
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
+    def test_weighted_metrics_see_the_mixed_weights(self, data, rng):
+        images, labels = data
+        weights = rng.random(12).astype("float32")
+        model = network((0,))
+        model.compile(keras.optimizers.SGD(0.0), "mse", weighted_metrics=["mse"])
+        history = model.fit(images, labels, batch_size=12, sample_weight=weights, shuffle=False, verbose=0).history
+        mixed, plan = to_numpy(layers.SaliencyMix(seed=3)(images, training=True))
+        predictions = model.predict(mixed, verbose=0)
+        errors = ((oracles.mix_rows(np.eye(5)[labels], plan) - predictions) ** 2).mean(1)
+        mixed_weights = oracles.mix_rows(weights, plan)
+        (name,) = [key for key in history if key != "loss"]
+        np.testing.assert_allclose(history[name][0], (errors * mixed_weights).sum() / mixed_weights.sum(), rtol=1e-4)
+
+    def test_a_class_number_out_of_range_does_not_pass_for_zero_loss(self, data):
+        model = network()
+        model.compile("sgd", CROSSENTROPY)
+        assert np.isnan(model.fit(data[0], data[1] + 3, verbose=0).history["loss"][0])
+
+    def test_a_loss_with_a_similar_name_and_positional_weights_pass(self):
+        def sparsemax_loss(y_true, y_pred):
+            return ops.mean(y_true - y_pred)
+
+        network().compile("sgd", sparsemax_loss, None, ["mse"])
+
     def test_class_weight_is_sample_weight(self, data):
         images, labels = data
         class_weight = {0: 0.2, 1: 3.0, 2: 1.0, 3: 0.5, 4: 2.0}
@@ -186,13 +210,38 @@ class TestConstruction:
             (((0, 1), (1, 2)), "Received: site=2, which never fires"),
             (((0, 1, 2), (1, 2), (0,)), "must each have a `FeatureMixAdapt` layer that its plan passes"),
             (((0, 2), (1, 2), (0,)), "Received: a plan that did not pass"),
-            (((0, 1, 2), (1, 2), (), (1,)), "Received: predictions that do not depend on them"),
+            (((0, 1, 2), (1, 2), (), (1,)), "Received: predictions that also depend on features that go around it"),
         ],
         ids=str,
     )
     def test_sites_that_do_not_match_are_refused(self, arguments, match):
         with pytest.raises(ValueError, match=match):
             self.build(*arguments)
+
+    def test_calls_by_keyword_are_understood(self, data):
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.CutMix(sites=(1,))(images=inputs)
+        x, plan = layers.FeatureMixAdapt(1)(features=keras.layers.Conv2D(5, 3)(x), plan=plan)
+        model = keras_mma.MixModel(inputs, (keras.layers.GlobalAveragePooling2D()(x), plan))
+        plain = model.inference_model()
+        np.testing.assert_allclose(plain.predict(data[0], verbose=0), model.predict(data[0], verbose=0), atol=1e-5)
+
+    def test_a_mixing_layer_inside_a_nested_model_is_refused(self):
+        inner_input = keras.Input((16, 20, 3))
+        inner = keras.Model(inner_input, layers.MixUp()(inner_input)[0], name="inner")
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.CutMix()(inputs)
+        with pytest.raises(
+            ValueError, match=r"must stand in the model itself.* Received: \['mix_up.*'\] inside .*'inner'"
+        ):
+            keras_mma.MixModel(inputs, (keras.layers.GlobalAveragePooling2D()(inner(x)), plan))
+
+    def test_a_mix_model_cannot_be_a_layer(self):
+        model = network()
+        with pytest.raises(ValueError, match="A `MixModel` cannot be a layer of another model"):
+            keras.Sequential([keras.Input((16, 20, 3)), model])
+        with pytest.raises(ValueError, match="A `MixModel` cannot be a layer of another model"):
+            model(keras.Input((16, 20, 3)))
 
     def test_outputs_must_be_predictions_and_a_plan(self):
         inputs = keras.Input((16, 20, 3))

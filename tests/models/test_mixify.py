@@ -10,12 +10,13 @@ from keras_mma import layers
 from tests.pictures import blobs
 
 
-def functional():
+def functional(bypass=False):
     inputs = keras.Input((16, 20, 3), name="pictures")
     x = keras.layers.Conv2D(6, 3, padding="same", name="first")(inputs)
     y = keras.layers.Conv2D(6, 3, padding="same", name="second")(x)
-    # The image is used twice, and a raw operation stands between the layers.
-    x = keras.layers.Add(name="sum")([x, y]) * 0.5 + keras.ops.mean(inputs, -1, keepdims=True) / 255
+    x = keras.layers.Add(name="sum")([x, y]) * 0.5  # a raw operation
+    if bypass:
+        x = x + keras.ops.mean(inputs, -1, keepdims=True) / 255
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(5, name="head")(x), name="net")
 
@@ -44,7 +45,9 @@ def test_the_same_predictions_and_the_same_weights(make, rng):
     images, labels = blobs(rng, 12).astype("float32"), rng.integers(0, 5, 12)
     model = make()
     expected = model.predict(images, verbose=0)
-    mixed = keras_mma.mixify(model, layers.SaliencyMix(seed=1), at=["first", "second"])
+    mixed = keras_mma.mixify(
+        model, layers.SaliencyMix(seed=1), at=["first", "sum"] if make is functional else ["first", "second"]
+    )
     np.testing.assert_allclose(mixed.predict(images, verbose=0), expected, atol=1e-5)
     assert {id(w) for w in model.weights} == {id(w) for w in mixed.weights if "seed" not in w.path}
     mixed.compile(keras.optimizers.SGD(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True))
@@ -55,7 +58,7 @@ def test_the_same_predictions_and_the_same_weights(make, rng):
 
 
 def test_every_path_from_the_image_is_mixed(rng):
-    model = functional()
+    model = functional(bypass=True)
     mixed = keras_mma.mixify(model, layers.MixUp(seed=1))
     images = blobs(rng, 8).astype("float32")
     predictions, plan = mixed(images, training=True)
@@ -66,7 +69,7 @@ def test_every_path_from_the_image_is_mixed(rng):
 
 def test_sites_follow_at_and_the_host_is_left_alone():
     host = layers.CutMix(probability=0.5, seed=1)
-    mixed = keras_mma.mixify(functional(), host, at=["sum", "first"], temperature=0.5)
+    mixed = keras_mma.mixify(functional(), host, at=["first", "sum"], temperature=0.5)
     found = {layer.site: layer for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)}
     assert sorted(found) == [1, 2] and found[1].temperature == 0.5 and host.sites == (0,)
     (used,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
@@ -117,3 +120,36 @@ def test_what_cannot_be_mixed_is_refused():
     ):
         with pytest.raises(ValueError, match=match):
             call()
+
+
+def test_a_point_that_features_go_around_is_refused():
+    with pytest.raises(ValueError, match="must pass .*a branch of a residual block is no mixing point"):
+        keras_mma.mixify(functional(), layers.CutMix(), at=["second"])
+    with pytest.raises(ValueError, match="features that go around it"):
+        keras_mma.mixify(functional(bypass=True), layers.CutMix(), at=["sum"])
+
+
+def test_a_layer_that_is_called_twice_and_the_input_layer_are_refused():
+    inputs = keras.Input((8, 8, 3), name="pictures")
+    conv = keras.layers.Conv2D(3, 1, name="twice")
+    x = keras.layers.GlobalAveragePooling2D()(conv(conv(inputs)))
+    model = keras.Model(inputs, x)
+    with pytest.raises(ValueError, match="layers that are called once. Received: 'twice', called again"):
+        keras_mma.mixify(model, layers.CutMix(), at=["twice"])
+    with pytest.raises(ValueError, match="`at` must name layers of"):
+        keras_mma.mixify(model, layers.CutMix(), at=["pictures"])
+
+
+def test_a_detector_that_is_not_registered_can_be_used(rng):
+    host = layers.SaliencyMix(detector=lambda images: images[..., :1], seed=1)
+    mixed = keras_mma.mixify(functional(), host, at=["first"])
+    assert mixed(blobs(rng, 4).astype("float32"), training=True)[0].shape == (4, 5)
+
+
+def test_the_adapters_take_the_data_format_of_the_host():
+    inputs = keras.Input((3, 16, 20))
+    x = keras.layers.Conv2D(6, 3, strides=2, data_format="channels_first", name="conv")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x))
+    mixed = keras_mma.mixify(model, layers.CutMix(data_format="channels_first"), at=["conv"])
+    (adapter,) = [layer for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)]
+    assert adapter.data_format == "channels_first"

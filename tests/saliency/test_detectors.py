@@ -118,6 +118,9 @@ def test_the_range_of_the_images_does_not_matter(rng, detector):
         (images - 120.7) / 63.1,
         images * 257.0,
         images.astype("float32") - 1000,
+        images / 255 * 1.3,  # more contrast
+        images / 255 + 0.5,  # brighter
+        images / 127.5,
     ):
         found = maps(detector, stretched)
         # Not the same bytes but the same picture: maps alike, the peak at one of the highest places. The spectral
