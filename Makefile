@@ -13,15 +13,15 @@ demo: $(VENV)/.examples
 test: lint test-tensorflow test-torch test-jax
 
 test-tensorflow: $(VENV)/.dev
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2
 
 # The tests that need no TensorFlow: the package's import, the contract, the zero-loss probe.
 test-torch: $(VENV)/.dev
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/test_zero_loss.py tests/layers tests/saliency tests/models
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/layers tests/saliency tests/models
 
 # JAX compiles every case anew, so it runs the probe only.
 test-jax: $(VENV)/.dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_zero_loss.py tests/saliency
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/saliency
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
