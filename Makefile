@@ -19,9 +19,9 @@ test-tensorflow: $(VENV)/.dev
 test-torch: $(VENV)/.dev
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/layers tests/saliency tests/models
 
-# JAX compiles every case anew, so it runs the probe only.
+# JAX compiles every case anew, so it runs the probe, the detectors and the attributions.
 test-jax: $(VENV)/.dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/saliency
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/saliency tests/models/test_attribution.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -83,6 +83,24 @@ def test_the_loss_is_zero_for_every_adaptation(host, adapt, rng):
     assert losses(model, images, labels, epochs=4).max() < 1e-9
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "host",
+    [
+        (layers.SaliencyMix, {"detector": "activation"}),
+        (layers.GuidedMixup, {"detector": "gradient"}),
+    ],
+    ids=name,
+)
+def test_the_loss_is_zero_with_attributions_of_the_network(host, mode, rng):
+    cls, settings = host
+    policy = MODES[mode].get("policy", "float32")
+    keras.config.set_dtype_policy(policy)
+    images, labels = data(rng)
+    model = identity_network(cls(sites=(0, 1), seed=3, **settings), (1,))
+    assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
+
+
 @pytest.mark.parametrize("host", MOVING[:-1], ids=name)
 def test_the_loss_is_zero_for_schemes_that_move_the_patch(host, rng):
     cls, settings = host

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_mma import saliency
 from keras_mma.saliency.fine_grained import _blur
+from keras_mma.saliency.frequency_tuned import to_lab
 from keras_mma.saliency.grayscale import to_gray
 from tests import oracles
 from tests.pictures import blobs
@@ -88,7 +89,7 @@ def test_spectral_residual_resembles_opencv():
     assert np.median(correlation) > 0.999 and np.min(correlation) > 0.98
 
 
-DETECTORS = ["fine_grained", "spectral_residual"]
+DETECTORS = ["fine_grained", "frequency_tuned", "spectral_residual"]
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
@@ -125,7 +126,7 @@ def test_the_range_of_the_images_does_not_matter(rng, detector):
         found = maps(detector, stretched)
         # Not the same bytes but the same picture: maps alike, the peak at one of the highest places. The spectral
         # residual divides by amplitudes near 0 and answers to rounding.
-        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > (0.99 if detector == "fine_grained" else 0.9)
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > (0.9 if detector == "spectral_residual" else 0.98)
         assert (found.reshape(6, -1)[np.arange(6), peaks] > 0.85).all()
 
 
@@ -138,7 +139,69 @@ def test_spectral_residual_finds_a_blob():
         assert found[inside].mean() > 1.5 * found[~inside].mean()
 
 
+def test_lab_equals_opencv(rng):
+    colours = rng.random((3, 20, 20, 3)).astype("float32")
+    colours[0] *= 0.01  # the line near black
+    # OpenCV's bytes: L times 255 / 100, a and b plus 128, by rounded tables.
+    image = np.round(colours * 255).astype("uint8")
+    expected = np.stack([cv2.cvtColor(part, cv2.COLOR_RGB2LAB) for part in image]).astype("float32")
+    found = ops.convert_to_numpy(to_lab(ops.convert_to_tensor(image.astype("float32") / 255)))
+    scaled = found * np.array([2.55, 1, 1], "float32") + np.array([0, 128, 128], "float32")
+    assert np.abs(scaled - expected).max() < 1.6
+
+
+def test_frequency_tuned_equals_the_loop(rng):
+    images = rng.integers(0, 256, (2, 9, 12, 3)).astype("uint8")
+    found = maps("frequency_tuned", images)[..., 0]
+    kernel = np.array([1, 4, 6, 4, 1]) / 16
+    for image, ours in zip(images, found, strict=True):
+        lab = ops.convert_to_numpy(to_lab(ops.convert_to_tensor(image[None].astype("float32") / 255)))[0].astype(
+            "float64"
+        )
+        mean = lab.reshape(-1, 3).mean(0)
+        expected = np.zeros((9, 12))
+        for y in range(9):
+            for x in range(12):
+                blurred = np.zeros(3)
+                for dy in range(-2, 3):
+                    for dx in range(-2, 3):
+                        row, column = abs(y + dy), abs(x + dx)  # mirrored, the border not repeated
+                        row, column = 8 - abs(8 - row), 11 - abs(11 - column)
+                        blurred += kernel[dy + 2] * kernel[dx + 2] * lab[row, column]
+                expected[y, x] = np.sqrt(((blurred - mean) ** 2).sum())
+        np.testing.assert_allclose(ours, expected / expected.max(), atol=1e-5)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_thumbnail_sees_what_the_full_image_shows(rng, detector):
+    images = np.repeat(np.repeat(blobs(rng, 4, 16, 16), 3, 1), 3, 2)
+    small = maps(detector, images[:, ::3, ::3])
+    found = ops.convert_to_numpy(saliency.get(detector)(images, size=16))
+    assert found.shape == (4, 48, 48, 1)
+    # The mean over each 3 x 3 cell is the small image itself, so the map is that of the small image, enlarged.
+    np.testing.assert_allclose(found[:, 1::3, 1::3], small, atol=1e-5)
+    for same in (images.astype("float32"), (images / 255).astype("float32")):
+        again = ops.convert_to_numpy(saliency.get(detector)(same, size=16))
+        np.testing.assert_allclose(again, found, atol=1e-5)
+
+
+def test_a_registered_detector_is_known_by_its_name(rng):
+    @saliency.register("brightness")
+    def brightness(images):
+        return ops.mean(ops.cast(images, "float32"), -1, keepdims=True)
+
+    assert saliency.get("brightness") is brightness and "brightness" in saliency.names()
+    assert saliency.register("brightness")(brightness) is brightness
+    with pytest.raises(ValueError, match="a detector named 'brightness' is registered already"):
+        saliency.register("brightness")(maps)
+    with pytest.raises(ValueError, match="`name` must be a string that means no attribution"):
+        saliency.register("gradient")
+    with pytest.raises(ValueError, match="`detector` must be callable"):
+        saliency.register("other")(3)
+
+
 def test_a_constant_image_is_nowhere_salient():
+    assert not maps("frequency_tuned", np.full((2, 16, 16, 3), 77, "uint8")).any()
     assert not maps("fine_grained", np.full((2, 16, 16, 3), 77, "uint8")).any()
     assert np.isfinite(maps("spectral_residual", np.full((2, 16, 16, 3), 77, "uint8"))).all()
 
