@@ -1,5 +1,7 @@
 """The few things that differ between backends and have no `keras.ops` name."""
 
+import contextlib
+
 import keras
 
 
@@ -18,6 +20,14 @@ def replica_id():
     if context is None or context.num_replicas_in_sync == 1:
         return 0
     return context.replica_id_in_sync_group
+
+
+def aside():
+    """A context in which layers are called beside the training: what they add to the losses or update is dropped."""
+    if keras.backend.backend() == "jax":
+        # Training runs in a scope of its own there, which holds the traced weights and must not be covered.
+        return contextlib.nullcontext()
+    return keras.StatelessScope(collect_losses=False)
 
 
 def input_gradient(function, x):

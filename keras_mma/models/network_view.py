@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_mma.backend import aside
+
 
 class NetworkView:
     """Images to predictions and to features of a network, in inference mode.
@@ -27,12 +29,12 @@ class NetworkView:
         """Choose the layer of `features`.
 
         Args:
-            layer: Its name; by default the last that gives maps (batch, height, width, channels).
+            layer: Its name; by default the last that gives maps (batch, height, width, channels) of more than a pixel.
 
         Raises:
             ValueError: if there is no such layer, or it gives no maps.
         """
-        maps = [name for name, tensor in self.tensors.items() if len(getattr(tensor, "shape", ())) == 4]
+        maps = [name for name, tensor in self.tensors.items() if self._is_map(tensor)]
         if not maps or layer not in (None, *maps):
             raise ValueError(
                 "`attribution_layer` must name a layer that gives maps (batch, height, width, channels), "
@@ -40,11 +42,17 @@ class NetworkView:
             )
         self._features = keras.Model(self.inputs, self.tensors[maps[-1] if layer is None else layer])
 
+    def _is_map(self, tensor):
+        shape = getattr(tensor, "shape", ())
+        return len(shape) == 4 and (shape[1:3] if self.data_format == "channels_last" else shape[2:]) != (1, 1)
+
     def predictions(self, images):
-        return self._predict(images, training=False)
+        with aside():
+            return self._predict(images, training=False)
 
     def features(self, images):
-        return self._features(images, training=False)
+        with aside():
+            return self._features(images, training=False)
 
     def to_channels_last(self, maps):
         return maps if self.data_format == "channels_last" else ops.transpose(maps, (0, 2, 3, 1))

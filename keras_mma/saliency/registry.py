@@ -1,5 +1,6 @@
 """Detectors by name."""
 
+from keras_mma.saliency.attribution import ATTRIBUTIONS
 from keras_mma.saliency.fine_grained import fine_grained
 from keras_mma.saliency.frequency_tuned import frequency_tuned
 from keras_mma.saliency.spectral_residual import spectral_residual
@@ -50,7 +51,7 @@ def register(name):
     Raises:
         ValueError: if the name is taken, or what is decorated cannot be called.
     """
-    if not isinstance(name, str) or name in ("activation", "gradient"):
+    if not isinstance(name, str) or not name or name in ATTRIBUTIONS:
         raise ValueError(f"`name` must be a string that means no attribution. Received: name={name!r}")
 
     def decorate(detector):

@@ -1,6 +1,7 @@
 """Detectors on thumbnails."""
 
 import functools
+import numbers
 
 from keras import ops
 
@@ -18,6 +19,9 @@ def on_thumbnail(detector):
     def detect(images, size=None):
         if size is None:
             return detector(images)
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
+            raise ValueError(f"`size` must be a whole number of pixels from 1, or None. Received: size={size!r}")
+        size = int(size)
         height, width = ops.shape(images)[1:3]
         small = ops.floor(resize(to_bytes(images), size, size, "area") + 0.5)
         return resize(detector(small), height, width, "bilinear")
