@@ -46,4 +46,6 @@ def encode(labels, classes, name="labels"):
     numbers = ops.cast(ops.reshape(labels, (-1,)), "int32")
     is_class = ops.logical_and(numbers >= 0, numbers < classes)
     # A graph cannot raise. A row of zeros would go unnoticed, a loss that is not a number does not.
-    return ops.where(is_class[:, None], ops.one_hot(numbers, classes, dtype="float32"), float("nan"))
+    return ops.where(
+        is_class[:, None], ops.one_hot(ops.clip(numbers, 0, classes - 1), classes, dtype="float32"), float("nan")
+    )

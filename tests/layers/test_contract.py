@@ -219,14 +219,15 @@ def test_outside_training_nothing_happens(host, rng):
 @every_host
 def test_the_same_seed_gives_the_same_plan(host, rng):
     images = blobs(rng, 8)
-    one, two, other = make(host), make(host), make(host, seed=6)
+    one, two = make(host), make(host)
     for _ in range(2):
         expected, plan = training_plan(one, images)
         again, same = training_plan(two, images)
         np.testing.assert_array_equal(again, expected)
         keras.tree.map_structure(np.testing.assert_array_equal, same, plan)
-    different = training_plan(other, images)[1]
-    assert not np.array_equal(different["mask"], plan["mask"])
+    # GuidedMixup draws only the row where its cycle starts: two seeds may agree, several do not.
+    others = [training_plan(make(host, seed=seed), images)[1]["mask"] for seed in range(6, 12)]
+    assert any(not np.array_equal(other, plan["mask"]) for other in others)
     keras.utils.set_random_seed(3)
     first = training_plan(make(host, seed=None), images)[0]
     keras.utils.set_random_seed(3)
