@@ -49,7 +49,8 @@ def identity_network(host, points, **adapt):
 
 
 def losses(model, images, labels, mode="graph", epochs=2, **fit):
-    settings = {"jit_compile": False, **MODES[mode]}
+    # Keras on jax compiles everything or nothing.
+    settings = {"jit_compile": keras.backend.backend() == "jax" and mode == "graph", **MODES[mode]}
     settings.pop("policy", None)
     model.compile("sgd", "mse", **settings)
     history = model.fit(images, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0, **fit)
