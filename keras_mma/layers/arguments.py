@@ -47,6 +47,14 @@ def whole(name, value, least):
     return int(value)
 
 
+def size(name, value):
+    """Two whole numbers from 1: rows and columns."""
+    given = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(given) != 2:
+        raise ValueError(f"`{name}` must be two whole numbers, rows and columns. Received: {name}={value!r}")
+    return tuple(whole(name, part, 1) for part in given)
+
+
 def maps_of(name, maps, shape):
     """Check that a callable gave maps (batch, height, width, 1) for a batch (batch, height, width, channels)."""
     expected = (*shape[:3], 1)

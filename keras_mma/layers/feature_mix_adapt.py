@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import plan as plans
-from keras_mma.layers import arguments
+from keras_mma.layers import arguments, tokens
 from keras_mma.layers.attention import ATTENTIONS, normalize
 from keras_mma.resampling import resize
 
@@ -42,13 +42,17 @@ class FeatureMixAdapt(keras.layers.Layer):
             the label keeps the share that the host gave (ours, in no paper). Needs `smooth`.
         label: `"adapted"`: the label follows the mean of M. `"host"`: it keeps the host's weight.
         resize: How the mask reaches the feature map's resolution, `"area"` or `"nearest"`.
+        grid: Rows and columns of the patches, for features that are a token sequence of a vision transformer; by
+            default those of the square patches that fit the image. Tokens before the patches (class, registers) are
+            mixed by the mean of M.
         smooth: Whether M is the softmax above; if not, M = a / (a + b). `smooth=False` with `attention=None` and
             `resize="nearest"` is the naive use of the host's mask.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        features: Float tensor (batch, height, width, channels), or channels first.
+        features: Float tensor (batch, height, width, channels), or channels first; or a token sequence
+            (batch, tokens, channels), whose last tokens are the patches, row by row.
         plan: The plan that came from the host, or from the `FeatureMixAdapt` before.
         training: Whether to mix; by default only inside the training of a model.
 
@@ -57,8 +61,8 @@ class FeatureMixAdapt(keras.layers.Layer):
         must follow from here on.
 
     Raises:
-        ValueError: if an argument is out of its range, the features are not of rank 4, or the plan is not a plan
-            for the same batch.
+        ValueError: if an argument is out of its range, the features are of another rank, no grid fits a token
+            sequence, or the plan is not a plan for the same batch.
 
     Example:
 
@@ -85,6 +89,7 @@ class FeatureMixAdapt(keras.layers.Layer):
         label="adapted",
         resize="area",
         smooth=True,
+        grid=None,
         data_format=None,
         **kwargs,
     ):
@@ -99,6 +104,7 @@ class FeatureMixAdapt(keras.layers.Layer):
         self.label = arguments.one_of("label", label, ("adapted", "host"))
         self.resize = arguments.one_of("resize", resize, ("area", "nearest"))
         self.smooth = arguments.boolean("smooth", smooth)
+        self.grid = None if grid is None else arguments.size("grid", grid)
         self.data_format = arguments.data_format(data_format)
         if preserve_ratio and not smooth:
             raise ValueError(
@@ -114,7 +120,9 @@ class FeatureMixAdapt(keras.layers.Layer):
             mask = self.adapt(features, plan)
             donors = ops.take(features, plans.active_partner(plan), axis=0)
             weight = ops.mean(mask, axis=(1, 2, 3)) if self.label == "adapted" else plan["weight"]
-            if self.data_format == "channels_first":
+            if len(features.shape) == 3:
+                mask = tokens.to_sequence(mask, features.shape[1])
+            elif self.data_format == "channels_first":
                 mask = ops.transpose(mask, (0, 3, 1, 2))
             return plans.blend(features, donors, mask), weight
 
@@ -127,17 +135,28 @@ class FeatureMixAdapt(keras.layers.Layer):
         spec = {key: keras.KerasTensor(plan[key].shape, plan[key].dtype) for key in plans.KEYS}
         return keras.KerasTensor(features.shape, features.dtype), spec
 
+    def takes(self, features, plan):
+        """Whether features are of a form that this layer mixes."""
+        try:
+            self._check(features, plan)
+        except ValueError:
+            return False
+        return True
+
     def adapt(self, features, plan):
         """The mask M for these features.
 
         Args:
-            features: Float tensor (batch, height, width, channels), or channels first.
+            features: Float tensor (batch, height, width, channels), or channels first, or (batch, tokens, channels).
             plan: The plan.
 
         Returns:
-            A float32 tensor (batch, height, width, 1), without gradient: 1 everywhere in unmixed rows.
+            A float32 tensor (batch, height, width, 1), without gradient: 1 everywhere in unmixed rows. For tokens the
+            height and width are those of the grid.
         """
-        if self.data_format == "channels_first":
+        if len(features.shape) == 3:
+            features = tokens.to_maps(features, self._grid_of(features, plan))
+        elif self.data_format == "channels_first":
             features = ops.transpose(features, (0, 2, 3, 1))
         height, width = ops.shape(features)[1:3]
         mask = resize(plan["mask"], height, width, self.resize)
@@ -160,6 +179,7 @@ class FeatureMixAdapt(keras.layers.Layer):
             "label": self.label,
             "resize": self.resize,
             "smooth": self.smooth,
+            "grid": None if self.grid is None else list(self.grid),
             "data_format": self.data_format,
         }
 
@@ -175,13 +195,26 @@ class FeatureMixAdapt(keras.layers.Layer):
         arguments.maps_of("attention", attention, features.shape)
         return normalize(ops.maximum(attention, 0.0))
 
-    def _check(self, features, plan):
-        if len(features.shape) != 4:
+    def _grid_of(self, features, plan):
+        size = plan["mask"].shape[1:3]
+        grid = self.grid or tokens.find_grid(features.shape[1], *size)
+        if grid is None or features.shape[1] is None or features.shape[1] < grid[0] * grid[1]:
             raise ValueError(
-                f"`features` must be a batch of maps of rank 4 ({self.data_format}). "
+                "`grid` must be the rows and columns of the patches of a token sequence; by default square patches of "
+                f"the images, of {tuple(size)} pixels here. Received: grid={self.grid}, "
+                f"features of shape {tuple(features.shape)}"
+            )
+        return grid
+
+    def _check(self, features, plan):
+        if len(features.shape) not in (3, 4):
+            raise ValueError(
+                f"`features` must be a batch of maps of rank 4 ({self.data_format}) or of token sequences of rank 3. "
                 f"Received: shape {tuple(features.shape)}"
             )
         plans.check(plan, features.shape[0])
+        if len(features.shape) == 3:
+            self._grid_of(features, plan)
 
 
 def adapt_mask(mask, own, donor, temperature=0.25, combine="multiply", smooth=True, preserve_ratio=False):

@@ -2,6 +2,7 @@
 
 from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixify import mixify
+from keras_mma.models.mixing_points import MixingPoint, mixing_points
 from keras_mma.models.preact_resnet import PreActResNet18, WideResNet
 
-__all__ = ["MixModel", "PreActResNet18", "WideResNet", "mixify"]
+__all__ = ["MixModel", "MixingPoint", "PreActResNet18", "WideResNet", "mixify", "mixing_points"]

@@ -1,6 +1,7 @@
-"""Walks over Functional graphs: what a plan and the predictions passed, and a graph rebuilt around the same layers.
+"""Walks over Functional graphs: what a plan and the predictions passed, and a graph run anew around the same layers.
 
-`_keras_history` and `_inbound_nodes` are how Keras' own tools walk a graph; there is no public name for it.
+`_keras_history`, `_inbound_nodes` and what a node holds are how Keras' own tools walk a graph; there is no public name
+for it.
 """
 
 import keras
@@ -92,10 +93,88 @@ def check_sites(predictions, plan):
             )
 
 
-def rebuild(inputs, outputs, call):
-    """A Functional model of the same layers, each called by `call(layer, *args, **kwargs)` on fresh inputs."""
-    model = keras.Model(inputs, outputs)
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+def output_of(model):
+    """The symbolic output of a model, in its structure."""
+    # A Sequential model has no `output` of its own.
+    return model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+
+
+def is_transparent(layer):
+    """Whether a layer is a model whose call is nothing but its graph, so that the graph may be run in its place."""
+    return type(layer).call.__qualname__ in ("Functional.call", "Sequential.call") and bool(layer.inputs)
+
+
+def calls_behind(outputs):
+    """The calls (Keras' nodes) that symbolic outputs come from, each after those whose results it takes."""
+    ordered, done = [], set()
+    waiting = [_node_of(tensor) for tensor in reversed(keras.tree.flatten(outputs))]
+    while waiting:
+        node = waiting[-1]
+        missing = [
+            needed for tensor in reversed(node.input_tensors) if id(needed := _node_of(tensor)) not in done
+        ]  # fmt: skip
+        if missing and id(node) not in done:
+            waiting.extend(missing)
+            continue
+        waiting.pop()
+        if id(node) not in done:
+            done.add(id(node))
+            ordered.append(node)
+    return ordered
+
+
+def rerun(outputs, known, call, opens=lambda path, layer: False, path=""):
+    """Run the graph behind symbolic outputs once more.
+
+    Args:
+        outputs: Symbolic outputs, in any structure.
+        known: Values of symbolic inputs, by the `id` of the symbolic tensor.
+        call: Called as `call(path, layer, args, kwargs)` for every call in the graph, with values in place of symbolic
+            tensors; returns a value for each output of the layer, in the layer's structure. The path of a layer is its
+            name, after those of the models that it is nested in, with slashes between.
+        opens: Of `(path, layer)`, whether the graph of a nested model is run in place of the model.
+        path: Where the outputs' graph is nested.
+
+    Returns:
+        The values of the outputs, in their structure.
+    """
+    values = dict(known)
+    for node in calls_behind(outputs):
+        layer = node.operation
+        if all(id(tensor) in values for tensor in node.outputs):
+            continue
+        name = f"{path}/{layer.name}" if path else layer.name
+        args, kwargs = node.arguments.fill_in(values)
+        if is_transparent(layer) and opens(name, layer):
+            given = keras.tree.flatten(args[0] if args else kwargs["inputs"])
+            inner = {id(tensor): value for tensor, value in zip(layer.inputs, given, strict=True)}
+            results = rerun(output_of(layer), inner, call, opens, name)
+        else:
+            results = call(name, layer, args, kwargs)
+        for tensor, value in zip(node.outputs, keras.tree.flatten(results), strict=True):
+            values[id(tensor)] = value
+    return keras.tree.map_structure(lambda tensor: values[id(tensor)], outputs)
+
+
+def paths(outputs, path=""):
+    """The paths of all layers in the graph behind symbolic outputs, those of nested models included."""
+    found = []
+    for node in calls_behind(outputs):
+        layer = node.operation
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        name = f"{path}/{layer.name}" if path else layer.name
+        found.append(name)
+        if is_transparent(layer):
+            found.extend(paths(output_of(layer), name))
+    return list(dict.fromkeys(found))
+
+
+def fresh_inputs(inputs):
+    """Symbolic inputs like these, and `known` for `rerun`."""
+    fresh = keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), inputs)
+    pairs = zip(keras.tree.flatten(inputs), keras.tree.flatten(fresh), strict=True)
+    return fresh, {id(old): new for old, new in pairs}
 
 
 def _layers_behind(tensors, stop=None):
@@ -113,6 +192,11 @@ def _layers_behind(tensors, stop=None):
         else:
             waiting.extend(node.input_tensors)
     return found
+
+
+def _node_of(tensor):
+    layer, index, _ = tensor._keras_history
+    return layer._inbound_nodes[index]
 
 
 def _inner_layers(layer):

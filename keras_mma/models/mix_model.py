@@ -136,15 +136,16 @@ class MixModel(keras.Model):
         """The plain model, and the symbolic outputs of its layers by their name."""
         tensors = {}
 
-        def call(layer, *args, **kwargs):
+        def call(path, layer, args, kwargs):
             if isinstance(layer, (Mixer, FeatureMixAdapt)):
                 features, plan = graph.features_and_plan(layer, args, kwargs)
                 # The features pass. A plan leads to layers of ours alone: after a host any will do.
                 return features, plan or plans.spec(None, None, None)
-            tensors[layer.name] = layer(*args, **kwargs)
-            return tensors[layer.name]
+            tensors[path] = layer(*args, **kwargs)
+            return tensors[path]
 
-        return graph.rebuild(self.input, self.output[0], call), tensors
+        inputs, known = graph.fresh_inputs(self.input)
+        return keras.Model(inputs, graph.rerun(self.output[0], known, call)), tensors
 
     def _network_view(self, host):
         plain, tensors = self._without_mixing()

@@ -5,17 +5,23 @@ import difflib
 import keras
 
 from keras_mma.layers import FeatureMixAdapt, Mixer
+from keras_mma.models import graph
 from keras_mma.models.mix_model import MixModel
+from keras_mma.models.mixing_points import check_single_input, mixing_points
 
 
-def mixify(model, host, at=(), name=None, **adapt):
+def mixify(model, host, at=None, name=None, **adapt):
     """A `MixModel` of the same layers and weights: training the one trains the other.
 
     Args:
-        model: A Functional or Sequential model with one image input.
+        model: A Functional or Sequential model with one image input: a network of `keras.applications`, a KerasHub
+            `ImageClassifier`, your own. Nested models are looked into.
         host: A `Mixer`. Its sites become 0 (if it had it) and 1 to `len(at)`, unless it names them already.
         at: Names of the layers after which features are mixed, in the order of the network: the first is site 1.
-            Each must give one map (batch, height, width, channels).
+            Each must give one map (batch, height, width, channels), or one token sequence (batch, tokens, channels)
+            whose last tokens are patches on a grid. A layer inside a nested model is named as `"model/layer"`, or by
+            its own name where no other layer has it. By default those that `mixing_points` suggests; `at=[]` mixes
+            at the input only.
         name: Name of the new model.
         **adapt: Arguments of every `FeatureMixAdapt`.
 
@@ -23,8 +29,9 @@ def mixify(model, host, at=(), name=None, **adapt):
         A `MixModel`.
 
     Raises:
-        ValueError: if a name is unknown or given twice, a layer does not give a single map, the model is one
-            with mixing already or has several inputs, or `host` is not a `Mixer` or names other sites.
+        ValueError: if a name is unknown, ambiguous or given twice, a layer does not give a single map or token
+            sequence, features go around it, the model is one with mixing already or has several inputs, or `host` is
+            not a `Mixer` or names other sites.
 
     Example:
 
@@ -33,62 +40,65 @@ def mixify(model, host, at=(), name=None, **adapt):
     >>> model.inference_model().count_params() == network.count_params()
     True
     """
-    at = [at] if isinstance(at, str) else list(at)
     if not isinstance(host, Mixer):
         raise ValueError(f"`host` must be a layer that draws a plan, such as SaliencyMix. Received: host={host!r}")
     if isinstance(model, MixModel):
         raise ValueError("`model` must have no mixing yet. Received: a MixModel; use its `inference_model()`")
-    symbolic_inputs = getattr(model, "inputs", None) or ()
-    if len(symbolic_inputs) != 1:
-        raise ValueError(
-            "`model` must be a built Functional or Sequential model with a single input. "
-            f"Received: {type(model).__name__} with {len(symbolic_inputs)} inputs"
-        )
-    _check_names(model, at)
-    host = _with_sites(host, len(at))
+    check_single_input(model)
+    if at is None:
+        at = [point.name for point in mixing_points(model, host.data_format) if point.is_default]
+    points = _find(model, [at] if isinstance(at, str) else list(at))
+    host = _with_sites(host, len(points))
 
     source = model.inputs[0]
     inputs = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
     images, plan = host(inputs)
     adapt.setdefault("data_format", host.data_format)
-    mixed_layers = set()
+    mixed_at = set()
 
-    def call(layer, *args, **kwargs):
+    def call(path, layer, args, kwargs):
         nonlocal plan
-        args, kwargs = keras.tree.map_structure(lambda x: images if x is inputs else x, (args, kwargs))
         outputs = layer(*args, **kwargs)
-        if layer.name in at:
-            if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) != 4:
-                raise ValueError(
-                    "`at` must name layers that give one map (batch, height, width, channels). "
-                    f"Received: {layer.name!r}"
-                )
-            if layer.name in mixed_layers:
-                raise ValueError(f"`at` must name layers that are called once. Received: {layer.name!r}, called again")
-            mixed_layers.add(layer.name)
-            outputs, plan = FeatureMixAdapt(at.index(layer.name) + 1, **adapt)(outputs, plan)
+        if path not in points:
+            return outputs
+        if path in mixed_at:
+            raise ValueError(f"`at` must name layers that are called once. Received: {path!r}, called again")
+        mixed_at.add(path)
+        adapter = FeatureMixAdapt(points.index(path) + 1, **adapt)
+        if not isinstance(outputs, keras.KerasTensor) or not adapter.takes(outputs, plan):
+            raise ValueError(
+                "`at` must name layers that give one map (batch, height, width, channels), or one token sequence "
+                f"(batch, tokens, channels) of patches on a grid. Received: {path!r}"
+            )
+        outputs, plan = adapter(outputs, plan)
         return outputs
 
-    # A Sequential model has no `output` of its own.
-    plain = keras.Model(model.inputs, model.outputs[0] if isinstance(model, keras.Sequential) else model.output)
-    mixed = keras.models.clone_model(
-        plain,
-        input_tensors=keras.tree.pack_sequence_as(plain.input, [inputs]),
-        clone_function=lambda layer: layer,
-        call_function=call,
-    )
-    return MixModel(inputs, (mixed.output, plan), name=name or f"mixed_{model.name}")
+    def opens(path, layer):
+        return any(point.startswith(path + "/") for point in points)
+
+    outputs = graph.rerun(graph.output_of(model), {id(source): images}, call, opens)
+    return MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
 
 
-def _check_names(model, at):
-    names = [layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+def _find(model, at):
+    """The paths of the layers that are named, by their paths or, where it is clear which is meant, their names."""
+    paths = graph.paths(graph.output_of(model))
+    found = []
     for wanted in at:
-        if wanted not in names:
-            close = difflib.get_close_matches(wanted, names)
-            hint = f" Did you mean {close}?" if close else ""
+        matches = [path for path in paths if path == wanted] or [
+            path for path in paths if path.rpartition("/")[2] == wanted
+        ]
+        if not matches:
+            names = [*paths, *(path.rpartition("/")[2] for path in paths)]
+            close = list(dict.fromkeys(difflib.get_close_matches(wanted, names)))
+            hint = f" Did you mean {close}?" if close else " `keras_mma.mixing_points` lists those that make sense."
             raise ValueError(f"`at` must name layers of {model.name!r}.{hint} Received: {wanted!r}")
-        if at.count(wanted) > 1:
+        if len(matches) > 1:
+            raise ValueError(f"`at` must say which layer is meant, one of {matches}. Received: {wanted!r}")
+        if matches[0] in found:
             raise ValueError(f"`at` must name each layer once. Received: {wanted!r} more than once")
+        found.append(matches[0])
+    return found
 
 
 def _with_sites(host, points):

@@ -59,7 +59,7 @@ def test_the_same_predictions_and_the_same_weights(make, rng):
 
 def test_every_path_from_the_image_is_mixed(rng):
     model = functional(bypass=True)
-    mixed = keras_mma.mixify(model, layers.MixUp(seed=1))
+    mixed = keras_mma.mixify(model, layers.MixUp(seed=1), at=[])
     images = blobs(rng, 8).astype("float32")
     predictions, plan = mixed(images, training=True)
     blended = keras_mma.plan.mix_images(images, plan)
