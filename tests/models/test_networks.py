@@ -1,0 +1,129 @@
+"""`mixify` and `mixing_points` on the networks that people have."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+from keras_mma import layers
+from tests.pictures import blobs
+
+pytestmark = pytest.mark.slow
+
+SIZE, CLASSES = 64, 4
+
+
+def application(name):
+    network = getattr(keras.applications, name)
+    return network(weights=None, input_shape=(SIZE, SIZE, 3), classes=CLASSES, classifier_activation=None)
+
+
+def hub_resnet():
+    hub = pytest.importorskip("keras_hub")
+    backbone = hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 64, 128],
+        stackwise_num_blocks=[1, 1, 1],
+        stackwise_num_strides=[1, 2, 2],
+        block_type="basic_block",
+        image_shape=(SIZE, SIZE, 3),
+    )
+    return hub.models.ImageClassifier(backbone=backbone, num_classes=CLASSES)
+
+
+def hub_vit():
+    hub = pytest.importorskip("keras_hub")
+    backbone = hub.models.ViTBackbone(
+        image_shape=(SIZE, SIZE, 3), patch_size=16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
+    )
+    return hub.models.ViTImageClassifier(backbone=backbone, num_classes=CLASSES, pooling="token")
+
+
+def keras_cv_resnet():
+    keras_cv = pytest.importorskip("keras_cv")
+    inputs = keras.Input((SIZE, SIZE, 3))
+    backbone = keras_cv.models.ResNetV2Backbone(
+        stackwise_filters=[8, 16, 32],
+        stackwise_blocks=[2, 2, 2],  # it names two layers alike in stacks of one block
+        stackwise_strides=[1, 2, 2],
+        include_rescaling=True,
+        input_shape=(SIZE, SIZE, 3),
+    )
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone(inputs))
+    return keras.Model(inputs, keras.layers.Dense(CLASSES)(pooled))
+
+
+# How to make each, and the names of all its mixing points; those that are the default in the second list.
+NETWORKS = {
+    "ResNet50": (
+        lambda: application("ResNet50"),
+        ["conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out"],
+        ["conv2_block3_out", "conv3_block4_out"],
+    ),
+    "MobileNetV2": (
+        lambda: application("MobileNetV2"),
+        ["block_1_expand_relu", "block_2_add", "block_5_add", "block_12_add", "block_15_add"],
+        ["block_2_add", "block_5_add"],
+    ),
+    "EfficientNetB0": (
+        lambda: application("EfficientNetB0"),
+        ["block2a_expand_activation", "block2b_add", "block3b_add", "block5c_add", "block6d_add"],
+        ["block2b_add", "block3b_add"],
+    ),
+    "DenseNet121": (
+        lambda: application("DenseNet121"),
+        ["conv1_relu", *(f"conv{stage}_block{last}_concat" for stage, last in ((2, 6), (3, 12), (4, 24), (5, 16)))],
+        ["conv2_block6_concat", "conv3_block12_concat"],
+    ),
+    # Its sums are operations that Keras numbers anew in every network.
+    "ConvNeXtTiny": (lambda: application("ConvNeXtTiny"), None, None),
+    "KerasHub ResNet": (
+        hub_resnet,
+        ["conv1_relu", "stack0_block0_out", "stack1_block0_out", "stack2_block0_out"],
+        ["stack0_block0_out", "stack1_block0_out"],
+    ),
+    "KerasHub ViT": (hub_vit, ["vit_patching_and_embedding"], ["vit_patching_and_embedding"]),
+    "keras-cv ResNetV2": (
+        keras_cv_resnet,
+        ["conv1_conv", "v2_stack_1_block1_out", "v2_stack_2_block1_out", "v2_stack_2_block2_out"],
+        ["v2_stack_1_block1_out", "v2_stack_2_block1_out"],
+    ),
+}
+
+
+def last_part(name):
+    return name.rpartition("/")[2]
+
+
+@pytest.fixture
+def batch(rng):
+    return blobs(rng, 4, SIZE, SIZE).astype("float32"), rng.integers(0, CLASSES, 4)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_trains_through_mixify(network, batch):
+    if keras.backend.backend() == "jax" and not network.startswith("KerasHub"):
+        pytest.skip("the same code, and minutes to compile")
+    make, names, default = NETWORKS[network]
+    images, labels = batch
+    model = make()
+    points = keras_mma.mixing_points(model)
+    if names is not None:
+        assert [last_part(point.name) for point in points] == names
+        assert [last_part(point.name) for point in points if point.is_default] == default
+    else:
+        assert [point.shape for point in points] == [(16, 16, 96), (8, 8, 192), (4, 4, 384), (2, 2, 768)]
+        assert [point.is_default for point in points] == [True, True, False, False]
+    expected = model.predict(images, verbose=0)
+    mixed = keras_mma.mixify(model, layers.SaliencyMix(seed=1))
+    sites = [layer.site for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)]
+    assert sites == list(range(1, 1 + sum(point.is_default for point in points)))
+    np.testing.assert_array_equal(mixed.predict(images, verbose=0), expected)
+    assert {id(weight) for weight in mixed.weights} == {id(weight) for weight in model.weights}
+
+    mixed.compile(keras.optimizers.SGD(1e-2), keras.losses.CategoricalCrossentropy(from_logits=True))
+    mixed.fit(images, labels, epochs=1, verbose=0)
+    after = model.predict(images, verbose=0)
+    assert np.isfinite(after).all() and not np.allclose(after, expected, atol=1e-6)
+    np.testing.assert_array_equal(mixed.predict(images, verbose=0), after)
