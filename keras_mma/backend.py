@@ -22,6 +22,28 @@ def replica_id():
     return context.replica_id_in_sync_group
 
 
+def row_groups(rows):
+    """The number of equal groups of neighbouring rows that lie on devices of their own, and are mixed among themselves.
+
+    Under `tf.distribute` each replica sees its own batch. JAX sees one batch, spread over the devices of
+    `keras.distribution`: mixed as a whole, most of it would travel between them in every step.
+
+    Args:
+        rows: Number of rows in the batch, or `None`.
+
+    Returns:
+        A Python int, 1 wherever a batch is on one device or cannot be split evenly.
+    """
+    if keras.backend.backend() != "jax":
+        return 1
+    distribution = keras.distribution.distribution()
+    if distribution is None or distribution.batch_dim_name is None:
+        return 1
+    mesh = distribution.device_mesh
+    groups = mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+    return groups if isinstance(rows, int) and rows % groups == 0 else 1
+
+
 def aside():
     """A context in which layers are called beside the training: what they add to the losses or update is dropped."""
     if keras.backend.backend() == "jax":

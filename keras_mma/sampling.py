@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_mma.backend import replica_id
+from keras_mma.backend import replica_id, row_groups
 
 # Any large odd number: it keeps the streams of neighbouring replicas far apart.
 _REPLICA_STRIDE = 0x1E3779B1
@@ -66,5 +66,10 @@ def beta(shape, alpha, seed):
 
 
 def partners(batch_size, seed):
-    """A random permutation of the rows: the partner of each."""
-    return ops.cast(ops.argsort(uniform((batch_size,), seed)), "int32")
+    """A random permutation of the rows: the partner of each. Rows of another device's group are left to it."""
+    groups = row_groups(batch_size)
+    if groups == 1:
+        return ops.cast(ops.argsort(uniform((batch_size,), seed)), "int32")
+    rows = batch_size // groups
+    drawn = ops.cast(ops.argsort(uniform((groups, rows), seed), axis=1), "int32")
+    return ops.reshape(drawn + rows * ops.arange(groups, dtype="int32")[:, None], (batch_size,))

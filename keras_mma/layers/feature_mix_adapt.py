@@ -118,7 +118,7 @@ class FeatureMixAdapt(keras.layers.Layer):
 
         def mix():
             mask = self.adapt(features, plan)
-            donors = ops.take(features, plans.active_partner(plan), axis=0)
+            donors = plans.take_rows(features, plans.active_partner(plan))
             weight = ops.mean(mask, axis=(1, 2, 3)) if self.label == "adapted" else plan["weight"]
             if len(features.shape) == 3:
                 mask = tokens.to_sequence(mask, features.shape[1])
@@ -163,7 +163,7 @@ class FeatureMixAdapt(keras.layers.Layer):
         own = donor = None
         if self.attention is not None:
             own = self._attend(features)
-            donor = ops.take(own, plan["partner"], axis=0)
+            donor = plans.take_rows(own, plan["partner"])
         adapted = adapt_mask(mask, own, donor, self.temperature, self.combine, self.smooth, self.preserve_ratio)
         unmixed = ops.reshape(plans.is_row_unmixed(plan), (-1, 1, 1, 1))
         return ops.stop_gradient(ops.where(unmixed, 1.0, adapted))

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma.layers.saliency_mixer import SaliencyMixer
+from keras_mma.plan import take_rows
 
 
 @keras.saving.register_keras_serializable("keras_mma")
@@ -83,7 +84,7 @@ class GuidedMixup(SaliencyMixer):
     def draw(self, images, partner, maps):
         total = ops.sum(maps, axis=(1, 2, 3), keepdims=True)
         own = maps / ops.where(total > 0.0, total, 1.0)
-        donor = ops.take(own, partner, axis=0)
+        donor = take_rows(own, partner)
         both = own + donor
         mask = ops.where(both > 0.0, own / ops.where(both > 0.0, both, 1.0), 0.5)
         # A row that is its own partner is not mixed.

@@ -6,6 +6,7 @@ from keras import ops
 from keras_mma import sampling
 from keras_mma.layers import arguments
 from keras_mma.layers.saliency_mixer import SaliencyMixer, calibrated_weight
+from keras_mma.plan import take_rows
 from keras_mma.resampling import resize
 
 
@@ -102,7 +103,7 @@ class SaliencyGrafting(SaliencyMixer):
 
     def draw(self, images, partner, maps):
         size, height, width = self.image_size(images)
-        donor = ops.take(maps, partner, axis=0)
+        donor = take_rows(maps, partner)
         rate = sampling.beta((size,), self.alpha, self.seed_generator)
         noise = sampling.uniform((size, self.grid, self.grid, 1), self.seed_generator)
         cells = graft_cells(donor, rate, noise, self.temperature, self.threshold)

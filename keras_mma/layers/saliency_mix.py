@@ -7,7 +7,7 @@ from keras_mma import sampling
 from keras_mma.layers import arguments
 from keras_mma.layers.boxes import box_size, interval, mask_outside
 from keras_mma.layers.saliency_mixer import SaliencyMixer, calibrated_weight
-from keras_mma.plan import roll
+from keras_mma.plan import roll, take_rows
 
 #: Where the patch comes from in the partner, where it goes in the row's own image.
 SCHEMES = {
@@ -124,7 +124,7 @@ class SaliencyMix(SaliencyMixer):
         size, height, width = self.image_size(images)
         share = sampling.beta((size,), self.alpha, self.seed_generator)
         source_extreme, target_extreme = SCHEMES[self.scheme]
-        source = ops.take(self._locate(maps, source_extreme), partner, axis=0)
+        source = take_rows(self._locate(maps, source_extreme), partner)
         target = source if target_extreme is None else self._locate(maps, target_extreme)
         if self.box == "batch":
             share, source, target = (ops.broadcast_to(x[:1], ops.shape(x)) for x in (share, source, target))
@@ -138,7 +138,7 @@ class SaliencyMix(SaliencyMixer):
             target_bounds, drawn["shift"] = self._align(source_bounds, target_bounds)
             drawn["mask"] = mask_outside(*target_bounds, height, width)
         if self.label == "saliency":
-            donor = ops.take(maps, partner, axis=0)
+            donor = take_rows(maps, partner)
             donor = roll(donor, drawn["shift"]) if "shift" in drawn else donor
             drawn["weight"] = calibrated_weight(maps, donor, drawn["mask"])
         return drawn

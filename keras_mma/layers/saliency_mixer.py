@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mma import saliency, sampling
+from keras_mma import saliency
 from keras_mma.layers import arguments, partners
 from keras_mma.layers.mixer import Mixer
 from keras_mma.resampling import resize
@@ -90,8 +90,7 @@ class SaliencyMixer(Mixer):
     def draw_partner(self, size, maps):
         if self.partner != "distance":
             return super().draw_partner(size, maps)
-        start = sampling.uniform((), self.seed_generator) * ops.cast(size, "float32")
-        return partners.farthest_cycle(partners.distances(maps), ops.minimum(ops.cast(start, "int32"), size - 1))
+        return partners.farthest(maps, self.seed_generator)
 
     def get_config(self):
         return {

@@ -8,6 +8,7 @@ from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
 from keras_mma.layers import FeatureMixAdapt, Mixer
 from keras_mma.models import graph
+from keras_mma.models.multi_worker import MultiWorkerTraining
 from keras_mma.models.network_view import NetworkView
 
 
@@ -25,7 +26,7 @@ def _like_functional(init):
 
 
 @keras.saving.register_keras_serializable("keras_mma")
-class MixModel(keras.Model):
+class MixModel(MultiWorkerTraining, keras.Model):
     """Trains a network with mixing layers by plain `fit`, `evaluate` and `predict`.
 
     In training the labels and the sample weights of each batch are mixed by the plan that the features followed;

@@ -11,20 +11,29 @@ from tests.layers.hosts import training_plan
 from tests.pictures import blobs
 
 
+def cycle(distance, start):
+    cycles = partners.farthest_cycles(ops.convert_to_tensor(distance[None]), ops.convert_to_tensor([start]))
+    return ops.convert_to_numpy(cycles)[0]
+
+
+def distances(maps):
+    return ops.convert_to_numpy(partners.distances(ops.convert_to_tensor(maps.reshape(1, len(maps), -1))))[0]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 33])
 def test_the_farthest_cycle_equals_the_loop(rng, size):
     for _ in range(3):
         points = rng.random((size, 4))
         distance = ((points[:, None] - points[None]) ** 2).sum(-1).astype("float32")
         start = int(rng.integers(size))
-        found = ops.convert_to_numpy(partners.farthest_cycle(ops.convert_to_tensor(distance), start))
+        found = cycle(distance, start)
         assert found.tolist() == oracles.farthest_cycle(distance, start)
         assert found.dtype == "int32"
 
 
 def test_it_is_one_cycle_through_the_batch(rng):
     distance = rng.random((17, 17)).astype("float32")
-    partner = ops.convert_to_numpy(partners.farthest_cycle(ops.convert_to_tensor(distance + distance.T), 3))
+    partner = cycle(distance + distance.T, 3)
     row, seen = 0, []
     for _ in range(17):
         seen.append(row)
@@ -37,9 +46,7 @@ def test_distances_equal_the_loop(rng):
     maps[2] = 0
     shares = [m / m.sum() if m.any() else m for m in maps.astype("float64")]
     expected = [[((a - b) ** 2).sum() for b in shares] for a in shares]
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(partners.distances(ops.convert_to_tensor(maps))), expected, atol=1e-6
-    )
+    np.testing.assert_allclose(distances(maps), expected, atol=1e-6)
 
 
 def test_roll_takes_the_row_before(rng):
@@ -52,7 +59,7 @@ def test_distance_pairs_by_the_saliency_of_the_host(rng):
     images = blobs(rng, 9)
     host = layers.SaliencyMix(partner="distance", alpha=50.0, seed=1)
     _, plan = training_plan(host, images)
-    distance = ops.convert_to_numpy(partners.distances(host.saliency(ops.convert_to_tensor(images))))
+    distance = distances(ops.convert_to_numpy(host.saliency(ops.convert_to_tensor(images))))
     assert plan["partner"].tolist() in [oracles.farthest_cycle(distance, start) for start in range(9)]
     for cls in (layers.MixUp, layers.CutMix):
         with pytest.raises(ValueError, match="`partner` must be one of .* Received: partner='distance'"):
@@ -63,10 +70,11 @@ def test_distance_pairs_by_the_saliency_of_the_host(rng):
 def test_the_cycle_compiles(needs_tensorflow, rng, xla):
     import tensorflow as tf
 
-    distance = rng.random((12, 12)).astype("float32")
-    spec = None if xla else [tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.int32)]
-    compiled = tf.function(partners.farthest_cycle, jit_compile=xla, input_signature=spec)
-    assert compiled(tf.constant(distance), tf.constant(4)).numpy().tolist() == oracles.farthest_cycle(distance, 4)
+    distance = rng.random((2, 12, 12)).astype("float32")
+    spec = None if xla else [tf.TensorSpec((None, None, None), tf.float32), tf.TensorSpec((None,), tf.int32)]
+    compiled = tf.function(partners.farthest_cycles, jit_compile=xla, input_signature=spec)
+    expected = [oracles.farthest_cycle(distance[0], 4), oracles.farthest_cycle(distance[1], 7)]
+    assert compiled(tf.constant(distance), tf.constant([4, 7])).numpy().tolist() == expected
 
 
 def test_guided_mixup_blends_by_the_share_of_saliency(rng):

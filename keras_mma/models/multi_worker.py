@@ -1,0 +1,41 @@
+"""What Keras' TensorFlow trainer lacks for `tf.distribute.MultiWorkerMirroredStrategy`.
+
+Keras 3 builds models and reports results as if all replicas were in one process, and `fit` fails on several workers
+(keras-team/keras#20585). Two of its trainer's hooks, filled in differently there, make it work; everywhere else they do
+nothing. `_maybe_symbolic_build` is private: no public hook comes between the first batch and the building of metrics.
+"""
+
+import keras
+
+
+class MultiWorkerTraining:
+    """Mixed into a `keras.Model` before it, makes `fit` and `evaluate` work on several workers."""
+
+    if keras.backend.backend() == "tensorflow":
+
+        def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+            if iterator is not None and _is_multi_worker(self.distribute_strategy):
+                # The trainer would average the batch over the replicas, which fails on a replica of another process.
+                # Any replica's part tells shapes and dtypes.
+                _, _, batches = next(iter(iterator))
+                local = self.distribute_strategy.experimental_local_results
+                iterator, data_batch = None, keras.tree.map_structure(lambda x: local(x)[0], next(batches))
+            super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
+        def train_step(self, *args, **kwargs):
+            return self._as_rows(super().train_step(*args, **kwargs))
+
+        def test_step(self, *args, **kwargs):
+            return self._as_rows(super().test_step(*args, **kwargs))
+
+        def _as_rows(self, logs):
+            """The trainer averages what comes from several workers over a first axis, which scalars do not have."""
+            if not _is_multi_worker(self.distribute_strategy):
+                return logs
+            return keras.tree.map_structure(lambda value: keras.ops.expand_dims(value, 0), logs)
+
+
+def _is_multi_worker(strategy):
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()

@@ -1,0 +1,106 @@
+"""The zero-loss probe, the draws and a training with a fixed plan, on two devices of every kind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mma import layers
+from tests.distribution import program
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+def start(kind, **environment):
+    """The program in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.distribution.program", kind],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, seconds=400):
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def check(found, single):
+    assert max(found["probe"]) < 1e-9
+    for key in ("loss", "accuracy"):
+        np.testing.assert_allclose(found[key], single[key], rtol=1e-4)
+    for weight, expected in zip(found["weights"], single["weights"], strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
+    assert single["loss"][-1] < 0.9 * single["loss"][0]  # it did learn
+
+
+@pytest.fixture(scope="module")
+def single():
+    return program.record(program.images_and_labels())
+
+
+def test_mirrored_strategy(needs_tensorflow, single):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    data = tf.data.Dataset.from_tensor_slices(program.images_and_labels()).batch(program.BATCH)
+    check(program.record(data, strategy.scope), single)
+    with strategy.scope():
+        host = layers.MixUp(seed=5)
+    images = tf.zeros((8, 12, 12, 3))
+    masks = strategy.run(tf.function(lambda: host(images, training=True)[1]["mask"]))
+    one, two = (np.asarray(part).mean((1, 2, 3)) for part in strategy.experimental_local_results(masks))
+    assert not np.isclose(one, two).any()
+
+
+def test_two_workers(needs_tensorflow, single):
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    processes = [
+        start(
+            "multiworker",
+            TF_CONFIG=json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(2)
+    ]
+    one, two = map(finish, processes)
+    check(one, single)
+    assert one["weights"] == two["weights"] and one["loss"] == two["loss"]
+    assert not np.isclose(one["draws"], two["draws"]).any()
+
+
+def test_data_parallel_on_jax():
+    if keras.backend.backend() != "jax":
+        pytest.skip("runs with the tests of the jax backend")
+    found = finish(start("jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_host_platform_device_count=2"))
+    check(found["distributed"], found["single"])
+    draws = found["distributed"]["draws"]
+    assert not np.isclose(draws[:8], draws[8:]).any()
+    # Partners are on the same device, whatever the policy.
+    for partner in (found["distributed"][key] for key in ("partner", "roll", "distance")):
+        assert sorted(partner[:8]) == list(range(8)) and sorted(partner[8:]) == list(range(8, 16))
+    assert found["distributed"]["roll"][:3] == [7, 0, 1] and found["distributed"]["roll"][8:11] == [15, 8, 9]
