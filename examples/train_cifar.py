@@ -22,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import datasets
+import distribution
 import keras
 import numpy as np
 import tensorflow as tf
@@ -70,10 +71,16 @@ def parse(arguments=None):
         "--mixed-precision", nargs="?", const="mixed_float16", choices=["mixed_float16", "mixed_bfloat16"]
     )
     parser.add_argument("--jit", action="store_true", help="compile the training step with XLA")
+    parser.add_argument(
+        "--distribute",
+        choices=["mirrored", "multiworker", "jax"],
+        help="over this machine's devices by TensorFlow, over the workers that TF_CONFIG names, or by JAX",
+    )
+    parser.add_argument("--devices", type=int, help="how many; all by default. Without accelerators: logical CPUs")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
-    for name in ("epochs", "batch_size", "image_size"):
-        if getattr(options, name) < 1:
+    for name in ("epochs", "batch_size", "image_size", "devices"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"argument --{name.replace('_', '-')}: must be at least 1, received {getattr(options, name)}")
     for name in ("learning_rate", "weight_decay"):
         if getattr(options, name) < 0:
@@ -92,6 +99,8 @@ def prepare_output(options):
         "keras_mma": keras_mma.__version__,
     }
     path = options.output / "config.json"
+    if options.distribute == "multiworker" and path.exists():
+        raise ValueError(f"--output {options.output} holds a run, and --distribute multiworker cannot resume one")
     if path.exists():
         before = json.loads(path.read_text())
         changed = sorted(name for name in vars(options) if name != "output" and before.get(name) != config[name])
@@ -203,10 +212,9 @@ def read_history(path):
 def train(model, train_ds, test_ds, options):
     """Fit, resuming where an earlier call of the same command stopped. Returns the history of all epochs."""
     backup, path = options.output / "backup", options.output / "history.csv"
-    callbacks = [
-        keras.callbacks.CSVLogger(path, append=True),
-        keras.callbacks.BackupAndRestore(backup, double_checkpoint=True, delete_checkpoint=False),
-    ]
+    callbacks = [keras.callbacks.CSVLogger(path, append=True)]
+    if options.distribute != "multiworker":  # whose backups could be of different epochs
+        callbacks.append(keras.callbacks.BackupAndRestore(backup, double_checkpoint=True, delete_checkpoint=False))
     model.fit(train_ds, validation_data=test_ds, epochs=options.epochs, callbacks=callbacks)
     history = read_history(path)
     rows = zip(*history.values(), strict=True)
@@ -221,23 +229,30 @@ def draw(options, network, host, images, history):
         return
     batch = images.train[0][np.random.default_rng(options.seed).integers(0, len(images.train[0]), 16)]
     points = options.mixing_points if "+mma" in options.method else []
-    features = {
-        point: keras.Model(network.input, network.get_layer(point).output).predict(batch, verbose=0) for point in points
-    }
+    features = {point: predict(keras.Model(network.input, network.get_layer(point).output), batch) for point in points}
     visualization.show_mixing(host, batch, features=features, path=options.output / "mixing.png")
 
 
-def save(model, options, images):
-    """Write the checkpoint and the SavedModel; return the largest difference of the reloaded one's predictions."""
+def save(model, options):
+    """Write the checkpoint and the SavedModel."""
     temporary = options.output / "unfinished.keras"
     model.save(temporary)
     temporary.replace(options.output / "model.keras")
     model.export(options.output / "saved_model", verbose=False)
+
+
+def difference_of_saved_model(model, options, images):
+    """The largest difference of the reloaded SavedModel's predictions."""
     served = tf.saved_model.load(str(options.output / "saved_model"))
     sample = images.test[0][:1000]
-    # The signature takes floats, as the model's input does.
-    parts = [served.serve(tf.constant(part, tf.float32)) for part in np.array_split(sample, max(1, len(sample) // 100))]
-    return float(np.abs(np.concatenate(parts) - model.predict(sample, batch_size=100, verbose=0)).max())
+    return float(np.abs(predict(served.serve, sample) - predict(model, sample)).max())
+
+
+def predict(model, images):
+    """Predictions of anything callable, on one device: what `predict` does depends on how the batch is spread."""
+    # A signature takes floats, as the model's input does.
+    parts = np.array_split(images.astype("float32"), max(1, len(images) // 100))
+    return np.concatenate([keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(part))) for part in parts])
 
 
 def write_text(path, text):
@@ -247,12 +262,42 @@ def write_text(path, text):
     temporary.replace(path)
 
 
+def check_batches(options, images, parts):
+    """Refuse what cannot be split among the devices, before anything is trained."""
+    if options.batch_size % parts:
+        raise ValueError(f"--batch-size must be a multiple of the {parts} devices. Received: {options.batch_size}")
+    count = len(images.test[0])
+    if options.distribute == "jax" and count % parts:
+        raise ValueError(f"--devices must divide the {count} test images with --distribute jax. Received: {parts}")
+
+
 def main(arguments=None):
     options = parse(arguments)
+    if options.distribute == "multiworker" and options.method == "none":
+        raise ValueError("--method none cannot be trained by --distribute multiworker: a plain Keras model fails there")
+    scope, parts, worker = distribution.start(options.distribute, options.devices)
+    if worker:
+        options.output /= f"worker-{worker}"
+    with scope:
+        model, images, result = run(options, parts)
+    # A SavedModel is loaded as one who has only that would load it.
+    difference = difference_of_saved_model(model, options, images)
+    result["saved_model_difference"] = difference
+    write_text(options.output / "result.json", json.dumps(result, indent=2) + "\n")
+    print(f"test accuracy: {result['test_accuracy']:.4f}")
+    tolerance = 1e-2 if options.mixed_precision else 1e-4
+    if difference > tolerance:
+        raise RuntimeError(f"the reloaded SavedModel's predictions differ by {difference:.2e}, more than {tolerance}")
+    print(f"the reloaded SavedModel gives the same predictions (largest difference {difference:.1e})")
+
+
+def run(options, parts):
+    """Train, draw and save. Returns the model, the images and the result."""
     keras.utils.set_random_seed(options.seed)
     if options.mixed_precision:
         keras.config.set_dtype_policy(options.mixed_precision)
     images = datasets.load(options.dataset, options.data_dir, options.image_size)
+    check_batches(options, images, parts)
     network = make_network(options, images)
     model, host = make_model(options, network)
     train_ds, test_ds = training_batches(images, options), test_batches(images, options)
@@ -261,19 +306,9 @@ def main(arguments=None):
     print(f"{options.method} on {options.dataset}: {len(train_ds)} steps an epoch, {network.count_params():,} weights")
     history = train(model, train_ds, test_ds, options)
     draw(options, network, host, images, history)
-    difference = save(model, options, images)
+    save(model, options)
     accuracy = model.evaluate(test_ds, verbose=0, return_dict=True)["accuracy"]
-    result = {
-        "test_accuracy": accuracy,
-        "epochs": len(history["epoch"]),
-        "saved_model_difference": difference,
-    }
-    write_text(options.output / "result.json", json.dumps(result, indent=2) + "\n")
-    print(f"test accuracy: {accuracy:.4f}")
-    tolerance = 1e-2 if options.mixed_precision else 1e-4
-    if difference > tolerance:
-        raise RuntimeError(f"the reloaded SavedModel's predictions differ by {difference:.2e}, more than {tolerance}")
-    print(f"the reloaded SavedModel gives the same predictions (largest difference {difference:.1e})")
+    return model, images, {"test_accuracy": accuracy, "epochs": len(history["epoch"])}
 
 
 if __name__ == "__main__":
