@@ -44,6 +44,14 @@ def row_groups(rows):
     return groups if isinstance(rows, int) and rows % groups == 0 else 1
 
 
+def is_of_another_backend(*values):
+    """Whether symbolic tensors of TensorFlow are among the values, on another backend: they hold no numbers."""
+    if keras.backend.backend() == "tensorflow":
+        return False
+    leaves = keras.tree.flatten(values)
+    return any(type(leaf).__module__.startswith("tensorflow.") and not hasattr(leaf, "numpy") for leaf in leaves)
+
+
 def aside():
     """A context in which layers are called beside the training: what they add to the losses or update is dropped."""
     if keras.backend.backend() == "jax":

@@ -6,6 +6,7 @@ from keras import ops
 from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
 from keras_mma import sampling
+from keras_mma.backend import is_of_another_backend
 from keras_mma.layers import arguments, batches, partners
 
 
@@ -75,6 +76,15 @@ class Mixer(keras.layers.Layer):
         self.data_format = arguments.data_format(data_format)
         self.seed = seed
         self.seed_generator = sampling.SeedGenerator(seed)
+
+    def __call__(self, *args, **kwargs):
+        if is_of_another_backend(args, kwargs):
+            raise ValueError(
+                f"{type(self).__name__} cannot run inside a `tf.data` pipeline on the {keras.backend.backend()} backend: "
+                "put it into the model (`MixModel`, `mixify`) or call it on the batches that leave the pipeline. "
+                "Received: a symbolic TensorFlow tensor"
+            )
+        return super().__call__(*args, **kwargs)
 
     def look(self, images):
         """Saliency maps (batch, height, width, 1), or `None` from hosts that do without."""

@@ -129,9 +129,26 @@ class MixModel(MultiWorkerTraining, keras.Model):
         """A plain Functional model: images in, predictions out, the same weights, no layer of this package."""
         return self._without_mixing()[0]
 
-    def export(self, filepath, *args, **kwargs):
-        """Export `inference_model()`; the arguments are those of `keras.Model.export`."""
-        return self.inference_model().export(filepath, *args, **kwargs)
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """Export `inference_model()`; the arguments are those of `keras.Model.export`.
+
+        Raises:
+            RuntimeError: if Keras cannot write a SavedModel on the torch backend; it says what can be done.
+        """
+        plain = self.inference_model()
+        # Keras refuses to write some formats of a model that was never called.
+        plain(keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), plain.input))
+        try:
+            return plain.export(filepath, format=format, **kwargs)
+        except Exception as error:
+            if format != "tf_saved_model" or keras.backend.backend() != "torch":
+                raise
+            raise RuntimeError(
+                "`format='tf_saved_model'` needs the tensorflow or the jax backend with this version of Keras. Save "
+                "the model here, `model.save('model.keras')`, and export it there: KERAS_BACKEND=tensorflow python -c "
+                "\"import keras, keras_mma; keras.models.load_model('model.keras').export('saved_model')\". "
+                "Received: the torch backend"
+            ) from error
 
     def _without_mixing(self):
         """The plain model, and the symbolic outputs of its layers by their name."""
