@@ -80,7 +80,7 @@ class Mixer(keras.layers.Layer):
     def __call__(self, *args, **kwargs):
         if is_of_another_backend(args, kwargs):
             raise ValueError(
-                f"{type(self).__name__} cannot run inside a `tf.data` pipeline on the {keras.backend.backend()} backend: "
+                f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
                 "put it into the model (`MixModel`, `mixify`) or call it on the batches that leave the pipeline. "
                 "Received: a symbolic TensorFlow tensor"
             )

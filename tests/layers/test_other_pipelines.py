@@ -13,7 +13,7 @@ tf = pytest.importorskip("tensorflow")
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="hosts run in tf.data there")
 def test_the_error_says_where_to_put_the_layer(rng):
     dataset = tf.data.Dataset.from_tensor_slices((blobs(rng, 8), one_hot(rng))).batch(4)
-    with pytest.raises(ValueError, match="cannot run inside a `tf.data` pipeline on the .* backend: put it into"):
+    with pytest.raises(ValueError, match="cannot run in a `tf.data` pipeline on the .* backend: put it into"):
         dataset.map(layers.SaliencyMix())
 
 
