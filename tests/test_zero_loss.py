@@ -38,8 +38,8 @@ def data(rng, size=24):
     return np.concatenate([carried, texture], -1).astype("float32"), labels
 
 
-def identity_network(host, points, **adapt):
-    inputs = keras.Input((12, 12, CLASSES + 2))
+def identity_network(host, points, size=12, **adapt):
+    inputs = keras.Input((size, size, CLASSES + 2))
     x, plan = host(inputs)
     for site in points:
         x = keras.layers.Identity()(x)
@@ -115,6 +115,17 @@ def test_the_loss_is_zero_with_sample_and_class_weights(rng):
     weights = rng.random(24).astype("float32")
     assert losses(model, images, np.eye(CLASSES)[labels], sample_weight=weights).max() < 1e-9
     assert losses(model, images, labels, class_weight={0: 0.5, 1: 2.0, 2: 1.0, 3: 3.0, 4: 1.5}).max() < 1e-9
+
+
+@pytest.mark.parametrize("rows", [16, 21, 1], ids=lambda rows: f"{rows} rows")
+@pytest.mark.parametrize("size", [12, None], ids=["static", "dynamic"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_loss_is_zero_for_ragged_batches_open_sizes_and_several_steps_at_once(rows, size, steps, rng):
+    images, labels = data(rng, rows)
+    model = identity_network(layers.SaliencyMix(sites=(0, 1, 2), seed=3), (1, 2), size=size)
+    model.compile("sgd", "mse", steps_per_execution=steps)
+    assert max(model.fit(images, labels, batch_size=8, epochs=3, verbose=0).history["loss"]) < 1e-9
+    assert model.evaluate(images, labels, batch_size=8, verbose=0) < 1e-9
 
 
 def test_the_probe_can_fail(rng):

@@ -1,0 +1,137 @@
+"""Which layers of a network are suggested, and why."""
+
+import keras
+import pytest
+
+import keras_mma
+from keras_mma import layers
+
+
+def names(model):
+    return [(point.name, point.is_default) for point in keras_mma.mixing_points(model)]
+
+
+def conv(x, filters=4, strides=1, **kwargs):
+    return keras.layers.Conv2D(filters, 3, strides=strides, padding="same", **kwargs)(x)
+
+
+def head(x):
+    return keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+
+
+def residual(stages=3, size=32):
+    inputs = keras.Input((size, size, 3))
+    x = conv(inputs, name="stem")
+    for stage in range(stages):
+        x = conv(x, strides=1 if stage == 0 else 2, name=f"down{stage}")
+        x = keras.layers.Add(name=f"sum{stage}")([x, conv(x, name=f"branch{stage}")])
+        x = keras.layers.ReLU(name=f"end{stage}")(x)
+    return keras.Model(inputs, head(x))
+
+
+def test_the_end_of_the_last_block_of_each_resolution():
+    assert names(residual()) == [("end0", True), ("end1", True), ("end2", False)]
+    assert names(residual(4)) == [("end0", True), ("end1", True), ("end2", False), ("end3", False)]
+    assert names(residual(1)) == [("end0", True)]
+    assert [point.shape for point in keras_mma.mixing_points(residual(2))] == [(32, 32, 4), (16, 16, 4)]
+
+
+def test_without_blocks_the_last_layer_of_each_resolution():
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            keras.layers.Rescaling(1 / 255),  # nothing is learnt before it: mixing here is mixing images
+            keras.layers.Conv2D(4, 3, padding="same", name="a"),
+            keras.layers.ReLU(name="b"),
+            keras.layers.MaxPooling2D(name="c"),
+            keras.layers.Conv2D(4, 3, padding="same", name="d"),
+            keras.layers.ZeroPadding2D(name="larger"),
+            keras.layers.Conv2D(4, 3, strides=2, name="e"),
+            keras.layers.GlobalAveragePooling2D(keepdims=True),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    assert names(model) == [("b", True), ("d", True), ("e", False)]
+
+
+def test_what_features_go_around_is_left_out():
+    inputs = keras.Input((16, 16, 3))
+    x = conv(inputs, name="first")
+    y = conv(conv(x, strides=2, name="half"), name="again")
+    x = keras.layers.Concatenate()([head(x), head(y)])
+    assert names(keras.Model(inputs, x)) == [("first", True)]
+
+
+def test_several_heads_all_behind_the_point():
+    inputs = keras.Input((16, 16, 3))
+    x = conv(inputs, name="trunk")
+    y = conv(x, strides=2, name="branch")
+    model = keras.Model(inputs, {"a": head(x), "b": head(y)})
+    assert names(model) == [("trunk", True)]
+
+
+def test_nested_models_are_looked_into_and_named_by_path():
+    inputs = keras.Input((32, 32, 3))
+    inner = keras.Model((trunk := residual()).input, trunk.get_layer("end2").output, name="backbone")
+    middle = keras.Sequential([keras.Input((32, 32, 3)), inner], name="middle")
+    model = keras.Model(inputs, head(middle(keras.layers.Rescaling(2.0)(inputs))))
+    assert [name for name, _ in names(model)] == [f"middle/backbone/end{stage}" for stage in range(3)]
+    for at in (None, ["end0", "end1"], ["backbone/end0", "middle/backbone/end1"][1:]):
+        mixed = keras_mma.mixify(model, layers.CutMix(), at=at)
+        sites = [layer.site for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)]
+        assert sites == ([1, 2] if at is None or len(at) == 2 else [1])
+
+
+def test_a_name_that_is_in_two_nested_models_must_be_a_path():
+    inputs = keras.Input((32, 32, 3))
+    parts = [
+        keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 3, padding="same", name="conv")], name=name)
+        for name in ("one", "two")
+    ]
+    model = keras.Model(inputs, head(parts[1](parts[0](inputs))))
+    with pytest.raises(ValueError, match=r"which layer is meant, one of \['one/conv', 'two/conv'\]. Received: 'conv'"):
+        keras_mma.mixify(model, layers.CutMix(), at=["conv"])
+    assert keras_mma.mixify(model, layers.CutMix(), at=["two/conv"])
+    with pytest.raises(ValueError, match=r"Did you mean \['one/conv'.* Received: 'one/con'"):
+        keras_mma.mixify(model, layers.CutMix(), at=["one/con"])
+
+
+def test_open_sizes_stay_open():
+    inputs = keras.Input((None, None, 3))
+    x = conv(conv(inputs, name="a"), strides=2, name="b")
+    points = keras_mma.mixing_points(keras.Model(inputs, head(x)))
+    assert [(point.name, point.shape) for point in points] == [("a", (None, None, 4)), ("b", (None, None, 4))]
+
+
+def test_channels_first():
+    inputs = keras.Input((3, 16, 20))
+    x = keras.layers.Conv2D(5, 3, strides=2, data_format="channels_first", name="a")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x))
+    (point,) = keras_mma.mixing_points(model, data_format="channels_first")
+    assert point == ("a", (5, 7, 9), True)
+
+
+def test_tokens_are_mixed_where_the_sequence_is_complete():
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Reshape((16, 6))(keras.layers.Conv2D(6, 8, strides=8)(inputs))
+    x = keras.layers.Concatenate(axis=1, name="complete")([keras.ops.mean(x, axis=1, keepdims=True), x])
+    for index in range(2):
+        x = keras.layers.Add(name=f"block{index}")([x, keras.layers.Dense(6)(x)])
+    model = keras.Model(inputs, keras.layers.Dense(3)(x[:, 0]))
+    assert names(model) == [("complete", True)]
+    mixed = keras_mma.mixify(model, layers.CutMix())
+    assert [layer.site for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)] == [1]
+
+
+def test_a_network_without_maps_is_mixed_at_the_input_only():
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    assert keras_mma.mixing_points(model) == []
+    (host,) = [layer for layer in keras_mma.mixify(model, layers.CutMix()).layers if isinstance(layer, layers.Mixer)]
+    assert host.sites == (0,)
+
+
+def test_several_inputs_are_refused():
+    one, two = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="with a single input. Received: Functional with 2 inputs"):
+        keras_mma.mixing_points(keras.Model([one, two], head(keras.layers.Add()([one, two]))))
