@@ -1,5 +1,10 @@
 """MMA against loops, its invariants, and every ablation."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +15,8 @@ from keras_mma.layers import FeatureMixAdapt
 from keras_mma.layers.feature_mix_adapt import balance
 from tests import oracles
 from tests.layers.hosts import to_numpy
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -290,3 +297,15 @@ def test_bad_inputs_are_refused(plan, features):
         layer(features[:5], plan)
     with pytest.raises(ValueError, match="`plan` must be a dict with the keys"):
         layer(features, {"mask": plan["mask"]})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_site_that_does_not_fire_allocates_nothing():
+    if keras.backend.backend() == "jax":
+        pytest.skip("XLA reserves memory when it compiles, for the branch that needs most")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.layers.site_memory"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["fires"] > 1 and found["does_not_fire"] < 0.1
