@@ -19,6 +19,8 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf  # noqa: E402
 
+from tests.distribution.test_distribution import free_ports  # noqa: E402
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "examples" / "train_cifar.py"
 SMALL = ["--dataset", "digits", "--network", "wideresnet-10-1", "--fraction", "0.3", "--batch-size", "64"]
@@ -28,8 +30,9 @@ def command(*arguments):
     return [sys.executable, str(SCRIPT), *map(str, arguments)]
 
 
-def run(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=500)
+def run(*arguments, **environment):
+    settings = {"capture_output": True, "text": True, "timeout": 500, "env": {**os.environ, **environment}}
+    return subprocess.run(command(*arguments), **settings)
 
 
 def epochs(output):
@@ -102,6 +105,37 @@ def test_a_folder_of_pictures(tmp_path):
     assert "test accuracy" in done.stdout
 
 
+TWO_DEVICES = [*SMALL, "--epochs", 1, "--devices", 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "backend"), [("mirrored", "tensorflow"), ("jax", "jax")])
+def test_the_devices_of_a_machine(tmp_path, kind, backend):
+    done = run(*TWO_DEVICES, "--distribute", kind, "--output", tmp_path, KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "the reloaded SavedModel gives the same predictions" in done.stdout
+    assert json.loads((tmp_path / "config.json").read_text())["distribute"] == kind
+
+
+@pytest.mark.slow
+def test_two_workers(tmp_path):
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    arguments = [*SMALL, "--epochs", 1, "--distribute", "multiworker", "--output", tmp_path]
+    processes = []
+    for index in range(2):
+        task = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        environment = {**os.environ, "TF_CONFIG": task}
+        processes.append(subprocess.Popen(command(*arguments), env=environment, stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        _, errors = process.communicate(timeout=500)
+        assert process.returncode == 0, errors[-3000:]
+    accuracies = [
+        json.loads((folder / "result.json").read_text())["test_accuracy"]
+        for folder in (tmp_path, tmp_path / "worker-1")
+    ]
+    assert accuracies[0] == accuracies[1]
+
+
 @pytest.fixture
 def example(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
@@ -131,6 +165,11 @@ def example(monkeypatch):
         (["--method", "cutmix", "--detector", "fine_grained"], "has no meaning for --method cutmix"),
         (["--method", "none", "--alpha", "1"], "have no meaning for --method none"),
         (["--mixing-points", "stage9"], "`at` must name layers"),
+        (["--distribute", "jax"], "needs the environment's KERAS_BACKEND=jax. Received: tensorflow"),
+        (["--devices", "2"], "--devices has no meaning for --distribute None"),
+        (["--distribute", "multiworker"], "needs the environment's TF_CONFIG"),
+        (["--distribute", "multiworker", "--method", "none"], "--method none cannot be trained by"),
+        (["--distribute", "multiworker", "--devices", "2"], "--devices has no meaning for --distribute multiworker"),
     ],
 )
 def test_bad_options_are_refused(example, tmp_path, arguments, match):

@@ -62,3 +62,23 @@ def training_plan(host, images, **kwargs):
 
 def gather(images, plan):
     return np.asarray(images)[plan["partner"]]
+
+
+def repeatedly(host, images):
+    """A function that makes one training call after the other, compiled once where eager control flow never is."""
+    if keras.backend.backend() != "jax":
+        return lambda: training_plan(host, images)
+    import jax
+
+    @jax.jit
+    def call(images, state):
+        with keras.StatelessScope([(host.seed_generator.state, state)]) as scope:
+            results = host(images, training=True)
+        return results, scope.get_current_value(host.seed_generator.state)
+
+    def step():
+        results, state = call(images, host.seed_generator.state.value)
+        host.seed_generator.state.assign(state)
+        return to_numpy(results)
+
+    return step

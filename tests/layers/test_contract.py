@@ -7,7 +7,7 @@ import pytest
 from keras_mma import layers
 from keras_mma import plan as plans
 from tests import oracles
-from tests.layers.hosts import HOSTS, MOVING, gather, is_calibrated, name, to_numpy, training_plan
+from tests.layers.hosts import HOSTS, MOVING, gather, is_calibrated, name, repeatedly, to_numpy, training_plan
 from tests.pictures import blobs, one_hot
 
 every_host = pytest.mark.parametrize("host", HOSTS + MOVING, ids=name)
@@ -274,8 +274,9 @@ def test_the_precision_policy_does_not_touch_plans_and_labels(host, rng, policy)
 def test_sites_are_drawn_uniformly_and_only_the_input_mixes_here(host, rng):
     images, mixer = blobs(rng, 8), make(host, sites=(0, 1, 3))
     counts = {0: 0, 1: 0, 3: 0}
+    step = repeatedly(mixer, images)
     for _ in range(60):
-        mixed, plan = training_plan(mixer, images)
+        mixed, plan = step()
         counts[int(plan["site"])] += 1
         if plan["site"] == 0 and is_mixed(plan).any():  # one box for the batch can be empty
             assert not np.array_equal(mixed, images)
