@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+EVERYWHERE := tests/test_zero_loss.py tests/layers tests/saliency tests/models tests/distribution
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-tensorflow test-jax test-torch lint clean
@@ -15,13 +16,12 @@ test: lint test-tensorflow test-torch test-jax
 test-tensorflow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2
 
-# The tests that need no TensorFlow: the package's import, the contract, the zero-loss probe.
+# All but the example, the documents and the ground floor, which know no backend.
 test-torch: $(VENV)/.dev
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/layers tests/saliency tests/models
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 $(EVERYWHERE)
 
-# JAX compiles every case anew, so it runs the probe, the detectors and the attributions.
 test-jax: $(VENV)/.dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/saliency tests/models/test_attribution.py
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 $(EVERYWHERE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -21,9 +21,9 @@ class Mixer(keras.layers.Layer):
         probability: Share of rows that are mixed, in [0, 1]. Drawn for each row.
         sites: The mixing points among which each step draws one, uniformly: 0 is the input, k is
             `FeatureMixAdapt(site=k)`. Labelled batches are mixed at once and take `sites=(0,)`, the default.
-        partner: Who is mixed with whom: `"shuffle"` (a random permutation) or `"roll"` (the row before; cheap on
-            batches that are spread over devices, and as random as the order of the batch). Hosts that look at the
-            images also take `"distance"`.
+        partner: Who is mixed with whom: `"shuffle"` (a random permutation) or `"roll"` (the row before: no draw, and as
+            random as the order of the batch). Hosts that look at the images also take `"distance"`. In a batch that is
+            spread over devices, partners are always on the same device.
         num_classes: Number of classes, by which integer labels of a labelled batch are one-hot encoded.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
         seed: Int that makes the draws repeatable.

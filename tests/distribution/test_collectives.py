@@ -1,0 +1,25 @@
+"""What the compiled program of a distributed batch moves between devices."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads JAX's compiled programs")
+def test_pairing_within_a_device_moves_nothing(tmp_path):
+    output = tmp_path / "collectives.json"
+    command = [sys.executable, "-m", "benchmarks.collectives", "--output", str(output)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=500)
+    rows = json.loads(output.read_text())["rows"]
+    assert len(rows) == 7
+    for row in rows:
+        assert row["whole_batch"]["operations"] >= 2 and row["whole_batch"]["bytes"] > 128 * 32 * 32 * 3 * 4
+        # The Fourier transform of the detector is not split.
+        assert row["each_device"]["operations"] == (2 if "spectral" in row["method"] else 0)
