@@ -17,7 +17,7 @@ def render(record):
     page = [
         "# Throughput",
         "",
-        "Everything is a ratio within one run: the median over interleaved rounds, in brackets the smallest and largest.",
+        "Everything is a ratio within one run: the median of interleaved rounds, in brackets the smallest and largest.",
         "Times of a shared machine mean nothing by themselves; the few that are given say which work a ratio is of.",
         "What was slow and what fixed it is told in [performance](../performance.md).",
         "",
