@@ -95,7 +95,7 @@ def _step(part):
             f"### Peak memory: {setting['network']}, batch {setting['batch']}",
             "",
             "Each method in processes of its own: the largest resident size of the whole process (`VmHWM` of",
-            "`/proc/self/status`) after 4 steps, 12 where sites are drawn; and that less the resident size before the",
+            "`/proc/self/status`) after 3 steps, 10 where sites are drawn; and that less the resident size before the",
             "first step.",
             "",
             "| method | peak | above that before the first step |",
