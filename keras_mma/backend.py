@@ -52,6 +52,21 @@ def is_of_another_backend(*values):
     return any(type(leaf).__module__.startswith("tensorflow.") and not hasattr(leaf, "numpy") for leaf in leaves)
 
 
+def is_compiled_for_processor():
+    """Whether what is traced now will run compiled, on a processor and not on an accelerator."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices()
+        return tf.inside_function() and all(device.device_type == "CPU" for device in devices)
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
+    return False
+
+
 def aside():
     """A context in which layers are called beside the training: what they add to the losses or update is dropped."""
     if keras.backend.backend() == "jax":

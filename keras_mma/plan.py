@@ -21,7 +21,7 @@ KEYS = ("partner", "mask", "weight", "site")
 _RANKS = {"partner": 1, "mask": 4, "weight": 1, "site": 0}
 
 
-def make(partner, mask, weight=None, site=0):
+def make(partner, mask, weight=None, site=0, is_unmixed=None):
     """Build a plan.
 
     Args:
@@ -29,6 +29,7 @@ def make(partner, mask, weight=None, site=0):
         mask: Float tensor (batch, height, width, 1) in [0, 1].
         weight: Float tensor (batch,) in [0, 1]; the mean of each mask by default.
         site: Integer scalar.
+        is_unmixed: Booleans (batch,), true where the mask is 1 everywhere, if that is known without looking at it.
 
     Returns:
         The plan. A row whose mask is 1 everywhere becomes its own partner, so that no NaN or infinity of
@@ -44,7 +45,7 @@ def make(partner, mask, weight=None, site=0):
         "weight": weight,
         "site": ops.cast(site, "int32"),
     }
-    made["partner"] = active_partner(made)
+    made["partner"] = active_partner(made, is_unmixed)
     return made
 
 
@@ -126,10 +127,10 @@ def is_row_unmixed(plan):
     return ops.min(plan["mask"], axis=(1, 2, 3)) == 1.0
 
 
-def active_partner(plan):
+def active_partner(plan, is_unmixed=None):
     """The partner of each row, itself where the row is not mixed."""
     rows = ops.arange(ops.shape(plan["partner"])[0], dtype="int32")
-    return ops.where(is_row_unmixed(plan), rows, plan["partner"])
+    return ops.where(is_row_unmixed(plan) if is_unmixed is None else is_unmixed, rows, plan["partner"])
 
 
 def blend(own, donor, share):
@@ -166,12 +167,15 @@ def mix_images(images, plan, data_format="channels_last", shift=None):
             f"`plan['mask']` must be of the images' height and width, {tuple(size)}. "
             f"Received: shape {tuple(mask.shape)}"
         )
-    donors = take_rows(images, plan["partner"])
     if data_format == "channels_first":
         mask = ops.transpose(mask, (0, 3, 1, 2))
-    if shift is not None:
-        donors = roll(donors, shift, data_format)
-    return blend(images, donors, mask)
+    return blend(images, donors(images, plan, data_format, shift), mask)
+
+
+def donors(images, plan, data_format="channels_last", shift=None):
+    """The image that is mixed into each row, as `mix_images` takes it."""
+    taken = take_rows(images, plan["partner"])
+    return taken if shift is None else roll(taken, shift, data_format)
 
 
 def roll(images, shift, data_format="channels_last"):

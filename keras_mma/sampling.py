@@ -57,9 +57,9 @@ def beta(shape, alpha, seed):
     """
     if isinstance(seed, int):
         seed = SeedGenerator(seed)  # U and V must differ
-    # log(0) would make 0 * inf possible below.
-    u = uniform(shape, seed, minval=1e-30)
-    v = uniform(shape, seed)
+    # One draw for both. log(0) would make 0 * inf possible below.
+    drawn = uniform((2, *shape), seed, minval=1e-30)
+    u, v = drawn[0], drawn[1]
     cosine = ops.cos(2.0 * math.pi * v)
     w = ops.expm1(-ops.log(u) / alpha) * ops.square(cosine)
     return 0.5 + 0.5 * ops.sign(cosine) * ops.rsqrt(1.0 + 1.0 / w)

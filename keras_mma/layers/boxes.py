@@ -49,12 +49,20 @@ def mask_outside(rows, columns, height, width):
     Returns:
         A float32 tensor (batch, height, width, 1).
     """
-    inside_rows = _inside(rows, height)
-    inside_columns = _inside(columns, width)
-    return 1.0 - inside_rows[:, :, None, None] * inside_columns[:, None, :, None]
+    is_inside = ops.logical_and(inside(rows, height)[:, :, None], inside(columns, width)[:, None, :])
+    return ops.expand_dims(1.0 - ops.cast(is_inside, "float32"), -1)
 
 
-def _inside(bounds, size):
+def inside(bounds, size):
+    """Which places of an axis lie inside intervals.
+
+    Args:
+        bounds: Pair (start, end) of int32 tensors (batch,).
+        size: Length of the axis.
+
+    Returns:
+        Booleans (batch, size).
+    """
     index = ops.arange(size, dtype="int32")[None, :]
     start, end = bounds
-    return ops.cast(ops.logical_and(index >= start[:, None], index < end[:, None]), "float32")
+    return ops.logical_and(index >= start[:, None], index < end[:, None])

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_mma import sampling
 from keras_mma.layers import arguments
-from keras_mma.layers.boxes import box_size, interval, mask_outside
+from keras_mma.layers.boxes import box_size, interval
 from keras_mma.layers.mixer import Mixer
 
 
@@ -72,7 +72,7 @@ class CutMix(Mixer):
         for axis, (length, extent) in enumerate(zip(box_size(share, height, width), (height, width), strict=True)):
             position = ops.cast(ops.floor(centre[axis] * ops.cast(extent, "float32")), "int32")
             bounds.append(interval(position, length, extent, "clip"))
-        return {"mask": mask_outside(*bounds, height, width)}
+        return {"box": bounds}
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha}

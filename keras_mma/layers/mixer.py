@@ -7,7 +7,7 @@ from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
 from keras_mma import sampling
 from keras_mma.backend import is_of_another_backend
-from keras_mma.layers import arguments, batches, partners
+from keras_mma.layers import arguments, batches, masks, partners
 
 
 class Mixer(keras.layers.Layer):
@@ -99,9 +99,10 @@ class Mixer(keras.layers.Layer):
             maps: What `look(images)` returned.
 
         Returns:
-            A dict with `mask`, float32 (batch, height, width, 1); optionally `weight`, float32 (batch,), the
-            mask's mean by default; and optionally `shift`, integers (batch, 2), by which the partner's image is
-            moved before it is mixed in.
+            A dict with the mask in one of its forms (see `keras_mma.layers.masks`): `mask`, float32
+            (batch, height, width, 1); `share`, float32 (batch,), the same everywhere; or `box`, which is pasted.
+            Optionally `weight`, float32 (batch,), the mask's mean by default; and optionally `shift`, integers
+            (batch, 2), by which the partner's image is moved before it is mixed in.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `draw(images, partner, maps)`.")
 
@@ -168,10 +169,10 @@ class Mixer(keras.layers.Layer):
     def _call_unlabelled(self, images, training):
         if not training:
             return images, plans.unmixed(*self.image_size(images))
-        plan, shift = self._draw_plan(images, self._draw_site())
+        plan, drawn = self._draw_plan(images, self._draw_site())
 
         def mix():
-            return plans.mix_images(images, plan, self.data_format, shift)
+            return self._mix_images(images, plan, drawn)
 
         if 0 not in self.sites:
             return images, plan
@@ -180,29 +181,33 @@ class Mixer(keras.layers.Layer):
         return ops.cond(plan["site"] == 0, mix, lambda: images), plan
 
     def _mix_labelled(self, batch):
-        plan, shift = self._draw_plan(batch["images"], 0)
-        mixed = {"images": plans.mix_images(batch["images"], plan, self.data_format, shift)}
+        plan, drawn = self._draw_plan(batch["images"], 0)
+        mixed = {"images": self._mix_images(batch["images"], plan, drawn)}
         mixed["labels"] = keras.tree.map_structure(lambda y: plans.mix_labels(y, plan), batch["labels"])
         if "sample_weight" in batch:
             mixed["sample_weight"] = keras.tree.map_structure(
                 lambda weight: plans.mix_sample_weight(weight, plan), batch["sample_weight"]
             )
         if "segmentation_masks" in batch:
-            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, shift)
+            mixed["segmentation_masks"] = plans.mix_segmentation_masks(
+                batch["segmentation_masks"], plan, drawn.get("shift")
+            )
         return mixed
 
+    def _mix_images(self, images, plan, drawn):
+        donors = plans.donors(images, plan, self.data_format, drawn.get("shift"))
+        return masks.mix(images, donors, drawn, self.data_format)
+
     def _draw_plan(self, images, site):
-        """Everything random happens here."""
-        size = ops.shape(images)[0]
+        """Everything random happens here. The plan, and what the host drew for it."""
+        size, height, width = self.image_size(images)
         maps = self.look(images)
         partner = self.draw_partner(size, maps)
         drawn = self.draw(images, partner, maps)
-        mask, weight = drawn["mask"], drawn.get("weight")
         if self.probability < 1.0:
-            is_mixed = sampling.bernoulli((size,), self.probability, self.seed_generator)
-            mask = ops.where(ops.reshape(is_mixed, (-1, 1, 1, 1)), mask, 1.0)
-            weight = None if weight is None else ops.where(is_mixed, weight, 1.0)
-        return plans.make(partner, mask, weight, site), drawn.get("shift")
+            drawn = masks.keep_unmixed(drawn, sampling.bernoulli((size,), self.probability, self.seed_generator))
+        mask, weight, is_unmixed = masks.describe(drawn, height, width)
+        return plans.make(partner, mask, weight, site, is_unmixed), drawn
 
     def _draw_site(self):
         if len(self.sites) == 1:

@@ -67,10 +67,7 @@ class MixUp(Mixer):
         self.alpha = arguments.positive("alpha", alpha)
 
     def draw(self, images, partner, maps):
-        size, height, width = self.image_size(images)
-        share = sampling.beta((size,), self.alpha, self.seed_generator)
-        mask = ops.broadcast_to(ops.reshape(share, (-1, 1, 1, 1)), (size, height, width, 1))
-        return {"mask": mask, "weight": share}
+        return {"share": sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator)}
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha}

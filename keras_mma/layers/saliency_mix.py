@@ -133,14 +133,13 @@ class SaliencyMix(SaliencyMixer):
             [interval(place[:, axis], lengths[axis], (height, width)[axis], self.border) for axis in (0, 1)]
             for place in (source, target)
         )
-        drawn = {"mask": mask_outside(*target_bounds, height, width)}
+        drawn = {"box": target_bounds}
         if target_extreme is not None:
-            target_bounds, drawn["shift"] = self._align(source_bounds, target_bounds)
-            drawn["mask"] = mask_outside(*target_bounds, height, width)
+            drawn["box"], drawn["shift"] = self._align(source_bounds, target_bounds)
         if self.label == "saliency":
             donor = take_rows(maps, partner)
             donor = roll(donor, drawn["shift"]) if "shift" in drawn else donor
-            drawn["weight"] = calibrated_weight(maps, donor, drawn["mask"])
+            drawn["weight"] = calibrated_weight(maps, donor, mask_outside(*drawn["box"], height, width))
         return drawn
 
     def get_config(self):
@@ -155,10 +154,8 @@ class SaliencyMix(SaliencyMixer):
 
     def _locate(self, maps, extreme):
         """Row and column of the maximum (or minimum) of each map, int32 (batch, 2), ties broken at random."""
-        size, height, width = ops.shape(maps)[:3]
-        noise = sampling.uniform((size, height * width), self.seed_generator)
-        place = peak(maps if extreme == "max" else -maps, noise)
-        return ops.stack([place // width, place % width], axis=1)
+        chance = sampling.uniform((ops.shape(maps)[0],), self.seed_generator)
+        return peak(maps if extreme == "max" else -maps, chance)
 
     @staticmethod
     def _align(source, target):
@@ -171,16 +168,29 @@ class SaliencyMix(SaliencyMixer):
         return bounds, ops.stack(shift, axis=1)
 
 
-def peak(maps, noise):
-    """Index of the maximum of each map, drawn uniformly among ties.
+def peak(maps, chance):
+    """Where each map is highest, drawn uniformly among ties.
+
+    One number for each map picks the tie: first its row, then its place in the row. Nothing is drawn, sorted or
+    compared by index for each pixel.
 
     Args:
-        maps: Tensor (batch, height, width, 1).
-        noise: Uniform random numbers in [0, 1), (batch, height * width).
+        maps: Tensor (batch, height, width, 1), finite.
+        chance: Uniform random numbers in [0, 1), (batch,).
 
     Returns:
-        Int32 tensor (batch,): row * width + column.
+        Int32 tensor (batch, 2): row and column.
     """
-    flat = ops.reshape(maps, ops.shape(noise))
-    is_maximum = flat == ops.max(flat, axis=1, keepdims=True)
-    return ops.cast(ops.argmax(ops.where(is_maximum, noise, -1.0), axis=1), "int32")
+    maps = ops.squeeze(maps, -1)
+    highest = ops.max(maps, axis=(1, 2), keepdims=True)
+    in_row = ops.sum(ops.cast(maps == highest, "int32"), axis=2)
+    up_to_row = ops.cumsum(in_row, axis=1)
+    total = up_to_row[:, -1:]
+    rank = ops.cast(ops.floor(chance[:, None] * ops.cast(total, "float32")), "int32")
+    rank = ops.minimum(rank, ops.cast(total - 1, "int32"))
+    is_before = up_to_row <= rank
+    row = ops.sum(ops.cast(is_before, "int32"), axis=1)
+    rank = rank - ops.sum(ops.where(is_before, in_row, 0), axis=1, keepdims=True)
+    in_column = ops.cast(ops.take_along_axis(maps, row[:, None, None], axis=1) == highest, "int32")
+    column = ops.sum(ops.cast(ops.cumsum(ops.squeeze(in_column, 1), axis=1) <= rank, "int32"), axis=1)
+    return ops.cast(ops.stack([row, column], axis=1), "int32")

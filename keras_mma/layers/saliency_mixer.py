@@ -1,6 +1,7 @@
 """The base of hosts that look at the images before they mix them."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_mma import saliency
@@ -9,6 +10,8 @@ from keras_mma.layers.mixer import Mixer
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
 from keras_mma.saliency.thumbnail import on_thumbnail
+
+_LARGEST = float(np.finfo("float32").max)
 
 
 class SaliencyMixer(Mixer):
@@ -82,7 +85,9 @@ class SaliencyMixer(Mixer):
             images = self.to_channels_last(images)
             maps = self._detect(images, size=self.detector_size)
             arguments.maps_of("detector", maps, images.shape)
-        return ops.stop_gradient(ops.maximum(ops.nan_to_num(ops.cast(maps, "float32")), 0.0))
+        maps = ops.cast(maps, "float32")
+        # NaN is not greater than 0 either.
+        return ops.stop_gradient(ops.minimum(ops.where(maps > 0.0, maps, 0.0), _LARGEST))
 
     def look(self, images):
         return self.saliency(images)

@@ -14,21 +14,38 @@ def blur(images, kernel):
         A tensor of the same shape.
     """
     for axis in (1, 2):
-        images = _filter(images, kernel, axis)
+        images = slide(mirror(images, len(kernel) // 2, axis), kernel, axis)
     return images
 
 
-def _filter(images, kernel, axis):
-    radius = len(kernel) // 2
-    length = ops.shape(images)[axis]
-    if images.shape[axis] is not None and images.shape[axis] <= radius:
-        # Too short to mirror: the border is repeated.
-        index = ops.clip(ops.arange(-radius, length + radius, dtype="int32"), 0, length - 1)
-    else:
-        index = ops.abs(ops.arange(-radius, length + radius, dtype="int32"))
-        index = (length - 1) - ops.abs((length - 1) - index)
-    padded = ops.take(images, index, axis=axis)
-    return sum(weight * _slice(padded, offset, length, axis) for offset, weight in enumerate(kernel))
+def mirror(images, radius, axis):
+    """Go on beyond both ends of an axis by what lies before them, the border itself not repeated.
+
+    Args:
+        images: Tensor (batch, height, width, ...).
+        radius: By how many pixels, an int.
+        axis: 1 or 2.
+
+    Returns:
+        A tensor that is `2 * radius` longer along the axis.
+    """
+    length = images.shape[axis]
+    if length is None:
+        length = ops.shape(images)[axis]
+        period = ops.maximum(2 * (length - 1), 1)
+        index = ops.mod(ops.arange(-radius, length + radius, dtype="int32"), period)
+        return ops.take(images, ops.minimum(index, period - index), axis=axis)
+    # Slices, where the length is known: XLA makes of them a copy, and of an index a slow gather.
+    period = max(2 * (length - 1), 1)
+    beyond = [index % period for index in (*range(-radius, 0), *range(length, length + radius))]
+    edges = [_slice(images, min(index, period - index), 1, axis) for index in beyond]
+    return ops.concatenate([*edges[:radius], images, *edges[radius:]], axis=axis)
+
+
+def slide(images, kernel, axis):
+    """Filter one axis wherever the whole kernel fits: the result is `len(kernel) - 1` shorter."""
+    length = ops.shape(images)[axis] - (len(kernel) - 1)
+    return sum(weight * _slice(images, offset, length, axis) for offset, weight in enumerate(kernel))
 
 
 def _slice(images, start, length, axis):

@@ -1,0 +1,58 @@
+"""What the figures must keep to, judged from the record."""
+
+STEP_BARS = {
+    "SaliencyMix": 1.05,
+    "SaliencyMix + MMA": 1.08,
+    "SaliencyGrafting, activation": 1.4,
+    "SaliencyGrafting, gradient": 2.1,
+}
+
+
+def judge(parts):
+    """The bars of all parts that were measured.
+
+    Args:
+        parts: Dict of part to its record.
+
+    Returns:
+        A list of dicts: `bar`, `where`, `limit`, the ratio's `median`, `min` and `max`, and `met`, whether the median
+        keeps to the limit.
+    """
+    bars = []
+    for row in parts.get("augmentation", {}).get("rows", ()):
+        bars += _of_augmentation(row)
+    step = parts.get("step", {"time": (), "memory": ()})
+    for setting in step["time"]:
+        if (setting["network"], setting["backend"], setting["xla"]) == ("preactresnet18", "tensorflow", False):
+            where = f"PreActResNet-18, batch {setting['batch']}"
+            for row in setting["rows"]:
+                if row["method"] in STEP_BARS:
+                    bars.append(_bar(f"step with {row['method']}, to plain", where, STEP_BARS[row["method"]], row))
+    for setting in step["memory"]:
+        for row in setting["rows"]:
+            if row["method"] == "SaliencyMix + MMA":
+                where = f"{setting['network']}, batch {setting['batch']}"
+                bars.append(_bar("peak memory with MMA, to plain", where, 1.1, row["peak"]))
+                bars.append(_bar("memory above that before the first step, to plain", where, 1.1, row["growth"]))
+    return bars
+
+
+def _of_augmentation(row):
+    where = f"{row['batch']} × {row['side']} px, {row['dtype']}, {row['mode']}"
+    method, to = row["method"], row["to"]
+    if row["side"] not in (32, 224):
+        return
+    if method == "MixUp":
+        yield _bar("MixUp, to keras.layers.MixUp", where, 1.0, to["keras.layers.MixUp"])
+    if method == "CutMix":
+        yield _bar("CutMix, to keras.layers.CutMix", where, 0.5, to["keras.layers.CutMix"])
+    if method == "SaliencyMix" and row["side"] == 224:
+        yield _bar("SaliencyMix as it is by default, to keras.layers.CutMix", where, 1.0, to["keras.layers.CutMix"])
+    if method == "SaliencyMix" and (row["mode"], row["dtype"]) == ("XLA", "uint8"):
+        limit = 1 / 8 if row["side"] == 224 else 1 / 3
+        yield _bar("SaliencyMix, fine_grained at full size, to the OpenCV loop", where, limit, to["OpenCV loop"])
+
+
+def _bar(bar, where, limit, ratio):
+    figures = {key: ratio[key] for key in ("median", "min", "max")}
+    return {"bar": bar, "where": where, "limit": limit, **figures, "met": figures["median"] <= limit}

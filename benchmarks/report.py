@@ -1,0 +1,127 @@
+"""The record as a page of Markdown."""
+
+from benchmarks.augmentation import FLOOR, MODES
+from benchmarks.bars import judge
+
+
+def render(record):
+    """A page of tables.
+
+    Args:
+        record: Dict with `command`, `machine`, `versions` and `parts`.
+
+    Returns:
+        The text.
+    """
+    parts = record["parts"]
+    page = [
+        "# Throughput",
+        "",
+        "Everything is a ratio within one run: the median of interleaved rounds, in brackets the smallest and largest.",
+        "Times of a shared machine mean nothing by themselves; the few that are given say which work a ratio is of.",
+        "What was slow and what fixed it is told in [performance](../performance.md).",
+        "",
+        "```sh",
+        record["command"],
+        "```",
+        "",
+        f"{record['machine']}; " + ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".",
+        "",
+        *_bars(judge(parts)),
+    ]
+    if "augmentation" in parts:
+        page += _augmentation(parts["augmentation"])
+    if "step" in parts:
+        page += _step(parts["step"])
+    if "growth" in parts:
+        page += _growth(parts["growth"])
+    return "\n".join(page) + "\n"
+
+
+def _bars(bars):
+    lines = ["## Bars", "", "| bar | where | at most | measured | |", "|---|---|---|---|---|"]
+    for bar in sorted(bars, key=lambda bar: bar["bar"]):
+        measured = _show(bar, 3)
+        verdict = "met" if bar["met"] else "**missed**"
+        lines.append(f"| {bar['bar']} | {bar['where']} | {bar['limit']:.3g} | {measured} | {verdict} |")
+    return [*lines, ""]
+
+
+def _augmentation(part):
+    lines = [
+        "## Mixing alone",
+        "",
+        f"Medians of {part['rounds']} rounds. The floor is one pass over the batch that copies it. Where XLA has no",
+        "kernel for a reference, the ratio to it under XLA is to the same reference compiled without it.",
+        "",
+    ]
+    rows = part["rows"]
+    for batch, side, dtype in dict.fromkeys((row["batch"], row["side"], row["dtype"]) for row in rows):
+        block = [row for row in rows if (row["batch"], row["side"], row["dtype"]) == (batch, side, dtype)]
+        lines += [
+            f"### {batch} images of {side} × {side} × 3, {dtype}",
+            "",
+            "| method | mode | ms | to the copy | to `keras.layers.CutMix` | to the OpenCV loop |",
+            "|---|---|---|---|---|---|",
+        ]
+        order = ("Python", *MODES)
+        for row in sorted(block, key=lambda row: order.index(row["mode"])):
+            ratios = [_show(row["to"][name], 2) for name in (FLOOR, "keras.layers.CutMix", "OpenCV loop")]
+            lines.append(f"| {row['method']} | {row['mode']} | {row['milliseconds']:.2f} | {' | '.join(ratios)} |")
+        lines.append("")
+    if part["missing"]:
+        lines += ["What did not run:", ""]
+        lines += [f"- {name}: `{reason.replace('`', '')}`" for name, reason in part["missing"].items()]
+        lines.append("")
+    return lines
+
+
+def _step(part):
+    lines = ["## A training step", ""]
+    lines += [
+        f"To the plain step, {part['rounds']} rounds; every row mixed. Site 1 and 2 mix at the first and second mixing",
+        "point alone; a step of SaliencyMix + MMA, whose sites are drawn alike, is the mean over the input and both.",
+        "",
+    ]
+    for setting in part["time"]:
+        xla = "with" if setting["xla"] else "without"
+        name = f"{setting['network']}, batch {setting['batch']}, {setting['side']} px, {setting['backend']} {xla} XLA"
+        lines += [f"### {name}", "", f"The plain step takes {setting['plain_seconds']:.2f} s.", ""]
+        lines += ["| method | time |", "|---|---|"]
+        lines += [f"| {row['method']} | {_show(row, 3)} |" for row in setting["rows"]]
+        lines.append("")
+    for setting in part["memory"]:
+        lines += [
+            f"### Peak memory: {setting['network']}, batch {setting['batch']}",
+            "",
+            "Each method in processes of its own: the largest resident size of the whole process (`VmHWM` of",
+            "`/proc/self/status`) after 3 steps, 10 where sites are drawn; and that less the resident size before the",
+            "first step.",
+            "",
+            "| method | peak | above that before the first step |",
+            "|---|---|---|",
+        ]
+        lines += [f"| {r['method']} | {_show(r['peak'], 3)} | {_show(r['growth'], 3)} |" for r in setting["rows"]]
+        lines.append("")
+    return lines
+
+
+def _growth(part):
+    lines = [
+        "## Growth",
+        "",
+        "Compiled by XLA, uint8: nanoseconds for each pixel (for each image, of the distance pairing), and their ratio",
+        "to the first of the row's kind. The pairing compares every image with every other: its time for each image",
+        "grows with the batch.",
+        "",
+        "| method | grows | value | ns | to the first |",
+        "|---|---|---|---|---|",
+    ]
+    for row in sorted(part["rows"], key=lambda row: (row["axis"], row["method"], row["value"])):
+        figures = f"{row['nanoseconds']:.2f} | {_show(row['to_first'], 2)}"
+        lines.append(f"| {row['method']} | {row['axis']} | {row['value']} | {figures} |")
+    return [*lines, ""]
+
+
+def _show(ratio, digits):
+    return f"{ratio['median']:.{digits}f} ({ratio['min']:.{digits}f} to {ratio['max']:.{digits}f})"

@@ -1,0 +1,66 @@
+"""Interleaved timing, and ratios within each round."""
+
+import math
+import os
+import platform
+import time
+from importlib import metadata
+
+import numpy as np
+
+# A repetition lasts at least so long, so that a moment of the machine weighs little.
+SHORTEST_SECONDS = 0.04
+
+
+def interleave(functions, rounds):
+    """Time functions in turns, so that a busy moment of the machine meets all alike.
+
+    Args:
+        functions: Dict of name to a function without arguments that returns when its work is done.
+        rounds: How many times each is timed; each is called twice before.
+
+    Returns:
+        Dict of name to a list of seconds for one call, of the length `rounds`.
+    """
+    calls = {}
+    for name, function in functions.items():
+        function()
+        start = time.perf_counter()
+        function()
+        calls[name] = min(50, max(1, math.ceil(SHORTEST_SECONDS / (time.perf_counter() - start))))
+    seconds = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                function()
+            seconds[name].append((time.perf_counter() - start) / calls[name])
+    return seconds
+
+
+def ratio(seconds, reference):
+    """Median, smallest and largest of the ratios of each round."""
+    ratios = np.array(seconds) / np.array(reference)
+    return {"median": float(np.median(ratios)), "min": float(ratios.min()), "max": float(ratios.max())}
+
+
+def machine():
+    """Where the figures come from, in words."""
+    model = platform.machine()
+    try:
+        with open("/proc/cpuinfo") as lines:
+            model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{os.cpu_count()} cores, {model}, no GPU"
+
+
+def versions(*packages):
+    """Installed versions by package, where a package is installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
