@@ -54,7 +54,7 @@ def parse(arguments=None):
         help="regenerate (default), tfds (CIFAR-10-C of tensorflow-datasets) or the folder of the published .npy files",
     )
     add("--baseline", metavar="REPORT", help="report.json against which corruption errors are also given")
-    add("--restarts", type=int, default=1, metavar="N", help="random starts of PGD; default: 1")
+    add("--restarts", type=int, default=2, metavar="N", help="random starts of PGD; default: 2")
     add("--saliency", default="fine_grained", metavar="NAME", help="detector that orders the patches of the occlusion")
     add("--data-dir", metavar="DIR", help="folder of tensorflow-datasets; what is not there is downloaded")
     add("--image-size", type=int, metavar="N", help="pixels to which the pictures of folder:PATH are resized")

@@ -13,7 +13,7 @@ import numpy as np
 from keras_mma.robustness import files, model, parts, published, report, sources, summary
 from keras_mma.robustness.errors import InputError
 from keras_mma.robustness.outputs import KINDS
-from keras_mma.robustness.severities import scale_of
+from keras_mma.robustness.severities import label_of
 
 
 class NotRepeatable(RuntimeError):
@@ -34,7 +34,7 @@ def evaluate(
     data_dir=None,
     image_size=None,
     baseline=None,
-    restarts=1,
+    restarts=2,
     saliency="fine_grained",
     output=None,
     progress=False,
@@ -108,7 +108,7 @@ def evaluate(
     warnings += _near_chance(whole["clean"], classifier)
     if "corruption" in sections:
         whole["corruption"] = summary.of_corruption(
-            results, whole["clean"]["error"], source, scale_of(*images.shape[1:3])
+            results, whole["clean"]["error"], source is None, whole["run"]["corruptions"]
         )
         if other is not None:
             whole["corruption"]["baseline"] = summary.against(whole, other, baseline)
@@ -189,7 +189,7 @@ def _check_repeatable(classifier, images):
 def _head(setting, image_shape, repeatable):
     """What is known before anything is measured."""
     dataset, source = setting.dataset, setting.published
-    label = source.label if source else f"regenerated, {scale_of(*image_shape[:2])} severities"
+    label = source.label if source else label_of(*image_shape[:2])
     return {
         "schema": files.SCHEMA,
         "model": setting.classifier.description

@@ -49,7 +49,7 @@ class Setting(NamedTuple):
     limit: int | None = None
     batch_size: int = 128
     seed: int = 0
-    restarts: int = 1
+    restarts: int = 2
     detector: str = "fine_grained"
 
     @property

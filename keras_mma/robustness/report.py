@@ -78,9 +78,10 @@ def _clean(report):
 def _corruption(report):
     section = report["corruption"]
     if section["source"] == "regenerated":
+        severities, seed = section["label"].removeprefix("regenerated, "), report["run"]["seed"]
         note = (
-            f"The corruptions were **regenerated** from the test images ({section['label']}, seed "
-            f"{report['run']['seed']}); these are not figures on a published corrupted test set."
+            f"The corruptions were **regenerated** from the test images, with the {severities} and seed {seed}; these "
+            "are not figures on a published corrupted test set."
         )
     else:
         note = f"Source: {section['label']}."

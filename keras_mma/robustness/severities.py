@@ -79,6 +79,11 @@ def scale_of(height, width):
     return "cifar" if max(height, width) <= 32 else "imagenet"
 
 
+def label_of(height, width):
+    """What results of corruptions that were made anew are called."""
+    return f"regenerated, {'CIFAR' if scale_of(height, width) == 'cifar' else 'ImageNet'} severities"
+
+
 def parameters(name, severity, height, width):
     """The parameters of a corruption for images of this size, as a tuple."""
     row = {"cifar": CIFAR, "imagenet": IMAGENET}[scale_of(height, width)][name][severity - 1]

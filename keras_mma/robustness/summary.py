@@ -14,14 +14,14 @@ def without_bins(result):
     return {key: value for key, value in result.items() if key not in ("bins", "seconds")}
 
 
-def of_corruption(results, clean_error, published, scale):
+def of_corruption(results, clean_error, is_regenerated, label):
     """The section `corruption` of the report.
 
     Args:
         results: Dict of measured parts.
         clean_error: Error on the unchanged images.
-        published: A source of published corruptions, or `None`.
-        scale: Which table of severities made them, if they were made anew: `"cifar"` or `"imagenet"`.
+        is_regenerated: Whether the corruptions were made anew.
+        label: What the report calls their source.
 
     Returns:
         A dict; the mean error is the plain mean over corruptions of their mean over severities.
@@ -40,9 +40,9 @@ def of_corruption(results, clean_error, published, scale):
         groups[group] = float(np.mean([by_name[name]["mean_error"] for name in names if name in by_name]))
     mean = float(np.mean([one["mean_error"] for one in by_name.values()]))
     return {
-        "source": "regenerated" if published is None else "published",
-        "label": f"regenerated, {scale} severities" if published is None else published.label,
-        "left_out": dict(LEFT_OUT) if published is None else {},
+        "source": "regenerated" if is_regenerated else "published",
+        "label": label,
+        "left_out": dict(LEFT_OUT) if is_regenerated else {},
         "results": by_name,
         "group_mean_errors": groups,
         "mean_error": mean,
