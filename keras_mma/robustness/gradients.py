@@ -26,13 +26,15 @@ def of_keras(model):
         (outputs,) = keras.tree.flatten(model(inputs, training=False))
         return outputs
 
-    return {"tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}[keras.backend.backend()](call)
+    if keras.backend.backend() == "tensorflow":
+        return _of_tensorflow(call, model.inputs[0])
+    return {"jax": _of_jax, "torch": _of_torch}[keras.backend.backend()](call)
 
 
-def _of_tensorflow(call):
+def _of_tensorflow(call, inputs):
     import tensorflow as tf
 
-    compiled = tf.function(call, reduce_retracing=True)
+    compiled = tf.function(call, input_signature=[tf.TensorSpec(inputs.shape, inputs.dtype)])
     return lambda inputs: compiled(tf.constant(inputs)).numpy(), _tensorflow_pull_back(compiled)
 
 
