@@ -15,13 +15,15 @@ test: lint test-tensorflow test-torch test-jax
 test-tensorflow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2
 
-# The tests that need no TensorFlow: the package's import, the contract, the zero-loss probe.
+# The tests that need no TensorFlow: the package's import, the contract, the zero-loss probe, gradients by the pixels.
 test-torch: $(VENV)/.dev
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/layers tests/saliency tests/models
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/layers tests/saliency tests/models \
+		tests/robustness/test_model.py
 
 # JAX compiles every case anew, so it runs the probe, the detectors and the attributions.
 test-jax: $(VENV)/.dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/saliency tests/models/test_attribution.py
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 tests/test_zero_loss.py tests/saliency tests/models/test_attribution.py \
+		tests/robustness/test_model.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
