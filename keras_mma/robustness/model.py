@@ -55,7 +55,8 @@ class Classifier:
                 expected_text = " x ".join("any" if size is None else str(size) for size in self.image_shape)
                 raise InputError(
                     f"the model takes images of {expected_text} (height x width x channels). Received images of "
-                    f"{' x '.join(map(str, pixels.shape[1:]))}" + ("; see --image-size" if axis < 2 else "")
+                    f"{' x '.join(map(str, pixels.shape[1:]))}"
+                    + ("; --image-size resizes the pictures of a folder" if axis < 2 else "")
                 )
         self.preprocess.check(pixels.shape[-1])
         try:

@@ -15,15 +15,23 @@ def clipped_zoom(images, factor):
     Returns:
         An array of the same shape.
     """
+    for matrix in (_zoom_matrix(images.shape[1], factor), _zoom_matrix(images.shape[2], factor)):
+        batch, side, other, channels = images.shape
+        enlarged = matrix @ images.reshape(batch, side, other * channels)
+        images = enlarged.reshape(images.shape).swapaxes(1, 2)  # rows, then columns
+    return images
+
+
+def _zoom_matrix(side, factor):
+    """The (side, side) matrix of `scipy.ndimage.zoom` along a side: a linear zoom is one of rows, then one of columns."""
     from scipy.ndimage import zoom
 
-    height, width = images.shape[1:3]
-    rows, columns = math.ceil(height / factor), math.ceil(width / factor)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    middle = images[:, top : top + rows, left : left + columns]
-    enlarged = zoom(middle, (1, factor, factor, 1), order=1)
-    top, left = (enlarged.shape[1] - height) // 2, (enlarged.shape[2] - width) // 2
-    return enlarged[:, top : top + height, left : left + width]
+    kept = math.ceil(side / factor)
+    matrix = zoom(np.eye(kept), (factor, 1), order=1)
+    start, trim = (side - kept) // 2, (len(matrix) - side) // 2
+    whole = np.zeros((side, side))
+    whole[:, start : start + kept] = matrix[trim : trim + side]
+    return whole
 
 
 def blur_along(image, radius, sigma, angle):
