@@ -15,23 +15,24 @@ def clipped_zoom(images, factor):
     Returns:
         An array of the same shape.
     """
-    for matrix in (_zoom_matrix(images.shape[1], factor), _zoom_matrix(images.shape[2], factor)):
-        batch, side, other, channels = images.shape
-        enlarged = matrix @ images.reshape(batch, side, other * channels)
-        images = enlarged.reshape(images.shape).swapaxes(1, 2)  # rows, then columns
+    for axis in (1, 2):
+        turned = np.moveaxis(images, axis, 0)
+        enlarged = _zoom_matrix(len(turned), factor) @ turned.reshape(len(turned), -1)
+        images = np.moveaxis(enlarged.reshape(turned.shape), 0, axis)
     return images
 
 
 def _zoom_matrix(side, factor):
-    """The (side, side) matrix of `scipy.ndimage.zoom` along a side: a linear zoom is one of rows, then one of columns."""
+    """What `scipy.ndimage.zoom` does along one side, as a sparse matrix (side, side)."""
     from scipy.ndimage import zoom
+    from scipy.sparse import csr_array
 
     kept = math.ceil(side / factor)
     matrix = zoom(np.eye(kept), (factor, 1), order=1)
     start, trim = (side - kept) // 2, (len(matrix) - side) // 2
     whole = np.zeros((side, side))
     whole[:, start : start + kept] = matrix[trim : trim + side]
-    return whole
+    return csr_array(whole)
 
 
 def blur_along(image, radius, sigma, angle):
