@@ -133,7 +133,7 @@ def main(arguments=None):
     except (InputError, NotRepeatable) as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.filename or ''}: {error.strerror or error}")
+        return _fail(str(error))
     except KeyboardInterrupt:
         print("\nkeras-mma: interrupted; the same command goes on from the finished parts", file=sys.stderr)
         raise SystemExit(130) from None

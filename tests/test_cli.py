@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ import tensorflow as tf
 
 import keras_mma
 from keras_mma import cli, robustness
+from keras_mma.robustness import occlusion
 from tests.robustness import networks
 from tests.robustness.conftest import digits  # noqa: F401
 from tests.robustness.test_model import channel_means, saved_model
@@ -203,7 +205,8 @@ def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F
 @pytest.mark.slow
 def test_interrupted_by_the_keyboard_it_resumes(digits, tmp_path):  # noqa: F811
     output = tmp_path / "report"
-    words = ["evaluate", str(digits[2]), "--dataset", "digits", "--only", "corruption", "--output", str(output)]
+    words = ["evaluate", str(digits[2]), "--dataset", "digits", "--only", "corruption", "--limit", "150"]
+    words += ["--output", str(output)]
     command = [sys.executable, "-m", "keras_mma.cli", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
     deadline = time.monotonic() + 200
@@ -237,20 +240,24 @@ def test_a_stock_application(tmp_path, capsys):
     assert "outputs are probabilities" in capsys.readouterr().out
 
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "train_cifar.py"
+JAX = (
+    "import sys; from tests.robustness import networks;"
+    "networks.untrained((16, 16, 1), 10).export(sys.argv[1] + '/saved_model', verbose=False)"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_exports_of_both_backends_from_the_command_line(tmp_path, backend, capsys):
-    script = (
-        "import sys; from tests.robustness import networks;"
-        "networks.untrained((16, 16, 1), 10).export(sys.argv[1], verbose=False)"
-    )
-    environment = os.environ | {"KERAS_BACKEND": backend}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "m")], env=environment, capture_output=True, text=True
-    )
+@pytest.mark.parametrize("made_by", ["the example", "the jax backend"])
+def test_exports_from_the_command_line(tmp_path, made_by, capsys):
+    small = ["--network", "wideresnet-10-1", "--fraction", "0.2", "--epochs", "1", "--batch-size", "32"]
+    command = ["-c", JAX, str(tmp_path)] if "jax" in made_by else [str(EXAMPLE), *small, "--output", str(tmp_path)]
+    environment = os.environ | {"KERAS_BACKEND": "jax" if "jax" in made_by else "tensorflow"}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    words = f"evaluate {tmp_path / 'm'} --dataset digits --limit 30 --restarts 1 --output {tmp_path / 'r'}"
+    words = f"evaluate {tmp_path / 'saved_model'} --dataset digits --limit 30 --restarts 1 --output {tmp_path / 'r'}"
     assert cli.main(words.split()) == 0
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert report["attack"]["left_out"] is None and len(report["corruption"]["results"]) == 14
+    assert len(report["deformation"]) == 8 and set(report["occlusion"]["accuracy"]) == set(occlusion.ORDERS)
     assert "wrote" in capsys.readouterr().out

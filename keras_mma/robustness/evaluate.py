@@ -93,7 +93,7 @@ def evaluate(
     folder = None
     if output is not None:
         output = Path(output)
-        _check_output(output, head)
+        _check_output(output, head, sections)
         folder = output / "unfinished" / _key(head, setting)
     if other is not None:
         summary.check_comparable([head, other], ["this evaluation", baseline])
@@ -243,8 +243,8 @@ def _key(head, setting):
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _check_output(output, head):
-    """Refuse a folder that holds the report of another model, and a file."""
+def _check_output(output, head, sections):
+    """Refuse a folder that holds another model's report, or sections that this run would not put back; and a file."""
     if output.exists() and not output.is_dir():
         raise InputError(f"--output must be a folder. Received: {output}, a file")
     if (output / "report.json").exists():
@@ -253,6 +253,9 @@ def _check_output(output, head):
             raise InputError(
                 f"--output {output} holds the report of another model, {before['model']['path']}: choose another folder"
             )
+        lost = [section for section in parts.SECTIONS if section in before and section not in sections]
+        if lost:
+            raise InputError(f"--output {output} holds a report that has {', '.join(lost)} too: choose another folder")
 
 
 def _near_chance(clean, classifier):

@@ -1,5 +1,6 @@
 """The whole evaluation: what is in the report, that it does not depend on chance, and that it resumes."""
 
+import io
 import json
 import tracemalloc
 
@@ -182,6 +183,13 @@ def test_the_folder_of_another_models_report_is_refused(whole, tmp_path):
         robustness.evaluate(tmp_path / "other.keras", "digits", only=["clean"], output=folder)
 
 
+def test_sections_of_a_report_are_not_lost(whole, digits):
+    report, folder = whole
+    with pytest.raises(InputError, match="holds a report that has corruption, deformation, occlusion too: choose"):
+        robustness.evaluate(digits[2], "digits", only=["attack"], limit=5, output=folder)
+    assert json.loads((folder / "report.json").read_text()) == report
+
+
 def test_a_model_that_is_not_repeatable_is_refused(tmp_path):
     path = saved_model(
         tmp_path / "noisy", lambda x: tf.reduce_mean(x, (1, 2)) - tf.random.uniform((10,)) * 100, (None, 16, 16, 1)
@@ -264,6 +272,17 @@ def test_accuracy_near_chance_is_warned_of(digits):
 def test_options_out_of_range_are_refused(digits, arguments, match):
     with pytest.raises(InputError, match=match):
         robustness.evaluate(digits[2], "digits", **{"limit": 10} | arguments)
+
+
+def test_a_bar_shows_how_far_it_is(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr("sys.stderr", stream)
+        parts.run([parts.Part("corruption/fog/1", 9, lambda tick: tick(9) or {})], progress=True)
+        assert ("corruption/fog/1" in stream.getvalue() and "9/9" in stream.getvalue()) == shown
 
 
 def test_draws_differ_by_everything():
