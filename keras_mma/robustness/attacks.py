@@ -9,6 +9,9 @@ STEPS = 20
 ATTACKS = (("fgsm", 2), ("fgsm", 4), ("fgsm", 8), ("pgd20", 4), ("pgd20", 8))
 
 
+TITLES = {"fgsm": "FGSM", "pgd20": "PGD-20"}
+
+
 def fgsm(classifier, pixels, labels, epsilon):
     """The fast gradient sign method.
 

@@ -20,6 +20,12 @@ DEFORMATIONS = {
 }
 
 
+def title(name):
+    """A deformation for reading: `"rotation ±20°"` for `"rotation_20"`."""
+    kind, amount = name.split("_")
+    return f"zoom {amount} %" if kind == "zoom" else f"{kind} ±{amount}°"
+
+
 def deform(images, name, seed=0, indices=None):
     """Deform images about their centre, linearly interpolated, black where nothing was.
 

@@ -2,6 +2,7 @@
 
 import io
 
+from keras_mma.robustness import attacks, deformations
 from keras_mma.robustness.severities import GROUPS, SEVERITIES
 
 SECTIONS = ("corruption", "deformation", "occlusion", "attack")
@@ -54,10 +55,12 @@ def compare(reports, names):
 
 def _error_bars(report):
     bars = {"clean": report["clean"]["error"]}
-    bars |= (report.get("corruption") or {}).get("group_mean_errors", {})
-    bars |= {name.replace("_", " "): one["error"] for name, one in report.get("deformation", {}).items()}
+    corruption = report.get("corruption", {"group_mean_errors": {}})
+    kind = " (regenerated)" if corruption.get("source") == "regenerated" else ""
+    bars |= {f"{group}{kind}": error for group, error in corruption["group_mean_errors"].items()}
+    bars |= {deformations.title(name): one["error"] for name, one in report.get("deformation", {}).items()}
     for one in report.get("attack", {}).get("results", []):
-        bars[f"{one['attack'].upper()} {one['epsilon_255']}/255"] = 1 - one["robust_accuracy"]
+        bars[f"{attacks.TITLES[one['attack']]} {one['epsilon_255']}/255"] = 1 - one["robust_accuracy"]
     return bars
 
 
@@ -127,8 +130,7 @@ def _deformation(report):
         [100 * (one["error"] - one["error_interval"][0]) for one in section.values()],
         [100 * (one["error_interval"][1] - one["error"]) for one in section.values()],
     ]
-    labels = [name.replace("_", " ±", 1) if "zoom" not in name else name.replace("_", " ") for name in section]
-    labels = [label + ("°" if "±" in label else " %") for label in labels]
+    labels = [deformations.title(name) for name in section]
     axis.bar(range(len(labels)), errors, yerr=ends, color="#2471a3", capsize=3, error_kw={"elinewidth": 1})
     axis.axhline(100 * report["clean"]["error"], color="#c0392b", linewidth=1, linestyle="--", label="clean")
     axis.set_xticks(range(len(labels)), labels, rotation=35, ha="right")
@@ -153,7 +155,7 @@ def _occlusion(report):
 
 def _attack(report):
     figure, axis = _figure(5.2, 3.4)
-    for name, label, color in (("fgsm", "FGSM", "#2471a3"), ("pgd20", "PGD-20", "#c0392b")):
+    for (name, label), color in zip(attacks.TITLES.items(), ("#2471a3", "#c0392b"), strict=True):
         found = [one for one in report["attack"]["results"] if one["attack"] == name]
         values = [100 * one["robust_accuracy"] for one in found]
         ends = [

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keras_mma.robustness import files, plots
+from keras_mma.robustness import attacks, deformations, files, plots
 from keras_mma.robustness.severities import GROUPS, SEVERITIES
 
 
@@ -120,12 +120,13 @@ def _baseline(baseline, kind):
 
 
 def _deformation(report):
-    rows = []
-    for name, result in report["deformation"].items():
-        kind, amount = name.split("_")
-        label = f"zoom {amount} %" if kind == "zoom" else f"{kind} U(-{amount}°, {amount}°)"
-        rows.append([label, _with_interval(result), _percent(1 - result["error"])])
-    return "## Deformation\n\nBlack where nothing was.\n\n" + table(["deformation", "error", "accuracy"], rows)
+    rows = [
+        [deformations.title(name), _with_interval(result), _percent(1 - result["error"])]
+        for name, result in report["deformation"].items()
+    ]
+    return "## Deformation\n\nAngles are uniform, what was outside is black.\n\n" + table(
+        ["deformation", "error", "accuracy"], rows
+    )
 
 
 def _occlusion(report):
@@ -137,7 +138,7 @@ def _occlusion(report):
     grid = section["grid"]
     detector = section["saliency"]
     note = f"Accuracy with patches of a grid of {grid} × {grid} painted black, ordered by `{detector}` saliency."
-    head = ["dropped", *(order.replace("_", " ").replace("nonsalient", "non-salient") for order in section["accuracy"])]
+    head = ["dropped", *map(_order, section["accuracy"])]
     clean = [_percent(0), *[_percent(1 - report["clean"]["error"])] * len(section["accuracy"])]
     return f"## Occlusion\n\n{note}\n\n" + table(head, [clean, *rows])
 
@@ -148,7 +149,7 @@ def _attack(report):
         return f"## Attack\n\nLeft out: {section['left_out']}."
     rows = [
         [
-            "FGSM" if one["attack"] == "fgsm" else f"PGD-{one['steps']}, {_count(one['restarts'], 'random start')}",
+            attacks.TITLES[one["attack"]] + (one["restarts"] > 0) * f", {_count(one['restarts'], 'random start')}",
             f"{one['epsilon_255']}/255",
             _percent(one["robust_accuracy"]) + _interval(one["robust_accuracy_interval"]),
         ]
@@ -199,20 +200,23 @@ def comparison(reports, names):
     labels = {one["corruption"]["label"] for one in reports if "corruption" in one}
     if labels:
         rows.append([f"**corruption, mean error** ({', '.join(labels)})", *_across(reports, _mean_corruption)])
-        rows.append(["less clean error", *_across(reports, lambda one: one["corruption"]["relative_mean_error"])])
+        kind = " (regenerated)" * any("regenerated" in label for label in labels)
+        rows.append(
+            [f"less clean error{kind}", *_across(reports, lambda one: one["corruption"]["relative_mean_error"])]
+        )
         for group in GROUPS:
             rows.append(
                 [group, *_across(reports, lambda one, group=group: one["corruption"]["group_mean_errors"][group])]
             )
     for name in dict.fromkeys(name for one in reports for name in one.get("deformation", {})):
-        label = name.replace("_", " ")
+        label = deformations.title(name)
         rows.append([f"{label}, error", *_across(reports, lambda one, name=name: one["deformation"][name]["error"])])
     for order in ("random", "salient_first", "nonsalient_first"):
         if any("occlusion" in one for one in reports):
-            label = f"occlusion {order.replace('_', ' ')}, mean accuracy"
+            label = f"occlusion {_order(order)}, mean accuracy"
             rows.append([label, *_across(reports, lambda one, order=order: _mean(one["occlusion"]["accuracy"][order]))])
     for i, attack in enumerate(next((one["attack"]["results"] for one in reports if _attacked(one)), [])):
-        label = f"{attack['attack'].upper()} {attack['epsilon_255']}/255, robust accuracy"
+        label = f"{attacks.TITLES[attack['attack']]} {attack['epsilon_255']}/255, robust accuracy"
         rows.append([label, *_across(reports, lambda one, i=i: one["attack"]["results"][i]["robust_accuracy"])])
     first = reports[0]["dataset"]
     note = f"{first['n']:,} test images of `{first['name']}`. A dash: not measured."
@@ -237,6 +241,10 @@ def _across(reports, value):
 
 def _attacked(report):
     return bool(report.get("attack", {}).get("results"))
+
+
+def _order(order):
+    return order.replace("_", " ").replace("nonsalient", "non-salient")
 
 
 def _mean_corruption(report):
