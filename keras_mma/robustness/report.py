@@ -206,7 +206,10 @@ def comparison(reports, names):
         )
         for group in GROUPS:
             rows.append(
-                [group, *_across(reports, lambda one, group=group: one["corruption"]["group_mean_errors"][group])]
+                [
+                    f"{group}{kind}",
+                    *_across(reports, lambda one, group=group: one["corruption"]["group_mean_errors"][group]),
+                ]
             )
     for name in dict.fromkeys(name for one in reports for name in one.get("deformation", {})):
         label = deformations.title(name)
