@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EVERYWHERE := tests/test_zero_loss.py tests/layers tests/saliency tests/models tests/distribution
+EVERYWHERE := tests/test_zero_loss.py tests/layers tests/saliency tests/models tests/distribution \
+	tests/robustness/test_model.py
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-tensorflow test-jax test-torch lint clean

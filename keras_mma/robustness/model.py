@@ -1,0 +1,259 @@
+"""Any image classifier as one thing: pixels in, an array of outputs out, and its gradient where it has one."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from keras_mma.robustness import gradients, outputs
+from keras_mma.robustness.errors import InputError, first_line
+from keras_mma.robustness.preprocess import Preprocess
+
+
+class Classifier:
+    """A classifier of images, whatever it was made with. `load` makes one of a file.
+
+    Args:
+        run: From a float32 or integer array of inputs, as the model takes them, to an array (n, classes).
+        pull_back: From inputs and a function of their outputs, which gives the gradient of a loss by these, to the
+            outputs and the gradient of that loss by the inputs; or `None`.
+        input_shape: (batch, height, width, channels), or (batch, channels, height, width); `None` where any number
+            will do.
+        dtype: Name of the dtype that the model takes.
+        preprocess: `Preprocess` from pixels to inputs.
+        description: Dict of plain values that the report keeps: `path`, `kind`, `sha256` and others.
+    """
+
+    def __init__(self, run, pull_back, input_shape, dtype, preprocess, description):
+        self._run, self._pull_back = run, pull_back
+        self.input_shape, self.dtype, self.preprocess = tuple(input_shape), dtype, preprocess
+        self.description = description
+        self.kind = None  # "logits" or "probabilities", once `settle` has seen outputs
+        height, width, channels = self.input_shape[1:]
+        self._channels_first = height in (1, 3) and channels not in (1, 3, None)
+
+    @property
+    def image_shape(self):
+        """Height, width and channels of the images that the model takes, `None` where any number will do."""
+        shape = self.input_shape[1:]
+        return (*shape[1:], shape[0]) if self._channels_first else shape
+
+    def settle(self, pixels, classes, exact, kind=None):
+        """Look at the outputs for the first images and refuse a model that does not fit them.
+
+        Args:
+            pixels: Images (n, height, width, channels) 0 to 255, n at least 1.
+            classes: Number of classes of the data set.
+            exact: Whether more outputs than classes are wrong too.
+            kind: `"logits"` or `"probabilities"` to decide it, `None` to tell by the values.
+
+        Raises:
+            InputError: if the images, the classes or the outputs do not fit.
+        """
+        for axis, (expected, received) in enumerate(zip(self.image_shape, pixels.shape[1:], strict=True)):
+            if expected not in (None, received):
+                expected_text = " x ".join("any" if size is None else str(size) for size in self.image_shape)
+                raise InputError(
+                    f"the model takes images of {expected_text} (height x width x channels). Received images of "
+                    f"{' x '.join(map(str, pixels.shape[1:]))}"
+                    + ("; --image-size resizes the pictures of a folder" if axis < 2 else "")
+                )
+        self.preprocess.check(pixels.shape[-1])
+        try:
+            values = self.predict(pixels)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"the model does not run on images {pixels.shape[1:]}: {first_line(error)}") from error
+        if values.ndim != 2 or values.dtype.kind != "f":
+            raise InputError(
+                "the model's outputs must be floats (batch, classes), logits or probabilities. Received: "
+                f"{values.dtype.name} of shape {values.shape} for {len(pixels)} images"
+            )
+        if values.shape[1] != classes and (exact or values.shape[1] < classes):
+            raise InputError(f"the data set has {classes} classes, the model {values.shape[1]}: they must be the same")
+        if not np.isfinite(values).all():
+            raise InputError("the model's outputs must be finite. Received: NaN or infinity for the first images")
+        if kind is None:
+            self.kind, why = outputs.decide(values)
+        else:
+            outputs.check(values, kind)
+            self.kind, why = kind, "as --outputs says"
+        self.description |= {"classes": values.shape[1], "outputs": self.kind, "outputs_decided": why}
+
+    def predict(self, pixels):
+        """Raw outputs of images (n, height, width, channels) 0 to 255, as an array."""
+        return self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(self._run(inputs)),))[0]
+
+    def probabilities(self, pixels):
+        """Probabilities and their logarithms, each (n, classes) float64."""
+        values = self.predict(pixels)
+        if not np.isfinite(values).all():
+            raise InputError("the model's outputs must be finite. Received: NaN or infinity")
+        return outputs.to_probabilities(values, self.kind)
+
+    def attack_gradient(self, pixels, labels):
+        """The gradient by the pixels of the loss that attacks raise; see `outputs.margin_gradient`.
+
+        Args:
+            pixels: Float images (n, height, width, channels) 0 to 255.
+            labels: Class numbers (n,).
+
+        Returns:
+            The outputs (n, classes) and a float32 gradient like the images.
+        """
+
+        def run(inputs, labels):
+            return self._pull_back(inputs, lambda values: outputs.margin_gradient(values, labels, self.kind))
+
+        values, gradient = self._in_batches(self._to_inputs(pixels), run, labels)
+        if self._channels_first:
+            gradient = gradient.transpose(0, 2, 3, 1)
+        return values, self.preprocess.pull_back(gradient)
+
+    def why_no_gradient(self, pixels, labels):
+        """`None` if gradients reach the pixels, or else a line that says why not."""
+        if self._pull_back is None or np.dtype(self.dtype).kind != "f":
+            return f"the model takes {self.dtype}, through which no gradient flows"
+        try:
+            _, gradient = self.attack_gradient(pixels.astype("float32"), labels)
+        except Exception as error:
+            return f"the model gives no gradient: {first_line(error)}"
+        if not np.isfinite(gradient).all():
+            return "the model's gradient is not finite"
+        return None if gradient.any() else "the model's gradient is zero everywhere"
+
+    def _to_inputs(self, pixels):
+        inputs = self.preprocess.apply(pixels)
+        if self._channels_first:
+            inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
+        if np.dtype(self.dtype).kind in "iu":
+            inputs = np.rint(inputs)
+        return inputs.astype(self.dtype)
+
+    def _in_batches(self, inputs, function, *others):
+        """Call a function on as many rows as the model was exported for, if that is a fixed number."""
+        size = self.input_shape[0]
+        if size is None:
+            return function(inputs, *others)
+        parts = []
+        for start in range(0, len(inputs), size):
+            rows = np.minimum(np.arange(start, start + size), len(inputs) - 1)
+            parts.append(function(*(array[rows] for array in (inputs, *others))))
+        return tuple(np.concatenate(arrays)[: len(inputs)] for arrays in zip(*parts, strict=True))
+
+
+def load(path, signature=None, preprocess=None):
+    """Load a SavedModel or a `.keras` file.
+
+    Args:
+        path: Folder of a SavedModel, or a file ending in `.keras`.
+        signature: Which signature of a SavedModel; `serving_default`, or the only one, by default.
+        preprocess: `Preprocess` from pixels 0 to 255 to what the model takes; as they are by default.
+
+    Returns:
+        A `Classifier`.
+
+    Raises:
+        InputError: if there is no such model, or it does not take one batch of images and give one output.
+    """
+    path = Path(path)
+    preprocess = preprocess or Preprocess()
+    if path.is_dir() and ((path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists()):
+        return _load_saved_model(path, signature, preprocess)
+    if path.is_file() and path.suffix in (".keras", ".h5"):
+        if signature is not None:
+            raise InputError(f"--signature has no meaning for a Keras file. Received: {signature!r}")
+        return _load_keras(path, preprocess)
+    what = "a file of another kind" if path.is_file() else "a folder without saved_model.pb" if path.is_dir() else None
+    raise InputError(f"MODEL must be a SavedModel's folder or a .keras file. Received: {path}, {what or 'not there'}")
+
+
+def from_keras(model, path="in memory", sha256=None, preprocess=None):
+    """A Keras model as a `Classifier`, on the backend that Keras runs on. See `load`."""
+    import keras
+
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        shapes = [tuple(one.shape) for one in inputs]
+        raise InputError(
+            f"the model must take one batch of images (batch, height, width, channels). Received: {shapes}"
+        )
+    structure = keras.tree.flatten(model.compute_output_spec(inputs[0]))
+    if len(structure) != 1:
+        raise InputError(f"the model must have one output. Received: {len(structure)}")
+    run, pull_back = gradients.of_keras(model)
+    description = {"path": str(path), "kind": "keras", "sha256": sha256 or _hash_weights(model)}
+    shape = tuple(inputs[0].shape)
+    dtype = keras.backend.standardize_dtype(inputs[0].dtype)
+    return Classifier(run, pull_back, shape, dtype, preprocess or Preprocess(), description)
+
+
+def _load_keras(path, preprocess):
+    import keras
+
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise InputError(f"{path} cannot be loaded by Keras: {first_line(error)}") from error
+    return from_keras(model, path, _hash_files([path]), preprocess)
+
+
+def _load_saved_model(path, signature, preprocess):
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise InputError("a SavedModel needs TensorFlow: pip install 'keras-mma[tensorflow]'") from error
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:
+        raise InputError(f"{path} cannot be loaded by TensorFlow: {first_line(error)}") from error
+    name, function = _choose_signature(path, dict(loaded.signatures), signature)
+    specs = function.structured_input_signature[1]
+    if len(specs) != 1:
+        raise InputError(f"signature {name!r} must take one batch of images. Received inputs: {sorted(specs)}")
+    ((argument, spec),) = specs.items()
+    if spec.shape.rank != 4 or not (spec.dtype.is_floating or spec.dtype.is_integer):
+        raise InputError(
+            f"signature {name!r} must take images (batch, height, width, channels). Received: "
+            f"{spec.dtype.name} of shape {spec.shape}"
+        )
+    if len(function.structured_outputs) != 1:
+        raise InputError(
+            f"signature {name!r} must give one output. Received outputs: {sorted(function.structured_outputs)}"
+        )
+    run, pull_back = gradients.of_signature(function, argument, spec.dtype, loaded)
+    files = [file for file in path.rglob("*") if file.is_file()]
+    description = {"path": str(path), "kind": "SavedModel", "signature": name, "sha256": _hash_files(files)}
+    return Classifier(run, pull_back, spec.shape.as_list(), spec.dtype.name, preprocess, description)
+
+
+def _choose_signature(path, signatures, name):
+    signatures.pop("__saved_model_init_op", None)
+    if not signatures:
+        raise InputError(f"{path} has no serving signature: export it with model.export or with signatures=")
+    if name is None:
+        name = "serving_default" if "serving_default" in signatures else next(iter(signatures))
+        if name != "serving_default" and len(signatures) > 1:
+            raise InputError(f"{path} has no serving_default: choose with --signature from {sorted(signatures)}")
+    if name not in signatures:
+        raise InputError(f"--signature must be one of {sorted(signatures)}. Received: {name!r}")
+    return name, signatures[name]
+
+
+def _hash_files(files):
+    """SHA-256 over names and contents."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _hash_weights(model):
+    digest = hashlib.sha256(model.to_json().encode())
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()

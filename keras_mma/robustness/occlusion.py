@@ -1,0 +1,70 @@
+"""Patches dropped at random, salient ones first or last: Saliency Grafting's stress test."""
+
+import numpy as np
+
+from keras_mma.robustness.draws import generators
+from keras_mma.robustness.errors import InputError
+
+GRID = 8
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
+ORDERS = ("random", "salient_first", "nonsalient_first")
+
+
+def occlude(images, order, share, saliency=None, seed=0, indices=None):
+    """Paint a share of the patches of a grid of 8 x 8 black.
+
+    Args:
+        images: Uint8 images (batch, height, width, channels), at least 8 pixels a side.
+        order: `"random"`, `"salient_first"` or `"nonsalient_first"`: which patches go first.
+        share: Share of the patches, in [0, 1].
+        saliency: Maps (batch, height, width, 1); a patch is as salient as its mean. Not needed for `"random"`.
+        seed: Int from 0.
+        indices: Numbers of the images in their data set, which choose the random order; 0 to batch - 1 by default.
+            A larger share drops the patches of a smaller one and more.
+
+    Returns:
+        Uint8 images of the same shape.
+
+    Raises:
+        InputError: if there is no such order, or the images are too small for the grid.
+
+    Example:
+
+    >>> from keras_mma.robustness.occlusion import occlude
+    >>> occlude(np.full((1, 8, 8, 1), 255, "uint8"), "random", 0.25).mean() / 255
+    np.float64(0.75)
+
+    References:
+        - J. Park, J. Y. Yang, J. Shin, S. J. Hwang, E. Yang, Saliency grafting: innocuous attribution-guided mixup with
+          calibrated label mixing, AAAI 2022, arXiv:2112.08796.
+    """
+    if order not in ORDERS:
+        raise InputError(f"`order` must be one of {', '.join(ORDERS)}. Received: {order!r}")
+    height, width = images.shape[1:3]
+    if min(height, width) < GRID:
+        raise InputError(f"occlusion needs images of at least {GRID} x {GRID} pixels. Received: {height} x {width}")
+    indices = range(len(images)) if indices is None else indices
+    # One random order for all shares and ways; among patches of one saliency it decides.
+    rank = np.stack([rng.permutation(GRID * GRID) for rng in generators(seed, "occlusion", indices)])
+    if order != "random":
+        means = patch_means(saliency).reshape(len(images), -1)
+        keys = -means if order == "salient_first" else means
+        places = np.lexsort((rank, keys), axis=1)
+        rank = np.empty_like(places)
+        np.put_along_axis(rank, places, np.arange(GRID * GRID)[None], axis=1)
+    dropped = (rank < round(share * GRID * GRID)).reshape(-1, GRID, GRID)
+    rows, columns = _patch_of(height), _patch_of(width)
+    return np.where(dropped[:, rows][:, :, columns, None], 0, images).astype("uint8")
+
+
+def patch_means(maps):
+    """The mean of each patch of maps (batch, height, width, 1): an array (batch, 8, 8)."""
+    maps = np.asarray(maps, "float64")[..., 0]
+    rows, columns = (np.eye(GRID)[_patch_of(side)] for side in maps.shape[1:])
+    sums = np.einsum("bhw,hi,wj->bij", maps, rows, columns)
+    return sums / np.outer(rows.sum(0), columns.sum(0))
+
+
+def _patch_of(side):
+    """The patch of each pixel along a side; patches differ by a pixel where 8 does not divide it."""
+    return np.arange(side) * GRID // side

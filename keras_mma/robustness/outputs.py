@@ -1,0 +1,102 @@
+"""Whether a model's outputs are logits or probabilities, and what follows from it."""
+
+import numpy as np
+
+from keras_mma.robustness.errors import InputError
+
+KINDS = ("logits", "probabilities")
+# Probabilities in float32 are no better than this; scikit-learn clips its log loss there too.
+SMALLEST = float(np.finfo("float32").eps)
+_TINY = 1e-30
+
+
+def decide(outputs):
+    """Tell logits from probabilities by their values.
+
+    Args:
+        outputs: Array (n, classes), what the model gives for the first images.
+
+    Returns:
+        `"logits"` or `"probabilities"`, and a sentence that says why.
+
+    Raises:
+        InputError: if they are neither.
+
+    Example:
+
+    >>> from keras_mma.robustness.outputs import decide
+    >>> decide(np.array([[0.25, 0.75]]))[0], decide(np.array([[-1.0, 2.0]]))[0]
+    ('probabilities', 'logits')
+    """
+    values = np.asarray(outputs, "float64")
+    sums = values.sum(axis=1)
+    low, high = values.min(), values.max()
+    seen = f"of {len(values)} images lie in [{low:.4g}, {high:.4g}], rows sum to {sums.min():.4g} to {sums.max():.4g}"
+    if low >= -1e-6 and high <= 1 + 1e-3 and np.abs(sums - 1).max() <= 1e-2:
+        return "probabilities", f"decided by their values: outputs {seen}"
+    if low < 0:
+        return "logits", f"decided by their values: outputs {seen}"
+    raise InputError(
+        f"the model's outputs are neither logits nor probabilities: those {seen}; logits of {len(values)} images "
+        "would hold a negative one, probabilities would sum to 1. --outputs logits|probabilities overrides this"
+    )
+
+
+def check(outputs, kind):
+    """Refuse outputs that cannot be of the kind that the user named."""
+    if kind == "probabilities" and (outputs.min() < 0 or outputs.sum(axis=1).min() <= 0):
+        raise InputError(
+            f"--outputs probabilities must not be negative, nor sum to 0. Received outputs from {outputs.min():.4g}"
+        )
+
+
+def to_probabilities(outputs, kind):
+    """Float64 rows that sum to 1, and their logarithms.
+
+    Args:
+        outputs: Array (n, classes).
+        kind: `"logits"`, which go through a softmax, or `"probabilities"`, which are divided by their sum.
+
+    Returns:
+        Two arrays (n, classes). The logarithm of a probability is not below that of float32's epsilon.
+    """
+    from scipy.special import log_softmax, softmax
+
+    values = np.asarray(outputs, "float64")
+    if kind == "logits":
+        return softmax(values, axis=1), log_softmax(values, axis=1)
+    probabilities = values / values.sum(axis=1, keepdims=True)
+    return probabilities, np.log(np.clip(probabilities, SMALLEST, 1.0))
+
+
+def margin_gradient(outputs, labels, kind):
+    """The gradient by the outputs of the attacked loss, for each image
+
+        L = log(sum_{k != y} p_k) - log p_y
+
+    Cross-entropy is -log p_y = log(1 + exp L): its gradient is that of L times 1 - p_y, which is positive. Attacks that
+    take the sign alone therefore take the same step, but this gradient does not vanish when p_y rounds to 1.
+
+    Args:
+        outputs: Array (n, classes).
+        labels: Class numbers (n,).
+        kind: `"logits"` or `"probabilities"`.
+
+    Returns:
+        A float32 array (n, classes).
+    """
+    from scipy.special import softmax
+
+    rows = np.arange(len(outputs))
+    values = np.asarray(outputs, "float64").copy()
+    own = values[rows, labels]
+    if kind == "logits":
+        values[rows, labels] = -np.inf
+        gradient = softmax(values, axis=1)
+        gradient[rows, labels] = -1.0
+    else:
+        values[rows, labels] = 0.0
+        others = np.maximum(values.sum(axis=1, keepdims=True), _TINY)
+        gradient = np.repeat(1.0 / others, values.shape[1], axis=1)
+        gradient[rows, labels] = -1.0 / np.maximum(own, _TINY)
+    return gradient.astype("float32")

@@ -1,0 +1,67 @@
+"""The published corrupted test sets, CIFAR-10-C and CIFAR-100-C."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_mma.robustness import sources
+from keras_mma.robustness.errors import InputError
+from keras_mma.robustness.severities import CORRUPTIONS, SEVERITIES
+
+# Where tensorflow-datasets has another name.
+_TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
+
+
+class TensorflowDatasets:
+    """CIFAR-10-C as `cifar10_corrupted/NAME_SEVERITY` of tensorflow-datasets."""
+
+    def __init__(self, dataset_name, data_dir=None):
+        if dataset_name != "cifar10":
+            raise InputError(
+                "--corruptions tfds is CIFAR-10-C and needs --dataset cifar10; CIFAR-100-C is read from the folder of "
+                f"its .npy files. Received: --dataset {dataset_name}"
+            )
+        self.data_dir = data_dir
+        self.label, self.identity = "CIFAR-10-C, published (tensorflow-datasets)", "tfds"
+
+    def load(self, corruption, severity):
+        """The `Dataset` of one corruption in one severity."""
+        name = _TFDS_NAMES.get(corruption, corruption)
+        return sources.from_tfds(f"cifar10_corrupted/{name}_{severity}", self.data_dir)
+
+
+class Folder:
+    """A folder of the published `.npy` files: five severities one after the other in each, and `labels.npy`."""
+
+    def __init__(self, path, dataset):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"--corruptions must be regenerate, tfds or a folder. Received: {path}")
+        if not any(self.path.glob("*.npy")):
+            raise InputError(f"{path} must hold the published .npy files. Received: a folder without any")
+        missing = [name for name in CORRUPTIONS if not (self.path / f"{name}.npy").is_file()]
+        if missing:
+            raise InputError(f"{path} lacks {', '.join(f'{name}.npy' for name in missing)}")
+        self.classes, self.exact = dataset.classes, dataset.exact
+        self.labels = np.asarray(sources.read_npy(self.path / "labels.npy"))
+        known = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")
+        self.label = f"{known}, published (folder {self.path.name})"
+        files = sorted(self.path.glob("*.npy"))
+        self.identity = sources._stamp(files)
+        for name in CORRUPTIONS:  # all of them, before an hour has gone into the first
+            self.load(name, 1)
+
+    def load(self, corruption, severity):
+        """The `Dataset` of one corruption in one severity."""
+        file = self.path / f"{corruption}.npy"
+        images = sources.read_npy(file)
+        count, rest = divmod(len(images), len(SEVERITIES)) if images.ndim == 4 else (0, 1)
+        if rest or count == 0 or len(self.labels) not in (count, len(images)):
+            raise InputError(
+                f"{file} must hold five severities of as many images as labels.npy has labels. Received: "
+                f"{images.shape} and {self.labels.shape}"
+            )
+        part = slice((severity - 1) * count, severity * count)
+        labels = self.labels[part] if len(self.labels) == len(images) else self.labels
+        name = f"{self.path.name}/{corruption}/{severity}"
+        return sources.Dataset.of_arrays(images[part], labels, name, self.classes, identity=self.identity)

@@ -1,0 +1,313 @@
+"""The whole evaluation: what is in the report, that it does not depend on chance, and that it resumes."""
+
+import io
+import json
+import tracemalloc
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the trained network is a TensorFlow SavedModel", allow_module_level=True)
+
+import tensorflow as tf
+
+from keras_mma import robustness
+from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, draws, metrics, parts, sources
+from keras_mma.robustness.severities import GROUPS, REGENERATED
+from tests.robustness import networks
+from tests.robustness.test_model import saved_model
+from tests.robustness.test_sources import save_published
+
+
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    """A report with every section, and its folder."""
+    folder = tmp_path_factory.mktemp("report")
+    return robustness.evaluate(str(digits[2]), "digits", limit=100, output=folder, restarts=1), folder
+
+
+def figures(report):
+    """What must not depend on how the report was made."""
+    return {section: report[section] for section in parts.SECTIONS if section in report}
+
+
+def test_the_clean_section_is_that_of_keras(whole, digits):
+    model, dataset, _ = digits
+    rows = dataset.rows(100, 0)
+    images, labels = dataset.read(rows), dataset.labels[rows]
+    logits = model.predict(images, verbose=0)
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    clean = whole[0]["clean"]
+    assert clean["error"] == pytest.approx((logits.argmax(1) != labels).mean())
+    assert clean["nll"] == pytest.approx(float(keras.ops.mean(losses)), rel=1e-4)
+    assert clean["error_interval"] == list(metrics.binomial_interval(round(100 * clean["error"]), 100))
+
+
+def test_corruption_and_deformation_are_those_of_the_images(whole, digits):
+    model, dataset, _ = digits
+    rows = dataset.rows(100, 0)
+    images, labels = dataset.read(rows), dataset.labels[rows]
+
+    def error(images):
+        return (model.predict(images, verbose=0).argmax(1) != labels).mean()
+
+    report = whole[0]
+    for name, severity in (("fog", 3), ("impulse_noise", 5), ("glass_blur", 4)):
+        found = report["corruption"]["results"][name]["severities"][severity - 1]["error"]
+        assert found == pytest.approx(error(corrupt(images, name, severity, 0, rows)), abs=0.011)
+    assert report["deformation"]["shear_57.3"]["error"] == pytest.approx(error(deform(images, "shear_57.3", 0, rows)))
+
+
+def test_the_means_are_means(whole):
+    section, clean = whole[0]["corruption"], whole[0]["clean"]["error"]
+    assert set(section["results"]) == set(REGENERATED) and list(section["left_out"]) == ["frost"]
+    means = {name: np.mean([s["error"] for s in one["severities"]]) for name, one in section["results"].items()}
+    assert {name: one["mean_error"] for name, one in section["results"].items()} == pytest.approx(means)
+    assert section["mean_error"] == pytest.approx(np.mean(list(means.values())))
+    assert section["relative_mean_error"] == pytest.approx(section["mean_error"] - clean)
+    for group, names in GROUPS.items():
+        expected = np.mean([means[name] for name in names if name != "frost"])
+        assert section["group_mean_errors"][group] == pytest.approx(expected)
+
+
+def test_the_sections_are_plausible(whole):
+    report, _ = whole
+    assert report["clean"]["error"] < 0.1 < report["corruption"]["results"]["contrast"]["severities"][4]["error"]
+    accuracy = report["occlusion"]["accuracy"]
+    assert all(curve[0] > curve[-1] for curve in accuracy.values())
+    assert np.mean(accuracy["nonsalient_first"]) > np.mean(accuracy["salient_first"])
+    attack = {(one["attack"], one["epsilon_255"]): one["robust_accuracy"] for one in report["attack"]["results"]}
+    assert 1 - report["clean"]["error"] >= attack["fgsm", 2] >= attack["fgsm", 4] >= attack["fgsm", 8]
+    assert attack["fgsm", 4] >= attack["pgd20", 4] and report["warnings"] == []
+
+
+def test_the_report_is_written_whole_and_labelled(whole):
+    report, folder = whole
+    assert json.loads((folder / "report.json").read_text()) == report
+    names = {path.name for path in folder.iterdir()}
+    pictures = {f"{name}.png" for name in ("reliability", "corruption", "deformation", "occlusion", "attack")}
+    assert names == {"report.json", "report.md"} | pictures
+    for name in pictures:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG") and (folder / name).stat().st_size < 300_000
+    text = (folder / "report.md").read_text()
+    assert "**regenerated**" in text and "error (regenerated)" in text and "CIFAR-10-C" not in text
+    assert "Left out: frost, because its texture files are not part of this package" in text
+    assert "CIFAR-10-C" not in json.dumps(report)
+    for name in REGENERATED:
+        assert f"| {name.replace('_', ' ')} |" in text
+    for name in pictures:
+        assert f"({name})" in text
+
+
+def test_the_report_says_how_it_was_made(whole, digits):
+    report, _ = whole
+    assert report["model"]["path"] == str(digits[2]) and report["model"]["signature"] == "serving_default"
+    assert report["model"]["outputs"] == "logits" and "by their values" in report["model"]["outputs_decided"]
+    assert report["dataset"] == {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
+    run = report["run"]
+    assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
+    for name in ("python", "keras", "tensorflow", "numpy", "scipy", "opencv", "Pillow", "keras_mma"):
+        assert run["versions"][name]
+
+
+@pytest.mark.slow
+def test_batches_and_another_run_give_the_same_report(whole, digits):
+    again = robustness.evaluate(digits[2], "digits", limit=100, restarts=1, batch_size=23)
+    first, second = (json.loads(json.dumps(figures(one))) for one in (whole[0], again))
+    different = list(compare(first, second))
+    # Rounding in another batch may turn an image whose classes are level; nothing else.
+    assert len(different) <= 3, different
+
+
+def compare(first, second, path=""):
+    """The places where two reports differ by more than rounding."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            yield from compare(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, list):
+        for i, pair in enumerate(zip(first, second, strict=True)):
+            yield from compare(*pair, f"{path}/{i}")
+    elif first != second and not (isinstance(first, float) and first == pytest.approx(second, rel=1e-4, abs=1e-6)):
+        yield path
+
+
+def test_another_seed_draws_other_images_and_numbers(whole, digits):
+    other = robustness.evaluate(digits[2], "digits", limit=100, seed=1, only=["deformation"])
+    assert other["deformation"] != whole[0]["deformation"]
+
+
+def test_an_interrupted_run_resumes_from_the_finished_parts(digits, tmp_path, monkeypatch):
+    arguments = {"limit": 40, "only": ["corruption", "deformation"], "output": tmp_path / "report"}
+    expected = robustness.evaluate(digits[2], "digits", **{**arguments, "output": None})
+    measured = []
+    real = robustness.Classifier.probabilities
+
+    def counted(self, pixels):
+        measured.append(len(pixels))
+        if len(measured) == 30:
+            raise KeyboardInterrupt
+        return real(self, pixels)
+
+    monkeypatch.setattr(robustness.Classifier, "probabilities", counted)
+    with pytest.raises(KeyboardInterrupt):
+        robustness.evaluate(digits[2], "digits", **arguments)
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["unfinished"]
+    left = list((tmp_path / "report" / "unfinished").rglob("*.json"))
+    assert len(left) == 29
+    report = robustness.evaluate(digits[2], "digits", **arguments)
+    assert len(measured) == 30 + 1 + 70 + 8 - 29 and report["run"]["parts_resumed"] == 29
+    assert list(compare(figures(expected), figures(report))) == []
+    assert not (tmp_path / "report" / "unfinished").exists() and (tmp_path / "report" / "report.json").exists()
+
+
+def test_parts_of_other_settings_are_not_taken(digits, tmp_path, monkeypatch):
+    def stop(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parts, "corruption", stop)
+    monkeypatch.setitem(parts.MAKERS, "corruption", lambda setting: [parts.Part("corruption/x/1", 1, stop)])
+    for settings in ({"seed": 0}, {"seed": 1}, {"limit": 30}, {"preprocess": ["scale=1/2"]}, {"seed": 0}):
+        arguments = {"limit": 20, "only": ["corruption"]} | settings
+        with pytest.raises(KeyboardInterrupt):
+            robustness.evaluate(digits[2], "digits", output=tmp_path, **arguments)
+    assert len(list((tmp_path / "unfinished").iterdir())) == 4
+
+
+def test_the_folder_of_another_models_report_is_refused(whole, tmp_path):
+    _, folder = whole
+    networks.untrained((16, 16, 1), 10).save(tmp_path / "other.keras")
+    with pytest.raises(InputError, match="holds the report of another model, .*saved_model: choose another folder"):
+        robustness.evaluate(tmp_path / "other.keras", "digits", only=["clean"], output=folder)
+
+
+def test_sections_of_a_report_are_not_lost(whole, digits):
+    report, folder = whole
+    with pytest.raises(InputError, match="holds a report that has corruption, deformation, occlusion too: choose"):
+        robustness.evaluate(digits[2], "digits", only=["attack"], limit=5, output=folder)
+    assert json.loads((folder / "report.json").read_text()) == report
+
+
+def test_a_model_that_is_not_repeatable_is_refused(tmp_path):
+    path = saved_model(
+        tmp_path / "noisy", lambda x: tf.reduce_mean(x, (1, 2)) - tf.random.uniform((10,)) * 100, (None, 16, 16, 1)
+    )
+    with pytest.raises(NotRepeatable, match="two identical calls of the model on 128 images disagree, by up to"):
+        robustness.evaluate(path, "digits", output=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_against_a_baseline(whole, digits, tmp_path):
+    report, folder = whole
+    arguments = {"only": ["corruption"], "limit": 100}
+    same = robustness.evaluate(digits[2], "digits", baseline=folder, **arguments)["corruption"]["baseline"]
+    assert same["mce"] == pytest.approx(1, abs=0.01) and same["relative_mce"] == pytest.approx(1, abs=0.02)
+    half = json.loads(json.dumps(report))
+    half["clean"]["error"] = report["clean"]["error"] / 2
+    for one in half["corruption"]["results"].values():
+        for severity in one["severities"]:
+            severity["error"] /= 2
+    (tmp_path / "report.json").write_text(json.dumps(half))
+    output = tmp_path / "mine"
+    found = robustness.evaluate(digits[2], "digits", baseline=tmp_path / "report.json", output=output, **arguments)
+    for part in ("ce", "relative_ce"):
+        values = list(found["corruption"]["baseline"][part].values())
+        assert len(values) == 14 and values == pytest.approx([2] * 14, rel=0.05)
+    assert "whose error is 100 %" in (output / "report.md").read_text()
+    for arguments, match in [
+        ({"limit": 50, "only": ["corruption"]}, "not of the same images: n 50 and 100"),
+        ({"limit": 100, "seed": 3, "only": ["corruption"]}, "not of the same images: seed 3 and 0"),
+        ({"only": ["clean"]}, "--baseline has a meaning for the section corruption only"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            robustness.evaluate(digits[2], "digits", baseline=folder, **arguments)
+
+
+def test_published_files_are_named_as_such(tmp_path):
+    model = networks.untrained((16, 16, 3), 3)
+    images = networks.pictures(3)
+    path = save_published(tmp_path / "published")
+    report = robustness.evaluate(
+        model, (images, np.arange(3)), only=["corruption"], corruptions=path, output=tmp_path / "report"
+    )
+    section = report["corruption"]
+    assert section["source"] == "published" and section["label"] == "published arrays, published (folder published)"
+    assert len(section["results"]) == 15 and "frost" in section["results"] and section["left_out"] == {}
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "egenerated" not in text and "| frost |" in text
+
+
+def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
+    inputs = keras.Input((16, 16, 1))
+    rounded = keras.layers.Lambda(lambda x: keras.ops.stop_gradient(x))(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(rounded)))
+    report = robustness.evaluate(model, "digits", limit=20, only=["attack"], output=tmp_path)
+    assert "gives no gradient" in report["attack"]["left_out"] and report["attack"]["results"] == []
+    assert any("attacks are left out: the model gives no gradient" in warning for warning in report["warnings"])
+    assert "Left out: the model gives no gradient" in (tmp_path / "report.md").read_text()
+    assert not (tmp_path / "attack.png").exists()
+
+
+def test_accuracy_near_chance_is_warned_of(digits):
+    report = robustness.evaluate(digits[2], "digits", only=["clean"], preprocess=["scale=-1"])
+    assert "is near chance, 10.00%" in report["warnings"][0] and "--preprocess" in report["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"only": ["clean", "noise"]}, "--only must name some of clean, .* Received: noise"),
+        ({"only": []}, "--only must name some of"),
+        ({"limit": 0}, "--limit must be at least 1. Received: 0"),
+        ({"batch_size": 0}, "--batch-size must be at least 1"),
+        ({"restarts": 0}, "--restarts must be at least 1"),
+        ({"seed": -1}, "--seed must not be negative"),
+        ({"outputs": "scores"}, "--outputs must be logits or probabilities"),
+        ({"saliency": "edges", "only": ["occlusion"]}, "--saliency: `detector` must be one of"),
+        ({"corruptions": "nowhere"}, "--corruptions must be regenerate, tfds or a folder"),
+    ],
+)
+def test_options_out_of_range_are_refused(digits, arguments, match):
+    with pytest.raises(InputError, match=match):
+        robustness.evaluate(digits[2], "digits", **{"limit": 10} | arguments)
+
+
+def test_a_bar_shows_how_far_it_is(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr("sys.stderr", stream)
+        parts.run([parts.Part("corruption/fog/1", 9, lambda tick: tick(9) or {})], progress=True)
+        assert ("corruption/fog/1" in stream.getvalue() and "9/9" in stream.getvalue()) == shown
+
+
+def test_draws_differ_by_everything():
+    found = {
+        draws.generator(*key).random() for key in [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1), (1, "a", 1)]
+    }
+    assert len(found) == 5 and draws.generator(0, "a", np.int64(3)).random() == draws.generator(0, "a", 3).random()
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    """Everything but the model: pictures are read when needed, a batch at a time."""
+    model = networks.untrained((32, 32, 3), 4)
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (800, 32, 32, 3), dtype="uint8"))
+    images = np.load(path, mmap_mode="r")
+    peaks = []
+    for count in (100, 800):
+        dataset = sources.Dataset.of_arrays(images[:count], np.arange(count) % 4, identity="test")
+        classifier = robustness.model.from_keras(model)
+        classifier.settle(images[:32], 4, True)
+        setting = parts.Setting(classifier, dataset, batch_size=64)
+        wanted = {"corruption/fog/3", "corruption/zoom_blur/1", "clean"}
+        todo = [part for part in parts.clean(setting) + parts.corruption(setting) if part.name in wanted]
+        tracemalloc.start()
+        parts.run(todo)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0] and peaks[1] < 200e6, peaks

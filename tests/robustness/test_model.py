@@ -1,0 +1,253 @@
+"""Models from files: what is accepted, what it gives, and what is refused in one line."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mma.robustness import InputError, Preprocess, load, model
+from tests.robustness import networks
+
+
+def saved_model(path, function, shape=(None, 16, 16, 3), dtype="float32"):
+    """A SavedModel of a TensorFlow function."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.call = tf.function(function, input_signature=[tf.TensorSpec(shape, dtype)])
+    tf.saved_model.save(module, path, signatures=module.call)
+    return path
+
+
+def channel_means(images):
+    """Three outputs, which are logits."""
+    import tensorflow as tf
+
+    return tf.reduce_mean(tf.cast(images, tf.float32), (1, 2)) - 100.0
+
+
+@pytest.mark.parametrize("form", ["export", "tf.saved_model.save", "keras file"])
+def test_every_form_predicts_what_the_model_does(needs_tensorflow, tmp_path, form):
+    import tensorflow as tf
+
+    network, images = networks.untrained(), networks.pictures(9)
+    path = tmp_path / ("model.keras" if form == "keras file" else "saved_model")
+    if form == "export":
+        network.export(path, verbose=False)
+    elif form == "keras file":
+        network.save(path)
+    else:
+        tf.saved_model.save(network, path)
+    classifier = load(path)
+    classifier.settle(images, 4, True)
+    assert classifier.image_shape == (16, 16, 3) and classifier.dtype == "float32" and classifier.kind == "logits"
+    assert classifier.predict(images) == pytest.approx(network.predict(images, verbose=0), abs=1e-5)
+    assert classifier.why_no_gradient(images, np.zeros(9, int)) is None
+    check_gradient(classifier, images[:2])
+    assert len(classifier.description["sha256"]) == 64
+    assert load(path).description["sha256"] == classifier.description["sha256"]
+
+
+def check_gradient(classifier, images):
+    """The gradient of log(sum of the others) - log(own) by finite differences of a few pixels."""
+    labels = np.arange(len(images))
+    _, gradient = classifier.attack_gradient(images.astype("float32"), labels)
+
+    def losses(pixels):
+        probabilities, _ = classifier.probabilities(pixels)
+        own = probabilities[np.arange(len(labels)), labels]
+        return np.log((1 - own) / own)
+
+    for place in [(0, 0, 0), (3, 8, 1), (9, 2, 2)]:
+        step = np.zeros(images.shape, "float32")
+        step[(slice(None), *place)] = 8.0
+        slope = (losses(images + step) - losses(images - step)) / 16
+        assert gradient[(slice(None), *place)] == pytest.approx(slope, rel=0.15, abs=2e-4)
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_a_keras_model_on_any_backend(tmp_path, activation):
+    network, images = networks.untrained(activation=activation), networks.pictures(9)
+    network.save(tmp_path / "model.keras")
+    classifier = load(tmp_path / "model.keras")
+    classifier.settle(images, 4, True)
+    assert classifier.kind == ("probabilities" if activation else "logits")
+    assert classifier.predict(images) == pytest.approx(network.predict(images, verbose=0), abs=1e-5)
+    check_gradient(classifier, images[:2])
+
+
+@pytest.mark.slow
+def test_a_saved_model_of_the_jax_backend(needs_tensorflow, tmp_path):
+    script = (
+        "import keras, numpy, sys; from tests.robustness import networks; network = networks.untrained();"
+        "network.export(sys.argv[1] + '/saved_model', verbose=False);"
+        "numpy.save(sys.argv[1] + '/outputs.npy', network.predict(networks.pictures(5), verbose=0))"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    classifier, images = load(tmp_path / "saved_model"), networks.pictures(5)
+    classifier.settle(images, 4, True)
+    assert classifier.predict(images) == pytest.approx(np.load(tmp_path / "outputs.npy"), abs=1e-5)
+    assert classifier.why_no_gradient(images, np.zeros(5, int)) is None
+    check_gradient(classifier, images[:2])
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_fixed_batch_is_filled_up(needs_tensorflow, tmp_path, size):
+    images = networks.pictures(7)
+    classifier = load(saved_model(tmp_path, channel_means, (size, 16, 16, 3)))
+    classifier.settle(images, 3, True)
+    assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) - 100, abs=1e-3)
+    outputs, gradient = classifier.attack_gradient(images.astype("float32"), np.zeros(7, int))
+    assert outputs.shape == (7, 3) and gradient.shape == images.shape
+
+
+def test_channels_first(needs_tensorflow, tmp_path):
+    import tensorflow as tf
+
+    images = networks.pictures(5)
+    path = saved_model(tmp_path, lambda x: tf.reduce_mean(x, (2, 3)) * [1.0, 2.0, 3.0] - 100.0, (None, 3, 16, 16))
+    classifier = load(path)
+    classifier.settle(images, 3, True)
+    assert classifier.image_shape == (16, 16, 3)
+    assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) * [1, 2, 3] - 100, abs=1e-2)
+    _, gradient = classifier.attack_gradient(images.astype("float32"), np.full(5, 2))
+    assert gradient.shape == images.shape and (gradient[..., 2] < 0).all() and (gradient[..., 0] >= 0).all()
+
+
+def test_any_size_where_the_signature_leaves_it_open(needs_tensorflow, tmp_path):
+    classifier = load(saved_model(tmp_path, channel_means, (None, None, None, 3)))
+    classifier.settle(networks.pictures(2, 20, 24), 3, True)
+    assert classifier.description["classes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype", "reason"),
+    [
+        (channel_means, "uint8", "takes uint8, through which no gradient flows"),
+        (lambda x: channel_means(_tf().stop_gradient(x) + 0.0 * x), "float32", "zero everywhere"),
+        (lambda x: channel_means(_tf().cast(x, "int32")), "float32", "gives no gradient"),
+    ],
+)
+def test_models_without_gradient_say_so(needs_tensorflow, tmp_path, function, dtype, reason):
+    images = networks.pictures(4)
+    classifier = load(saved_model(tmp_path, function, dtype=dtype))
+    classifier.settle(images, 3, True)
+    assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) - 100, abs=1e-3)
+    assert reason in classifier.why_no_gradient(images, np.zeros(4, int))
+
+
+def _tf():
+    import tensorflow as tf
+
+    return tf
+
+
+def test_the_preprocessing_is_part_of_the_classifier(needs_tensorflow, tmp_path):
+    images = networks.pictures(4)
+    path = saved_model(tmp_path, lambda x: _tf().reduce_mean(x, (1, 2)) - 0.4)
+    classifier = load(path, preprocess=Preprocess.parse(["scale=1/255", "order=bgr"]))
+    classifier.settle(images, 3, True)
+    assert classifier.predict(images) == pytest.approx(images.mean((1, 2))[:, ::-1] / 255 - 0.4, abs=1e-4)
+
+
+def test_a_changed_model_has_another_hash(tmp_path):
+    hashes = set()
+    for rescale in (1.0, 2.0):
+        networks.untrained(rescale=rescale).save(tmp_path / "model.keras")
+        hashes.add(load(tmp_path / "model.keras").description["sha256"])
+    assert len(hashes) == 2
+
+
+def settled(path, pixels, classes=3, exact=True, kind=None):
+    load(path).settle(pixels, classes, exact, kind)
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    (tmp_path / "text.txt").write_text("no model")
+    (tmp_path / "broken.keras").write_text("no model")
+    for path, match in [
+        (tmp_path / "nowhere", "must be a SavedModel's folder or a .keras file. Received: .*nowhere, not there"),
+        (tmp_path, "a folder without saved_model.pb"),
+        (tmp_path / "text.txt", "a file of another kind"),
+        (tmp_path / "broken.keras", "cannot be loaded by Keras"),
+    ]:
+        with pytest.raises(InputError, match=match) as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="no meaning for a Keras file"):
+        load(tmp_path / "broken.keras", signature="serve")
+
+
+def test_signatures_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
+    tf = _tf()
+    spec = tf.TensorSpec((None, 16, 16, 3))
+    module = tf.Module()
+    tf.saved_model.save(module, tmp_path / "none")
+    module.two = tf.function(lambda a, b: channel_means(a + b), input_signature=[spec, spec])
+    module.pair = tf.function(lambda a: {"a": channel_means(a), "b": a}, input_signature=[spec])
+    module.text = tf.function(lambda a: tf.strings.length(a), input_signature=[tf.TensorSpec((None,), tf.string)])
+    module.one = tf.function(channel_means, input_signature=[spec])
+    names = {"two": module.two, "pair": module.pair, "text": module.text, "one": module.one}
+    tf.saved_model.save(module, tmp_path / "all", signatures=names)
+    tf.saved_model.save(module, tmp_path / "only", signatures={"mine": module.one})
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"damaged")
+    for path, signature, match in [
+        ("none", None, "has no serving signature"),
+        ("all", None, "no serving_default: choose with --signature from"),
+        ("all", "three", "--signature must be one of"),
+        ("all", "two", "must take one batch of images. Received inputs: .*'a', 'b'"),
+        ("all", "pair", "must give one output. Received outputs: .*'a', 'b'"),
+        ("all", "text", r"must take images \(batch, height, width, channels\). Received: string"),
+        ("damaged", None, "cannot be loaded by TensorFlow"),
+    ]:
+        with pytest.raises(InputError, match=match) as caught:
+            load(tmp_path / path, signature)
+        assert "\n" not in str(caught.value)
+    assert load(tmp_path / "all", "one").description["signature"] == "one"
+    assert load(tmp_path / "only").description["signature"] == "mine"
+
+
+def test_keras_models_that_do_not_fit_are_refused():
+    first, second = keras.Input((16, 16, 3)), keras.Input((16, 16, 3))
+    with pytest.raises(InputError, match="must take one batch of images"):
+        model.from_keras(keras.Model([first, second], first + second))
+    with pytest.raises(InputError, match="must have one output. Received: 2"):
+        model.from_keras(keras.Model(first, [first, first * 2]))
+    flat = keras.Input((10,))
+    with pytest.raises(InputError, match=r"Received: \[\(None, 10\)\]"):
+        model.from_keras(keras.Model(flat, flat * 2))
+
+
+def test_data_and_outputs_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
+    tf = _tf()
+    images = networks.pictures(4)
+    good = saved_model(tmp_path / "good", channel_means)
+    with pytest.raises(InputError, match=r"takes images of 16 x 16 x 3 .*Received images of 20 x 16 x 3"):
+        settled(good, networks.pictures(2, 20, 16))
+    with pytest.raises(InputError, match="Received images of 16 x 16 x 1"):
+        settled(good, networks.pictures(2, channels=1))
+    with pytest.raises(InputError, match="data set has 10 classes, the model 3"):
+        settled(good, images, 10)
+    with pytest.raises(InputError, match="data set has 2 classes, the model 3"):
+        settled(good, images, 2)
+    settled(good, images, 2, exact=False)
+    for name, function, match in [
+        ("sigmoid", lambda x: tf.sigmoid(channel_means(x) / 100), "neither logits nor probabilities"),
+        ("class", lambda x: tf.argmax(channel_means(x), 1), "must be floats .*Received: int64"),
+        ("map", lambda x: x, r"must be floats .*shape \(4, 16, 16, 3\)"),
+        ("nan", lambda x: tf.math.log(channel_means(x) * 0 - 1), "must be finite"),
+    ]:
+        path = saved_model(tmp_path / name, function)
+        with pytest.raises(InputError, match=match):
+            settled(path, images)
+    settled(tmp_path / "sigmoid", images, kind="probabilities")
+    settled(tmp_path / "sigmoid", images, kind="logits")
