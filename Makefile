@@ -21,6 +21,11 @@ test-tensorflow: $(VENV)/.dev
 test-torch: $(VENV)/.dev
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 $(EVERYWHERE)
 
+# Compiling takes most of this: without optimisation, and once for both processes.
+test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
+test-jax: export JAX_COMPILATION_CACHE_DIR = $(abspath $(VENV))/jax-cache
+test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 test-jax: $(VENV)/.dev
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 $(EVERYWHERE)
 
