@@ -83,7 +83,9 @@ class Classifier:
 
     def predict(self, pixels):
         """Raw outputs of images (n, height, width, channels) 0 to 255, as an array."""
-        return self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(self._run(inputs)),))[0]
+        values = self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(self._run(inputs)),))[0]
+        # NumPy knows bfloat16 only as a guest.
+        return values.astype("float32") if values.dtype.name == "bfloat16" else values
 
     def probabilities(self, pixels):
         """Probabilities and their logarithms, each (n, classes) float64."""
@@ -107,20 +109,20 @@ class Classifier:
             return self._pull_back(inputs, lambda values: outputs.margin_gradient(values, labels, self.kind))
 
         values, gradient = self._in_batches(self._to_inputs(pixels), run, labels)
+        if not np.isfinite(gradient).all():
+            raise InputError("the model's gradient must be finite. Received: NaN or infinity")
         if self._channels_first:
             gradient = gradient.transpose(0, 2, 3, 1)
         return values, self.preprocess.pull_back(gradient)
 
     def why_no_gradient(self, pixels, labels):
         """`None` if gradients reach the pixels, or else a line that says why not."""
-        if self._pull_back is None or np.dtype(self.dtype).kind != "f":
+        if self._pull_back is None or np.dtype(self.dtype).kind in "iu":
             return f"the model takes {self.dtype}, through which no gradient flows"
         try:
             _, gradient = self.attack_gradient(pixels.astype("float32"), labels)
         except Exception as error:
             return f"the model gives no gradient: {first_line(error)}"
-        if not np.isfinite(gradient).all():
-            return "the model's gradient is not finite"
         return None if gradient.any() else "the model's gradient is zero everywhere"
 
     def _to_inputs(self, pixels):

@@ -8,6 +8,7 @@ KINDS = ("logits", "probabilities")
 # Probabilities in float32 are no better than this; scikit-learn clips its log loss there too.
 SMALLEST = float(np.finfo("float32").eps)
 _TINY = 1e-30
+_LARGEST = 6e4
 
 
 def decide(outputs):
@@ -99,4 +100,9 @@ def margin_gradient(outputs, labels, kind):
         others = np.maximum(values.sum(axis=1, keepdims=True), _TINY)
         gradient = np.repeat(1.0 / others, values.shape[1], axis=1)
         gradient[rows, labels] = -1.0 / np.maximum(own, _TINY)
-    return gradient.astype("float32")
+    # The gradient goes back in the dtype of the outputs, which for half precision ends at 65504.
+    return np.clip(gradient, -_LARGEST, _LARGEST).astype("float32") if _is_half(outputs) else gradient.astype("float32")
+
+
+def _is_half(outputs):
+    return np.asarray(outputs).dtype.name == "float16"

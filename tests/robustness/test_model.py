@@ -80,6 +80,23 @@ def test_a_keras_model_on_any_backend(tmp_path, activation):
     check_gradient(classifier, images[:2])
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_half_precision(needs_tensorflow, tmp_path, policy, activation):
+    network, images, labels = networks.untrained(activation=activation), networks.pictures(9), np.arange(9) % 4
+    keras.config.set_dtype_policy(policy)
+    half = networks.untrained(activation=activation)
+    half.set_weights(network.get_weights())
+    half.export(tmp_path / "model", verbose=False)
+    whole, classifier = model.from_keras(network), load(tmp_path / "model")
+    for one in (whole, classifier):
+        one.settle(images, 4, True)
+    assert classifier.kind == whole.kind and classifier.why_no_gradient(images, labels) is None
+    assert classifier.probabilities(images)[0] == pytest.approx(whole.probabilities(images)[0], abs=0.05)
+    directions = [np.sign(one.attack_gradient(images.astype("float32"), labels)[1]) for one in (whole, classifier)]
+    assert (directions[0] == directions[1]).mean() > 0.9
+
+
 @pytest.mark.slow
 def test_a_saved_model_of_the_jax_backend(needs_tensorflow, tmp_path):
     script = (
