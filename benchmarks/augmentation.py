@@ -116,8 +116,12 @@ def _prepare(method, mode, images, labels):
     import tensorflow as tf
 
     if mode == "tf.data":
+        options = tf.data.Options()
+        # Nothing is made ahead: it would be made in the time of the others.
+        options.autotune.enabled = False
+        options.experimental_optimization.inject_prefetch = False
         dataset = tf.data.Dataset.from_tensors((images, labels)).repeat().map(lambda x, y: method(x, y))
-        batches = iter(dataset)
+        batches = iter(dataset.with_options(options))
         return lambda: next(batches)
     compiled = tf.function(lambda x, y: method(x, y), jit_compile=mode == "XLA")
     images, labels = tf.constant(images), tf.constant(labels)

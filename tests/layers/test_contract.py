@@ -58,9 +58,10 @@ def test_mask_and_weight_speak_of_the_own_share(host, rng):
 
 @every_host
 def test_draws_are_for_each_sample(host, rng):
-    _, plan = training_plan(make(host), blobs(rng, 16))
+    # A box has few sizes on a small image: of 16 rows, 9 differ by chance only, of 32 almost surely.
+    _, plan = training_plan(make(host), blobs(rng, 32))
     if host[1].get("box") == "batch":
-        mixed = plan["partner"] != np.arange(16)
+        mixed = plan["partner"] != np.arange(32)
         assert len(np.unique(plan["mask"][mixed], axis=0)) == 1
     else:
         assert len(np.unique(plan["weight"])) > 8
