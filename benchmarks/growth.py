@@ -59,6 +59,6 @@ def _mixing(host, images):
 def _pairing(batch):
     import tensorflow as tf
 
-    maps = tf.random.uniform((batch, 8, 8, 1))
-    pair = tf.function(lambda m: partners.farthest_cycle(partners.distances(m), 0), jit_compile=True)
+    maps = tf.random.uniform((1, batch, 64))
+    pair = tf.function(lambda m: partners.farthest_cycles(partners.distances(m), tf.constant([0])), jit_compile=True)
     return lambda: pair(maps).numpy()

@@ -25,7 +25,7 @@ def start(kind, devices=None):
     if backend != wanted:
         raise ValueError(f"--distribute {kind} needs the environment's KERAS_BACKEND={wanted}. Received: {backend}")
     if devices is not None and kind not in ("mirrored", "jax"):
-        raise ValueError(f"--devices has no meaning for --distribute {kind}")
+        raise ValueError("--devices has no meaning without --distribute mirrored or jax")
     if kind == "mirrored":
         return _mirrored(devices)
     if kind == "multiworker":
@@ -49,7 +49,14 @@ def _mirrored(devices):
 def _multiworker():
     if "TF_CONFIG" not in os.environ:
         raise ValueError("--distribute multiworker needs the environment's TF_CONFIG, which names the workers")
-    worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    try:
+        worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            'TF_CONFIG must be like {"cluster": {"worker": ["host:port", ...]}, '
+            '"task": {"type": "worker", "index": 0}}. '
+            f"Received: {os.environ['TF_CONFIG']}"
+        ) from None
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     return strategy.scope(), strategy.num_replicas_in_sync, worker
 

@@ -163,6 +163,11 @@ def host_settings(options, cls):
     return settings
 
 
+def batch_size(options, count):
+    """That of the options, or all images where there are fewer."""
+    return min(options.batch_size, count)
+
+
 def training_batches(images, options):
     """Shuffled batches, cropped from images padded by an eighth, and mirrored where that keeps the class."""
     x, y = datasets.balanced_subset(*images.train, options.fraction, options.seed)
@@ -178,7 +183,7 @@ def training_batches(images, options):
     y = keras.utils.to_categorical(y, len(images.class_names))
     batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=options.seed)
     batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE).batch(
-        min(options.batch_size, len(x)), drop_remainder=True
+        batch_size(options, len(x)), drop_remainder=True
     )
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -264,8 +269,9 @@ def write_text(path, text):
 
 def check_batches(options, images, parts):
     """Refuse what cannot be split among the devices, before anything is trained."""
-    if options.batch_size % parts:
-        raise ValueError(f"--batch-size must be a multiple of the {parts} devices. Received: {options.batch_size}")
+    size = batch_size(options, round(options.fraction * len(images.train[0])))
+    if size % parts:
+        raise ValueError(f"--batch-size must be a multiple of the {parts} devices. Received: batches of {size}")
     count = len(images.test[0])
     if options.distribute == "jax" and count % parts:
         raise ValueError(f"--devices must divide the {count} test images with --distribute jax. Received: {parts}")

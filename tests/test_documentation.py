@@ -61,7 +61,9 @@ def test_examples_in_docstrings_run(needs_tensorflow, thing):
         assert runner.run(case).failed == 0
 
 
-@pytest.mark.parametrize("thing", [t for t in PUBLIC if inspect.isclass(t)], ids=lambda thing: thing.__name__)
+@pytest.mark.parametrize(
+    "thing", [t for t in PUBLIC if inspect.isclass(t) and not issubclass(t, tuple)], ids=lambda thing: thing.__name__
+)
 def test_docstrings_of_classes_are_complete(thing):
     text = inspect.getdoc(thing)
     sections = ["Args:", "Call arguments:", "Returns:", "Raises:"]

@@ -166,10 +166,10 @@ def example(monkeypatch):
         (["--method", "none", "--alpha", "1"], "have no meaning for --method none"),
         (["--mixing-points", "stage9"], "`at` must name layers"),
         (["--distribute", "jax"], "needs the environment's KERAS_BACKEND=jax. Received: tensorflow"),
-        (["--devices", "2"], "--devices has no meaning for --distribute None"),
+        (["--devices", "2"], "--devices has no meaning without --distribute mirrored or jax"),
         (["--distribute", "multiworker"], "needs the environment's TF_CONFIG"),
         (["--distribute", "multiworker", "--method", "none"], "--method none cannot be trained by"),
-        (["--distribute", "multiworker", "--devices", "2"], "--devices has no meaning for --distribute multiworker"),
+        (["--distribute", "multiworker", "--devices", "2"], "--devices has no meaning without --distribute"),
     ],
 )
 def test_bad_options_are_refused(example, tmp_path, arguments, match):

@@ -121,6 +121,8 @@ def test_the_loss_is_zero_with_sample_and_class_weights(rng):
 @pytest.mark.parametrize("size", [12, None], ids=["static", "dynamic"])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_loss_is_zero_for_ragged_batches_open_sizes_and_several_steps_at_once(rows, size, steps, rng):
+    if steps > 1 and keras.backend.backend() == "torch":
+        pytest.skip("Keras makes one step at once on torch")
     images, labels = data(rng, rows)
     model = identity_network(layers.SaliencyMix(sites=(0, 1, 2), seed=3), (1, 2), size=size)
     model.compile("sgd", "mse", steps_per_execution=steps)

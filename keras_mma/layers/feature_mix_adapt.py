@@ -135,14 +135,6 @@ class FeatureMixAdapt(keras.layers.Layer):
         spec = {key: keras.KerasTensor(plan[key].shape, plan[key].dtype) for key in plans.KEYS}
         return keras.KerasTensor(features.shape, features.dtype), spec
 
-    def takes(self, features, plan):
-        """Whether features are of a form that this layer mixes."""
-        try:
-            self._check(features, plan)
-        except ValueError:
-            return False
-        return True
-
     def adapt(self, features, plan):
         """The mask M for these features.
 
@@ -198,11 +190,12 @@ class FeatureMixAdapt(keras.layers.Layer):
     def _grid_of(self, features, plan):
         size = plan["mask"].shape[1:3]
         grid = self.grid or tokens.find_grid(features.shape[1], *size)
-        if grid is None or features.shape[1] is None or features.shape[1] < grid[0] * grid[1]:
+        count = features.shape[1]
+        if grid is None or count is None or not 0 <= count - grid[0] * grid[1] <= tokens.MOST_PREFIX_TOKENS:
             raise ValueError(
-                "`grid` must be the rows and columns of the patches of a token sequence; by default square patches of "
-                f"the images, of {tuple(size)} pixels here. Received: grid={self.grid}, "
-                f"features of shape {tuple(features.shape)}"
+                "`grid` must be the rows and columns of the patches of a token sequence, which stand after at "
+                f"most {tokens.MOST_PREFIX_TOKENS} other tokens; by default square patches of the images, "
+                f"of {tuple(size)} pixels here. Received: grid={self.grid}, features of shape {tuple(features.shape)}"
             )
         return grid
 

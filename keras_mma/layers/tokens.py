@@ -2,7 +2,9 @@
 
 from keras import ops
 
-#: Class, distillation and register tokens: no published network has more of them.
+#: How many tokens of no place stand before the patches: none, a class token, one for distillation too, four registers.
+PREFIX_TOKENS = (0, 1, 2, 4, 5)
+#: With a grid that is given, no network has more.
 MOST_PREFIX_TOKENS = 8
 
 
@@ -18,12 +20,14 @@ def find_grid(tokens, height, width):
     """
     if None in (tokens, height, width):
         return None
-    patches = [size for size in range(1, min(height, width) + 1) if height % size == 0 and width % size == 0]
-    grids = {(height // size) * (width // size): (height // size, width // size) for size in patches}
-    for prefix in range(min(MOST_PREFIX_TOKENS, tokens - 1) + 1):
-        if tokens - prefix in grids:
-            return grids[tokens - prefix]
-    return None
+    grids = {}
+    patches = range(1, min(height, width) + 1)
+    # Patches that fit come first; then those that leave a rest, which is dropped or padded.
+    fitting = [size for size in patches if height % size == 0 and width % size == 0]
+    for size in (*fitting, *patches):
+        for rows, columns in ((height // size, width // size), (-(-height // size), -(-width // size))):
+            grids.setdefault(rows * columns, (rows, columns))
+    return next((grids[tokens - prefix] for prefix in PREFIX_TOKENS if tokens - prefix in grids), None)
 
 
 def to_maps(features, grid):

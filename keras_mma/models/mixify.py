@@ -45,32 +45,40 @@ def mixify(model, host, at=None, name=None, **adapt):
     if isinstance(model, MixModel):
         raise ValueError("`model` must have no mixing yet. Received: a MixModel; use its `inference_model()`")
     check_single_input(model)
+    if "site" in adapt:
+        raise ValueError(f"`site` of the adapters follows from the order of `at`. Received: site={adapt['site']!r}")
     if at is None:
         at = [point.name for point in mixing_points(model, host.data_format) if point.is_default]
-    points = _find(model, [at] if isinstance(at, str) else list(at))
+    points = _find(model, _names(at))
     host = _with_sites(host, len(points))
 
     source = model.inputs[0]
     inputs = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
     images, plan = host(inputs)
     adapt.setdefault("data_format", host.data_format)
-    mixed_at = set()
+    mixed_at, paths = set(), {}
 
     def call(path, layer, args, kwargs):
         nonlocal plan
+        other = paths.setdefault(layer.name, (path, layer))
+        if other[1] is not layer:
+            raise ValueError(
+                "`at` must not open nested models with layers of the same name, which a model cannot hold. "
+                f"Received: at={points}, which brings together {other[0]!r} and {path!r}; name points that are not "
+                "nested, or other points"
+            )
         outputs = layer(*args, **kwargs)
         if path not in points:
             return outputs
         if path in mixed_at:
             raise ValueError(f"`at` must name layers that are called once. Received: {path!r}, called again")
         mixed_at.add(path)
-        adapter = FeatureMixAdapt(points.index(path) + 1, **adapt)
-        if not isinstance(outputs, keras.KerasTensor) or not adapter.takes(outputs, plan):
+        if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) not in (3, 4):
             raise ValueError(
                 "`at` must name layers that give one map (batch, height, width, channels), or one token sequence "
                 f"(batch, tokens, channels) of patches on a grid. Received: {path!r}"
             )
-        outputs, plan = adapter(outputs, plan)
+        outputs, plan = FeatureMixAdapt(points.index(path) + 1, **adapt)(outputs, plan)
         return outputs
 
     def opens(path, layer):
@@ -78,6 +86,13 @@ def mixify(model, host, at=None, name=None, **adapt):
 
     outputs = graph.rerun(graph.output_of(model), {id(source): images}, call, opens)
     return MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
+
+
+def _names(at):
+    names = [at] if isinstance(at, str) else at
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"`at` must be a list of names of layers. Received: at={at!r}")
+    return names
 
 
 def _find(model, at):

@@ -1,5 +1,6 @@
 """Where in a network features can be mixed, and where it makes sense."""
 
+import collections
 import itertools
 import typing
 
@@ -41,10 +42,11 @@ class _Cut(typing.NamedTuple):
 def mixing_points(model, data_format=None):
     """The layers of a model where mixing features makes sense, one for each resolution.
 
-    A layer qualifies if everything that reaches the predictions passes its output, which is spatial: maps of more than
-    a pixel, or a token sequence on a grid of patches. Of the layers of one resolution it is the last that ends a block
-    (where branches meet, with the activation after it), the last of all where no branches meet, and the first complete
-    token sequence. By default `mixify` mixes at the first two resolutions that have blocks, the coarsest left out.
+    A layer qualifies if it is called once and everything that reaches the predictions passes its output, which is
+    spatial: maps of more than a pixel, or a token sequence on a grid of patches. Of the layers of one resolution it is
+    the last that ends a block (where branches meet, with the activation after it), the last of all where no branches
+    meet, and the first complete token sequence. By default `mixify` mixes at the first two resolutions that have
+    blocks, the coarsest left out.
 
     Args:
         model: A Functional or Sequential model with one image input; models nested in it are looked into.
@@ -54,7 +56,7 @@ def mixing_points(model, data_format=None):
         A list of `MixingPoint`s in the order of the network.
 
     Raises:
-        ValueError: if the model has several inputs, or none yet.
+        ValueError: if the model has several inputs, none yet, or a `call` of its own.
 
     Example:
 
@@ -80,8 +82,13 @@ def mixing_points(model, data_format=None):
 
 
 def check_single_input(model):
-    """Raise a `ValueError` unless a model is a built graph with one input."""
+    """Raise a `ValueError` unless a model is a built graph with one input, and nothing but this graph."""
     inputs = getattr(model, "inputs", None) or ()
+    if inputs and not graph.is_transparent(model):
+        raise ValueError(
+            "`model` must be a Functional or Sequential model that does what its graph does. "
+            f"Received: a {type(model).__name__}, which has a `call` of its own"
+        )
     if len(inputs) != 1:
         raise ValueError(
             "`model` must be a built Functional or Sequential model with a single input. "
@@ -119,18 +126,21 @@ def _cuts(model, data_format):
     for value in keras.tree.flatten(outputs):
         used_until[made[id(value)]] = len(calls)
     image_size = _size(image.shape, None, data_format)
+    # Tokens have a grid only if the image has a size.
+    token_image = None if None in model.inputs[0].shape[1:] else image_size
+    times_called = collections.Counter(call.name for call in calls)
     found, smallest, reach, is_after_weights = [], image_size, used_until[-1], False
     for index, call in enumerate(calls):
         is_cut, reach = reach <= index, max(reach, used_until[index])
         is_after_weights = is_after_weights or bool(getattr(call.layer, "trainable_weights", ()))
-        if not (is_cut and is_after_weights and len(call.results) == 1):
+        if not (is_cut and is_after_weights and len(call.results) == 1 and times_called[call.name] == 1):
             continue
         shape = call.results[0].shape
-        size = _size(shape, image_size, data_format)
+        size = _size(shape, token_image, data_format)
         if size is None or size == (1, 1) or any(now > before for now, before in zip(size, smallest, strict=True)):
             continue
         smallest = size
-        sizes = [_size(value.shape, image_size, data_format) for value in call.values]
+        sizes = [_size(value.shape, token_image, data_format) for value in call.values]
         is_merge = len(sizes) > 1 and all(other == size for other in sizes)
         found.append(_Cut(call.name, shape[1:], size, is_merge, bool(getattr(call.layer, "weights", ()))))
     return found

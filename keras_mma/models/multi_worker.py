@@ -1,8 +1,8 @@
-"""What Keras' TensorFlow trainer lacks for `tf.distribute.MultiWorkerMirroredStrategy`.
+"""What Keras' TensorFlow trainer lacks for several replicas, above all `tf.distribute.MultiWorkerMirroredStrategy`.
 
 Keras 3 builds models and reports results as if all replicas were in one process, and `fit` fails on several workers
-(keras-team/keras#20585). Two of its trainer's hooks, filled in differently there, make it work; everywhere else they do
-nothing. `_maybe_symbolic_build` is private: no public hook comes between the first batch and the building of metrics.
+(keras-team/keras#20585). Two of its trainer's hooks, filled in differently there, make it work; without a strategy they
+do nothing. `_maybe_symbolic_build` is private: no public hook comes between the first batch and the metrics' building.
 """
 
 import keras
@@ -14,9 +14,9 @@ class MultiWorkerTraining:
     if keras.backend.backend() == "tensorflow":
 
         def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-            if iterator is not None and _is_multi_worker(self.distribute_strategy):
-                # The trainer would average the batch over the replicas, which fails on a replica of another process.
-                # Any replica's part tells shapes and dtypes.
+            if iterator is not None and self._distribute_strategy is not None:
+                # The trainer would average the batch over the replicas, which fails on a replica of another process and
+                # makes floats of class numbers. Any replica's part tells shapes and dtypes.
                 _, _, batches = next(iter(iterator))
                 local = self.distribute_strategy.experimental_local_results
                 iterator, data_batch = None, keras.tree.map_structure(lambda x: local(x)[0], next(batches))

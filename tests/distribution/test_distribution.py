@@ -78,6 +78,18 @@ def test_mirrored_strategy(needs_tensorflow, single):
     assert not np.isclose(one, two).any()
 
 
+def test_class_numbers_train_on_mirrored_replicas(needs_tensorflow):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    images, rows = program.images_and_labels()
+    with strategy.scope():
+        model = program.identity_network()
+    data = tf.data.Dataset.from_tensor_slices((images, rows.argmax(1))).batch(program.BATCH)
+    history = model.fit(data, validation_data=data, verbose=0).history
+    assert max(history["loss"] + history["val_loss"]) < 1e-9
+
+
 def test_two_workers(needs_tensorflow, single):
     workers = [f"localhost:{port}" for port in free_ports(2)]
     processes = [

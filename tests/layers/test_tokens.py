@@ -32,7 +32,8 @@ def plan(rng):
         (12, (24, 32), (3, 4)),
         (13, (24, 32), (3, 4)),
         (23, (24, 32), None),  # more tokens before the patches than any network has
-        (50, (7, 11), None),
+        (17, (30, 30), (4, 4)),  # patches of 8 pixels, padded
+        (16, (35, 35), (4, 4)),  # patches of 8 pixels, the rest dropped
         (78, (7, 11), (7, 11)),
         (None, (24, 32), None),
         (13, (None, 32), None),
@@ -42,7 +43,7 @@ def test_the_grid_is_that_of_square_patches(tokens, size, grid):
     assert find_grid(tokens, *size) == grid
 
 
-@pytest.mark.parametrize("prefix", [0, 1, 3])
+@pytest.mark.parametrize("prefix", [0, 1, 5])
 def test_tokens_are_mixed_as_their_maps_and_the_prefix_by_the_mean(rng, plan, prefix):
     features = rng.normal(size=(6, prefix + 48, 7)).astype("float32")
     mixed, after = to_numpy(FeatureMixAdapt(1)(features, plan, training=True))
@@ -71,8 +72,9 @@ def test_the_grid_can_be_given_and_is_checked(rng, plan):
     layer = FeatureMixAdapt(1, grid=[5, 8])
     assert layer(features, plan, training=True)[0].shape == (6, 41, 7)
     assert FeatureMixAdapt.from_config(layer.get_config()).grid == (5, 8)
-    with pytest.raises(ValueError, match=r"grid=\(7, 8\), features of shape \(6, 41, 7\)"):
-        FeatureMixAdapt(1, grid=(7, 8))(features, plan, training=True)
+    for wrong in ((7, 8), (2, 2)):
+        with pytest.raises(ValueError, match=r"grid=\(., .\), features of shape \(6, 41, 7\)"):
+            FeatureMixAdapt(1, grid=wrong)(features, plan, training=True)
     for bad in (7, (7,), (0, 2), "ab"):
         with pytest.raises(ValueError, match="`grid(\\[.\\])?` must be"):
             FeatureMixAdapt(1, grid=bad)

@@ -135,3 +135,59 @@ def test_several_inputs_are_refused():
     one, two = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match="with a single input. Received: Functional with 2 inputs"):
         keras_mma.mixing_points(keras.Model([one, two], head(keras.layers.Add()([one, two]))))
+
+
+def test_a_layer_that_is_called_again_is_passed_over():
+    inputs, relu = keras.Input((32, 32, 3)), keras.layers.ReLU(name="relu")
+    x = inputs
+    for name in ("a", "b", "c"):
+        x = relu(conv(x, strides=2, name=name))
+    model = keras.Model(inputs, head(x))
+    assert names(model) == [("a", True), ("b", True), ("c", False)]
+    assert keras_mma.mixify(model, layers.CutMix())
+
+
+def test_tokens_of_an_open_size_have_no_grid():
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Reshape((-1, 8))(keras.layers.Conv2D(8, 8, strides=8, name="patches")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling1D()(x)))
+    assert names(model) == [("patches", True)]
+
+
+def test_a_model_with_a_call_of_its_own_is_refused():
+    class Doubled(keras.Model):
+        def call(self, inputs, training=None, mask=None):
+            return 2.0 * super().call(inputs, training=training)
+
+    plain = residual()
+    model = Doubled(plain.input, plain.output)
+    for function in (keras_mma.mixing_points, lambda m: keras_mma.mixify(m, layers.CutMix(), at=["end0"])):
+        with pytest.raises(ValueError, match="Received: a Doubled, which has a `call` of its own"):
+            function(model)
+
+
+def test_layers_of_the_same_name_cannot_be_brought_together():
+    inputs = keras.Input((32, 32, 3))
+    parts = []
+    for name, channels in (("one", 3), ("two", 4)):
+        conv = keras.layers.Conv2D(4, 3, padding="same", name="conv")
+        parts.append(keras.Sequential([keras.Input((32, 32, channels)), conv], name=name))
+    model = keras.Model(inputs, head(parts[1](parts[0](inputs))))
+    with pytest.raises(ValueError, match="layers of the same name.* brings together 'one/conv' and 'two/conv'"):
+        keras_mma.mixify(model, layers.CutMix(), at=["one/conv", "two/conv"])
+
+
+@pytest.mark.parametrize("at", [5, [None], [keras.layers.ReLU()]])
+def test_names_of_another_kind_are_refused(at):
+    with pytest.raises(ValueError, match="`at` must be a list of names of layers. Received: at="):
+        keras_mma.mixify(residual(), layers.CutMix(), at=at)
+
+
+def test_the_sites_of_the_adapters_are_not_for_choice_and_their_errors_pass():
+    with pytest.raises(ValueError, match="`site` of the adapters follows from the order of `at`. Received: site=3"):
+        keras_mma.mixify(residual(), layers.CutMix(), site=3)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Reshape((16, 6), name="tokens")(keras.layers.Conv2D(6, 8, strides=8)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
+    with pytest.raises(ValueError, match=r"`grid` must be .* Received: grid=\(5, 5\)"):
+        keras_mma.mixify(model, layers.CutMix(), at=["tokens"], grid=(5, 5))

@@ -128,7 +128,8 @@ def test_every_network_trains_through_mixify(network, batch):
     mixed.fit(images, labels, epochs=1, verbose=0)
     after = model.predict(images, verbose=0)
     assert np.isfinite(after).all() and not np.allclose(after, expected, atol=1e-6)
-    np.testing.assert_array_equal(mixed.predict(images, verbose=0), after)
+    # One of the two may run eagerly now.
+    np.testing.assert_allclose(mixed.predict(images, verbose=0), after, rtol=1e-3, atol=1e-3 * np.abs(after).max())
 
 
 @pytest.mark.parametrize("make", [hub_resnet, lambda: application("ResNet50")], ids=["KerasHub", "ResNet50"])
