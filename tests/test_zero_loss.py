@@ -64,6 +64,8 @@ def test_the_loss_is_zero(host, sites, mode, rng):
     cls, settings = host
     if keras.backend.backend() == "jax" and (mode == "graph" or len(sites) == 1):
         pytest.skip("without jit, jax has no graph; it compiles slowly and runs with all sites at once")
+    if mode == "xla" and sites in ((1,), (2,)):
+        pytest.skip("it compiles slowly and runs with all sites at once")
     policy = MODES[mode].get("policy", "float32")
     keras.config.set_dtype_policy(policy)
     if is_calibrated(host) and 0 in sites:
@@ -117,9 +119,9 @@ def test_the_loss_is_zero_with_sample_and_class_weights(rng):
     assert losses(model, images, labels, class_weight={0: 0.5, 1: 2.0, 2: 1.0, 3: 3.0, 4: 1.5}).max() < 1e-9
 
 
-@pytest.mark.parametrize("rows", [16, 21, 1], ids=lambda rows: f"{rows} rows")
-@pytest.mark.parametrize("size", [12, None], ids=["static", "dynamic"])
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(
+    ("rows", "size", "steps"), [(21, 12, 1), (21, None, 1), (1, 12, 1), (1, None, 1), (16, 12, 2), (21, None, 2)]
+)
 def test_the_loss_is_zero_for_ragged_batches_open_sizes_and_several_steps_at_once(rows, size, steps, rng):
     if steps > 1 and keras.backend.backend() == "torch":
         pytest.skip("Keras makes one step at once on torch")
