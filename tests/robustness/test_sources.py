@@ -194,3 +194,27 @@ def test_published_folders_that_do_not_do_are_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=match):
             published.Folder(path, clean)
+
+
+def test_published_files_of_other_images_are_refused(tmp_path):
+    """A size, a number of images or classes that are not those of the data set, in any file, before anything is run."""
+    clean = sources.Dataset.of_arrays(pictures(3), np.arange(3), "cifar100", classes=100)
+    published.Folder(save_published(tmp_path / "good"), clean)
+    small = save_published(tmp_path / "small", side=8)
+    many = save_published(tmp_path / "many", count=6)
+    last, classes, label = (save_published(tmp_path / name) for name in ("last", "classes", "label"))
+    np.save(last / "jpeg_compression.npy", np.zeros((15, 16, 18, 3), "uint8"))
+    np.save(classes / "labels.npy", np.array([0, 1, 2] * 4 + [0, 1, 1]))
+    np.save(label / "labels.npy", np.array(3))
+    for path, match in [
+        (small, r"gaussian_noise.npy must hold .* images of cifar100, \(15, 16, 16, 3\). Received: \(15, 8, 8, 3\)"),
+        (many, r"gaussian_noise.npy must hold .* Received: \(30, 16, 16, 3\)"),
+        (last, r"jpeg_compression.npy must hold .* Received: \(15, 16, 18, 3\)"),
+        (classes, r"labels.npy must hold each class as often as cifar100: .* Received: 1, 2, 0, 0, 0, ... images"),
+        (label, r"as many images as labels.npy has labels. Received: \(15, 16, 16, 3\) and \(\)"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            published.Folder(path, clean)
+    few = sources.Dataset.of_arrays(pictures(3), np.array([0, 1, 1]), "cifar10", classes=2)
+    with pytest.raises(InputError, match="class numbers must be 0 to 1. Received: 0 to 2"):
+        published.Folder(tmp_path / "good", few)
