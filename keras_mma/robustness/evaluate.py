@@ -108,7 +108,11 @@ def evaluate(
     warnings += _near_chance(whole["clean"], classifier)
     if "corruption" in sections:
         whole["corruption"] = summary.of_corruption(
-            results, whole["clean"]["error"], source is None, whole["run"]["corruptions"]
+            results,
+            whole["clean"]["error"],
+            source is None,
+            whole["run"]["corruptions"],
+            len(setting.rows) < len(dataset),
         )
         if other is not None:
             whole["corruption"]["baseline"] = summary.against(whole, other, baseline)

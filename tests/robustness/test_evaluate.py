@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_mma import robustness
 from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, draws, metrics, parts, sources
+from keras_mma.robustness.report import comparison as to_comparison
 from keras_mma.robustness.severities import GROUPS, REGENERATED
 from tests.robustness import networks
 from tests.robustness.test_model import saved_model
@@ -237,6 +238,27 @@ def test_published_files_are_named_as_such(tmp_path):
     assert len(section["results"]) == 15 and "frost" in section["results"] and section["left_out"] == {}
     text = (tmp_path / "report" / "report.md").read_text()
     assert "egenerated" not in text and "| frost |" in text
+
+
+def test_published_files_and_some_images_have_no_relative_figures(tmp_path):
+    """Rows of the clean set and of the published files are not the same images; all of them are the same set."""
+    model, path = networks.untrained((16, 16, 3), 3), save_published(tmp_path / "published", count=6)
+    np.save(path / "labels.npy", np.arange(6) % 3)
+    arguments = {"only": ["corruption"], "corruptions": path}
+    data = networks.pictures(6), np.arange(6)[::-1] % 3
+    every = robustness.evaluate(model, data, output=tmp_path / "all", limit=6, **arguments)
+    section = every["corruption"]
+    assert section["relative_mean_error"] == pytest.approx(section["mean_error"] - every["clean"]["error"])
+    assert section["relative_left_out"] is None
+    robustness.evaluate(model, data, output=tmp_path / "some", limit=4, **arguments)
+    some = robustness.evaluate(model, data, output=tmp_path / "mine", limit=4, baseline=tmp_path / "some", **arguments)
+    section = some["corruption"]
+    assert section["relative_mean_error"] is None and "--limit" in section["relative_left_out"]
+    assert set(section["baseline"]["relative_ce"].values()) == {None} and section["baseline"]["relative_mce"] is None
+    assert section["baseline"]["mce"] == pytest.approx(1)
+    text = (tmp_path / "mine" / "report.md").read_text()
+    assert section["relative_left_out"] in text and "| mean error less clean error |  |  |  |  |  |  | - |" in text
+    assert "less clean error | - |" in to_comparison([some], ["mine"])
 
 
 def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
