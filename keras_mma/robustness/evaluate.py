@@ -78,7 +78,7 @@ def evaluate(
     >>> report["clean"]["n"], report["model"]["outputs"]
     (100, 'logits')
     """
-    sections = _check(only, limit, batch_size, seed, outputs, restarts)
+    sections = _check(only, limit, batch_size, seed, outputs, restarts, image_size)
     other = files.read_report(baseline) if baseline is not None else None
     if other is not None and "corruption" not in sections:
         raise InputError("--baseline has a meaning for the section corruption only")
@@ -134,16 +134,17 @@ def evaluate(
     return whole
 
 
-def _check(only, limit, batch_size, seed, outputs, restarts):
+def _check(only, limit, batch_size, seed, outputs, restarts, image_size):
     """The sections in their order, once every plain option has proved to be good."""
     unknown = sorted(set(only or ()) - set(parts.SECTIONS))
     if unknown or (only is not None and not only):
         raise InputError(
             f"--only must name some of {', '.join(parts.SECTIONS)}. Received: {', '.join(unknown) or only}"
         )
-    for name, value, least in (("limit", limit, 1), ("batch-size", batch_size, 1), ("restarts", restarts, 1)):
-        if value is not None and value < least:
-            raise InputError(f"--{name} must be at least {least}. Received: {value}")
+    counts = {"limit": limit, "batch-size": batch_size, "restarts": restarts, "image-size": image_size}
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be at least 1. Received: {value}")
     if seed < 0:
         raise InputError(f"--seed must not be negative. Received: {seed}")
     if outputs is not None and outputs not in KINDS:

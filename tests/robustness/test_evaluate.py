@@ -285,6 +285,8 @@ def test_accuracy_near_chance_is_warned_of(digits):
         ({"limit": 0}, "--limit must be at least 1. Received: 0"),
         ({"batch_size": 0}, "--batch-size must be at least 1"),
         ({"restarts": 0}, "--restarts must be at least 1"),
+        ({"image_size": 0}, "--image-size must be at least 1. Received: 0"),
+        ({"image_size": -8}, "--image-size must be at least 1. Received: -8"),
         ({"seed": -1}, "--seed must not be negative"),
         ({"outputs": "scores"}, "--outputs must be logits or probabilities"),
         ({"saliency": "edges", "only": ["occlusion"]}, "--saliency: `detector` must be one of"),
