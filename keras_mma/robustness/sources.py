@@ -111,7 +111,7 @@ def read_npy(path):
         raise InputError(f"{path} is missing")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
+    except Exception as error:  # a damaged header can raise nearly anything, such as tokenize.TokenError
         raise InputError(f"{path} is damaged or no .npy file: {first_line(error)}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} must hold one array. Received: {type(array).__name__}")

@@ -73,6 +73,26 @@ def test_damaged_arrays_are_refused(tmp_path):
         assert "\n" not in str(caught.value), number
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': ((5, 8), }",  # tokenize.TokenError
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (5, 8L, }",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-5, 8)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 8)}",  # OverflowError
+        b"{1: 2, 'descr': 3}",  # TypeError
+        b"-" * 5000 + b"1",  # RecursionError or MemoryError
+        b"\xff\x00{",
+    ],
+)
+def test_damaged_headers_are_refused(tmp_path, header):
+    whole = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(40)
+    (tmp_path / "images.npy").write_bytes(whole)
+    with pytest.raises(InputError, match="images.npy is damaged or no .npy file") as caught:
+        sources.read_npy(tmp_path / "images.npy")
+    assert "\n" not in str(caught.value)
+
+
 def save_pictures(path, sizes=((16, 16),) * 4, classes="ab"):
     from PIL import Image
 
