@@ -185,7 +185,7 @@ def _read_picture(file, image_size):
             if image_size is not None:
                 picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
             return np.asarray(picture)
-    except OSError as error:
+    except Exception as error:  # Pillow's own, such as DecompressionBombError, and ValueError or SyntaxError of formats
         raise InputError(f"{file} is damaged or no picture: {first_line(error)}") from error
 
 

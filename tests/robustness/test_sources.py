@@ -129,6 +129,24 @@ def test_folders_that_do_not_do_are_refused(tmp_path):
         sources.load("digits", image_size=8)
 
 
+def test_pictures_that_pillow_refuses_are_refused(tmp_path, monkeypatch):
+    from PIL import Image
+
+    save_pictures(tmp_path)
+    dataset = sources.load(f"folder:{tmp_path}")
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "MAX_IMAGE_PIXELS", 16)
+        with pytest.raises(InputError, match="1.png is damaged or no picture: DecompressionBombError"):
+            dataset.read([1])
+
+    def convert(picture, mode):
+        raise ValueError("conversion not supported\nat all")
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with pytest.raises(InputError, match="1.png is damaged or no picture: ValueError: conversion not supported$"):
+        dataset.read([1])
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """tensorflow-datasets, which is asked and gives black images."""
