@@ -231,7 +231,7 @@ def _versions(kind):
 
     found = {"python": platform.python_version(), "keras_mma": keras_mma.__version__, "keras": keras.__version__}
     found |= {"backend": keras.backend.backend(), "numpy": np.__version__, "scipy": scipy.__version__}
-    for name in {keras.backend.backend(), "tensorflow" if kind == "SavedModel" else keras.backend.backend()}:
+    for name in sorted({keras.backend.backend(), "tensorflow" if kind == "SavedModel" else keras.backend.backend()}):
         found[name] = importlib.import_module(name).__version__
     for name, title in (("cv2", "opencv"), ("PIL", "Pillow")):
         if importlib.util.find_spec(name):

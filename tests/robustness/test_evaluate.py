@@ -1,5 +1,6 @@
 """The whole evaluation: what is in the report, that it does not depend on chance, and that it resumes."""
 
+import importlib
 import io
 import json
 import tracemalloc
@@ -20,6 +21,9 @@ from keras_mma.robustness.severities import GROUPS, REGENERATED
 from tests.robustness import networks
 from tests.robustness.test_model import saved_model
 from tests.robustness.test_sources import save_published
+
+# The package has the function under this name.
+evaluation = importlib.import_module("keras_mma.robustness.evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +263,14 @@ def test_published_files_and_some_images_have_no_relative_figures(tmp_path):
     text = (tmp_path / "mine" / "report.md").read_text()
     assert section["relative_left_out"] in text and "| mean error less clean error |  |  |  |  |  |  | - |" in text
     assert "less clean error | - |" in to_comparison([some], ["mine"])
+
+
+def test_versions_are_in_one_order(monkeypatch):
+    """A set of texts is in another order in each process; eight pairs are hardly ever sorted by chance."""
+    for backend in ("argparse", "csv", "ipaddress", "jax", "json", "logging", "optparse", "platform"):
+        monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
+        names = [name for name in evaluation._versions("SavedModel") if name in (backend, "tensorflow")]
+        assert len(names) == 2 and names == sorted(names)
 
 
 def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
