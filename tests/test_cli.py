@@ -168,10 +168,13 @@ def test_a_model_that_is_not_repeatable_leaves_with_2(tmp_path, capsys):
     assert "two identical calls of the model on 4 images disagree" in line and not (tmp_path / "r").exists()
 
 
-def test_missing_packages_are_named(monkeypatch, capsys):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name == "cv2" else "there")
+@pytest.mark.parametrize("package", ["cv2", "sklearn"])
+def test_missing_packages_are_named(monkeypatch, capsys, package):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name == package else "there")
     line = refused(capsys, "evaluate", "m", "--dataset", "digits")
-    assert line.endswith("cv2 must be installed: pip install 'keras-mma[robustness]'")
+    assert line.endswith(f"error: {package} must be installed: pip install 'keras-mma[robustness]'")
+    if package == "sklearn":  # which only the digits need
+        assert "sklearn" not in refused(capsys, "evaluate", "m", "--dataset", "cifar10", "--limit", "0")
 
 
 def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F811
