@@ -230,6 +230,55 @@ def test_against_a_baseline(whole, digits, tmp_path):
             robustness.evaluate(digits[2], "digits", baseline=folder, **arguments)
 
 
+@pytest.fixture
+def nothing_measured(monkeypatch):
+    """Any measurement fails."""
+
+    def fail(*arguments):
+        raise AssertionError("something was measured")
+
+    monkeypatch.setattr(parts, "run", fail)
+
+
+def test_baselines_that_do_not_do_are_refused_at_once(whole, digits, tmp_path, nothing_measured):
+    report, _ = whole
+    without = {key: value for key, value in report.items() if key != "corruption"}
+    lacking, every = (json.loads(json.dumps(report)) for _ in range(2))
+    del lacking["corruption"]["results"]["fog"]
+    every["dataset"] |= {"n": 450}
+    for other, arguments, match in [
+        (without, {"limit": 100}, "has no section on corruption"),
+        (lacking, {"limit": 100}, "--baseline .* lacks fog"),
+        (every, {"seed": 3}, "not of the same images: .*seed 3 and 0"),
+        (report, {"limit": 100, "corruptions": "published"}, "corruptions 'published arrays, .*' and 'regenerated"),
+    ]:
+        (tmp_path / "report.json").write_text(json.dumps(other))
+        if "corruptions" in arguments:
+            arguments["corruptions"] = save_published(tmp_path / "published", 450, channels=1)
+            np.save(tmp_path / "published" / "labels.npy", digits[1].labels)
+        with pytest.raises(InputError, match=match):
+            robustness.evaluate(digits[2], "digits", baseline=tmp_path, **arguments)
+
+
+def test_images_smaller_than_the_grid_are_refused_at_once(nothing_measured):
+    model = networks.untrained((7, 16, 3), 3)
+    data = networks.pictures(3, height=7), np.arange(3)
+    with pytest.raises(InputError, match="8 x 8 pixels: name the other sections with --only. Received: 7 x 16"):
+        robustness.evaluate(model, data)
+    with pytest.raises(AssertionError, match="something was measured"):
+        robustness.evaluate(model, data, only=["deformation"])
+
+
+def test_folders_that_cannot_be_written_are_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in ("file", "file/below", "a" * 300, "new/" + "a" * 300):
+        with pytest.raises(InputError, match="--output .*(cannot be written to|must be a folder)"):
+            robustness.evaluate("no model", "digits", output=tmp_path / output)
+    with pytest.raises(InputError, match="MODEL must be"):
+        robustness.evaluate("no model", "digits", output=tmp_path / "some" / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_published_files_are_named_as_such(tmp_path):
     model = networks.untrained((16, 16, 3), 3)
     images = networks.pictures(3)
@@ -301,7 +350,7 @@ def test_accuracy_near_chance_is_warned_of(digits):
         ({"image_size": -8}, "--image-size must be at least 1. Received: -8"),
         ({"seed": -1}, "--seed must not be negative"),
         ({"outputs": "scores"}, "--outputs must be logits or probabilities"),
-        ({"saliency": "edges", "only": ["occlusion"]}, "--saliency: `detector` must be one of"),
+        ({"saliency": "edges"}, "--saliency: `detector` must be one of"),
         ({"corruptions": "nowhere"}, "--corruptions must be regenerate, tfds or a folder"),
     ],
 )

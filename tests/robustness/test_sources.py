@@ -192,12 +192,12 @@ def test_the_names_are_those_of_tensorflow_datasets():
         assert f"{published._TFDS_NAMES.get(name, name)}_3" in known
 
 
-def save_published(path, count=3, side=16, repeat_labels=True):
+def save_published(path, count=3, side=16, repeat_labels=True, channels=3):
     """Five severities of each corruption; the first pixel tells which, the labels count up."""
     path.mkdir()
     for number, name in enumerate(CORRUPTIONS):
-        images = np.zeros((5 * count, side, side, 3), "uint8")
-        images[:, 0, 0, 0], images[:, 0, 0, 1] = number, np.repeat(range(1, 6), count)
+        images = np.zeros((5 * count, side, side, channels), "uint8")
+        images[:, 0, 0, 0], images[:, 0, 0, -1] = number, np.repeat(range(1, 6), count)
         np.save(path / f"{name}.npy", images)
     np.save(path / "labels.npy", np.tile(np.arange(count), 5 if repeat_labels else 1).astype("uint8"))
     return path
@@ -213,7 +213,7 @@ def test_the_published_files_hold_the_severities_one_after_the_other(tmp_path, r
             dataset = source.load(name, severity)
             images = dataset.read(np.arange(3))
             assert len(dataset) == 3 and dataset.labels.tolist() == [0, 1, 2]
-            assert (images[:, 0, 0, 0] == number).all() and (images[:, 0, 0, 1] == severity).all()
+            assert (images[:, 0, 0, 0] == number).all() and (images[:, 0, 0, -1] == severity).all()
 
 
 def test_published_folders_that_do_not_do_are_refused(tmp_path):
