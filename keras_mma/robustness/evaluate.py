@@ -193,6 +193,7 @@ def _head(setting, image_shape, repeatable):
             "total": len(dataset),
             "classes": dataset.classes,
             "image_shape": list(image_shape),
+            "sha256": dataset.digest(setting.rows, setting.batch_size),
         },
         "run": {
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -72,6 +72,14 @@ class Dataset:
             part = rows[start : start + size]
             yield part, self.read(part), self.labels[part]
 
+    def digest(self, rows, size):
+        """SHA-256 of the images and labels of rows, read `size` at a time."""
+        digest = hashlib.sha256()
+        for _, images, _ in self.batches(rows, size):
+            digest.update(np.ascontiguousarray(images))
+        digest.update(self.labels[rows])
+        return digest.hexdigest()
+
 
 def load(name, data_dir=None, image_size=None):
     """Load test images by name.

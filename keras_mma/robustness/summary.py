@@ -114,8 +114,11 @@ def _identity(report):
     return {
         "dataset": report["dataset"]["name"],
         "n": report["dataset"]["n"],
+        "image_shape": report["dataset"]["image_shape"],
         "seed": report["run"]["seed"],
         "corruptions": corruption.get("label"),
+        # Reports of before this was kept lack it.
+        "sha256": report["dataset"].get("sha256"),
     }
 
 

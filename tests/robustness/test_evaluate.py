@@ -15,7 +15,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_mma import robustness
-from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, draws, metrics, parts, sources
+from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, draws, metrics, parts, sources, summary
 from keras_mma.robustness.report import comparison as to_comparison
 from keras_mma.robustness.severities import GROUPS, REGENERATED
 from tests.robustness import networks
@@ -110,7 +110,8 @@ def test_the_report_says_how_it_was_made(whole, digits):
     report, _ = whole
     assert report["model"]["path"] == str(digits[2]) and report["model"]["signature"] == "serving_default"
     assert report["model"]["outputs"] == "logits" and "by their values" in report["model"]["outputs_decided"]
-    assert report["dataset"] == {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
+    expected = {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
+    assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].rows(100, 0), 100)}
     run = report["run"]
     assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
     for name in ("python", "keras", "tensorflow", "numpy", "scipy", "opencv", "Pillow", "keras_mma"):
@@ -228,6 +229,30 @@ def test_against_a_baseline(whole, digits, tmp_path):
     ]:
         with pytest.raises(InputError, match=match):
             robustness.evaluate(digits[2], "digits", baseline=folder, **arguments)
+
+
+def test_reports_of_other_images_are_not_comparable():
+    model = networks.untrained((16, 16, 3), 3)
+    images, labels = networks.pictures(4), np.array([0, 1, 2, 0])
+    other = images.copy()
+    other[3, 5, 5, 0] ^= 1
+
+    def report(images, labels, **arguments):
+        return robustness.evaluate(model, (images, labels), only=["clean"], **arguments)
+
+    first = report(images, labels)
+    unkept = json.loads(json.dumps(first))
+    del unkept["dataset"]["sha256"]
+    summary.check_comparable([first, report(images.copy(), labels, batch_size=3), unkept], "abc")
+    sides = first | {"dataset": unkept["dataset"] | {"image_shape": [16, 20, 3]}}
+    for second, match in [
+        (report(other, labels), "sha256 '.*' and '"),
+        (report(images, labels[::-1] * 1), "sha256"),
+        (report(images, labels, seed=1), "seed 0 and 1"),
+        (sides, r"image_shape \[16, 16, 3\] and \[16, 20, 3\]"),
+    ]:
+        with pytest.raises(InputError, match=f"a and b are not of the same images: {match}"):
+            summary.check_comparable([first, second], "ab")
 
 
 @pytest.fixture
