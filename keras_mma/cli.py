@@ -125,7 +125,8 @@ def main(arguments=None):
         0; errors of the user, and a model that is not repeatable, leave with `SystemExit(2)` and one line.
     """
     options = parse(arguments)
-    missing = [name for name in ("scipy", "cv2", "PIL", "matplotlib", "tqdm") if not importlib.util.find_spec(name)]
+    needed = ["scipy", "cv2", "PIL", "matplotlib", "tqdm", *["sklearn"] * (options.dataset == "digits")]
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         return _fail(f"{', '.join(missing)} must be installed: pip install 'keras-mma[robustness]'")
     try:

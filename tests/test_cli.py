@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import keras_mma
 from keras_mma import cli, robustness
-from keras_mma.robustness import occlusion
+from keras_mma.robustness import files, occlusion
 from tests.robustness import networks
 from tests.robustness.conftest import digits  # noqa: F401
 from tests.robustness.test_model import channel_means, saved_model
@@ -131,6 +131,8 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
     np.save(damaged / "labels.npy", np.array([0, 1, 2, 0]))
     broken = save_published(tmp_path / "broken")
     (broken / "snow.npy").write_bytes(b"\x93NUMPY")
+    other = save_published(tmp_path / "other", count=4, side=8)
+    (tmp_path / "hollow.json").write_text(json.dumps({"schema": files.SCHEMA}))
     save_pictures(tmp_path / "sizes", [(16, 16), (16, 18)], "abc")
     three = saved_model(tmp_path / "three", channel_means)
     for model, dataset, more, match in [
@@ -148,6 +150,9 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
         (three, f"arrays:{damaged}", [], "images.npy is damaged or no .npy file"),
         (three, arrays, ["--corruptions", tmp_path / "empty"], "must hold the published .npy files"),
         (three, arrays, ["--corruptions", broken], "snow.npy is damaged or no .npy file"),
+        (three, arrays, ["--corruptions", other], "must hold five severities of the images of arrays:"),
+        (three, arrays, ["--baseline", tmp_path / "hollow.json"], "hollow.json is a damaged report: lacks model"),
+        (three, f"folder:{tmp_path / 'sizes'}", ["--image-size", "-1"], "--image-size must be at least 1"),
         (three, arrays, ["--corruptions", "tfds"], "is CIFAR-10-C and needs --dataset cifar10"),
         (three, arrays, ["--baseline", tmp_path / "none.json"], "none.json cannot be read as a report"),
         (three, arrays, ["--preprocess", "scale=x"], "must have numbers such as"),
@@ -168,10 +173,13 @@ def test_a_model_that_is_not_repeatable_leaves_with_2(tmp_path, capsys):
     assert "two identical calls of the model on 4 images disagree" in line and not (tmp_path / "r").exists()
 
 
-def test_missing_packages_are_named(monkeypatch, capsys):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name == "cv2" else "there")
+@pytest.mark.parametrize("package", ["cv2", "sklearn"])
+def test_missing_packages_are_named(monkeypatch, capsys, package):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name == package else "there")
     line = refused(capsys, "evaluate", "m", "--dataset", "digits")
-    assert line.endswith("cv2 must be installed: pip install 'keras-mma[robustness]'")
+    assert line.endswith(f"error: {package} must be installed: pip install 'keras-mma[robustness]'")
+    if package == "sklearn":  # which only the digits need
+        assert "sklearn" not in refused(capsys, "evaluate", "m", "--dataset", "cifar10", "--limit", "0")
 
 
 def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F811
@@ -193,9 +201,11 @@ def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F
     assert (output / "comparison.png").read_bytes().startswith(b"\x89PNG")
     robustness.evaluate(digits[2], "digits", limit=41, only=["clean"], output=tmp_path / "c")
     (tmp_path / "text.json").write_text("{}")
+    (tmp_path / "hollow.json").write_text(json.dumps({"schema": files.SCHEMA}))
     for other, match in [
         (tmp_path / "c", "are not of the same images: n 40 and 41"),
         (tmp_path / "text.json", "is no report of this version"),
+        (tmp_path / "hollow.json", "hollow.json is a damaged report: lacks model"),
         (tmp_path / "none", "cannot be read as a report"),
     ]:
         assert match in refused(capsys, "evaluate", "--compare", a, other, "--output", tmp_path / "not")

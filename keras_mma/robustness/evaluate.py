@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mma.robustness import files, model, parts, published, report, sources, summary
+from keras_mma.robustness import checks, files, model, parts, published, report, sources, summary
 from keras_mma.robustness.errors import InputError
-from keras_mma.robustness.outputs import KINDS
 from keras_mma.robustness.severities import label_of
 
 
@@ -78,7 +77,10 @@ def evaluate(
     >>> report["clean"]["n"], report["model"]["outputs"]
     (100, 'logits')
     """
-    sections = _check(only, limit, batch_size, seed, outputs, restarts)
+    sections = checks.check_options(only, limit, batch_size, seed, outputs, restarts, image_size, saliency)
+    if output is not None:
+        output = Path(output)
+        checks.check_writable(output)
     other = files.read_report(baseline) if baseline is not None else None
     if other is not None and "corruption" not in sections:
         raise InputError("--baseline has a meaning for the section corruption only")
@@ -87,16 +89,16 @@ def evaluate(
     source = _as_source(corruptions, dataset, data_dir) if "corruption" in sections else None
     setting = parts.Setting(classifier, dataset, source, limit, batch_size, seed, restarts, saliency)
     _, images, labels = next(dataset.batches(setting.rows, batch_size))
+    checks.check_size(images.shape[1:], sections)
     classifier.settle(images, dataset.classes, dataset.exact, outputs)
     repeatable = _check_repeatable(classifier, images)
     head = _head(setting, images.shape[1:], repeatable)
     folder = None
     if output is not None:
-        output = Path(output)
-        _check_output(output, head, sections)
+        checks.check_output(output, head, sections)
         folder = output / "unfinished" / _key(head, setting)
     if other is not None:
-        summary.check_comparable([head, other], ["this evaluation", baseline])
+        checks.check_baseline(head, other, baseline, parts.corruption_names(setting))
     warnings, reason = [], None
     if "attack" in sections:
         reason = classifier.why_no_gradient(images, labels)
@@ -108,7 +110,11 @@ def evaluate(
     warnings += _near_chance(whole["clean"], classifier)
     if "corruption" in sections:
         whole["corruption"] = summary.of_corruption(
-            results, whole["clean"]["error"], source is None, whole["run"]["corruptions"]
+            results,
+            whole["clean"]["error"],
+            source is None,
+            whole["run"]["corruptions"],
+            len(setting.rows) < len(dataset),
         )
         if other is not None:
             whole["corruption"]["baseline"] = summary.against(whole, other, baseline)
@@ -128,23 +134,6 @@ def evaluate(
         report.save(whole, output)
         shutil.rmtree(output / "unfinished", ignore_errors=True)
     return whole
-
-
-def _check(only, limit, batch_size, seed, outputs, restarts):
-    """The sections in their order, once every plain option has proved to be good."""
-    unknown = sorted(set(only or ()) - set(parts.SECTIONS))
-    if unknown or (only is not None and not only):
-        raise InputError(
-            f"--only must name some of {', '.join(parts.SECTIONS)}. Received: {', '.join(unknown) or only}"
-        )
-    for name, value, least in (("limit", limit, 1), ("batch-size", batch_size, 1), ("restarts", restarts, 1)):
-        if value is not None and value < least:
-            raise InputError(f"--{name} must be at least {least}. Received: {value}")
-    if seed < 0:
-        raise InputError(f"--seed must not be negative. Received: {seed}")
-    if outputs is not None and outputs not in KINDS:
-        raise InputError(f"--outputs must be logits or probabilities. Received: {outputs!r}")
-    return [section for section in parts.SECTIONS if only is None or section in only or section == "clean"]
 
 
 def _as_classifier(given, signature, preprocess):
@@ -204,6 +193,7 @@ def _head(setting, image_shape, repeatable):
             "total": len(dataset),
             "classes": dataset.classes,
             "image_shape": list(image_shape),
+            "sha256": dataset.digest(setting.rows, setting.batch_size),
         },
         "run": {
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -226,7 +216,7 @@ def _versions(kind):
 
     found = {"python": platform.python_version(), "keras_mma": keras_mma.__version__, "keras": keras.__version__}
     found |= {"backend": keras.backend.backend(), "numpy": np.__version__, "scipy": scipy.__version__}
-    for name in {keras.backend.backend(), "tensorflow" if kind == "SavedModel" else keras.backend.backend()}:
+    for name in sorted({keras.backend.backend(), "tensorflow" if kind == "SavedModel" else keras.backend.backend()}):
         found[name] = importlib.import_module(name).__version__
     for name, title in (("cv2", "opencv"), ("PIL", "Pillow")):
         if importlib.util.find_spec(name):
@@ -241,21 +231,6 @@ def _key(head, setting):
     what = [head["model"] | {"path": ""}, head["dataset"], setting.dataset.identity, run, head["run"]["versions"]]
     what += [source, setting.restarts, setting.detector]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _check_output(output, head, sections):
-    """Refuse a folder that holds another model's report, or sections that this run would not put back; and a file."""
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output must be a folder. Received: {output}, a file")
-    if (output / "report.json").exists():
-        before = files.read_report(output)
-        if before["model"]["sha256"] != head["model"]["sha256"]:
-            raise InputError(
-                f"--output {output} holds the report of another model, {before['model']['path']}: choose another folder"
-            )
-        lost = [section for section in parts.SECTIONS if section in before and section not in sections]
-        if lost:
-            raise InputError(f"--output {output} holds a report that has {', '.join(lost)} too: choose another folder")
 
 
 def _near_chance(clean, classifier):

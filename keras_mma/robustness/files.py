@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from keras_mma.robustness import schema
 from keras_mma.robustness.errors import InputError, first_line
 
 
@@ -26,16 +27,19 @@ def read_report(path):
     """A `report.json`, or the one in a folder.
 
     Raises:
-        InputError: if there is none, or it is something else.
+        InputError: if there is none, or it is something else, or damaged; see `schema.REPORT`.
     """
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     try:
         report = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a report: {first_line(error)}") from error
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
         raise InputError(f"{path} is no report of this version ({SCHEMA})")
+    wrong = schema.fault(report)
+    if wrong:
+        raise InputError(f"{path} is a damaged report: {wrong}")
     return report
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_mma.robustness import attacks, corruptions, deformations, files, occlusion
-from keras_mma.robustness.errors import InputError
 from keras_mma.robustness.metrics import Tally, binomial_interval
 from keras_mma.robustness.severities import CORRUPTIONS, REGENERATED, SEVERITIES
 
@@ -62,10 +61,15 @@ def clean(setting):
     return [Part("clean", len(setting.rows), lambda tick: _tally(setting, lambda images, rows: images, tick))]
 
 
+def corruption_names(setting):
+    """The corruptions that are measured."""
+    return REGENERATED if setting.published is None else CORRUPTIONS
+
+
 def corruption(setting):
     """A part for each corruption and severity."""
     parts = []
-    for name in REGENERATED if setting.published is None else CORRUPTIONS:
+    for name in corruption_names(setting):
         for severity in SEVERITIES:
 
             def measure(tick, name=name, severity=severity):
@@ -179,11 +183,7 @@ def _saliency(detector, images):
 
     from keras_mma import saliency
 
-    try:
-        detect = saliency.get(detector)
-    except ValueError as error:
-        raise InputError(f"--saliency: {error}") from error
-    return ops.convert_to_numpy(detect(ops.convert_to_tensor(images)))
+    return ops.convert_to_numpy(saliency.get(detector)(ops.convert_to_tensor(images)))
 
 
 def _attack(setting, name, epsilon, tick):

@@ -38,19 +38,29 @@ def compare(reports, names):
         names: What to call them.
 
     Returns:
-        PNG bytes.
+        PNG bytes. A dash stands where a report lacks what others have.
     """
+    return _png(_comparison(reports, names))
+
+
+def _comparison(reports, names):
     bars = [_error_bars(report) for report in reports]
     labels = [label for label in dict.fromkeys(label for one in bars for label in one)]
-    figure, axis = _figure(max(6.0, 0.28 * len(labels) * len(reports) + 1.5), 4)
+    figure, axis = _figure(max(6.0, 0.28 * len(labels) * len(reports) + 1.5), 4 + 0.2 * len(reports))
     width = 0.8 / len(reports)
     for number, (one, name) in enumerate(zip(bars, names, strict=True)):
-        places = [i + (number - (len(reports) - 1) / 2) * width for i, label in enumerate(labels) if label in one]
-        axis.bar(places, [100 * one[label] for label in labels if label in one], width, label=name)
+        places = {label: i + (number - (len(reports) - 1) / 2) * width for i, label in enumerate(labels)}
+        found = [label for label in labels if label in one]
+        drawn = axis.bar([places[label] for label in found], [100 * one[label] for label in found], width, label=name)
+        for label in labels:
+            if label not in one:
+                axis.text(
+                    places[label], 0.5, "–", ha="center", va="bottom", weight="bold", color=drawn[0].get_facecolor()
+                )
     axis.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
     axis.set(ylabel="error in %", ylim=(0, 100))
-    axis.legend(fontsize=8)
-    return _png(figure)
+    figure.legend(fontsize=8, loc="outside upper left")  # a legend inside could cover a bar
+    return figure
 
 
 def _error_bars(report):

@@ -42,21 +42,35 @@ class Folder:
         missing = [name for name in CORRUPTIONS if not (self.path / f"{name}.npy").is_file()]
         if missing:
             raise InputError(f"{path} lacks {', '.join(f'{name}.npy' for name in missing)}")
-        self.classes, self.exact = dataset.classes, dataset.exact
-        self.labels = np.asarray(sources.read_npy(self.path / "labels.npy"))
+        self.classes = dataset.classes
+        self.labels = sources.read_npy(self.path / "labels.npy")
         known = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")
         self.label = f"{known}, published (folder {self.path.name})"
-        files = sorted(self.path.glob("*.npy"))
-        self.identity = sources._stamp(files)
-        for name in CORRUPTIONS:  # all of them, before an hour has gone into the first
-            self.load(name, 1)
+        self.identity = sources._stamp(sorted(self.path.glob("*.npy")))
+        # All of them, before an hour has gone into the first.
+        shapes = {name: sources.read_npy(self.path / f"{name}.npy").shape for name in CORRUPTIONS}
+        expected = (len(SEVERITIES) * len(dataset), *dataset.read(np.arange(1)).shape[1:])
+        for name, shape in shapes.items():
+            if shape != expected:
+                raise InputError(
+                    f"{self.path / name}.npy must hold five severities of the images of {dataset.name}, {expected}. "
+                    f"Received: {shape}"
+                )
+            parts = [self.load(name, severity) for severity in SEVERITIES]
+        # Every corruption has the labels of the first. Their order is not that of every data set.
+        for part in parts:
+            if (np.sort(part.labels) != np.sort(dataset.labels)).any():
+                raise InputError(
+                    f"{self.path / 'labels.npy'} must hold each class as often as {dataset.name}: it is of other "
+                    f"images. Received: {_counts(part)} images of the classes, for {_counts(dataset)}"
+                )
 
     def load(self, corruption, severity):
         """The `Dataset` of one corruption in one severity."""
         file = self.path / f"{corruption}.npy"
         images = sources.read_npy(file)
         count, rest = divmod(len(images), len(SEVERITIES)) if images.ndim == 4 else (0, 1)
-        if rest or count == 0 or len(self.labels) not in (count, len(images)):
+        if rest or count == 0 or self.labels.ndim == 0 or len(self.labels) not in (count, len(images)):
             raise InputError(
                 f"{file} must hold five severities of as many images as labels.npy has labels. Received: "
                 f"{images.shape} and {self.labels.shape}"
@@ -65,3 +79,9 @@ class Folder:
         labels = self.labels[part] if len(self.labels) == len(images) else self.labels
         name = f"{self.path.name}/{corruption}/{severity}"
         return sources.Dataset.of_arrays(images[part], labels, name, self.classes, identity=self.identity)
+
+
+def _counts(dataset):
+    """How many images the first classes have, for an error of one line."""
+    counts = np.bincount(dataset.labels, minlength=dataset.classes).tolist()
+    return ", ".join(map(str, counts[:5])) + (", ..." if len(counts) > 5 else "")

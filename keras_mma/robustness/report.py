@@ -87,9 +87,11 @@ def _corruption(report):
         note = f"Source: {section['label']}."
     for name, reason in section["left_out"].items():
         note += f" Left out: {name}, because {reason}."
+    if section.get("relative_left_out"):
+        note += f" No figure is relative to the clean error: {section['relative_left_out']}."
     rows = [
         ["**mean error**", *[""] * 6, f"**{_percent(section['mean_error'])}**"],
-        ["mean error less clean error", *[""] * 6, _percent(section["relative_mean_error"])],
+        ["mean error less clean error", *[""] * 6, _ratio(section["relative_mean_error"])],
     ]
     for group, names in GROUPS.items():
         rows.append([f"**{group}**", *[""] * 6, f"**{_percent(section['group_mean_errors'][group])}**"])
@@ -115,7 +117,8 @@ def _baseline(baseline, kind):
     ]
     return (
         f"Against `{baseline['model']}` ({baseline['report']}), whose error is 100 %. A dash stands where that is 0 or "
-        "does not rise.\n\n" + table([f"corruption{kind}", "CE", "relative CE"], rows)
+        "does not rise, or where no figure is relative to the clean error.\n\n"
+        + table([f"corruption{kind}", "CE", "relative CE"], rows)
     )
 
 
@@ -222,7 +225,7 @@ def comparison(reports, names):
         label = f"{attacks.TITLES[attack['attack']]} {attack['epsilon_255']}/255, robust accuracy"
         rows.append([label, *_across(reports, lambda one, i=i: one["attack"]["results"][i]["robust_accuracy"])])
     first = reports[0]["dataset"]
-    note = f"{first['n']:,} test images of `{first['name']}`. A dash: not measured."
+    note = f"{first['n']:,} test images of `{first['name']}`. A dash: not measured, or not of the same images."
     return f"# Comparison\n\n{note}\n\n" + table(["", *(f"`{name}`" for name in names)], rows) + "\n"
 
 
@@ -236,7 +239,7 @@ def _across(reports, value):
     cells = []
     for one in reports:
         try:
-            cells.append(_percent(value(one)))
+            cells.append(_ratio(value(one)))
         except (KeyError, IndexError):  # a section that this report does not have
             cells.append("-")
     return cells

@@ -72,6 +72,14 @@ class Dataset:
             part = rows[start : start + size]
             yield part, self.read(part), self.labels[part]
 
+    def digest(self, rows, size):
+        """SHA-256 of the images and labels of rows, read `size` at a time."""
+        digest = hashlib.sha256()
+        for _, images, _ in self.batches(rows, size):
+            digest.update(np.ascontiguousarray(images))
+        digest.update(self.labels[rows])
+        return digest.hexdigest()
+
 
 def load(name, data_dir=None, image_size=None):
     """Load test images by name.
@@ -111,7 +119,7 @@ def read_npy(path):
         raise InputError(f"{path} is missing")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
+    except Exception as error:  # a damaged header can raise nearly anything, such as tokenize.TokenError
         raise InputError(f"{path} is damaged or no .npy file: {first_line(error)}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} must hold one array. Received: {type(array).__name__}")
@@ -185,7 +193,7 @@ def _read_picture(file, image_size):
             if image_size is not None:
                 picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
             return np.asarray(picture)
-    except OSError as error:
+    except Exception as error:  # Pillow's own, such as DecompressionBombError, and ValueError or SyntaxError of formats
         raise InputError(f"{file} is damaged or no picture: {first_line(error)}") from error
 
 

@@ -14,7 +14,13 @@ def without_bins(result):
     return {key: value for key, value in result.items() if key not in ("bins", "seconds")}
 
 
-def of_corruption(results, clean_error, is_regenerated, label):
+DRAWN_APART = (
+    "with --limit the published corrupted images are not those of the clean error, as both are drawn from sets in "
+    "another order"
+)
+
+
+def of_corruption(results, clean_error, is_regenerated, label, is_limited=False):
     """The section `corruption` of the report.
 
     Args:
@@ -22,9 +28,11 @@ def of_corruption(results, clean_error, is_regenerated, label):
         clean_error: Error on the unchanged images.
         is_regenerated: Whether the corruptions were made anew.
         label: What the report calls their source.
+        is_limited: Whether only some of the images were measured.
 
     Returns:
-        A dict; the mean error is the plain mean over corruptions of their mean over severities.
+        A dict; the mean error is the plain mean over corruptions of their mean over severities. What is relative to
+        the clean error is `None` where that is of other images than the corrupted ones.
     """
     by_name, groups = {}, {}
     for group, names in GROUPS.items():
@@ -39,6 +47,7 @@ def of_corruption(results, clean_error, is_regenerated, label):
             }
         groups[group] = float(np.mean([by_name[name]["mean_error"] for name in names if name in by_name]))
     mean = float(np.mean([one["mean_error"] for one in by_name.values()]))
+    reason = DRAWN_APART if is_limited and not is_regenerated else None
     return {
         "source": "regenerated" if is_regenerated else "published",
         "label": label,
@@ -46,7 +55,8 @@ def of_corruption(results, clean_error, is_regenerated, label):
         "results": by_name,
         "group_mean_errors": groups,
         "mean_error": mean,
-        "relative_mean_error": mean - clean_error,
+        "relative_mean_error": None if reason else mean - clean_error,
+        "relative_left_out": reason,
         "baseline": None,
     }
 
@@ -60,27 +70,22 @@ def against(report, baseline, path):
 
     Args:
         report: This report.
-        baseline: The other one.
+        baseline: The other one, which `checks.check_baseline` has accepted.
         path: What to call the other one.
 
     Returns:
-        A dict; `None` stands where a denominator is not positive.
-
-    Raises:
-        InputError: if the two were not measured on the same images.
+        A dict; `None` stands where a denominator is not positive, and for every relative figure where this report has
+        none.
     """
-    check_comparable([report, baseline], ["this report", path])
-    if "corruption" not in baseline:
-        raise InputError(f"--baseline {path} has no section on corruption")
     ours, theirs = report["corruption"]["results"], baseline["corruption"]["results"]
     ratios, relative = {}, {}
+    has_relative = report["corruption"]["relative_mean_error"] is not None
     for name in ours:
         errors, others = ([one["error"] for one in side[name]["severities"]] for side in (ours, theirs))
         ratios[name] = _ratio(sum(errors), sum(others))
-        relative[name] = _ratio(
-            sum(errors) - len(errors) * report["clean"]["error"],
-            sum(others) - len(others) * baseline["clean"]["error"],
-        )
+        rise = sum(errors) - len(errors) * report["clean"]["error"]
+        other_rise = sum(others) - len(others) * baseline["clean"]["error"]
+        relative[name] = _ratio(rise, other_rise) if has_relative else None
     return {
         "report": str(path),
         "model": baseline["model"]["path"],
@@ -104,14 +109,16 @@ def check_comparable(reports, names):
 
 
 def _identity(report):
-    """What must be the same; the seed counts only where it chose images or changed them."""
+    """What must be the same, as far as it is known."""
     corruption = report.get("corruption") or {}
-    is_random = corruption.get("source") == "regenerated" or report["dataset"]["n"] < report["dataset"]["total"]
     return {
         "dataset": report["dataset"]["name"],
         "n": report["dataset"]["n"],
-        "seed": report["run"]["seed"] if is_random else None,
+        "image_shape": report["dataset"]["image_shape"],
+        "seed": report["run"]["seed"],
         "corruptions": corruption.get("label"),
+        # Reports of before this was kept lack it.
+        "sha256": report["dataset"].get("sha256"),
     }
 
 

@@ -1,5 +1,6 @@
 """The whole evaluation: what is in the report, that it does not depend on chance, and that it resumes."""
 
+import importlib
 import io
 import json
 import tracemalloc
@@ -14,11 +15,15 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_mma import robustness
-from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, draws, metrics, parts, sources
+from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, draws, metrics, parts, sources, summary
+from keras_mma.robustness.report import comparison as to_comparison
 from keras_mma.robustness.severities import GROUPS, REGENERATED
 from tests.robustness import networks
 from tests.robustness.test_model import saved_model
 from tests.robustness.test_sources import save_published
+
+# The package has the function under this name.
+evaluation = importlib.import_module("keras_mma.robustness.evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,8 @@ def test_the_report_says_how_it_was_made(whole, digits):
     report, _ = whole
     assert report["model"]["path"] == str(digits[2]) and report["model"]["signature"] == "serving_default"
     assert report["model"]["outputs"] == "logits" and "by their values" in report["model"]["outputs_decided"]
-    assert report["dataset"] == {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
+    expected = {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
+    assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].rows(100, 0), 100)}
     run = report["run"]
     assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
     for name in ("python", "keras", "tensorflow", "numpy", "scipy", "opencv", "Pillow", "keras_mma"):
@@ -225,6 +231,79 @@ def test_against_a_baseline(whole, digits, tmp_path):
             robustness.evaluate(digits[2], "digits", baseline=folder, **arguments)
 
 
+def test_reports_of_other_images_are_not_comparable():
+    model = networks.untrained((16, 16, 3), 3)
+    images, labels = networks.pictures(4), np.array([0, 1, 2, 0])
+    other = images.copy()
+    other[3, 5, 5, 0] ^= 1
+
+    def report(images, labels, **arguments):
+        return robustness.evaluate(model, (images, labels), only=["clean"], **arguments)
+
+    first = report(images, labels)
+    unkept = json.loads(json.dumps(first))
+    del unkept["dataset"]["sha256"]
+    summary.check_comparable([first, report(images.copy(), labels, batch_size=3), unkept], "abc")
+    sides = first | {"dataset": unkept["dataset"] | {"image_shape": [16, 20, 3]}}
+    for second, match in [
+        (report(other, labels), "sha256 '.*' and '"),
+        (report(images, labels[::-1] * 1), "sha256"),
+        (report(images, labels, seed=1), "seed 0 and 1"),
+        (sides, r"image_shape \[16, 16, 3\] and \[16, 20, 3\]"),
+    ]:
+        with pytest.raises(InputError, match=f"a and b are not of the same images: {match}"):
+            summary.check_comparable([first, second], "ab")
+
+
+@pytest.fixture
+def nothing_measured(monkeypatch):
+    """Any measurement fails."""
+
+    def fail(*arguments):
+        raise AssertionError("something was measured")
+
+    monkeypatch.setattr(parts, "run", fail)
+
+
+def test_baselines_that_do_not_do_are_refused_at_once(whole, digits, tmp_path, nothing_measured):
+    report, _ = whole
+    without = {key: value for key, value in report.items() if key != "corruption"}
+    lacking, every = (json.loads(json.dumps(report)) for _ in range(2))
+    del lacking["corruption"]["results"]["fog"]
+    every["dataset"] |= {"n": 450}
+    for other, arguments, match in [
+        (without, {"limit": 100}, "has no section on corruption"),
+        (lacking, {"limit": 100}, "--baseline .* lacks fog"),
+        (every, {"seed": 3}, "not of the same images: .*seed 3 and 0"),
+        (report, {"limit": 100, "corruptions": "published"}, "corruptions 'published arrays, .*' and 'regenerated"),
+    ]:
+        (tmp_path / "report.json").write_text(json.dumps(other))
+        if "corruptions" in arguments:
+            arguments["corruptions"] = save_published(tmp_path / "published", 450, channels=1)
+            np.save(tmp_path / "published" / "labels.npy", digits[1].labels)
+        with pytest.raises(InputError, match=match):
+            robustness.evaluate(digits[2], "digits", baseline=tmp_path, **arguments)
+
+
+def test_images_smaller_than_the_grid_are_refused_at_once(nothing_measured):
+    model = networks.untrained((7, 16, 3), 3)
+    data = networks.pictures(3, height=7), np.arange(3)
+    with pytest.raises(InputError, match="8 x 8 pixels: name the other sections with --only. Received: 7 x 16"):
+        robustness.evaluate(model, data)
+    with pytest.raises(AssertionError, match="something was measured"):
+        robustness.evaluate(model, data, only=["deformation"])
+
+
+def test_folders_that_cannot_be_written_are_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in ("file", "file/below", "a" * 300, "new/" + "a" * 300):
+        with pytest.raises(InputError, match="--output .*(cannot be written to|must be a folder)"):
+            robustness.evaluate("no model", "digits", output=tmp_path / output)
+    with pytest.raises(InputError, match="MODEL must be"):
+        robustness.evaluate("no model", "digits", output=tmp_path / "some" / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_published_files_are_named_as_such(tmp_path):
     model = networks.untrained((16, 16, 3), 3)
     images = networks.pictures(3)
@@ -237,6 +316,35 @@ def test_published_files_are_named_as_such(tmp_path):
     assert len(section["results"]) == 15 and "frost" in section["results"] and section["left_out"] == {}
     text = (tmp_path / "report" / "report.md").read_text()
     assert "egenerated" not in text and "| frost |" in text
+
+
+def test_published_files_and_some_images_have_no_relative_figures(tmp_path):
+    """Rows of the clean set and of the published files are not the same images; all of them are the same set."""
+    model, path = networks.untrained((16, 16, 3), 3), save_published(tmp_path / "published", count=6)
+    np.save(path / "labels.npy", np.arange(6) % 3)
+    arguments = {"only": ["corruption"], "corruptions": path}
+    data = networks.pictures(6), np.arange(6)[::-1] % 3
+    every = robustness.evaluate(model, data, output=tmp_path / "all", limit=6, **arguments)
+    section = every["corruption"]
+    assert section["relative_mean_error"] == pytest.approx(section["mean_error"] - every["clean"]["error"])
+    assert section["relative_left_out"] is None
+    robustness.evaluate(model, data, output=tmp_path / "some", limit=4, **arguments)
+    some = robustness.evaluate(model, data, output=tmp_path / "mine", limit=4, baseline=tmp_path / "some", **arguments)
+    section = some["corruption"]
+    assert section["relative_mean_error"] is None and "--limit" in section["relative_left_out"]
+    assert set(section["baseline"]["relative_ce"].values()) == {None} and section["baseline"]["relative_mce"] is None
+    assert section["baseline"]["mce"] == pytest.approx(1)
+    text = (tmp_path / "mine" / "report.md").read_text()
+    assert section["relative_left_out"] in text and "| mean error less clean error |  |  |  |  |  |  | - |" in text
+    assert "less clean error | - |" in to_comparison([some], ["mine"])
+
+
+def test_versions_are_in_one_order(monkeypatch):
+    """A set of texts is in another order in each process; eight pairs are hardly ever sorted by chance."""
+    for backend in ("argparse", "csv", "ipaddress", "jax", "json", "logging", "optparse", "platform"):
+        monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
+        names = [name for name in evaluation._versions("SavedModel") if name in (backend, "tensorflow")]
+        assert len(names) == 2 and names == sorted(names)
 
 
 def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
@@ -263,9 +371,11 @@ def test_accuracy_near_chance_is_warned_of(digits):
         ({"limit": 0}, "--limit must be at least 1. Received: 0"),
         ({"batch_size": 0}, "--batch-size must be at least 1"),
         ({"restarts": 0}, "--restarts must be at least 1"),
+        ({"image_size": 0}, "--image-size must be at least 1. Received: 0"),
+        ({"image_size": -8}, "--image-size must be at least 1. Received: -8"),
         ({"seed": -1}, "--seed must not be negative"),
         ({"outputs": "scores"}, "--outputs must be logits or probabilities"),
-        ({"saliency": "edges", "only": ["occlusion"]}, "--saliency: `detector` must be one of"),
+        ({"saliency": "edges"}, "--saliency: `detector` must be one of"),
         ({"corruptions": "nowhere"}, "--corruptions must be regenerate, tfds or a folder"),
     ],
 )

@@ -73,6 +73,26 @@ def test_damaged_arrays_are_refused(tmp_path):
         assert "\n" not in str(caught.value), number
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': ((5, 8), }",  # tokenize.TokenError
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (5, 8L, }",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-5, 8)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 8)}",  # OverflowError
+        b"{1: 2, 'descr': 3}",  # TypeError
+        b"-" * 5000 + b"1",  # RecursionError or MemoryError
+        b"\xff\x00{",
+    ],
+)
+def test_damaged_headers_are_refused(tmp_path, header):
+    whole = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(40)
+    (tmp_path / "images.npy").write_bytes(whole)
+    with pytest.raises(InputError, match="images.npy is damaged or no .npy file") as caught:
+        sources.read_npy(tmp_path / "images.npy")
+    assert "\n" not in str(caught.value)
+
+
 def save_pictures(path, sizes=((16, 16),) * 4, classes="ab"):
     from PIL import Image
 
@@ -107,6 +127,24 @@ def test_folders_that_do_not_do_are_refused(tmp_path):
         sources.load("mnist")
     with pytest.raises(InputError, match="--image-size has a meaning for folder:PATH only"):
         sources.load("digits", image_size=8)
+
+
+def test_pictures_that_pillow_refuses_are_refused(tmp_path, monkeypatch):
+    from PIL import Image
+
+    save_pictures(tmp_path)
+    dataset = sources.load(f"folder:{tmp_path}")
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "MAX_IMAGE_PIXELS", 16)
+        with pytest.raises(InputError, match="1.png is damaged or no picture: DecompressionBombError"):
+            dataset.read([1])
+
+    def convert(picture, mode):
+        raise ValueError("conversion not supported\nat all")
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with pytest.raises(InputError, match="1.png is damaged or no picture: ValueError: conversion not supported$"):
+        dataset.read([1])
 
 
 @pytest.fixture
@@ -154,12 +192,12 @@ def test_the_names_are_those_of_tensorflow_datasets():
         assert f"{published._TFDS_NAMES.get(name, name)}_3" in known
 
 
-def save_published(path, count=3, side=16, repeat_labels=True):
+def save_published(path, count=3, side=16, repeat_labels=True, channels=3):
     """Five severities of each corruption; the first pixel tells which, the labels count up."""
     path.mkdir()
     for number, name in enumerate(CORRUPTIONS):
-        images = np.zeros((5 * count, side, side, 3), "uint8")
-        images[:, 0, 0, 0], images[:, 0, 0, 1] = number, np.repeat(range(1, 6), count)
+        images = np.zeros((5 * count, side, side, channels), "uint8")
+        images[:, 0, 0, 0], images[:, 0, 0, -1] = number, np.repeat(range(1, 6), count)
         np.save(path / f"{name}.npy", images)
     np.save(path / "labels.npy", np.tile(np.arange(count), 5 if repeat_labels else 1).astype("uint8"))
     return path
@@ -175,7 +213,7 @@ def test_the_published_files_hold_the_severities_one_after_the_other(tmp_path, r
             dataset = source.load(name, severity)
             images = dataset.read(np.arange(3))
             assert len(dataset) == 3 and dataset.labels.tolist() == [0, 1, 2]
-            assert (images[:, 0, 0, 0] == number).all() and (images[:, 0, 0, 1] == severity).all()
+            assert (images[:, 0, 0, 0] == number).all() and (images[:, 0, 0, -1] == severity).all()
 
 
 def test_published_folders_that_do_not_do_are_refused(tmp_path):
@@ -194,3 +232,27 @@ def test_published_folders_that_do_not_do_are_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=match):
             published.Folder(path, clean)
+
+
+def test_published_files_of_other_images_are_refused(tmp_path):
+    """A size, a number of images or classes that are not those of the data set, in any file, before anything is run."""
+    clean = sources.Dataset.of_arrays(pictures(3), np.arange(3), "cifar100", classes=100)
+    published.Folder(save_published(tmp_path / "good"), clean)
+    small = save_published(tmp_path / "small", side=8)
+    many = save_published(tmp_path / "many", count=6)
+    last, classes, label = (save_published(tmp_path / name) for name in ("last", "classes", "label"))
+    np.save(last / "jpeg_compression.npy", np.zeros((15, 16, 18, 3), "uint8"))
+    np.save(classes / "labels.npy", np.array([0, 1, 2] * 4 + [0, 1, 1]))
+    np.save(label / "labels.npy", np.array(3))
+    for path, match in [
+        (small, r"gaussian_noise.npy must hold .* images of cifar100, \(15, 16, 16, 3\). Received: \(15, 8, 8, 3\)"),
+        (many, r"gaussian_noise.npy must hold .* Received: \(30, 16, 16, 3\)"),
+        (last, r"jpeg_compression.npy must hold .* Received: \(15, 16, 18, 3\)"),
+        (classes, r"labels.npy must hold each class as often as cifar100: .* Received: 1, 2, 0, 0, 0, ... images"),
+        (label, r"as many images as labels.npy has labels. Received: \(15, 16, 16, 3\) and \(\)"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            published.Folder(path, clean)
+    few = sources.Dataset.of_arrays(pictures(3), np.array([0, 1, 1]), "cifar10", classes=2)
+    with pytest.raises(InputError, match="class numbers must be 0 to 1. Received: 0 to 2"):
+        published.Folder(tmp_path / "good", few)
