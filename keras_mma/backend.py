@@ -1,6 +1,7 @@
 """The few things that differ between backends and have no `keras.ops` name."""
 
 import contextlib
+import functools
 
 import keras
 
@@ -65,6 +66,36 @@ def is_compiled_for_processor():
 
         return jax.default_backend() == "cpu"
     return False
+
+
+def compiled(function):
+    """Let XLA compile a pure function of tensors where TensorFlow would run it op by op on a processor, in a graph.
+
+    That is in the pipeline (`Dataset.map`) and in a model that is not compiled by XLA as a whole. Between its kernels
+    TensorFlow writes whole batches to the main memory; XLA fuses them. Heights, widths and channels must be known, so
+    that there is no compiling for each image; each number of rows is compiled once.
+
+    Args:
+        function: From tensors, structures of tensors and Python values to tensors. The same values come out.
+
+    Returns:
+        A function with the same arguments.
+    """
+
+    @functools.cache
+    def with_xla():
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        leaves = keras.tree.flatten((args, kwargs))
+        is_known = all(None not in leaf.shape[1:] for leaf in leaves if getattr(leaf, "shape", None) is not None)
+        is_tensorflow = keras.backend.backend() == "tensorflow"
+        return (with_xla() if is_tensorflow and is_known and is_compiled_for_processor() else function)(*args, **kwargs)
+
+    return run
 
 
 def aside():

@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from keras_mma import plan as plans
+from keras_mma.backend import compiled
 from keras_mma.layers.boxes import inside, mask_outside
 
 FORMS = ("mask", "share", "box")
@@ -78,6 +79,7 @@ def describe(drawn, height, width):
     return mask, ops.mean(mask, axis=(1, 2, 3)) if mean is None else mean, is_unmixed
 
 
+@compiled
 def mix(images, donors, drawn, data_format):
     """`mask x + (1 - mask) donor`, as `plan.blend` does it.
 

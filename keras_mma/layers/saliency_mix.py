@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
+from keras_mma.backend import compiled
 from keras_mma.layers import arguments
 from keras_mma.layers.boxes import box_size, interval, mask_outside
 from keras_mma.layers.saliency_mixer import SaliencyMixer, calibrated_weight
@@ -168,6 +169,7 @@ class SaliencyMix(SaliencyMixer):
         return bounds, ops.stack(shift, axis=1)
 
 
+@compiled
 def peak(maps, chance):
     """Where each map is highest, drawn uniformly among ties.
 

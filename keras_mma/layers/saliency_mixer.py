@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mma import saliency
+from keras_mma.backend import compiled
 from keras_mma.layers import arguments, partners
 from keras_mma.layers.mixer import Mixer
 from keras_mma.resampling import resize
@@ -85,9 +86,7 @@ class SaliencyMixer(Mixer):
             images = self.to_channels_last(images)
             maps = self._detect(images, size=self.detector_size)
             arguments.maps_of("detector", maps, images.shape)
-        maps = ops.cast(maps, "float32")
-        # NaN is not greater than 0 either.
-        return ops.stop_gradient(ops.minimum(ops.where(maps > 0.0, maps, 0.0), _LARGEST))
+        return ops.stop_gradient(_finite(maps))
 
     def look(self, images):
         return self.saliency(images)
@@ -109,6 +108,13 @@ class SaliencyMixer(Mixer):
     def from_config(cls, config):
         detector = keras.saving.deserialize_keras_object(config["detector"])
         return cls(**{**config, "detector": detector})
+
+
+@compiled
+def _finite(maps):
+    maps = ops.cast(maps, "float32")
+    # NaN is not greater than 0 either.
+    return ops.minimum(ops.where(maps > 0.0, maps, 0.0), _LARGEST)
 
 
 def covered_share(maps, mask, norm=1):

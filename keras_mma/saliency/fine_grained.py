@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_mma.backend import compiled
 from keras_mma.saliency.filters import mirror, slide
 from keras_mma.saliency.grayscale import to_gray
 from keras_mma.saliency.groups import in_groups
@@ -15,8 +16,8 @@ _BLOCK = 16
 _OFF = 4096.0
 
 
+@compiled
 @on_thumbnail
-@in_groups
 def fine_grained(images):
     """Centre-surround differences over six window sizes, as OpenCV's `StaticSaliencyFineGrained` computes them.
 
@@ -42,7 +43,13 @@ def fine_grained(images):
         - S. Montabone, A. Soto, Human detection using a mobile platform and novel features derived from a
           visual saliency mechanism, Image and Vision Computing 28 (2010).
     """
-    gray = _blur(to_gray(images), times=2)
+    return _of_gray(ops.expand_dims(to_gray(images), -1))
+
+
+@in_groups
+def _of_gray(gray):
+    """The maps of grey images (batch, height, width, 1)."""
+    gray = _blur(ops.squeeze(gray, -1), times=2)
     return ops.expand_dims(_normalize(_centre_surround(gray)), -1)
 
 

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_mma.backend import compiled
 from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_rgb_bytes
 from keras_mma.saliency.thumbnail import on_thumbnail
@@ -14,6 +15,7 @@ _TO_XYZ = (
 )
 
 
+@compiled
 @on_thumbnail
 def frequency_tuned(images):
     """Distance of each blurred pixel's colour from the mean colour of its image, in CIE Lab.

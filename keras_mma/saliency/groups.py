@@ -1,6 +1,7 @@
 """Detectors over groups of images that fit into a processor's cache."""
 
 import functools
+import math
 
 from keras import ops
 
@@ -14,8 +15,7 @@ def in_groups(detector):
     """Let a detector work on a few images at a time where it runs on a processor.
 
     Over a whole batch of large images its intermediate maps go to the main memory and back, many times. Accelerators
-    have the bandwidth for that, and rather see the batch at once; and a loop that is not compiled costs more than it
-    saves.
+    have the bandwidth for that, and rather see the batch at once.
     """
 
     @functools.wraps(detector)
@@ -24,14 +24,13 @@ def in_groups(detector):
         if not is_compiled_for_processor() or not isinstance(height, int) or not isinstance(width, int):
             return detector(images)
         limit = max(1, PIXELS // (height * width))
-        if isinstance(size, int):
-            if size <= limit:
-                return detector(images)
-            groups = -(-size // limit)
-            group = -(-size // groups)
-        else:
-            groups = ops.maximum(-(-size // limit), 1)
-            group = -(-size // groups)
+        if isinstance(size, int) and size <= limit:
+            return detector(images)
+        # Batches are mostly multiples of a power of two: no image is looked at twice.
+        group = 2 ** int(math.log2(limit))
+        if not isinstance(size, int):
+            group = ops.minimum(group, size)
+        groups = -(-size // group)
         # The last group reaches back into the one before it where the size is no multiple.
         starts = ops.minimum(ops.arange(groups, dtype="int32") * group, size - group)
         shape = (group, height, width, images.shape[3])

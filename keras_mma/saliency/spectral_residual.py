@@ -4,6 +4,7 @@ import math
 
 from keras import ops
 
+from keras_mma.backend import compiled
 from keras_mma.resampling import resize
 from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_gray
@@ -13,6 +14,7 @@ SIZE = 64
 _SIGMA = 8.0
 
 
+@compiled
 @on_thumbnail
 def spectral_residual(images):
     """What a smooth log spectrum does not explain.
