@@ -169,12 +169,12 @@ def mix_images(images, plan, data_format="channels_last", shift=None):
         )
     if data_format == "channels_first":
         mask = ops.transpose(mask, (0, 3, 1, 2))
-    return blend(images, donors(images, plan, data_format, shift), mask)
+    return blend(images, donors(images, plan["partner"], data_format, shift), mask)
 
 
-def donors(images, plan, data_format="channels_last", shift=None):
+def donors(images, partner, data_format="channels_last", shift=None):
     """The image that is mixed into each row, as `mix_images` takes it."""
-    taken = take_rows(images, plan["partner"])
+    taken = take_rows(images, partner)
     return taken if shift is None else roll(taken, shift, data_format)
 
 

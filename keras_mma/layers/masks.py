@@ -80,15 +80,16 @@ def describe(drawn, height, width):
 
 
 @compiled
-def mix(images, donors, drawn, data_format):
-    """`mask x + (1 - mask) donor`, as `plan.blend` does it.
+def mix(images, partner, drawn, data_format):
+    """`mask x + (1 - mask) x[partner]`, as `plan.mix_images` does it.
 
     Args:
         images: Tensor (batch, height, width, channels), or channels first.
-        donors: What is mixed into each image, of the same shape and dtype.
+        partner: Int32 tensor (batch,).
         drawn: What the host drew.
         data_format: `"channels_last"` or `"channels_first"`.
     """
+    donors = plans.donors(images, partner, data_format, drawn.get("shift"))
     name = form(drawn)
     if name == "box":
         return _paste(images, donors, drawn["box"], data_format)

@@ -195,8 +195,7 @@ class Mixer(keras.layers.Layer):
         return mixed
 
     def _mix_images(self, images, plan, drawn):
-        donors = plans.donors(images, plan, self.data_format, drawn.get("shift"))
-        return masks.mix(images, donors, drawn, self.data_format)
+        return masks.mix(images, plan["partner"], drawn, self.data_format)
 
     def _draw_plan(self, images, site):
         """Everything random happens here. The plan, and what the host drew for it."""

@@ -1,18 +1,15 @@
 """The base of hosts that look at the images before they mix them."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_mma import saliency
-from keras_mma.backend import compiled
 from keras_mma.layers import arguments, partners
 from keras_mma.layers.mixer import Mixer
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
+from keras_mma.saliency.detector import finite, is_complete
 from keras_mma.saliency.thumbnail import on_thumbnail
-
-_LARGEST = float(np.finfo("float32").max)
 
 
 class SaliencyMixer(Mixer):
@@ -33,7 +30,11 @@ class SaliencyMixer(Mixer):
         super().__init__(**kwargs)
         self.detector = detector
         self.is_attributed = isinstance(detector, str) and detector in ATTRIBUTIONS
-        self._detect = None if self.is_attributed else on_thumbnail(saliency.get(detector))
+        if self.is_attributed:
+            self._detect = None
+        else:
+            detect = saliency.get(detector)
+            self._detect = detect if is_complete(detect) else on_thumbnail(detect)
         if detector_size is not None:
             detector_size = arguments.whole("detector_size", detector_size, 1)
         self.detector_size = detector_size
@@ -86,7 +87,7 @@ class SaliencyMixer(Mixer):
             images = self.to_channels_last(images)
             maps = self._detect(images, size=self.detector_size)
             arguments.maps_of("detector", maps, images.shape)
-        return ops.stop_gradient(_finite(maps))
+        return ops.stop_gradient(maps if is_complete(self._detect) else finite(maps))
 
     def look(self, images):
         return self.saliency(images)
@@ -108,13 +109,6 @@ class SaliencyMixer(Mixer):
     def from_config(cls, config):
         detector = keras.saving.deserialize_keras_object(config["detector"])
         return cls(**{**config, "detector": detector})
-
-
-@compiled
-def _finite(maps):
-    maps = ops.cast(maps, "float32")
-    # NaN is not greater than 0 either.
-    return ops.minimum(ops.where(maps > 0.0, maps, 0.0), _LARGEST)
 
 
 def covered_share(maps, mask, norm=1):

@@ -3,11 +3,10 @@
 import numpy as np
 from keras import ops
 
-from keras_mma.backend import compiled
+from keras_mma.saliency.detector import detector
 from keras_mma.saliency.filters import mirror, slide
 from keras_mma.saliency.grayscale import to_gray
 from keras_mma.saliency.groups import in_groups
-from keras_mma.saliency.thumbnail import on_thumbnail
 
 WINDOWS = (12, 24, 48, 28, 56, 112)
 # Running sums go over blocks of this many pixels: few additions for each, where XLA's own need many on a processor.
@@ -16,8 +15,7 @@ _BLOCK = 16
 _OFF = 4096.0
 
 
-@compiled
-@on_thumbnail
+@detector
 def fine_grained(images):
     """Centre-surround differences over six window sizes, as OpenCV's `StaticSaliencyFineGrained` computes them.
 

@@ -2,10 +2,9 @@
 
 from keras import ops
 
-from keras_mma.backend import compiled
+from keras_mma.saliency.detector import detector
 from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_rgb_bytes
-from keras_mma.saliency.thumbnail import on_thumbnail
 
 # Linear RGB (BT.709 primaries, D65) to XYZ, each row divided by the white point.
 _TO_XYZ = (
@@ -15,8 +14,7 @@ _TO_XYZ = (
 )
 
 
-@compiled
-@on_thumbnail
+@detector
 def frequency_tuned(images):
     """Distance of each blurred pixel's colour from the mean colour of its image, in CIE Lab.
 

@@ -4,18 +4,16 @@ import math
 
 from keras import ops
 
-from keras_mma.backend import compiled
 from keras_mma.resampling import resize
+from keras_mma.saliency.detector import detector
 from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_gray
-from keras_mma.saliency.thumbnail import on_thumbnail
 
 SIZE = 64
 _SIGMA = 8.0
 
 
-@compiled
-@on_thumbnail
+@detector
 def spectral_residual(images):
     """What a smooth log spectrum does not explain.
 

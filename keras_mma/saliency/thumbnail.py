@@ -15,9 +15,6 @@ def on_thumbnail(detector):
     The thumbnail has levels 0 to 255 whatever the range of the images, so that the range does not matter here either.
     """
 
-    if getattr(detector, "has_size", False):
-        return detector
-
     @functools.wraps(detector)
     def detect(images, size=None):
         if size is None:
@@ -30,5 +27,4 @@ def on_thumbnail(detector):
         return resize(detector(small), height, width, "bilinear")
 
     del detect.__wrapped__  # its signature has no `size`
-    detect.has_size = True
     return detect
