@@ -1,7 +1,5 @@
 """What the detectors of this package have in common."""
 
-import functools
-
 import numpy as np
 from keras import ops
 
@@ -12,14 +10,8 @@ _LARGEST = float(np.finfo("float32").max)
 
 
 def detector(function):
-    """Make a detector of a pure function from images to maps: it takes `size`, is compiled, and its maps are finite."""
-    sized = on_thumbnail(function)
-
-    @compiled
-    @functools.wraps(sized)
-    def detect(images, size=None):
-        return finite(sized(images, size))
-
+    """Make a detector of a pure function from images to `finite` maps: it takes `size`, and it is compiled."""
+    detect = compiled(on_thumbnail(function))
     detect.is_complete = True
     return detect
 

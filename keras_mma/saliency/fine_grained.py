@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_mma.saliency.detector import detector
+from keras_mma.saliency.detector import detector, finite
 from keras_mma.saliency.filters import mirror, slide
 from keras_mma.saliency.grayscale import to_gray
 from keras_mma.saliency.groups import in_groups
@@ -48,7 +48,7 @@ def fine_grained(images):
 def _of_gray(gray):
     """The maps of grey images (batch, height, width, 1)."""
     gray = _blur(ops.squeeze(gray, -1), times=2)
-    return ops.expand_dims(_normalize(_centre_surround(gray)), -1)
+    return finite(ops.expand_dims(_normalize(_centre_surround(gray)), -1))
 
 
 def _blur(gray, times=1):

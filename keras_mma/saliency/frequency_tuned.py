@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_mma.saliency.detector import detector
+from keras_mma.saliency.detector import detector, finite
 from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_rgb_bytes
 
@@ -39,7 +39,7 @@ def frequency_tuned(images):
     saliency = ops.sqrt(ops.sum(ops.square(difference), axis=-1, keepdims=True))
     maximum = ops.max(saliency, axis=(1, 2, 3), keepdims=True)
     # A constant image leaves rounding alone.
-    return ops.where(maximum > 1e-3, saliency / ops.where(maximum > 1e-3, maximum, 1.0), 0.0)
+    return finite(ops.where(maximum > 1e-3, saliency / ops.where(maximum > 1e-3, maximum, 1.0), 0.0))
 
 
 def to_lab(rgb):

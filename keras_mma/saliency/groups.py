@@ -26,19 +26,17 @@ def in_groups(detector):
         limit = max(1, PIXELS // (height * width))
         if isinstance(size, int) and size <= limit:
             return detector(images)
-        # Batches are mostly multiples of a power of two: no image is looked at twice.
+        # Batches are mostly multiples of a power of two.
         group = 2 ** int(math.log2(limit))
         if not isinstance(size, int):
             group = ops.minimum(group, size)
-        groups = -(-size // group)
-        # The last group reaches back into the one before it where the size is no multiple.
-        starts = ops.minimum(ops.arange(groups, dtype="int32") * group, size - group)
-        shape = (group, height, width, images.shape[3])
-        maps = ops.map(lambda start: detector(ops.slice(images, (start, 0, 0, 0), shape)), starts)
-        before = (groups - 1) * group
-        if isinstance(size, int) and before + group == size:
-            return ops.reshape(maps, (size, height, width, 1))
-        first = ops.reshape(maps[:-1], (before, height, width, 1))
-        return ops.concatenate([first, maps[-1, before + group - size :]], axis=0)
+
+        def look(number, maps):
+            # The last group reaches back into the one before it where the size is no multiple.
+            start = ops.minimum(number * group, size - group)
+            part = ops.slice(images, (start, 0, 0, 0), (group, height, width, images.shape[3]))
+            return ops.slice_update(maps, (start, 0, 0, 0), detector(part))
+
+        return ops.fori_loop(0, -(-size // group), look, ops.zeros((size, height, width, 1), "float32"))
 
     return detect

@@ -5,7 +5,7 @@ import math
 from keras import ops
 
 from keras_mma.resampling import resize
-from keras_mma.saliency.detector import detector
+from keras_mma.saliency.detector import detector, finite
 from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_gray
 
@@ -47,4 +47,4 @@ def spectral_residual(images):
     saliency = ops.square(blur(magnitude, [weight / sum(weights) for weight in weights]))
     maximum = ops.max(saliency, axis=(1, 2), keepdims=True)
     saliency = saliency / ops.where(maximum > 0.0, maximum, 1.0)
-    return resize(ops.expand_dims(saliency, -1), height, width, "bilinear")
+    return resize(finite(ops.expand_dims(saliency, -1)), height, width, "bilinear")
