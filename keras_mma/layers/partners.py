@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.backend import row_groups
+from keras_mma.backend import compiled, row_groups
 
 
 def shuffle(size, seed):
@@ -54,6 +54,7 @@ def distances(maps):
     return squares[:, :, None] + squares[:, None, :] - 2.0 * products
 
 
+@compiled
 def farthest_cycles(distance, start):
     """One cycle through the rows of each group that goes from each row to the farthest that is left.
 

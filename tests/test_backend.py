@@ -1,0 +1,70 @@
+"""What runs compiled, and that it gives the same."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_mma
+from keras_mma.backend import compiled
+
+
+@compiled
+def _scaled(values, by=2.0, also=None):
+    return values["x"] * by + (0.0 if also is None else also)
+
+
+def _calls_of_xla(function, *specs):
+    """The calls in a traced graph that XLA must compile."""
+    graph = function.get_concrete_function(*specs).graph
+    called = [node.attr["f"].func.name for node in graph.as_graph_def().node if "PartitionedCall" in node.op]
+    inner = {f.signature.name: f for f in graph.as_graph_def().library.function}
+    return [name for name in called if inner[name].attr["_XlaMustCompile"].b]
+
+
+def test_values_are_those_of_the_function(rng):
+    x, also = rng.random((3, 4)).astype("float32"), np.ones((3, 1), "float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(_scaled({"x": ops.convert_to_tensor(x)})), 2 * x, rtol=1e-6)
+    found = _scaled({"x": ops.convert_to_tensor(x)}, 3.0, also=ops.convert_to_tensor(also))
+    np.testing.assert_allclose(ops.convert_to_numpy(found), 3 * x + 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape, is_compiled", [((3, 4), True), ((None, 4), True), ((3, None), False)])
+def test_graphs_with_known_sizes_are_compiled(needs_tensorflow, rng, shape, is_compiled):
+    import tensorflow as tf
+
+    function = tf.function(lambda x: _scaled({"x": x}, by=5.0))
+    calls = _calls_of_xla(function, tf.TensorSpec(shape))
+    assert len(calls) == is_compiled
+    x = rng.random((3, 4)).astype("float32")
+    np.testing.assert_allclose(function(x), 5 * x, rtol=1e-6)
+
+
+def test_accelerators_are_left_alone(needs_tensorflow, monkeypatch):
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices()
+    accelerator = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: [*devices, accelerator])
+    assert not _calls_of_xla(tf.function(lambda x: _scaled({"x": x}, by=7.0)), tf.TensorSpec((3, 4)))
+
+
+def test_gradients_pass(needs_tensorflow):
+    import tensorflow as tf
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = _scaled({"x": x}, by=3.0)
+        return tape.gradient(y, x)
+
+    np.testing.assert_allclose(gradient(tf.ones((2, 2))), 3.0)
+
+
+@pytest.mark.parametrize("host", ["MixUp", "CutMix", "SaliencyMix", "SaliencyGrafting", "GuidedMixup"])
+def test_hosts_in_a_pipeline_are_compiled(needs_tensorflow, host):
+    import tensorflow as tf
+
+    mixer = getattr(keras_mma.layers, host)()
+    function = tf.function(lambda x, y: mixer(x, y))
+    assert _calls_of_xla(function, tf.TensorSpec((8, 32, 32, 3), tf.uint8), tf.TensorSpec((8, 10)))
