@@ -63,17 +63,17 @@ def natural_crops(count, side, seed=0):
 def measure(rounds, quick=False):
     """Part A.
 
-    Returns:
-        A dict with `rows` (size, dtype, mode, method, milliseconds, and ratios to the floor and to the references)
-        and `missing` (what could not run, and why).
+    Yields:
+        After each block a dict with `rows` (size, dtype, mode, method, milliseconds, and ratios to the floor and to the
+        references) and `missing` (what could not run, and why), of all blocks so far.
     """
-    rows, missing = [], {}
+    found = {"rows": [], "missing": {}, "rounds": rounds}
     for batch, side in QUICK_SIZES if quick else SIZES:
         for dtype in ("uint8",) if quick else ("float32", "uint8"):
-            block, block_missing = _measure_block(batch, side, dtype, rounds)
-            rows += block
-            missing |= block_missing
-    return {"rows": rows, "missing": missing, "rounds": rounds}
+            rows, missing = _measure_block(batch, side, dtype, rounds)
+            found["rows"] += rows
+            found["missing"] |= missing
+            yield found
 
 
 def _measure_block(batch, side, dtype, rounds):

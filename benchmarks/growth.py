@@ -18,9 +18,9 @@ PAIRING = "distance pairing"
 def measure(rounds, quick=False):
     """Part C, under XLA.
 
-    Returns:
-        A dict with `rows`: method, what grows (`batch` at 32 pixels, `side` in batches of 16), its value, nanoseconds
-        per pixel (per image for the pairing), and the ratio of that to the first value's.
+    Yields:
+        After each axis a dict with `rows`: method, what grows (`batch` at 32 pixels, `side` in batches of 16), its
+        value, nanoseconds per pixel (per image for the pairing), and the ratio of that to the first value's.
     """
     batches = (8, 16) if quick else (32, 64, 128, 256, 512, 1024)
     sides = (16, 24) if quick else (32, 64, 128, 256, 512)
@@ -44,7 +44,7 @@ def measure(rounds, quick=False):
             row = {"method": name, "axis": axis, "value": value, "nanoseconds": 1e9 * float(np.median(each))}
             rows.append({**row, "to_first": ratio(each, np.array(seconds[first]) / units[first])})
             print(f"growth with {axis:5} {name:24} {value:5} {row['nanoseconds']:9.2f} ns", flush=True)
-    return {"rows": rows, "rounds": rounds}
+        yield {"rows": rows, "rounds": rounds}
 
 
 def _mixing(host, images):

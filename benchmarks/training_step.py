@@ -16,18 +16,19 @@ MMA = "SaliencyMix + MMA"
 POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out", "conv3_block4_out")}
 #: A step of a host with several sites is the mean over them: they are drawn alike.
 SITES = {MMA: ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")}
-FEW = ("plain", "SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")
+ATTRIBUTIONS = ("SaliencyGrafting, activation", "SaliencyGrafting, gradient")
+FEW = ("plain", "SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2", *ATTRIBUTIONS)
 ALL = (
     *FEW,
+    "SaliencyGrafting, activation at stage2",
+    "SaliencyGrafting, fine_grained",
+    "SaliencyMix, spectral_residual",
+    "SaliencyMix, frequency_tuned",
+    "GuidedMixup, spectral_residual",
     "MixUp",
     "CutMix",
-    "SaliencyMix, spectral_residual",
-    "GuidedMixup, spectral_residual",
-    "SaliencyGrafting, fine_grained",
-    "SaliencyGrafting, activation",
-    "SaliencyGrafting, gradient",
 )
-MEMORY = ("plain", "SaliencyMix", MMA)
+MEMORY = ("plain", "SaliencyMix", MMA, *ATTRIBUTIONS)
 
 
 def settings(quick=False):
@@ -38,27 +39,30 @@ def settings(quick=False):
     base = {"network": "preactresnet18", "batch": 128, "side": 32, "xla": False, "backend": "tensorflow"}
     times = [
         {**base, "methods": ALL},
-        {**base, "batch": 32, "xla": True, "methods": FEW},
-        {**base, "batch": 32, "xla": True, "backend": "jax", "methods": FEW},
-        {**base, "network": "resnet50", "batch": 8, "side": 224, "methods": FEW},
+        {**base, "xla": True, "methods": ALL},
+        {**base, "xla": True, "backend": "jax", "methods": ALL},
     ]
+    for xla, backend, batch in ((False, "tensorflow", 32), (True, "tensorflow", 16), (True, "jax", 16)):
+        large = {"network": "resnet50", "batch": batch, "side": 224, "xla": xla, "backend": backend}
+        times.append({**large, "methods": FEW})
     return times, [{**base, "methods": MEMORY}]
 
 
 def measure(rounds, quick=False):
     """Part B.
 
-    Returns:
-        A dict with `time` and `memory`: lists of runs, each with its setting and its rows.
+    Yields:
+        After each run a dict with `time` and `memory`: lists of runs so far, each with its setting and its rows.
     """
     times, memories = settings(quick)
     found = {"time": [], "memory": [], "rounds": rounds}
     for setting in times:
         answer = _in_process({**setting, "rounds": rounds})
         found["time"].append({**setting, **answer})
+        yield found
     for setting in memories:
         runs = {name: [] for name in setting["methods"]}
-        for _ in range(1 if quick else 3):
+        for _ in range(rounds):
             for name in runs:
                 runs[name].append(_in_process({**setting, "methods": [name], "rounds": 0})["memory"])
                 print(f"memory {name:36} {runs[name][-1]}", flush=True)
@@ -70,7 +74,7 @@ def measure(rounds, quick=False):
                 row[kind] = {"median": ratios[len(ratios) // 2], "min": ratios[0], "max": ratios[-1]}
             rows.append(row)
         found["memory"].append({**setting, "rows": rows})
-    return found
+        yield found
 
 
 def _in_process(setting):
@@ -121,6 +125,11 @@ def _step(name, setting, images, labels):
         "GuidedMixup, spectral_residual": (layers.GuidedMixup, ()),
         "SaliencyGrafting, fine_grained": (layers.SaliencyGrafting, ()),
         "SaliencyGrafting, activation": (lambda: layers.SaliencyGrafting(detector="activation"), ()),
+        "SaliencyGrafting, activation at stage2": (
+            lambda: layers.SaliencyGrafting(detector="activation", attribution_layer="stage2"),
+            (),
+        ),
+        "SaliencyMix, frequency_tuned": (lambda: layers.SaliencyMix(detector="frequency_tuned"), ()),
         "SaliencyGrafting, gradient": (lambda: layers.SaliencyGrafting(detector="gradient"), ()),
     }
     host, at = hosts[name]

@@ -33,31 +33,45 @@ def frequency_tuned(images):
         - R. Achanta, S. Hemami, F. Estrada, S. Süsstrunk, Frequency-tuned salient region detection, CVPR 2009,
           equation 4.
     """
-    lab = to_lab(to_rgb_bytes(images) / 255.0)
-    mean = ops.mean(lab, axis=(1, 2), keepdims=True)
-    difference = blur(lab, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)) - mean
-    saliency = ops.sqrt(ops.sum(ops.square(difference), axis=-1, keepdims=True))
+    x, y, z = (
+        blur(plane, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)) - _mean(plane)
+        for plane in responses(to_rgb_bytes(images) / 255.0)
+    )
+    # L, a and b are linear in these three, which are cheaper to blur: one plane each, nothing worked out twice.
+    saliency = ops.sqrt(ops.square(116.0 * y) + ops.square(500.0 * (x - y)) + ops.square(200.0 * (y - z)))
+    saliency = ops.expand_dims(saliency, -1)
     maximum = ops.max(saliency, axis=(1, 2, 3), keepdims=True)
     # A constant image leaves rounding alone.
     return finite(ops.where(maximum > 1e-3, saliency / ops.where(maximum > 1e-3, maximum, 1.0), 0.0))
 
 
-def to_lab(rgb):
-    """SRGB in [0, 1] to CIE L*a*b* under D65.
+def responses(rgb):
+    """What CIE L*a*b* is made of: f(X), f(Y) and f(Z).
+
+        L = 116 f(Y) - 16,    a = 500 (f(X) - f(Y)),    b = 200 (f(Y) - f(Z))
 
     Args:
-        rgb: Float32 tensor (..., 3).
+        rgb: SRGB in [0, 1], float32 tensor (..., 3), under D65.
 
     Returns:
-        A float32 tensor (..., 3): L in [0, 100], a and b about in [-127, 127].
+        Three float32 tensors (...).
     """
-    linear = ops.where(rgb > 0.04045, ops.power((ops.maximum(rgb, 0.0) + 0.055) / 1.055, 2.4), rgb / 12.92)
+    linear = ops.where(rgb > 0.04045, _power((ops.maximum(rgb, 0.0) + 0.055) / 1.055, 2.4), rgb / 12.92)
     red, green, blue = (linear[..., channel] for channel in range(3))
-    x, y, z = (_cube_root(r * red + g * green + b * blue) for r, g, b in _TO_XYZ)
-    return ops.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=-1)
+    return [_cube_root(r * red + g * green + b * blue) for r, g, b in _TO_XYZ]
 
 
 def _cube_root(t):
     """CIE's cube root, which is a line near 0."""
     limit = (6 / 29) ** 3
-    return ops.where(t > limit, ops.power(ops.maximum(t, limit), 1 / 3), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return ops.where(t > limit, _power(ops.maximum(t, limit), 1 / 3), t / (3 * (6 / 29) ** 2) + 4 / 29)
+
+
+def _power(x, exponent):
+    """Of positive numbers. XLA vectorises these two functions on a processor, and not `power`."""
+    return ops.exp(exponent * ops.log(x))
+
+
+def _mean(plane):
+    """Of each image, one axis after the other: sums of a whole image lose digits that the differences need."""
+    return ops.mean(ops.mean(plane, axis=2, keepdims=True), axis=1, keepdims=True)
