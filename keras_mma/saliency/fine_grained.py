@@ -41,13 +41,14 @@ def fine_grained(images):
         - S. Montabone, A. Soto, Human detection using a mobile platform and novel features derived from a
           visual saliency mechanism, Image and Vision Computing 28 (2010).
     """
-    return _of_gray(ops.expand_dims(to_gray(images), -1))
+    # As bytes, the whole batch's grey images are a fourth of what they were.
+    return _of_gray(ops.cast(ops.expand_dims(to_gray(images), -1), "uint8"))
 
 
 @in_groups
 def _of_gray(gray):
-    """The maps of grey images (batch, height, width, 1)."""
-    gray = _blur(ops.squeeze(gray, -1), times=2)
+    """The maps of grey bytes (batch, height, width, 1)."""
+    gray = _blur(ops.cast(ops.squeeze(gray, -1), "float32"), times=2)
     return finite(ops.expand_dims(_normalize(_centre_surround(gray)), -1))
 
 

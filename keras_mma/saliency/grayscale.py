@@ -60,11 +60,11 @@ def to_bytes(images):
     high = ops.max(images, axis=(1, 2, 3), keepdims=True)
     is_whole = _all(images == ops.floor(images))
     is_bytes = ops.logical_and(is_whole, ops.logical_and(low >= 0.0, high <= 255.0))
-    spread = ops.where(high > low, high - low, 1.0)
-    scale, offset = ops.where(is_bytes, 1.0, 255.0 / spread), ops.where(is_bytes, 0.0, low)
+    is_unit = ops.zeros_like(is_bytes)
     if keras.backend.is_float_dtype(dtype):
         is_unit = ops.logical_and(low >= 0.0, high <= 1.0)
-        scale = ops.where(is_unit, 255.0, scale)
+    scale = ops.where(is_unit, 255.0, ops.where(is_bytes, 1.0, 255.0 / ops.where(high > low, high - low, 1.0)))
+    offset = ops.where(ops.logical_or(is_bytes, is_unit), 0.0, low)
     # Rounded: the unit range gives back exactly the bytes it was made from.
     return ops.floor((images - offset) * scale + 0.5)
 

@@ -8,7 +8,7 @@ from keras import ops
 from keras_mma.backend import is_compiled_for_processor
 
 #: Pixels of a group. A detector's intermediate maps take about 50 bytes for each.
-PIXELS = 2**19
+PIXELS = 2**18
 
 
 def in_groups(detector):
