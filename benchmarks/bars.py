@@ -21,14 +21,13 @@ def judge(parts):
     bars = []
     for row in parts.get("augmentation", {}).get("rows", ()):
         bars += _of_augmentation(row)
-    step = parts.get("step", {"time": (), "memory": ()})
-    for setting in step["time"]:
+    for setting in parts.get("step", {}).get("runs", ()):
         if (setting["network"], setting["backend"], setting["xla"]) == ("preactresnet18", "tensorflow", False):
             where = f"PreActResNet-18, batch {setting['batch']}"
             for row in setting["rows"]:
                 if row["method"] in STEP_BARS:
                     bars.append(_bar(f"step with {row['method']}, to plain", where, STEP_BARS[row["method"]], row))
-    for setting in step["memory"]:
+    for setting in parts.get("memory", {}).get("runs", ()):
         for row in setting["rows"]:
             if row["method"] == "SaliencyMix + MMA":
                 where = f"{setting['network']}, batch {setting['batch']}"

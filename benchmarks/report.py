@@ -33,6 +33,8 @@ def render(record):
         page += _augmentation(parts["augmentation"])
     if "step" in parts:
         page += _step(parts["step"])
+    if "memory" in parts:
+        page += _memory(parts["memory"])
     if "growth" in parts:
         page += _growth(parts["growth"])
     return "\n".join(page) + "\n"
@@ -83,20 +85,28 @@ def _step(part):
         "point alone; a step of SaliencyMix + MMA, whose sites are drawn alike, is the mean over the input and both.",
         "",
     ]
-    for setting in part["time"]:
+    for setting in part["runs"]:
         xla = "with" if setting["xla"] else "without"
         name = f"{setting['network']}, batch {setting['batch']}, {setting['side']} px, {setting['backend']} {xla} XLA"
         lines += [f"### {name}", "", f"The plain step takes {setting['plain_seconds']:.2f} s.", ""]
         lines += ["| method | time |", "|---|---|"]
         lines += [f"| {row['method']} | {_show(row, 3)} |" for row in setting["rows"]]
         lines.append("")
-    for setting in part["memory"]:
+    return lines
+
+
+def _memory(part):
+    lines = [
+        "## Peak memory of training steps",
+        "",
+        f"Each method in {part['rounds']} processes of its own: the largest resident size of the whole process",
+        "(`VmHWM` of `/proc/self/status`) after 3 steps, 10 where sites are drawn; and that less the resident size",
+        "before the first step.",
+        "",
+    ]
+    for setting in part["runs"]:
         lines += [
-            f"### Peak memory: {setting['network']}, batch {setting['batch']}",
-            "",
-            "Each method in processes of its own: the largest resident size of the whole process (`VmHWM` of",
-            "`/proc/self/status`) after 3 steps, 10 where sites are drawn; and that less the resident size before the",
-            "first step.",
+            f"### {setting['network']}, batch {setting['batch']}, {setting['side']} px, {setting['backend']}",
             "",
             "| method | peak | above that before the first step |",
             "|---|---|---|",
@@ -111,8 +121,9 @@ def _growth(part):
         "## Growth",
         "",
         "Compiled by XLA, uint8: nanoseconds for each pixel (for each image, of the distance pairing), and their ratio",
-        "to the first of the row's kind. The pairing compares every image with every other: its time for each image",
-        "grows with the batch.",
+        "to the first of the row's kind. Linear growth is a flat row; what falls is the fixed cost of a call, which",
+        "more pixels share. The pairing compares every image with every other, one after the other: its work for each",
+        "image is proportional to the batch, and outweighs the fixed cost of each turn beyond some hundred images.",
         "",
         "| method | grows | value | ns | to the first |",
         "|---|---|---|---|---|",

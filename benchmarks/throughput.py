@@ -19,7 +19,12 @@ from benchmarks.bars import judge
 from benchmarks.report import render
 from benchmarks.timing import machine, versions
 
-PARTS = {"augmentation": augmentation.measure, "growth": growth.measure, "step": training_step.measure}
+PARTS = {
+    "augmentation": augmentation.measure,
+    "growth": growth.measure,
+    "step": training_step.measure,
+    "memory": training_step.measure_memory,
+}
 PACKAGES = ("keras", "tensorflow", "jax", "opencv-contrib-python-headless", "numpy")
 
 

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.timing import interleave, ratio, versions
+
 ROOT = Path(__file__).parents[1]
 MMA = "SaliencyMix + MMA"
 POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out", "conv3_block4_out")}
@@ -29,7 +31,7 @@ MEMORY = ("plain", "SaliencyMix", MMA, *ATTRIBUTIONS)
 
 
 def settings(quick=False):
-    """The runs: which network on what, with which methods."""
+    """The runs: which network on what, with which methods; those of time, and those of memory."""
     if quick:
         small = {"network": "wideresnet10", "batch": 8, "side": 16, "xla": False, "methods": ["plain", "SaliencyMix"]}
         return [{**small, "backend": "tensorflow"}], [{**small, "backend": "tensorflow", "methods": ["plain", MMA]}]
@@ -46,31 +48,37 @@ def settings(quick=False):
 
 
 def measure(rounds, quick=False):
-    """Part B.
+    """Part B, the time.
 
     Yields:
-        After each run a dict with `time` and `memory`: lists of runs so far, each with its setting and its rows.
+        After each run a dict with `runs`: the runs so far, each with its setting and its rows.
     """
-    times, memories = settings(quick)
-    found = {"time": [], "memory": [], "rounds": rounds}
-    for setting in times:
-        answer = _in_process({**setting, "rounds": rounds})
-        found["time"].append({**setting, **answer})
+    found = {"runs": [], "rounds": rounds}
+    for setting in settings(quick)[0]:
+        found["runs"].append({**setting, **_in_process({**setting, "rounds": rounds})})
         yield found
-    for setting in memories:
-        runs = {name: [] for name in setting["methods"]}
+
+
+def measure_memory(rounds, quick=False):
+    """Part B, the memory.
+
+    Yields:
+        After each run a dict with `runs`, as of the time.
+    """
+    found = {"runs": [], "rounds": rounds}
+    for setting in settings(quick)[1]:
+        taken = {name: [] for name in setting["methods"]}
         for _ in range(rounds):
-            for name in runs:
-                runs[name].append(_in_process({**setting, "methods": [name], "rounds": 0})["memory"])
-                print(f"memory {name:36} {runs[name][-1]}", flush=True)
+            for name in taken:
+                taken[name].append(_in_process({**setting, "methods": [name], "rounds": 0})["memory"])
+                print(f"memory {name:36} {taken[name][-1]}", flush=True)
         rows = []
-        for name, taken in runs.items():
+        for name, each in taken.items():
             row = {"method": name}
             for kind in ("peak", "growth"):
-                ratios = sorted(one[kind] / plain[kind] for one, plain in zip(taken, runs["plain"], strict=True))
-                row[kind] = {"median": ratios[len(ratios) // 2], "min": ratios[0], "max": ratios[-1]}
+                row[kind] = ratio([one[kind] for one in each], [one[kind] for one in taken["plain"]])
             rows.append(row)
-        found["memory"].append({**setting, "rows": rows})
+        found["runs"].append({**setting, "rows": rows})
         yield found
 
 
@@ -153,7 +161,6 @@ def run(setting):
     import numpy as np
 
     from benchmarks.augmentation import natural_crops
-    from benchmarks.timing import interleave, ratio, versions
 
     images = natural_crops(setting["batch"], setting["side"]).astype("float32")
     labels = np.eye(10, dtype="float32")[np.arange(setting["batch"]) % 10]

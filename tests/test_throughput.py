@@ -30,7 +30,7 @@ def test_a_quick_run_writes_every_part_and_the_page(needs_tensorflow, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["throughput.json", "throughput.md"]
     record = json.loads((tmp_path / "throughput.json").read_text())
-    assert set(record["parts"]) == {"augmentation", "step", "growth"} and record["versions"]["keras"]
+    assert set(record["parts"]) == {"augmentation", "step", "memory", "growth"} and record["versions"]["keras"]
     augmentation = record["parts"]["augmentation"]
     measured = {(row["method"], row["mode"]) for row in augmentation["rows"]}
     for mode in ("tf.data", "compiled", "XLA"):
@@ -40,8 +40,8 @@ def test_a_quick_run_writes_every_part_and_the_page(needs_tensorflow, tmp_path):
     assert not [name for name in augmentation["missing"] if name.startswith(ours)], augmentation["missing"]
     for row in augmentation["rows"]:
         assert 0 < row["to"]["copy"]["min"] <= row["to"]["copy"]["median"] <= row["to"]["copy"]["max"]
-    assert {row["method"] for row in record["parts"]["step"]["time"][0]["rows"]} == {"plain", "SaliencyMix"}
-    assert all(row["peak"]["median"] > 0 for row in record["parts"]["step"]["memory"][0]["rows"])
+    assert {row["method"] for row in record["parts"]["step"]["runs"][0]["rows"]} == {"plain", "SaliencyMix"}
+    assert all(row["peak"]["median"] > 0 for row in record["parts"]["memory"]["runs"][0]["rows"])
     assert {row["axis"] for row in record["parts"]["growth"]["rows"]} == {"batch", "side"}
     page = (tmp_path / "throughput.md").read_text()
     assert page == render(record) and "| SaliencyMix | XLA |" in page

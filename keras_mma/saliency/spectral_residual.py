@@ -8,6 +8,7 @@ from keras_mma.resampling import resize
 from keras_mma.saliency.detector import detector, finite
 from keras_mma.saliency.filters import blur
 from keras_mma.saliency.grayscale import to_gray
+from keras_mma.saliency.groups import in_groups
 
 SIZE = 64
 _SIGMA = 8.0
@@ -35,7 +36,14 @@ def spectral_residual(images):
         - X. Hou, L. Zhang, Saliency detection: a spectral residual approach, CVPR 2007.
     """
     height, width = ops.shape(images)[1:3]
-    gray = resize(ops.expand_dims(to_gray(images), -1), SIZE, SIZE, "bilinear")[..., 0]
+    small = resize(ops.expand_dims(to_gray(images), -1), SIZE, SIZE, "bilinear")
+    return resize(_of_small(small), height, width, "bilinear")
+
+
+@in_groups
+def _of_small(gray):
+    """The maps of grey thumbnails (batch, SIZE, SIZE, 1)."""
+    gray = ops.squeeze(gray, -1)
     real, imaginary = ops.fft2((gray, ops.zeros_like(gray)))
     amplitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
     log_amplitude = ops.log(ops.maximum(amplitude, 1e-6))
@@ -46,5 +54,4 @@ def spectral_residual(images):
     weights = [math.exp(-(offset**2) / (2 * _SIGMA**2)) for offset in range(-2, 3)]
     saliency = ops.square(blur(magnitude, [weight / sum(weights) for weight in weights]))
     maximum = ops.max(saliency, axis=(1, 2), keepdims=True)
-    saliency = saliency / ops.where(maximum > 0.0, maximum, 1.0)
-    return resize(finite(ops.expand_dims(saliency, -1)), height, width, "bilinear")
+    return finite(ops.expand_dims(saliency / ops.where(maximum > 0.0, maximum, 1.0), -1))
