@@ -19,6 +19,7 @@ def render(record):
         "",
         "Everything is a ratio within one run: the median of interleaved rounds, in brackets the smallest and largest.",
         "Times of a shared machine mean nothing by themselves; the few that are given say which work a ratio is of.",
+        "A part is measured with the others or, with `--only`, in a run of its own.",
         "What was slow and what fixed it is told in [performance](../performance.md).",
         "",
         "```sh",

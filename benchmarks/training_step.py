@@ -27,7 +27,7 @@ ALL = (
     "SaliencyMix, spectral_residual",
     "SaliencyMix, frequency_tuned",
 )
-MEMORY = ("plain", "SaliencyMix", MMA, *ATTRIBUTIONS)
+MEMORY = ("plain", "SaliencyMix", MMA)
 
 
 def settings(quick=False):
