@@ -1,7 +1,6 @@
 """Detectors over groups of images that fit into a processor's cache."""
 
 import functools
-import math
 
 from keras import ops
 
@@ -27,7 +26,7 @@ def in_groups(detector):
         if isinstance(size, int) and size <= limit:
             return detector(images)
         # Batches are mostly multiples of a power of two.
-        group = 2 ** int(math.log2(limit))
+        group = 1 << (limit.bit_length() - 1)
         if not isinstance(size, int):
             group = ops.minimum(group, size)
 

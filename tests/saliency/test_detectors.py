@@ -110,8 +110,8 @@ def test_shape_dtype_and_range(rng, detector, shape):
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_the_range_of_the_images_does_not_matter(rng, detector):
     images = blobs(rng, 6, 32, 32)
-    for darkest in (40, 0):
-        bright = np.maximum(images, darkest)
+    for darkest, height in ((40, 27), (0, 32)):
+        bright = np.maximum(images[:, :height], darkest)
         expected = maps(detector, bright)
         for same in (
             bright.astype("float32"),
