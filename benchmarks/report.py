@@ -55,7 +55,8 @@ def _augmentation(part):
         "## Mixing alone",
         "",
         f"Medians of {part['rounds']} rounds. The floor is one pass over the batch that copies it. Where XLA has no",
-        "kernel for a reference, the ratio to it under XLA is to the same reference compiled without it.",
+        "kernel for a reference, the ratio to it under XLA is to the same reference compiled without it. In the other",
+        "modes XLA compiles parts of ours on its own; the references run as they come, op by op.",
         "",
     ]
     rows = part["rows"]

@@ -41,6 +41,9 @@ def main(arguments=None):
     record = {"parts": {}}
     if options.only and target.exists():
         record = json.loads(target.read_text())
+        here = {"machine": machine(), "versions": versions(*PACKAGES)}
+        if here != {name: record[name] for name in here}:
+            parser.error(f"--only adds to figures of the same machine and versions, and {target} has others'")
     for name in [options.only] if options.only else PARTS:
         start = time.perf_counter()
         for part in PARTS[name](rounds, quick=options.quick):

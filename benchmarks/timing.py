@@ -52,7 +52,7 @@ def machine():
             model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
         pass
-    return f"{os.cpu_count()} cores, {model}, no GPU"
+    return f"{os.cpu_count()} cores, {model}, {'a' if os.path.exists('/dev/nvidia0') else 'no'} GPU"
 
 
 def versions(*packages):

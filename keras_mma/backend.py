@@ -54,7 +54,7 @@ def is_of_another_backend(*values):
 
 
 def is_compiled_for_processor():
-    """Whether what is traced now will run compiled, on a processor and not on an accelerator."""
+    """Whether what is traced now will run on a processor, in a machine without an accelerator, and not eagerly."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -69,11 +69,12 @@ def is_compiled_for_processor():
 
 
 def compiled(function):
-    """Let XLA compile a pure function of tensors where TensorFlow would run it op by op on a processor, in a graph.
+    """Let XLA compile a pure function of tensors where TensorFlow would run a graph op by op on a processor.
 
-    That is in the pipeline (`Dataset.map`) and in a model that is not compiled by XLA as a whole. Between its kernels
-    TensorFlow writes whole batches to the main memory; XLA fuses them. Heights, widths and channels must be known, so
-    that there is no compiling for each image; each number of rows is compiled once.
+    That is in the pipeline (`Dataset.map`) and in a model that is not compiled by XLA as a whole, in a machine without
+    an accelerator. Between its kernels TensorFlow writes whole batches to the main memory; XLA fuses them. All sizes
+    but the first of each tensor must be known, so that there is no compiling for each image; each number of rows is
+    compiled once.
 
     Args:
         function: From tensors, structures of tensors and Python values to tensors. The same values come out.
@@ -90,10 +91,11 @@ def compiled(function):
 
     @functools.wraps(function)
     def run(*args, **kwargs):
+        if keras.backend.backend() != "tensorflow" or not is_compiled_for_processor():
+            return function(*args, **kwargs)
         leaves = keras.tree.flatten((args, kwargs))
         is_known = all(None not in leaf.shape[1:] for leaf in leaves if getattr(leaf, "shape", None) is not None)
-        is_tensorflow = keras.backend.backend() == "tensorflow"
-        return (with_xla() if is_tensorflow and is_known and is_compiled_for_processor() else function)(*args, **kwargs)
+        return with_xla()(*args, **kwargs) if is_known else function(*args, **kwargs)
 
     return run
 

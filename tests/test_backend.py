@@ -61,10 +61,14 @@ def test_gradients_pass(needs_tensorflow):
     np.testing.assert_allclose(gradient(tf.ones((2, 2))), 3.0)
 
 
-@pytest.mark.parametrize("host", ["MixUp", "CutMix", "SaliencyMix", "SaliencyGrafting", "GuidedMixup"])
-def test_hosts_in_a_pipeline_are_compiled(needs_tensorflow, host):
+@pytest.mark.parametrize(
+    "host, parts",
+    [("MixUp", 1), ("CutMix", 1), ("SaliencyMix", 3), ("SaliencyGrafting", 2), ("GuidedMixup", 3)],
+)
+def test_hosts_in_a_pipeline_are_compiled(needs_tensorflow, host, parts):
+    """What mixes, what looks, what finds the peak or the partner."""
     import tensorflow as tf
 
     mixer = getattr(keras_mma.layers, host)()
     function = tf.function(lambda x, y: mixer(x, y))
-    assert _calls_of_xla(function, tf.TensorSpec((8, 32, 32, 3), tf.uint8), tf.TensorSpec((8, 10)))
+    assert len(_calls_of_xla(function, tf.TensorSpec((None, 32, 32, 3), tf.uint8), tf.TensorSpec((None, 10)))) == parts

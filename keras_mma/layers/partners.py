@@ -33,7 +33,13 @@ def farthest(maps, seed):
     rows = size // groups
     start = ops.cast(sampling.uniform((groups,), seed, maxval=1.0) * ops.cast(rows, "float32"), "int32")
     start = ops.minimum(start, rows - 1)
-    height, width = ops.shape(maps)[1:3]
+    return _farthest(maps, start, groups)
+
+
+@compiled
+def _farthest(maps, start, groups):
+    size, height, width = ops.shape(maps)[:3]
+    rows = size // groups
     cycles = farthest_cycles(distances(ops.reshape(maps, (groups, rows, height * width))), start)
     return ops.reshape(cycles + rows * ops.arange(groups, dtype="int32")[:, None], (size,))
 
@@ -54,7 +60,6 @@ def distances(maps):
     return squares[:, :, None] + squares[:, None, :] - 2.0 * products
 
 
-@compiled
 def farthest_cycles(distance, start):
     """One cycle through the rows of each group that goes from each row to the farthest that is left.
 

@@ -8,7 +8,7 @@ from keras_mma.layers import arguments, partners
 from keras_mma.layers.mixer import Mixer
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
-from keras_mma.saliency.detector import finite, is_complete
+from keras_mma.saliency.detector import finite, is_built_in
 from keras_mma.saliency.thumbnail import on_thumbnail
 
 
@@ -34,7 +34,7 @@ class SaliencyMixer(Mixer):
             self._detect = None
         else:
             detect = saliency.get(detector)
-            self._detect = detect if is_complete(detect) else on_thumbnail(detect)
+            self._detect = detect if is_built_in(detect) else on_thumbnail(detect)
         if detector_size is not None:
             detector_size = arguments.whole("detector_size", detector_size, 1)
         self.detector_size = detector_size
@@ -87,7 +87,7 @@ class SaliencyMixer(Mixer):
             images = self.to_channels_last(images)
             maps = self._detect(images, size=self.detector_size)
             arguments.maps_of("detector", maps, images.shape)
-        return ops.stop_gradient(maps if is_complete(self._detect) else finite(maps))
+        return ops.stop_gradient(maps if is_built_in(self._detect) else finite(maps))
 
     def look(self, images):
         return self.saliency(images)

@@ -41,8 +41,10 @@ def fine_grained(images):
         - S. Montabone, A. Soto, Human detection using a mobile platform and novel features derived from a
           visual saliency mechanism, Image and Vision Computing 28 (2010).
     """
+    gray = to_gray(images)
+    gray = ops.where(ops.isnan(gray), 0.0, gray)  # no byte means NaN
     # As bytes, the whole batch's grey images are a fourth of what they were.
-    return _of_gray(ops.cast(ops.expand_dims(to_gray(images), -1), "uint8"))
+    return _of_gray(ops.cast(ops.expand_dims(gray, -1), "uint8"))
 
 
 @in_groups

@@ -33,9 +33,12 @@ def frequency_tuned(images):
         - R. Achanta, S. Hemami, F. Estrada, S. Süsstrunk, Frequency-tuned salient region detection, CVPR 2009,
           equation 4.
     """
+    rgb = to_rgb_bytes(images) / 255.0
+    # Differences from one pixel lose no digits in sums, and are 0 in a constant image.
+    planes = [plane - one for plane, one in zip(responses(rgb), responses(rgb[:, :1, :1]), strict=True)]
     x, y, z = (
-        blur(plane, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)) - _mean(plane)
-        for plane in responses(to_rgb_bytes(images) / 255.0)
+        blur(plane, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)) - ops.mean(plane, axis=(1, 2), keepdims=True)
+        for plane in planes
     )
     # L, a and b are linear in these three, which are cheaper to blur: one plane each, nothing worked out twice.
     saliency = ops.sqrt(ops.square(116.0 * y) + ops.square(500.0 * (x - y)) + ops.square(200.0 * (y - z)))
@@ -70,8 +73,3 @@ def _cube_root(t):
 def _power(x, exponent):
     """Of positive numbers. XLA vectorises these two functions on a processor, and not `power`."""
     return ops.exp(exponent * ops.log(x))
-
-
-def _mean(plane):
-    """Of each image, one axis after the other: sums of a whole image lose digits that the differences need."""
-    return ops.mean(ops.mean(plane, axis=2, keepdims=True), axis=1, keepdims=True)

@@ -4,7 +4,7 @@ import functools
 
 from keras import ops
 
-from keras_mma.backend import is_compiled_for_processor
+from keras_mma.backend import is_compiled_for_processor, row_groups
 
 #: Pixels of a group. A detector's intermediate maps take about 50 bytes for each.
 PIXELS = 2**18
@@ -22,6 +22,8 @@ def in_groups(detector):
         size, height, width = ops.shape(images)[:3]
         if not is_compiled_for_processor() or not isinstance(height, int) or not isinstance(width, int):
             return detector(images)
+        if row_groups(size) > 1:
+            return detector(images)  # slices of a batch that is spread over devices would travel
         limit = max(1, PIXELS // (height * width))
         if isinstance(size, int) and size <= limit:
             return detector(images)

@@ -1,10 +1,13 @@
 """Detectors against OpenCV, against loops, and against their own invariances."""
 
+import functools
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_mma import saliency
+from keras_mma import layers, saliency
 from keras_mma.saliency.fine_grained import _blur
 from keras_mma.saliency.frequency_tuned import responses
 from keras_mma.saliency.grayscale import to_gray
@@ -223,6 +226,21 @@ def test_a_constant_image_is_nowhere_salient():
     assert np.isfinite(maps("spectral_residual", np.full((2, 16, 16, 3), 77, "uint8"))).all()
 
 
+@pytest.mark.parametrize("side", [16, 224, 600])
+@pytest.mark.parametrize("colour", [(3, 250, 17), (200, 30, 90)])
+def test_a_constant_colour_is_nowhere_salient_however_it_runs(side, colour):
+    image = np.broadcast_to(np.array(colour, "uint8"), (1, side, side, 3))
+    for detect in [maps, *([_graph_of] if keras.backend.backend() == "tensorflow" else [])]:
+        assert not detect("frequency_tuned", image).any()
+        assert not detect("fine_grained", image).any()
+
+
+def _graph_of(detector, images):
+    import tensorflow as tf
+
+    return tf.function(saliency.get(detector))(tf.constant(images)).numpy()
+
+
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_rows_are_independent_and_nan_stays_in_its_row(rng, detector):
     images = blobs(rng, 4, 32, 32).astype("float32")
@@ -239,8 +257,9 @@ def test_graph_and_xla_give_the_same_maps(needs_tensorflow, rng, detector):
 
     images = np.concatenate([blobs(rng, 4, 40, 40), rng.integers(0, 256, (4, 40, 40, 3)).astype("uint8")])
     expected = maps(detector, images)
-    for xla in (False, True):
-        signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)] if not xla else None
+    # Op by op, compiled as a whole, and as a pipeline compiles it.
+    for xla, shape in ((False, (None, None, None, 3)), (True, (8, 40, 40, 3)), (False, (None, 40, 40, 3))):
+        signature = [tf.TensorSpec(shape, tf.uint8)]
         compiled = tf.function(saliency.get(detector), jit_compile=xla, input_signature=signature)
         np.testing.assert_allclose(compiled(images).numpy(), expected, atol=2e-5)
 
@@ -249,3 +268,12 @@ def test_unknown_detectors_are_refused_and_callables_pass():
     assert saliency.get(maps) is maps
     with pytest.raises(ValueError, match="`detector` must be one of .*fine_grained.* Received: detector='fine'"):
         saliency.get("fine")
+
+
+def test_a_wrapper_of_a_detector_is_a_callable_like_any_other(rng):
+    @functools.wraps(saliency.fine_grained)
+    def darkest(images):
+        return -1e39 * saliency.fine_grained(images)
+
+    host = layers.SaliencyMix(detector=darkest)
+    assert not ops.convert_to_numpy(host.saliency(blobs(rng))).any()
