@@ -39,3 +39,10 @@ def test_groups_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_groups, 
     for size in (1, 3, 4, 6, 8):
         images = blobs(rng, size, 20, 24)
         np.testing.assert_allclose(compiled(images).numpy(), saliency.fine_grained(images).numpy(), atol=1e-6)
+
+
+def test_a_batch_that_is_spread_over_devices_stays_whole(rng, small_groups, monkeypatch):
+    monkeypatch.setattr(groups, "row_groups", lambda rows: 2)
+    seen = []
+    groups.in_groups(lambda x: seen.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(blobs(rng, 8, 20, 24))
+    assert seen == [8]
