@@ -34,11 +34,10 @@ def frequency_tuned(images):
           equation 4.
     """
     rgb = to_rgb_bytes(images) / 255.0
-    # Differences from one pixel lose no digits in sums, and are 0 in a constant image.
-    planes = [plane - one for plane, one in zip(responses(rgb), responses(rgb[:, :1, :1]), strict=True)]
     x, y, z = (
-        blur(plane, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)) - ops.mean(plane, axis=(1, 2), keepdims=True)
-        for plane in planes
+        # Differences from one pixel: their sums lose no digits, and in a constant image they are 0.
+        blur(plane, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)) - one - ops.mean(plane - one, axis=(1, 2), keepdims=True)
+        for plane, one in zip(responses(rgb), responses(rgb[:, :1, :1]), strict=True)
     )
     # L, a and b are linear in these three, which are cheaper to blur: one plane each, nothing worked out twice.
     saliency = ops.sqrt(ops.square(116.0 * y) + ops.square(500.0 * (x - y)) + ops.square(200.0 * (y - z)))
