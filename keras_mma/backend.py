@@ -1,9 +1,12 @@
 """The few things that differ between backends and have no `keras.ops` name."""
 
 import contextlib
+import contextvars
 import functools
 
 import keras
+
+_IS_LEFT_ALONE = contextvars.ContextVar("is_left_alone", default=False)
 
 
 def replica_id():
@@ -74,7 +77,7 @@ def compiled(function):
     That is in the pipeline (`Dataset.map`) and in a model that is not compiled by XLA as a whole, in a machine without
     an accelerator. Between its kernels TensorFlow writes whole batches to the main memory; XLA fuses them. All sizes
     but the first of each tensor must be known, so that there is no compiling for each image; each number of rows is
-    compiled once.
+    compiled once. The first such function brings XLA's compiler into the process, a tenth of a GiB; see `op_by_op`.
 
     Args:
         function: From tensors, structures of tensors and Python values to tensors. The same values come out.
@@ -91,13 +94,23 @@ def compiled(function):
 
     @functools.wraps(function)
     def run(*args, **kwargs):
-        if keras.backend.backend() != "tensorflow" or not is_compiled_for_processor():
+        if _IS_LEFT_ALONE.get() or keras.backend.backend() != "tensorflow" or not is_compiled_for_processor():
             return function(*args, **kwargs)
         leaves = keras.tree.flatten((args, kwargs))
         is_known = all(None not in leaf.shape[1:] for leaf in leaves if getattr(leaf, "shape", None) is not None)
         return with_xla()(*args, **kwargs) if is_known else function(*args, **kwargs)
 
     return run
+
+
+@contextlib.contextmanager
+def op_by_op():
+    """A context in which `compiled` functions are left to TensorFlow."""
+    token = _IS_LEFT_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _IS_LEFT_ALONE.reset(token)
 
 
 def aside():

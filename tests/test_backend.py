@@ -72,3 +72,17 @@ def test_hosts_in_a_pipeline_are_compiled(needs_tensorflow, host, parts):
     mixer = getattr(keras_mma.layers, host)()
     function = tf.function(lambda x, y: mixer(x, y))
     assert len(_calls_of_xla(function, tf.TensorSpec((None, 32, 32, 3), tf.uint8), tf.TensorSpec((None, 10)))) == parts
+
+
+@pytest.mark.parametrize("side, parts", [(63, 0), (64, 3)])
+def test_small_images_in_a_model_are_left_to_tensorflow(needs_tensorflow, side, parts):
+    """The network hides what they take, and XLA's compiler would not pay for its memory."""
+    import tensorflow as tf
+
+    mixer = keras_mma.layers.SaliencyMix(sites=(0, 1))
+    function = tf.function(lambda x: mixer(x, training=True))
+    graph = function.get_concrete_function(tf.TensorSpec((None, side, side, 3))).graph.as_graph_def()
+    marked = [inner.signature.name for inner in graph.library.function if inner.attr["_XlaMustCompile"].b]
+    assert len(marked) == parts
+    images, plan = function(tf.random.uniform((4, side, side, 3)))
+    assert images.shape == (4, side, side, 3) and plan["mask"].shape == (4, side, side, 1)

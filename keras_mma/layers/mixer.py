@@ -1,13 +1,18 @@
 """The base of all hosts: what comes in, what goes out, who is mixed with whom. Subclasses only draw masks."""
 
+import contextlib
+
 import keras
 from keras import ops
 
 from keras_mma import labels as label_encoding
 from keras_mma import plan as plans
 from keras_mma import sampling
-from keras_mma.backend import is_of_another_backend
+from keras_mma.backend import is_of_another_backend, op_by_op
 from keras_mma.layers import arguments, batches, masks, partners
+
+#: Pixels of an image from which a network no longer hides what its mixing takes op by op.
+WORTH_COMPILING = 64 * 64
 
 
 class Mixer(keras.layers.Layer):
@@ -169,6 +174,12 @@ class Mixer(keras.layers.Layer):
     def _call_unlabelled(self, images, training):
         if not training:
             return images, plans.unmixed(*self.image_size(images))
+        _, height, width = self.image_size(images)
+        is_small = isinstance(height, int) and isinstance(width, int) and height * width < WORTH_COMPILING
+        with op_by_op() if is_small else contextlib.nullcontext():
+            return self._mix_unlabelled(images)
+
+    def _mix_unlabelled(self, images):
         plan, drawn = self._draw_plan(images, self._draw_site())
 
         def mix():
