@@ -30,7 +30,8 @@ def judge(parts):
     for setting in parts.get("memory", {}).get("runs", ()):
         for row in setting["rows"]:
             if row["method"] == "SaliencyMix + MMA":
-                where = f"{setting['network']}, batch {setting['batch']}"
+                xla = ", XLA" if setting["xla"] else ""
+                where = f"{setting['network']}, batch {setting['batch']}, {setting['backend']}{xla}"
                 bars.append(_bar("peak memory with MMA, to plain", where, 1.1, row["peak"]))
                 bars.append(_bar("memory above that before the first step, to plain", where, 1.1, row["growth"]))
     return bars

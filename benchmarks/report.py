@@ -83,14 +83,14 @@ def _augmentation(part):
 def _step(part):
     lines = ["## A training step", ""]
     lines += [
-        f"To the plain step, {part['rounds']} rounds; every row mixed. Site 1 and 2 mix at the first and second mixing",
-        "point alone; a step of SaliencyMix + MMA, whose sites are drawn alike, is the mean over the input and both.",
+        "To the plain step; every row mixed. Site 1 and 2 mix at the first and second mixing point alone. SaliencyMix",
+        "+ MMA is a model with all three sites, which takes them in turn. They are drawn alike, so that the mean over",
+        "the models that mix at the input and at each of both points says the same.",
         "",
     ]
     for setting in part["runs"]:
-        xla = "with" if setting["xla"] else "without"
-        name = f"{setting['network']}, batch {setting['batch']}, {setting['side']} px, {setting['backend']} {xla} XLA"
-        lines += [f"### {name}", "", f"The plain step takes {setting['plain_seconds']:.2f} s.", ""]
+        lines += [f"### {_setting(setting)}", ""]
+        lines += [f"{setting['rounds']} rounds; the plain step takes {setting['plain_seconds']:.2f} s.", ""]
         lines += ["| method | time |", "|---|---|"]
         lines += [f"| {row['method']} | {_show(row, 3)} |" for row in setting["rows"]]
         lines.append("")
@@ -101,14 +101,16 @@ def _memory(part):
     lines = [
         "## Peak memory of training steps",
         "",
-        f"Each method in {part['rounds']} processes of its own: the largest resident size of the whole process",
-        "(`VmHWM` of `/proc/self/status`) after 3 steps, 10 where sites are drawn; and that less the resident size",
+        "Each method in processes of its own: the largest resident size of the whole process (`VmHWM` of",
+        "`/proc/self/status`) after 3 steps, one at each site where there are several; and that less the resident size",
         "before the first step.",
         "",
     ]
     for setting in part["runs"]:
         lines += [
-            f"### {setting['network']}, batch {setting['batch']}, {setting['side']} px, {setting['backend']}",
+            f"### {_setting(setting)}",
+            "",
+            f"{setting['rounds']} processes of each; the plain one takes {setting['plain_mebibytes'] / 1024:.2f} GiB.",
             "",
             "| method | peak | above that before the first step |",
             "|---|---|---|",
@@ -116,6 +118,11 @@ def _memory(part):
         lines += [f"| {r['method']} | {_show(r['peak'], 3)} | {_show(r['growth'], 3)} |" for r in setting["rows"]]
         lines.append("")
     return lines
+
+
+def _setting(run):
+    xla = "with" if run["xla"] else "without"
+    return f"{run['network']}, batch {run['batch']}, {run['side']} px, {run['backend']} {xla} XLA"
 
 
 def _growth(part):

@@ -3,7 +3,7 @@
     python -m benchmarks.throughput
 
 prints the figures as they come, writes them to docs/results/throughput.json after every block, and beside it the page
-throughput.md. `--only` measures one part anew and keeps what the file has of the others.
+throughput.md. `--only` measures one part anew and keeps what the file has of the others; with `--run`, one run of it.
 """
 
 import argparse
@@ -31,10 +31,13 @@ PACKAGES = ("keras", "tensorflow", "jax", "opencv-contrib-python-headless", "num
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", choices=PARTS, help="measure this part alone")
+    parser.add_argument("--run", type=int, help="with --only step or memory, make this run of it alone, from 0")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round, to see that all of it runs")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of each measurement (default 5)")
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder (default docs/results)")
     options = parser.parse_args(arguments)
+    if options.run is not None and options.only not in ("step", "memory"):
+        parser.error(f"--run needs --only step or --only memory. Received: --only {options.only}")
     rounds = options.rounds or (1 if options.quick else 5)
     options.output.mkdir(parents=True, exist_ok=True)
     target = options.output / "throughput.json"
@@ -46,7 +49,10 @@ def main(arguments=None):
             parser.error(f"--only adds to figures of the same machine and versions, and {target} has others'")
     for name in [options.only] if options.only else PARTS:
         start = time.perf_counter()
-        for part in PARTS[name](rounds, quick=options.quick):
+        chosen = {}
+        if options.run is not None:
+            chosen = {"only": options.run, "kept": record["parts"].get(name, {}).get("runs", ())}
+        for part in PARTS[name](rounds, quick=options.quick, **chosen):
             record["parts"][name] = part
             record["command"] = "python -m benchmarks.throughput" + (" --quick" if options.quick else "")
             record |= {"machine": machine(), "versions": versions(*PACKAGES), "bars": judge(record["parts"])}

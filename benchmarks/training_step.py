@@ -11,18 +11,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.timing import interleave, ratio, versions
 
 ROOT = Path(__file__).parents[1]
 MMA = "SaliencyMix + MMA"
+MEAN = "SaliencyMix + MMA, mean over sites"
 POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out", "conv3_block4_out")}
-#: A step of a host with several sites is the mean over them: they are drawn alike.
-SITES = {MMA: ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")}
+#: Sites are drawn alike, so that the mean over them is a step of a model with all of them.
+SITES = ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")
 ATTRIBUTIONS = ("SaliencyGrafting, activation", "SaliencyGrafting, gradient")
-FEW = ("plain", "SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2", *ATTRIBUTIONS)
+FEW = ("plain", *SITES, *ATTRIBUTIONS)
 HOSTS = (*FEW, "MixUp", "CutMix", "SaliencyGrafting, fine_grained", "GuidedMixup, spectral_residual")
 ALL = (
     *HOSTS,
+    MMA,
     "SaliencyGrafting, activation at stage2",
     "SaliencyMix, spectral_residual",
     "SaliencyMix, frequency_tuned",
@@ -33,53 +37,71 @@ MEMORY = ("plain", "SaliencyMix", MMA)
 def settings(quick=False):
     """The runs: which network on what, with which methods; those of time, and those of memory."""
     if quick:
-        small = {"network": "wideresnet10", "batch": 8, "side": 16, "xla": False, "methods": ["plain", "SaliencyMix"]}
-        return [{**small, "backend": "tensorflow"}], [{**small, "backend": "tensorflow", "methods": ["plain", MMA]}]
-    base = {"network": "preactresnet18", "batch": 128, "side": 32, "xla": False, "backend": "tensorflow"}
+        small = {"network": "wideresnet10", "batch": 8, "side": 16, "xla": False, "backend": "tensorflow"}
+        return [{**small, "methods": ["plain", "SaliencyMix", MMA]}], [{**small, "methods": ["plain", MMA]}]
+    small = {"network": "preactresnet18", "batch": 128, "side": 32}
+    large = {"network": "resnet50", "batch": 16, "side": 224}
+    without, with_xla = {"xla": False, "backend": "tensorflow"}, {"xla": True, "backend": "tensorflow"}
+    jax = {"xla": True, "backend": "jax"}
     times = [
-        {**base, "methods": ALL},
-        {**base, "xla": True, "methods": HOSTS},
-        {**base, "xla": True, "backend": "jax", "methods": HOSTS},
+        {**small, **without, "methods": ALL},
+        {**small, **with_xla, "methods": HOSTS},
+        {**small, **jax, "methods": HOSTS},
+        {**large, **without, "batch": 32, "methods": FEW},
+        {**large, **with_xla, "methods": FEW},
+        {**large, **jax, "methods": FEW},
     ]
-    for xla, backend, batch in ((False, "tensorflow", 32), (True, "tensorflow", 16), (True, "jax", 16)):
-        large = {"network": "resnet50", "batch": batch, "side": 224, "xla": xla, "backend": backend}
-        times.append({**large, "methods": FEW})
-    return times, [{**base, "methods": MEMORY}]
+    both = [(network, where) for network in (small, large) for where in (without, with_xla, jax)]
+    return times, [{**network, **where, "methods": MEMORY} for network, where in both]
 
 
-def measure(rounds, quick=False):
+def measure(rounds, quick=False, only=None, kept=()):
     """Part B, the time.
 
-    Yields:
-        After each run a dict with `runs`: the runs so far, each with its setting and its rows.
-    """
-    found = {"runs": [], "rounds": rounds}
-    for setting in settings(quick)[0]:
-        found["runs"].append({**setting, **_in_process({**setting, "rounds": rounds})})
-        yield found
-
-
-def measure_memory(rounds, quick=False):
-    """Part B, the memory.
+    Args:
+        rounds: How many times each step is timed.
+        quick: Whether to take tiny sizes.
+        only: Number of the one run to make, from 0; all of them by default.
+        kept: The runs that were made before, among which the one is put.
 
     Yields:
-        After each run a dict with `runs`, as of the time.
+        After each run a dict with `runs`: the runs so far, each with its setting, its `rounds` and its rows.
     """
-    found = {"runs": [], "rounds": rounds}
-    for setting in settings(quick)[1]:
-        taken = {name: [] for name in setting["methods"]}
-        for _ in range(rounds):
-            for name in taken:
-                taken[name].append(_in_process({**setting, "methods": [name], "rounds": 0})["memory"])
-                print(f"memory {name:36} {taken[name][-1]}", flush=True)
-        rows = []
-        for name, each in taken.items():
-            row = {"method": name}
-            for kind in ("peak", "growth"):
-                row[kind] = ratio([one[kind] for one in each], [one[kind] for one in taken["plain"]])
-            rows.append(row)
-        found["runs"].append({**setting, "rows": rows})
-        yield found
+    yield from _each(settings(quick)[0], _time, rounds, only, kept)
+
+
+def measure_memory(rounds, quick=False, only=None, kept=()):
+    """Part B, the memory: as `measure`, but that `rounds` are processes."""
+    yield from _each(settings(quick)[1], _memory, rounds, only, kept)
+
+
+def _each(runs, take, rounds, only, kept):
+    found = {"runs": list(kept if only is not None else ())}
+    if only is not None and only not in range(min(len(runs), len(found["runs"]) + 1)):
+        raise ValueError(f"`run` must be one of {len(runs)} or the first that is missing. Received: run={only}")
+    for number, setting in enumerate(runs):
+        if only in (None, number):
+            found["runs"][number : number + 1] = [{**setting, "rounds": rounds, **take(setting, rounds)}]
+            yield found
+
+
+def _time(setting, rounds):
+    return _in_process({**setting, "rounds": rounds})
+
+
+def _memory(setting, rounds):
+    taken = {name: [] for name in setting["methods"]}
+    for _ in range(rounds):
+        for name in taken:
+            taken[name].append(_in_process({**setting, "methods": [name], "rounds": 0})["memory"])
+            print(f"{setting['network']} {setting['backend']} memory {name:36} {taken[name][-1]}", flush=True)
+    rows = []
+    for name, each in taken.items():
+        row = {"method": name}
+        for kind in ("peak", "growth"):
+            row[kind] = ratio([one[kind] for one in each], [one[kind] for one in taken["plain"]])
+        rows.append(row)
+    return {"rows": rows, "plain_mebibytes": float(np.median([one["peak"] for one in taken["plain"]]))}
 
 
 def _in_process(setting):
@@ -125,7 +147,7 @@ def _step(name, setting, images, labels):
         "SaliencyMix": (layers.SaliencyMix, ()),
         "SaliencyMix, site 1": (lambda: layers.SaliencyMix(sites=(1,)), points[:1]),
         "SaliencyMix, site 2": (lambda: layers.SaliencyMix(sites=(1,)), points[1:]),
-        MMA: (layers.SaliencyMix, points),
+        MMA: (in_turn(layers.SaliencyMix), points),
         "SaliencyMix, spectral_residual": (lambda: layers.SaliencyMix(detector="spectral_residual"), ()),
         "GuidedMixup, spectral_residual": (layers.GuidedMixup, ()),
         "SaliencyGrafting, fine_grained": (layers.SaliencyGrafting, ()),
@@ -149,6 +171,33 @@ def _step(name, setting, images, labels):
     return lambda: model.train_on_batch(images, labels)
 
 
+def in_turn(host):
+    """A class like the host's that does not draw its sites: each step takes the next."""
+    import keras
+    from keras import ops
+
+    class InTurn(host):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.turn = keras.Variable(0, trainable=False, dtype="int32", name="turn")
+
+        def _draw_site(self):
+            site = ops.take(ops.convert_to_tensor(self.sites, "int32"), self.turn % len(self.sites), axis=0)
+            self.turn.assign(self.turn + 1)
+            return site
+
+    return InTurn
+
+
+def _apart(steps):
+    """The steps in the order of a round; that of several sites once for each, with others between."""
+    order = [(name, name) for name in steps if name != MMA]
+    if MMA in steps:
+        for site in reversed(range(len(SITES))):
+            order.insert(1 + site * len(order) // len(SITES), (f"{MMA} {site}", MMA))
+    return {part: steps[name] for part, name in order}
+
+
 def _resident(key):
     """`VmHWM` (the peak) or `VmRSS` of this process in MiB, as the kernel counts it."""
     with open("/proc/self/status") as lines:
@@ -158,7 +207,6 @@ def _resident(key):
 def run(setting):
     """Time the steps of all methods in turns, or, with no rounds, make some of one and look at the memory."""
     import keras
-    import numpy as np
 
     from benchmarks.augmentation import natural_crops
 
@@ -168,15 +216,15 @@ def run(setting):
     if not setting["rounds"]:
         (step,) = steps.values()
         before = _resident("VmRSS")
-        # Sites are drawn: ten steps miss one of three in 5 of 100 cases, and that three times over almost never.
-        for _ in range(10 if MMA in steps else 3):
+        for _ in SITES:
             step()
         peak = _resident("VmHWM")
         return {"memory": {"peak": peak, "growth": peak - before}}
-    seconds = interleave(steps, setting["rounds"])
-    for name, parts in SITES.items():
-        if all(part in seconds for part in parts):
-            seconds[name] = list(np.mean([seconds[part] for part in parts], axis=0))
+    seconds = interleave(_apart(steps), setting["rounds"])
+    if MMA in steps:
+        seconds[MMA] = np.mean([seconds.pop(part) for part in list(seconds) if part.startswith(MMA)], axis=0)
+    if all(part in seconds for part in SITES):
+        seconds[MEAN] = np.mean([seconds[part] for part in SITES], axis=0)
     rows = []
     for name, taken in seconds.items():
         rows.append({"method": name, **ratio(taken, seconds["plain"])})
