@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import throughput, training_step
 from benchmarks.bars import judge
 from benchmarks.opencv_loop import opencv_saliency_mix
 from benchmarks.report import render
 from benchmarks.timing import interleave, ratio
+from keras_mma import layers
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,11 +42,63 @@ def test_a_quick_run_writes_every_part_and_the_page(needs_tensorflow, tmp_path):
     assert not [name for name in augmentation["missing"] if name.startswith(ours)], augmentation["missing"]
     for row in augmentation["rows"]:
         assert 0 < row["to"]["copy"]["min"] <= row["to"]["copy"]["median"] <= row["to"]["copy"]["max"]
-    assert {row["method"] for row in record["parts"]["step"]["runs"][0]["rows"]} == {"plain", "SaliencyMix"}
+    assert {row["method"] for row in record["parts"]["step"]["runs"][0]["rows"]} == {
+        "plain",
+        "SaliencyMix",
+        "SaliencyMix + MMA",
+    }
     assert all(row["peak"]["median"] > 0 for row in record["parts"]["memory"]["runs"][0]["rows"])
     assert {row["axis"] for row in record["parts"]["growth"]["rows"]} == {"batch", "side"}
     page = (tmp_path / "throughput.md").read_text()
     assert page == render(record) and "| SaliencyMix | XLA |" in page
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["--only", "growth"], "figures of the same machine"),
+        (["--only", "growth", "--run", "0"], "--run needs"),
+        (["--run", "0"], "--run needs"),
+    ],
+)
+def test_figures_that_do_not_belong_together_are_refused(tmp_path, capsys, arguments, reason):
+    written = tmp_path / "throughput.json"
+    written.write_text(json.dumps({"machine": "another", "versions": {}, "parts": {}}))
+    before = written.read_text()
+    with pytest.raises(SystemExit, match="2"):
+        throughput.main([*arguments, "--output", str(tmp_path)])
+    assert reason in capsys.readouterr().err and written.read_text() == before
+
+
+def test_one_run_is_put_among_those_that_were_made():
+    taken = []
+
+    def take(setting, rounds):
+        taken.append((setting["network"], rounds))
+        return {"rows": [len(taken)]}
+
+    settings = [{"network": name} for name in "abc"]
+    first = list(training_step._each(settings, take, 5, None, ()))[-1]["runs"]
+    assert [run["rows"] for run in first] == [[1], [2], [3]]
+    again = list(training_step._each(settings, take, 2, 1, first))[-1]["runs"]
+    assert [(run["network"], run["rounds"], run["rows"]) for run in again] == [
+        ("a", 5, [1]),
+        ("b", 2, [4]),
+        ("c", 5, [3]),
+    ]
+    assert len(list(training_step._each(settings, take, 5, 1, first[:1]))[-1]["runs"]) == 2
+    for number in (-1, 2, 3):
+        with pytest.raises(ValueError, match="`run`"):
+            list(training_step._each(settings, take, 5, number, first[:1]))
+
+
+def test_a_host_in_turn_meets_every_site(needs_tensorflow):
+    host = training_step.in_turn(layers.CutMix)(sites=(0, 1, 2))
+    images = np.zeros((2, 8, 8, 3), "float32")
+    assert [int(host(images, training=True)[1]["site"]) for _ in range(6)] == [0, 1, 2, 0, 1, 2]
+    order = list(training_step._apart({name: name for name in ("plain", "CutMix", "MixUp", training_step.MMA)}))
+    places = [place for place, name in enumerate(order) if name.startswith(training_step.MMA)]
+    assert len(places) == 3 and min(np.diff(places)) > 1 and order[0] == "plain"
 
 
 def test_a_bar_is_met_at_its_limit_and_missed_above():
