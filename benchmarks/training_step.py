@@ -22,8 +22,15 @@ POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out
 #: Sites are drawn alike, so that the mean over them is a step of a model with all of them.
 SITES = ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")
 ATTRIBUTIONS = ("SaliencyGrafting, activation", "SaliencyGrafting, gradient")
-FEW = ("plain", *SITES, *ATTRIBUTIONS)
-HOSTS = (*FEW, "MixUp", "CutMix", "SaliencyGrafting, fine_grained", "GuidedMixup, spectral_residual")
+HOSTS = (
+    "plain",
+    *SITES,
+    *ATTRIBUTIONS,
+    "MixUp",
+    "CutMix",
+    "SaliencyGrafting, fine_grained",
+    "GuidedMixup, spectral_residual",
+)
 ALL = (
     *HOSTS,
     MMA,
@@ -47,9 +54,9 @@ def settings(quick=False):
         {**small, **without, "methods": ALL},
         {**small, **with_xla, "methods": HOSTS},
         {**small, **jax, "methods": HOSTS},
-        {**large, **without, "batch": 32, "methods": FEW},
-        {**large, **with_xla, "methods": FEW},
-        {**large, **jax, "methods": FEW},
+        {**large, **without, "batch": 32, "methods": HOSTS},
+        {**large, **with_xla, "methods": HOSTS},
+        {**large, **jax, "methods": HOSTS},
     ]
     both = [(network, where) for network in (small, large) for where in (without, with_xla, jax)]
     return times, [{**network, **where, "methods": MEMORY} for network, where in both]
