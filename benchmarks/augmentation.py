@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from benchmarks.opencv_loop import opencv_saliency_mix
-from benchmarks.timing import interleave, ratio
+from benchmarks.timing import interleave, ratio, stamp
 from keras_mma import layers
 
 SIZES = ((128, 32), (64, 224))
@@ -67,7 +67,7 @@ def measure(rounds, quick=False):
         After each block a dict with `rows` (size, dtype, mode, method, milliseconds, and ratios to the floor and to the
         references) and `missing` (what could not run, and why), of all blocks so far.
     """
-    found = {"rows": [], "missing": {}, "rounds": rounds}
+    found = {"rows": [], "missing": {}, "rounds": rounds, "measured": stamp()}
     for batch, side in QUICK_SIZES if quick else SIZES:
         for dtype in ("uint8",) if quick else ("float32", "uint8"):
             rows, missing = _measure_block(batch, side, dtype, rounds)
@@ -80,7 +80,8 @@ def _measure_block(batch, side, dtype, rounds):
     images = natural_crops(batch, side)
     labels = np.eye(10, dtype="float32")[np.arange(batch) % 10]
     methods, missing = references()
-    methods |= hosts()
+    ours = hosts()
+    methods |= ours
     one = np.ones((), dtype)
     methods[FLOOR] = lambda x, y: (x + one, y)
     functions = {}
@@ -90,6 +91,8 @@ def _measure_block(batch, side, dtype, rounds):
                 function = _prepare(method, mode, images.astype(dtype), labels)
                 function()
             except Exception as error:
+                if name in ours:
+                    raise
                 missing[f"{name}, {mode}"] = _first_line(error)
                 continue
             functions[mode, name] = function

@@ -1,8 +1,10 @@
 """What the figures must keep to, judged from the record."""
 
+from benchmarks.training_step import MMA
+
 STEP_BARS = {
     "SaliencyMix": 1.05,
-    "SaliencyMix + MMA": 1.08,
+    MMA: 1.08,
     "SaliencyGrafting, activation": 1.4,
     "SaliencyGrafting, gradient": 2.1,
 }
@@ -21,20 +23,19 @@ def judge(parts):
     bars = []
     for row in parts.get("augmentation", {}).get("rows", ()):
         bars += _of_augmentation(row)
-    for setting in parts.get("step", {}).get("runs", ()):
-        if (setting["network"], setting["backend"], setting["xla"]) == ("preactresnet18", "tensorflow", False):
-            where = f"PreActResNet-18, batch {setting['batch']}"
-            for row in setting["rows"]:
-                if row["method"] in STEP_BARS:
-                    bars.append(_bar(f"step with {row['method']}, to plain", where, STEP_BARS[row["method"]], row))
-    for setting in parts.get("memory", {}).get("runs", ()):
-        for row in setting["rows"]:
-            if row["method"] == "SaliencyMix + MMA":
-                xla = ", XLA" if setting["xla"] else ""
-                where = f"{setting['network']}, batch {setting['batch']}, {setting['backend']}{xla}"
-                bars.append(_bar("peak memory with MMA, to plain", where, 1.1, row["peak"]))
-                bars.append(_bar("memory above that before the first step, to plain", where, 1.1, row["growth"]))
+    for run in parts.get("step", {}).get("runs", ()):
+        for row in run["rows"]:
+            if run["network"] == "preactresnet18" and row["method"] in STEP_BARS:
+                bars.append(_bar(f"step with {row['method']}, to plain", _where(run), STEP_BARS[row["method"]], row))
+    for run in parts.get("memory", {}).get("runs", ()):
+        for row in run["rows"]:
+            if row["method"] == MMA:
+                bars.append(_bar("peak memory with MMA, to plain", _where(run), 1.1, row["peak"]))
     return bars
+
+
+def _where(run):
+    return f"{run['network']}, batch {run['batch']}, {run['backend']} {'with' if run['xla'] else 'without'} XLA"
 
 
 def _of_augmentation(row):

@@ -3,13 +3,14 @@
 import numpy as np
 
 from benchmarks.augmentation import natural_crops
-from benchmarks.timing import interleave, ratio
+from benchmarks.timing import interleave, ratio, stamp
 from keras_mma import layers
 from keras_mma.layers import partners
 
 METHODS = {
     "CutMix": layers.CutMix,
     "SaliencyMix": layers.SaliencyMix,
+    "GuidedMixup": layers.GuidedMixup,
     "GuidedMixup, shuffled": lambda: layers.GuidedMixup(partner="shuffle"),
 }
 PAIRING = "distance pairing"
@@ -35,7 +36,7 @@ def measure(rounds, quick=False):
                 functions[name, value] = _mixing(host(), images)
                 units[name, value] = batch * side * side
             if axis == "batch":
-                functions[PAIRING, value] = _pairing(batch)
+                functions[PAIRING, value] = _pairing(batch, side)
                 units[PAIRING, value] = batch
         seconds = interleave(functions, rounds)
         for (name, value), taken in seconds.items():
@@ -44,7 +45,7 @@ def measure(rounds, quick=False):
             row = {"method": name, "axis": axis, "value": value, "nanoseconds": 1e9 * float(np.median(each))}
             rows.append({**row, "to_first": ratio(each, np.array(seconds[first]) / units[first])})
             print(f"growth with {axis:5} {name:24} {value:5} {row['nanoseconds']:9.2f} ns", flush=True)
-        yield {"rows": rows, "rounds": rounds}
+        yield {"rows": rows, "rounds": rounds, "measured": stamp()}
 
 
 def _mixing(host, images):
@@ -56,9 +57,9 @@ def _mixing(host, images):
     return lambda: mix(images, labels)[1].numpy()
 
 
-def _pairing(batch):
+def _pairing(batch, side):
     import tensorflow as tf
 
-    maps = tf.random.uniform((1, batch, 64))
+    maps = tf.random.uniform((1, batch, side * side))
     pair = tf.function(lambda m: partners.farthest_cycles(partners.distances(m), tf.constant([0])), jit_compile=True)
     return lambda: pair(maps).numpy()

@@ -19,7 +19,7 @@ def render(record):
         "",
         "Everything is a ratio within one run: the median of interleaved rounds, in brackets the smallest and largest.",
         "Times of a shared machine mean nothing by themselves; the few that are given say which work a ratio is of.",
-        "A part is measured with the others or, with `--only`, in a run of its own.",
+        "Parts, and runs of them, can be measured one by one; each says the day and the commit.",
         "What was slow and what fixed it is told in [performance](../performance.md).",
         "",
         "```sh",
@@ -54,7 +54,7 @@ def _augmentation(part):
     lines = [
         "## Mixing alone",
         "",
-        f"Medians of {part['rounds']} rounds. The floor is one pass over the batch that copies it. Where XLA has no",
+        f"Medians of {_measured(part)}. The floor is one pass over the batch that copies it. Where XLA has no",
         "kernel for a reference, the ratio to it under XLA is to the same reference compiled without it. In the other",
         "modes XLA compiles parts of ours on its own; the references run as they come, op by op.",
         "",
@@ -84,16 +84,18 @@ def _step(part):
     lines = ["## A training step", ""]
     lines += [
         "To the plain step; every row mixed. Site 1 and 2 mix at the first and second mixing point alone. SaliencyMix",
-        "+ MMA is a model with all three sites, which takes them in turn. They are drawn alike, so that the mean over",
-        "the models that mix at the input and at each of both points says the same.",
+        "+ MMA is a model with all three sites, which takes them in turn, and its time the mean over them. Beside it",
+        "stands, where they were measured, the mean over the models that mix at the input and at either point alone.",
         "",
     ]
-    for setting in part["runs"]:
-        lines += [f"### {_setting(setting)}", ""]
-        lines += [f"{setting['rounds']} rounds; the plain step takes {setting['plain_seconds']:.2f} s.", ""]
-        lines += ["| method | time |", "|---|---|"]
-        lines += [f"| {row['method']} | {_show(row, 3)} |" for row in setting["rows"]]
-        lines.append("")
+    for title in dict.fromkeys(_setting(run) for run in part["runs"]):
+        lines += [f"### {title}", ""]
+        for run in part["runs"]:
+            if _setting(run) == title:
+                lines += [f"{_measured(run)}; the plain step takes {run['plain_seconds']:.2f} s.", ""]
+                lines += ["| method | time |", "|---|---|"]
+                lines += [f"| {row['method']} | {_show(row, 3)} |" for row in run["rows"]]
+                lines.append("")
     return lines
 
 
@@ -110,7 +112,7 @@ def _memory(part):
         lines += [
             f"### {_setting(setting)}",
             "",
-            f"{setting['rounds']} processes of each; the plain one takes {setting['plain_mebibytes'] / 1024:.2f} GiB.",
+            f"{_measured(setting, 'processes of each')}; plain {setting['plain_mebibytes'] / 1024:.2f} GiB.",
             "",
             "| method | peak | above that before the first step |",
             "|---|---|---|",
@@ -118,6 +120,11 @@ def _memory(part):
         lines += [f"| {r['method']} | {_show(r['peak'], 3)} | {_show(r['growth'], 3)} |" for r in setting["rows"]]
         lines.append("")
     return lines
+
+
+def _measured(part, what="rounds"):
+    commit = f", commit {part['measured']['commit']}" if part["measured"]["commit"] else ""
+    return f"{part['rounds']} {what}, {part['measured']['day']}{commit}"
 
 
 def _setting(run):
@@ -129,10 +136,11 @@ def _growth(part):
     lines = [
         "## Growth",
         "",
-        "Compiled by XLA, uint8: nanoseconds for each pixel (for each image, of the distance pairing), and their ratio",
-        "to the first of the row's kind. Linear growth is a flat row; what falls is the fixed cost of a call, which",
-        "more pixels share. The pairing compares every image with every other, one after the other: its work for each",
-        "image is proportional to the batch, and outweighs the fixed cost of each turn beyond some hundred images.",
+        f"Medians of {_measured(part)}. Compiled by XLA, uint8: nanoseconds for each pixel (for each image, of the",
+        "distance pairing of images of 32 pixels), and their ratio to the first of the row's kind. Linear growth is a",
+        "flat row; what falls is the fixed cost of a call, which more pixels share. The pairing compares every image",
+        "with every other, pixel by pixel, and walks from one to the next: its work for each image grows with the",
+        "batch, and so does that of GuidedMixup with its default pairing.",
         "",
         "| method | grows | value | ns | to the first |",
         "|---|---|---|---|---|",

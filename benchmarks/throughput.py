@@ -7,12 +7,15 @@ throughput.md. `--only` measures one part anew and keeps what the file has of th
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
 
 from benchmarks import augmentation, growth, training_step
 from benchmarks.bars import judge
@@ -34,34 +37,56 @@ def main(arguments=None):
     parser.add_argument("--run", type=int, help="with --only step or memory, make this run of it alone, from 0")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round, to see that all of it runs")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of each measurement (default 5)")
-    parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder (default docs/results)")
+    parser.add_argument("--output", type=Path, help="folder (default docs/results; with --quick runs/throughput)")
     options = parser.parse_args(arguments)
+    if keras.backend.backend() != "tensorflow":
+        parser.error(f"needs KERAS_BACKEND=tensorflow, as its references do. Received: {keras.backend.backend()}")
+    if importlib.util.find_spec("cv2") is None:
+        parser.error("needs OpenCV for one of its references: pip install -e '.[dev]'")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds must be at least 1. Received: {options.rounds}")
     if options.run is not None and options.only not in ("step", "memory"):
         parser.error(f"--run needs --only step or --only memory. Received: --only {options.only}")
     rounds = options.rounds or (1 if options.quick else 5)
-    options.output.mkdir(parents=True, exist_ok=True)
-    target = options.output / "throughput.json"
-    record = {"parts": {}}
-    if options.only and target.exists():
-        record = json.loads(target.read_text())
-        here = {"machine": machine(), "versions": versions(*PACKAGES)}
-        if here != {name: record[name] for name in here}:
-            parser.error(f"--only adds to figures of the same machine and versions, and {target} has others'")
-    for name in [options.only] if options.only else PARTS:
-        start = time.perf_counter()
+    target = (options.output or Path("runs/throughput" if options.quick else "docs/results")) / "throughput.json"
+    try:
+        record = _record(target, options.quick, is_needed=bool(options.only))
         chosen = {}
         if options.run is not None:
-            chosen = {"only": options.run, "kept": record["parts"].get(name, {}).get("runs", ())}
+            chosen = {"only": options.run, "kept": record["parts"].get(options.only, {}).get("runs", [])}
+            training_step.check_run(training_step.settings(options.quick)[options.only == "memory"], **chosen)
+    except ValueError as error:
+        parser.error(str(error))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for name in [options.only] if options.only else PARTS:
+        start = time.perf_counter()
         for part in PARTS[name](rounds, quick=options.quick, **chosen):
             record["parts"][name] = part
-            record["command"] = "python -m benchmarks.throughput" + (" --quick" if options.quick else "")
-            record |= {"machine": machine(), "versions": versions(*PACKAGES), "bars": judge(record["parts"])}
+            record["bars"] = [] if options.quick else judge(record["parts"])
             _write(target, json.dumps(record, indent=1) + "\n")
             _write(target.with_suffix(".md"), render(record))
         print(f"{name}: {time.perf_counter() - start:.0f} s, written to {target}", flush=True)
     for bar in record["bars"]:
         verdict = "met" if bar["met"] else "MISSED"
         print(f"{verdict:6} {bar['median']:7.3f} of {bar['limit']:.3f}  {bar['bar']}; {bar['where']}", flush=True)
+
+
+def _record(target, quick, is_needed):
+    """The record that stands there, if it is of this machine and these versions and sizes, or a new one."""
+    here = {
+        "command": "python -m benchmarks.throughput" + (" --quick" if quick else ""),
+        "machine": machine(),
+        "versions": versions(*PACKAGES),
+    }
+    if target.exists():
+        written = json.loads(target.read_text())
+        if here == {name: written.get(name) for name in here}:
+            return written
+        if is_needed:
+            raise ValueError(
+                f"--only adds to figures of the same machine, versions and sizes, and {target} has those of others"
+            )
+    return {**here, "parts": {}}
 
 
 def _write(path, text):

@@ -1,10 +1,13 @@
 """Interleaved timing, and ratios within each round."""
 
+import datetime
 import math
 import os
 import platform
+import subprocess
 import time
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
@@ -64,3 +67,14 @@ def versions(*packages):
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def stamp():
+    """The day and the commit of a measurement, as a dict; the commit is `None` outside a repository."""
+    root = Path(__file__).parents[1]
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    except OSError:
+        return {"day": day, "commit": None}
+    return {"day": day, "commit": git.stdout.strip() or None}

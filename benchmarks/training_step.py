@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import interleave, ratio, versions
+from benchmarks.timing import interleave, ratio, stamp, versions
 
 ROOT = Path(__file__).parents[1]
 MMA = "SaliencyMix + MMA"
@@ -22,15 +22,8 @@ POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out
 #: Sites are drawn alike, so that the mean over them is a step of a model with all of them.
 SITES = ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")
 ATTRIBUTIONS = ("SaliencyGrafting, activation", "SaliencyGrafting, gradient")
-HOSTS = (
-    "plain",
-    *SITES,
-    *ATTRIBUTIONS,
-    "MixUp",
-    "CutMix",
-    "SaliencyGrafting, fine_grained",
-    "GuidedMixup, spectral_residual",
-)
+INPUTS = ("MixUp", "CutMix", "SaliencyGrafting, fine_grained", "GuidedMixup, spectral_residual")
+HOSTS = ("plain", *SITES, *ATTRIBUTIONS, *INPUTS)
 ALL = (
     *HOSTS,
     MMA,
@@ -39,6 +32,7 @@ ALL = (
     "SaliencyMix, frequency_tuned",
 )
 MEMORY = ("plain", "SaliencyMix", MMA)
+SETTING = ("network", "batch", "side", "backend", "xla")
 
 
 def settings(quick=False):
@@ -47,19 +41,29 @@ def settings(quick=False):
         small = {"network": "wideresnet10", "batch": 8, "side": 16, "xla": False, "backend": "tensorflow"}
         return [{**small, "methods": ["plain", "SaliencyMix", MMA]}], [{**small, "methods": ["plain", MMA]}]
     small = {"network": "preactresnet18", "batch": 128, "side": 32}
-    large = {"network": "resnet50", "batch": 16, "side": 224}
     without, with_xla = {"xla": False, "backend": "tensorflow"}, {"xla": True, "backend": "tensorflow"}
     jax = {"xla": True, "backend": "jax"}
+    large = [
+        {"network": "resnet50", "batch": batch, "side": 224, **where}
+        for batch, where in ((32, without), (16, with_xla), (16, jax))
+    ]
+    # In several processes, because each holds all of its networks at once.
     times = [
         {**small, **without, "methods": ALL},
         {**small, **with_xla, "methods": HOSTS},
         {**small, **jax, "methods": HOSTS},
-        {**large, **without, "batch": 32, "methods": HOSTS},
-        {**large, **with_xla, "methods": HOSTS},
-        {**large, **jax, "methods": HOSTS},
+        *({**network, "methods": ("plain", *SITES, *ATTRIBUTIONS)} for network in large),
+        {**small, **with_xla, "methods": ("plain", MMA)},
+        {**small, **jax, "methods": ("plain", MMA)},
+        *({**network, "methods": ("plain", MMA, *INPUTS)} for network in large),
     ]
-    both = [(network, where) for network in (small, large) for where in (without, with_xla, jax)]
-    return times, [{**network, **where, "methods": MEMORY} for network, where in both]
+    memory = [
+        {**small, **without, "methods": (*MEMORY, *ATTRIBUTIONS, *INPUTS)},
+        {**small, **with_xla, "methods": MEMORY},
+        {**small, **jax, "methods": MEMORY},
+        *({**network, "batch": 16, "methods": MEMORY} for network in large),
+    ]
+    return times, memory
 
 
 def measure(rounds, quick=False, only=None, kept=()):
@@ -84,12 +88,22 @@ def measure_memory(rounds, quick=False, only=None, kept=()):
 
 def _each(runs, take, rounds, only, kept):
     found = {"runs": list(kept if only is not None else ())}
-    if only is not None and only not in range(min(len(runs), len(found["runs"]) + 1)):
-        raise ValueError(f"`run` must be one of {len(runs)} or the first that is missing. Received: run={only}")
     for number, setting in enumerate(runs):
         if only in (None, number):
-            found["runs"][number : number + 1] = [{**setting, "rounds": rounds, **take(setting, rounds)}]
+            run = {**setting, "rounds": rounds, "measured": stamp(), **take(setting, rounds)}
+            found["runs"][number : number + 1] = [run]
             yield found
+
+
+def check_run(runs, only, kept):
+    """Raise a `ValueError` unless the run can be put among those that are kept, which must be of these settings."""
+    if only not in range(min(len(runs), len(kept) + 1)):
+        raise ValueError(f"--run must be below {len(runs)}, and at most the first that is missing. Received: {only}")
+    for number, (setting, run) in enumerate(zip(runs, kept, strict=False)):
+        if {name: setting[name] for name in SETTING} != {name: run[name] for name in SETTING}:
+            raise ValueError(
+                f"--run needs a record of the same settings. Received: one whose run {number} is of another"
+            )
 
 
 def _time(setting, rounds):
@@ -140,36 +154,43 @@ def _build(network, side):
     return models.WideResNet(10, 1, (side, side, 3))
 
 
+def host_of(name, network):
+    """What a method's name means: its host, or `None`, and the names of the layers after which features are mixed."""
+    from keras_mma import layers
+
+    points = POINTS.get(network, ("stage1", "stage2"))
+    mix, graft = layers.SaliencyMix, layers.SaliencyGrafting
+    return {
+        "plain": lambda: (None, ()),
+        "MixUp": lambda: (layers.MixUp(), ()),
+        "CutMix": lambda: (layers.CutMix(), ()),
+        "SaliencyMix": lambda: (mix(), ()),
+        "SaliencyMix, site 1": lambda: (mix(sites=(1,)), points[:1]),
+        "SaliencyMix, site 2": lambda: (mix(sites=(1,)), points[1:]),
+        MMA: lambda: (in_turn(mix)(), points),
+        "SaliencyMix, spectral_residual": lambda: (mix(detector="spectral_residual"), ()),
+        "SaliencyMix, frequency_tuned": lambda: (mix(detector="frequency_tuned"), ()),
+        "GuidedMixup, spectral_residual": lambda: (layers.GuidedMixup(), ()),
+        "SaliencyGrafting, fine_grained": lambda: (graft(), ()),
+        "SaliencyGrafting, activation": lambda: (graft(detector="activation"), ()),
+        "SaliencyGrafting, activation at stage2": lambda: (
+            graft(detector="activation", attribution_layer="stage2"),
+            (),
+        ),
+        "SaliencyGrafting, gradient": lambda: (graft(detector="gradient"), ()),
+    }[name]()
+
+
 def _step(name, setting, images, labels):
     """A function that makes one training step with a method."""
     import keras
 
-    from keras_mma import layers, mixify
+    from keras_mma import mixify
 
-    points = POINTS.get(setting["network"], ("stage1", "stage2"))
-    hosts = {
-        "plain": (None, ()),
-        "MixUp": (layers.MixUp, ()),
-        "CutMix": (layers.CutMix, ()),
-        "SaliencyMix": (layers.SaliencyMix, ()),
-        "SaliencyMix, site 1": (lambda: layers.SaliencyMix(sites=(1,)), points[:1]),
-        "SaliencyMix, site 2": (lambda: layers.SaliencyMix(sites=(1,)), points[1:]),
-        MMA: (in_turn(layers.SaliencyMix), points),
-        "SaliencyMix, spectral_residual": (lambda: layers.SaliencyMix(detector="spectral_residual"), ()),
-        "GuidedMixup, spectral_residual": (layers.GuidedMixup, ()),
-        "SaliencyGrafting, fine_grained": (layers.SaliencyGrafting, ()),
-        "SaliencyGrafting, activation": (lambda: layers.SaliencyGrafting(detector="activation"), ()),
-        "SaliencyGrafting, activation at stage2": (
-            lambda: layers.SaliencyGrafting(detector="activation", attribution_layer="stage2"),
-            (),
-        ),
-        "SaliencyMix, frequency_tuned": (lambda: layers.SaliencyMix(detector="frequency_tuned"), ()),
-        "SaliencyGrafting, gradient": (lambda: layers.SaliencyGrafting(detector="gradient"), ()),
-    }
-    host, at = hosts[name]
+    host, at = host_of(name, setting["network"])
     model = _build(setting["network"], setting["side"])
     if host is not None:
-        model = mixify(model, host(), at=list(at))
+        model = mixify(model, host, at=list(at))
     model.compile(
         keras.optimizers.SGD(1e-4),
         keras.losses.CategoricalCrossentropy(from_logits=True),
@@ -205,6 +226,17 @@ def _apart(steps):
     return {part: steps[name] for part, name in order}
 
 
+def _joined(seconds):
+    """The seconds of a round's steps, those of all sites as one, and the mean over the models of one site each."""
+    joined = {name: taken for name, taken in seconds.items() if not name.startswith(MMA)}
+    parts = [taken for name, taken in seconds.items() if name.startswith(MMA)]
+    if parts:
+        joined[MMA] = np.mean(parts, axis=0)
+    if all(site in joined for site in SITES):
+        joined[MEAN] = np.mean([joined[site] for site in SITES], axis=0)
+    return joined
+
+
 def _resident(key):
     """`VmHWM` (the peak) or `VmRSS` of this process in MiB, as the kernel counts it."""
     with open("/proc/self/status") as lines:
@@ -230,11 +262,7 @@ def run(setting):
             step()
         peak = _resident("VmHWM")
         return {"memory": {"peak": peak, "growth": peak - before}}
-    seconds = interleave(_apart(steps), setting["rounds"])
-    if MMA in steps:
-        seconds[MMA] = np.mean([seconds.pop(part) for part in list(seconds) if part.startswith(MMA)], axis=0)
-    if all(part in seconds for part in SITES):
-        seconds[MEAN] = np.mean([seconds[part] for part in SITES], axis=0)
+    seconds = _joined(interleave(_apart(steps), setting["rounds"]))
     rows = []
     for name, taken in seconds.items():
         rows.append({"method": name, **ratio(taken, seconds["plain"])})
