@@ -53,8 +53,8 @@ def settings(quick=False):
         {**small, **with_xla, "methods": HOSTS},
         {**small, **jax, "methods": HOSTS},
         *({**network, "methods": ("plain", *SITES, *ATTRIBUTIONS)} for network in large),
-        {**small, **with_xla, "methods": ("plain", MMA)},
-        {**small, **jax, "methods": ("plain", MMA)},
+        {**small, **with_xla, "methods": ("plain", MMA, "MixUp", "CutMix")},
+        {**small, **jax, "methods": ("plain", MMA, "MixUp", "CutMix")},
         *({**network, "methods": ("plain", MMA, *INPUTS)} for network in large),
     ]
     memory = [
@@ -218,7 +218,10 @@ def in_turn(host):
 
 
 def _apart(steps):
-    """The steps in the order of a round; that of several sites once for each, with others between."""
+    """The steps in the order of a round; that of several sites once for each.
+
+    There are others between: a step is faster after one of the same network.
+    """
     order = [(name, name) for name in steps if name != MMA]
     if MMA in steps:
         for site in reversed(range(len(SITES))):
