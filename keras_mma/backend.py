@@ -80,7 +80,8 @@ def compiled(function):
     compiled once. The first such function brings XLA's compiler into the process, a tenth of a GiB; see `op_by_op`.
 
     Args:
-        function: From tensors, structures of tensors and Python values to tensors. The same values come out.
+        function: From tensors, structures of tensors and Python values to tensors. The same values come out, up to
+            rounding.
 
     Returns:
         A function with the same arguments.
@@ -105,7 +106,7 @@ def compiled(function):
 
 @contextlib.contextmanager
 def op_by_op():
-    """A context in which `compiled` functions are left to TensorFlow."""
+    """A context in which `compiled` functions are left to TensorFlow: where they would not pay for the compiler."""
     token = _IS_LEFT_ALONE.set(True)
     try:
         yield
