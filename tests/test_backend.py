@@ -1,11 +1,13 @@
 """What runs compiled, and that it gives the same."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_mma
-from keras_mma.backend import compiled
+from keras_mma.backend import compiled, op_by_op
 
 
 @compiled
@@ -74,15 +76,49 @@ def test_hosts_in_a_pipeline_are_compiled(needs_tensorflow, host, parts):
     assert len(_calls_of_xla(function, tf.TensorSpec((None, 32, 32, 3), tf.uint8), tf.TensorSpec((None, 10)))) == parts
 
 
-@pytest.mark.parametrize("side, parts", [(63, 0), (64, 3)])
-def test_small_images_in_a_model_are_left_to_tensorflow(needs_tensorflow, side, parts):
+HOSTS = ("MixUp", "CutMix", "SaliencyMix", "SaliencyGrafting", "GuidedMixup")
+
+
+@pytest.mark.parametrize("host, side, parts", [*((host, 63, 0) for host in HOSTS), ("SaliencyMix", 64, 3)])
+def test_small_images_in_a_model_are_left_to_tensorflow(needs_tensorflow, host, side, parts):
     """The network hides what they take, and XLA's compiler would not pay for its memory."""
     import tensorflow as tf
 
-    mixer = keras_mma.layers.SaliencyMix(sites=(0, 1))
+    mixer = getattr(keras_mma.layers, host)(sites=(0, 1))
     function = tf.function(lambda x: mixer(x, training=True))
     graph = function.get_concrete_function(tf.TensorSpec((None, side, side, 3))).graph.as_graph_def()
     marked = [inner.signature.name for inner in graph.library.function if inner.attr["_XlaMustCompile"].b]
     assert len(marked) == parts
     images, plan = function(tf.random.uniform((4, side, side, 3)))
     assert images.shape == (4, side, side, 3) and plan["mask"].shape == (4, side, side, 1)
+
+
+def test_draws_are_the_same_op_by_op(needs_tensorflow, rng):
+    import tensorflow as tf
+
+    images, labels = rng.random((6, 24, 24, 3)).astype("float32"), np.eye(6, dtype="float32")
+
+    def mixed(context):
+        mixer = keras_mma.layers.SaliencyMix(seed=3)
+
+        @tf.function(autograph=False)
+        def mix():
+            with context():
+                return mixer(images, labels)
+
+        calls = _calls_of_xla(mix)
+        return [value.numpy() for value in mix()], len(calls)
+
+    (one, compiled_parts), (other, none) = mixed(contextlib.nullcontext), mixed(op_by_op)
+    assert compiled_parts == 3 and none == 0
+    np.testing.assert_allclose(one[0], other[0], atol=1e-6)
+    np.testing.assert_allclose(one[1], other[1], atol=1e-6)
+    assert np.abs(one[1] - labels).max() > 0.01
+
+
+def test_the_context_ends_with_an_error(needs_tensorflow):
+    import tensorflow as tf
+
+    with pytest.raises(RuntimeError, match="inside"), op_by_op():
+        raise RuntimeError("inside")
+    assert _calls_of_xla(tf.function(lambda x: _scaled({"x": x}, by=11.0)), tf.TensorSpec((3, 4)))
