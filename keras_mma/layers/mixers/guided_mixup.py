@@ -3,43 +3,35 @@
 import keras
 from keras import ops
 
-from keras_mma.layers.saliency_mixer import SaliencyMixer
-from keras_mma.plan import take_rows
+from keras_mma.layers import masks
+from keras_mma.layers.mixer import Mixer
+from keras_mma.plans import take_partner
 
 
 @keras.saving.register_keras_serializable("keras_mma")
-class GuidedMixup(SaliencyMixer):
-    """Blends each image with its partner pixel by pixel, by the share of their saliency.
+class GuidedMixup(Mixer):
+    """Blends each image with its partner pixel by pixel, by their shares of saliency.
 
-    With S scaled to a sum of 1:
+    With S normalized to a sum of 1:
 
         M  = S / (S + S_partner),    x~ = M x + (1 - M) x_partner
         y~ = mean(M) y + (1 - mean(M)) y_partner
 
-    and M = 1/2 where neither is salient. Partners are far from each other in saliency, so that they hide little of each
-    other.
+    and M = 1/2 where both are 0. Partners are far from each other in saliency, so that they hide little of each other.
 
     Args:
-        probability: Share of rows that are mixed, in [0, 1].
-        detector: As for `SaliencyMix`; the paper's fast version takes `"spectral_residual"`, the default.
-        detector_size, attribution_layer: As for `SaliencyMix`.
-        sites: Mixing points among which each step draws one: 0 the input, k `FeatureMixAdapt(site=k)`.
-        partner: `"distance"` (the paper's greedy pairing, one cycle through the batch), `"shuffle"` or `"roll"`.
-        num_classes: Number of classes, for integer labels of labelled batches.
-        data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
-        seed: Int that makes the draws repeatable.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        detector: As for `Mixer`; the paper's fast version uses `"spectral_residual"`, the default.
+        partner: As for `Mixer`; `"distance"`, the default, is the paper's greedy pairing.
+        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `num_classes`, `data_format`, `seed`, ...
 
     Call arguments:
-        images: Images (batch, height, width, channels), or a labelled batch; see `Mixer`.
-        labels, sample_weight, training: See `Mixer`.
+        images, labels, sample_weight, training: See `Mixer`.
 
     Returns:
-        `(images, plan)` for images alone, the mixed batch in its own form for a labelled one.
+        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
-        ValueError: if an argument is out of its range or unknown, if an attribution is asked for without a network, or
-            for a batch of another form; see `Mixer`.
+        ValueError: See `Mixer`.
 
     Example:
 
@@ -54,39 +46,16 @@ class GuidedMixup(SaliencyMixer):
     """
 
     has_binary_mask = False
+    uses_saliency = True
 
-    def __init__(
-        self,
-        probability=1.0,
-        detector="spectral_residual",
-        detector_size=None,
-        attribution_layer=None,
-        sites=(0,),
-        partner="distance",
-        num_classes=None,
-        data_format=None,
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(
-            detector=detector,
-            detector_size=detector_size,
-            attribution_layer=attribution_layer,
-            probability=probability,
-            sites=sites,
-            partner=partner,
-            num_classes=num_classes,
-            data_format=data_format,
-            seed=seed,
-            **kwargs,
-        )
+    def __init__(self, *, detector="spectral_residual", partner="distance", **kwargs):
+        super().__init__(detector=detector, partner=partner, **kwargs)
 
-    def draw(self, images, partner, maps):
+    def sample_mask(self, images, partner, maps):
         total = ops.sum(maps, axis=(1, 2, 3), keepdims=True)
         own = maps / ops.where(total > 0.0, total, 1.0)
-        donor = take_rows(own, partner)
-        both = own + donor
+        both = own + take_partner(own, partner)
         mask = ops.where(both > 0.0, own / ops.where(both > 0.0, both, 1.0), 0.5)
-        # A row that is its own partner is not mixed.
+        # A sample that is its own partner is not mixed.
         is_alone = ops.reshape(partner == ops.arange(ops.shape(partner)[0], dtype="int32"), (-1, 1, 1, 1))
-        return {"mask": ops.where(is_alone, 1.0, mask)}
+        return masks.Dense(ops.where(is_alone, 1.0, mask))

@@ -4,39 +4,32 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 
 @keras.saving.register_keras_serializable("keras_mma")
 class MixUp(Mixer):
-    """Blends each image with its partner, everywhere in the same share.
+    """Blends each image with its partner, with the same share everywhere.
 
-    With lambda ~ Beta(alpha, alpha) for each row:
+    With lam ~ Beta(alpha, alpha) for each sample:
 
-        x~ = lambda x + (1 - lambda) x_partner,    y~ = lambda y + (1 - lambda) y_partner
+        x~ = lam x + (1 - lam) x_partner,    y~ = lam y + (1 - lam) y_partner
 
-    At a feature site of `FeatureMixAdapt` this is Manifold Mixup.
+    At a feature site of `FeatureMixAdapt(attention=None, smooth=False)`, this is Manifold Mixup.
 
     Args:
-        alpha: Parameter of the Beta distribution, positive. 1 draws every share alike.
-        probability: Share of rows that are mixed, in [0, 1].
-        sites: Mixing points among which each step draws one: 0 the input, k `FeatureMixAdapt(site=k)`.
-        partner: `"shuffle"` or `"roll"`; see `Mixer`.
-        num_classes: Number of classes, for integer labels of labelled batches.
-        data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
-        seed: Int that makes the draws repeatable.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        alpha: Parameter of the Beta distribution, positive. 1 is the uniform distribution.
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
 
     Call arguments:
-        images: Images (batch, height, width, channels), or a labelled batch; see `Mixer`.
-        labels, sample_weight, training: See `Mixer`.
+        images, labels, sample_weight, training: See `Mixer`.
 
     Returns:
-        `(images, plan)` for images alone, the mixed batch in its own form for a labelled one.
+        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
-        ValueError: if an argument is out of its range, or a batch of another form; see `Mixer`.
+        ValueError: If `alpha` is not positive; see `Mixer`.
 
     Example:
 
@@ -52,22 +45,12 @@ class MixUp(Mixer):
 
     has_binary_mask = False
 
-    def __init__(
-        self,
-        alpha=1.0,
-        probability=1.0,
-        sites=(0,),
-        partner="shuffle",
-        num_classes=None,
-        data_format=None,
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(probability, sites, partner, num_classes, data_format, seed, **kwargs)
+    def __init__(self, *, alpha=1.0, **kwargs):
+        super().__init__(**kwargs)
         self.alpha = arguments.positive("alpha", alpha)
 
-    def draw(self, images, partner, maps):
-        return {"share": sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator)}
+    def sample_mask(self, images, partner, maps):
+        return masks.Uniform(sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator))
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha}
