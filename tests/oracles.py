@@ -95,8 +95,8 @@ def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", 
         maps[row] /= maps[row].sum() / (height * width)
     adapted = np.empty((size, height, width, 1))
     for row in range(size):
-        host = plan["mask"][row, :, :, 0].astype("float64")
-        pooled = area_pool(host, height, width)
+        mixer = plan["mask"][row, :, :, 0].astype("float64")
+        pooled = area_pool(mixer, height, width)
         for y in range(height):
             for x in range(width):
                 m, own, other = pooled[y, x], maps[row, y, x], maps[int(plan["partner"][row]), y, x]
@@ -111,7 +111,7 @@ def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", 
                     adapted[row, y, x, 0] = a / (a + b)
                 else:
                     adapted[row, y, x, 0] = keep / (keep + give)
-        if (host == 1).all():
+        if (mixer == 1).all():
             adapted[row] = 1
     return adapted
 

@@ -3,21 +3,22 @@
 import numpy as np
 import pytest
 from keras import ops
+from scipy import stats
 
-from keras_mma import layers
-from keras_mma.layers import partners
+from keras_mma import layers, sampling
+from keras_mma.layers import pairing
 from tests import oracles
-from tests.layers.hosts import training_plan
+from tests.layers.mixers import training_plan
 from tests.pictures import blobs
 
 
 def cycle(distance, start):
-    cycles = partners.farthest_cycles(ops.convert_to_tensor(distance[None]), ops.convert_to_tensor([start]))
+    cycles = pairing.farthest_cycles(ops.convert_to_tensor(distance[None]), ops.convert_to_tensor([start]))
     return ops.convert_to_numpy(cycles)[0]
 
 
 def distances(maps):
-    return ops.convert_to_numpy(partners.distances(ops.convert_to_tensor(maps.reshape(1, len(maps), -1))))[0]
+    return ops.convert_to_numpy(pairing.distances(ops.convert_to_tensor(maps.reshape(1, len(maps), -1))))[0]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 33])
@@ -50,16 +51,16 @@ def test_distances_equal_the_loop(rng):
 
 
 def test_roll_takes_the_row_before(rng):
-    assert ops.convert_to_numpy(partners.roll(5)).tolist() == [4, 0, 1, 2, 3]
+    assert ops.convert_to_numpy(pairing.roll(5)).tolist() == [4, 0, 1, 2, 3]
     _, plan = training_plan(layers.MixUp(partner="roll", seed=1), blobs(rng, 5))
     assert plan["partner"].tolist() == [4, 0, 1, 2, 3]
 
 
-def test_distance_pairs_by_the_saliency_of_the_host(rng):
+def test_distance_pairs_by_the_saliency_of_the_mixer(rng):
     images = blobs(rng, 9)
-    host = layers.SaliencyMix(partner="distance", alpha=50.0, seed=1)
-    _, plan = training_plan(host, images)
-    distance = distances(ops.convert_to_numpy(host.saliency(ops.convert_to_tensor(images))))
+    mixer = layers.SaliencyMix(partner="distance", alpha=50.0, seed=1)
+    _, plan = training_plan(mixer, images)
+    distance = distances(ops.convert_to_numpy(mixer.saliency_maps(ops.convert_to_tensor(images))))
     assert plan["partner"].tolist() in [oracles.farthest_cycle(distance, start) for start in range(9)]
     for cls in (layers.MixUp, layers.CutMix):
         with pytest.raises(ValueError, match="`partner` must be one of .* Received: partner='distance'"):
@@ -72,7 +73,7 @@ def test_the_cycle_compiles(needs_tensorflow, rng, xla):
 
     distance = rng.random((2, 12, 12)).astype("float32")
     spec = None if xla else [tf.TensorSpec((None, None, None), tf.float32), tf.TensorSpec((None,), tf.int32)]
-    compiled = tf.function(partners.farthest_cycles, jit_compile=xla, input_signature=spec)
+    compiled = tf.function(pairing.farthest_cycles, jit_compile=xla, input_signature=spec)
     expected = [oracles.farthest_cycle(distance[0], 4), oracles.farthest_cycle(distance[1], 7)]
     assert compiled(tf.constant(distance), tf.constant([4, 7])).numpy().tolist() == expected
 
@@ -99,3 +100,13 @@ def test_guided_mixup_alone_in_its_batch_is_not_mixed(rng):
     mixed, plan = training_plan(layers.GuidedMixup(), image)
     np.testing.assert_array_equal(mixed, image)
     assert plan["weight"][0] == 1
+
+
+def test_shuffled_partners_are_permutations_that_take_every_position_equally():
+    generator = sampling.SeedGenerator(1)
+    counts = np.zeros((5, 5))
+    for _ in range(600):
+        partner = ops.convert_to_numpy(pairing.shuffle(5, generator))
+        assert sorted(partner) == list(range(5)) and partner.dtype == "int32"
+        counts[np.arange(5), partner] += 1
+    assert stats.chisquare(counts.ravel()).pvalue > 1e-3
