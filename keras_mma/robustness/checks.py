@@ -4,8 +4,8 @@ import contextlib
 import tempfile
 
 from keras_mma import saliency as detectors
+from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import files, parts, summary
-from keras_mma.robustness.errors import InputError, first_line
 from keras_mma.robustness.occlusion import GRID
 from keras_mma.robustness.outputs import KINDS
 

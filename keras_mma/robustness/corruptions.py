@@ -8,8 +8,8 @@ import io
 
 import numpy as np
 
+from keras_mma.errors import InputError
 from keras_mma.robustness.draws import generators
-from keras_mma.robustness.errors import InputError
 from keras_mma.robustness.severities import REGENERATED, SEVERITIES, parameters
 from keras_mma.robustness.textures import blur_along, clipped_zoom, plasma
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from keras_mma.errors import InputError
 from keras_mma.robustness.draws import generators
-from keras_mma.robustness.errors import InputError
 
 # Kind and its parameter: the largest angle in degrees, of which each image draws its own, or the scale.
 DEFORMATIONS = {

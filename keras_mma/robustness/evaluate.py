@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma.errors import InputError
 from keras_mma.robustness import checks, files, model, parts, published, report, sources, summary
-from keras_mma.robustness.errors import InputError
 from keras_mma.robustness.severities import label_of
 
 

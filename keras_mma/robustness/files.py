@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import schema
-from keras_mma.robustness.errors import InputError, first_line
 
 
 def write(path, content):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import gradients, outputs
-from keras_mma.robustness.errors import InputError, first_line
 from keras_mma.robustness.preprocess import Preprocess
 
 

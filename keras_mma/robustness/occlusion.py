@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from keras_mma.errors import InputError
 from keras_mma.robustness.draws import generators
-from keras_mma.robustness.errors import InputError
 
 GRID = 8
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mma.robustness.errors import InputError
+from keras_mma.errors import InputError
 
 KINDS = ("logits", "probabilities")
 # Probabilities in float32 are no better than this; scikit-learn clips its log loss there too.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_mma.robustness.errors import InputError
+from keras_mma.errors import InputError
 
 
 class Preprocess(NamedTuple):

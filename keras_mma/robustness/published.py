@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma.errors import InputError
 from keras_mma.robustness import sources
-from keras_mma.robustness.errors import InputError
 from keras_mma.robustness.severities import CORRUPTIONS, SEVERITIES
 
 # Where tensorflow-datasets has another name.

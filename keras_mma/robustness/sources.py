@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mma.robustness.errors import InputError, first_line
+from keras_mma.errors import InputError, first_line
 
 NAMES = "digits, cifar10, cifar100, arrays:FOLDER or folder:PATH"
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}

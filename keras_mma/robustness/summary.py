@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from keras_mma.errors import InputError
 from keras_mma.robustness import occlusion
 from keras_mma.robustness.attacks import ATTACKS, STEPS
 from keras_mma.robustness.deformations import DEFORMATIONS
-from keras_mma.robustness.errors import InputError
 from keras_mma.robustness.severities import GROUPS, LEFT_OUT, SEVERITIES
 
 

@@ -1,0 +1,39 @@
+"""Arrays in `.npy` files."""
+
+import hashlib
+import os
+
+import numpy as np
+
+from keras_mma.datasets.dataset import Dataset
+from keras_mma.errors import InputError, first_line
+
+
+def read_arrays(path, name):
+    """The `Dataset` of `images.npy` and `labels.npy` in a folder."""
+    files = [path / "images.npy", path / "labels.npy"]
+    images, labels = map(read_npy, files)
+    return Dataset.of_arrays(images, labels, name, identity=file_stamp(files, path))
+
+
+def read_npy(path):
+    """An array that stays on disk until its rows are read."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header can raise nearly anything, such as tokenize.TokenError
+        raise InputError(f"{path} is damaged or not a .npy file: {first_line(error)}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} must hold one array. Received: {type(array).__name__}")
+    return array
+
+
+def file_stamp(files, folder):
+    """SHA-256 of the names below a folder, sizes and modification times of files."""
+    digest = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        name = os.fsencode(file.relative_to(folder))
+        digest.update(name + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,194 @@
+"""A labelled set of images."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_mma.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled uint8 images, which may stay on disk until they are read.
+
+    Args:
+        name: Name for messages and reports.
+        read: Function from an array of sample indices to uint8 images (n, height, width, channels).
+        labels: Class indices (count,).
+        class_names: Names of the classes, in the order of the class indices.
+        shape: Shape of an image (height, width, channels).
+        exact: Whether the number of classes is known. Otherwise it is the highest class index plus one.
+        identity: String that tells this data apart from other data of the same name, cheap to compute.
+        flip: Whether a mirrored image still belongs to its class.
+        decoding: How the images were decoded and resized, for reports.
+        selection: Which images of the source these are, for reports.
+        skipped: Names of damaged files that were left out.
+
+    Raises:
+        InputError: if there is no image or a label is not a class index.
+
+    Example:
+
+    >>> dataset = keras_mma.datasets.Dataset.of_arrays(np.zeros((6, 8, 8, 3), "uint8"), [0, 1, 2, 0, 1, 2])
+    >>> len(dataset), dataset.classes, dataset.shape
+    (6, 3, (8, 8, 3))
+    >>> dataset.take([3, 4]).labels.tolist()
+    [0, 1]
+    """
+
+    name: str
+    read: Callable
+    labels: np.ndarray
+    class_names: tuple
+    shape: tuple
+    exact: bool = True
+    identity: str = ""
+    flip: bool = True
+    decoding: str = "uint8 arrays, used as they are"
+    selection: str = "all images"
+    skipped: tuple = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "labels", np.asarray(self.labels).astype("int64"))
+        if len(self.labels) == 0:
+            raise InputError(f"{self.name} must hold at least one image. Received: none")
+        low, high = self.labels.min(), self.labels.max()
+        if low < 0 or high >= self.classes:
+            raise InputError(f"{self.name}: labels must be 0 to {self.classes - 1}. Received: {low} to {high}")
+
+    @classmethod
+    def of_arrays(cls, images, labels, name="arrays", classes=None, identity=None, class_names=None, **attributes):
+        """A dataset of arrays.
+
+        Args:
+            images: uint8 images (n, height, width, channels) or (n, height, width).
+            labels: Class indices (n,) or (n, 1).
+            name: Name for messages and reports.
+            classes: Number of classes. By default that of `class_names`, or the highest class index plus one.
+            identity: See the class. By default the SHA-256 of the images.
+            class_names: Names of the classes. By default their indices.
+            **attributes: Other attributes of the class.
+
+        Returns:
+            A `Dataset`.
+
+        Raises:
+            InputError: if the arrays have another form.
+        """
+        labels = np.asarray(labels)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise InputError(
+                f"{name}: images must be uint8 (n, height, width, channels). Received: {images.dtype} {images.shape}"
+            )
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+            raise InputError(f"{name}: labels must be {len(images)} integers. Received: {labels.dtype} {labels.shape}")
+        if len(labels) == 0:
+            raise InputError(f"{name} must hold at least one image. Received: none")
+        if identity is None:
+            identity = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+        exact = class_names is not None or classes is not None
+        if class_names is None:
+            class_names = [str(index) for index in range(classes or int(labels.max()) + 1)]
+
+        def read(rows):
+            return np.asarray(images[rows])
+
+        shape = tuple(images.shape[1:])
+        return cls(name, read, labels, tuple(class_names), shape, exact, identity, **attributes)
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def classes(self):
+        """Number of classes."""
+        return len(self.class_names)
+
+    def arrays(self):
+        """All images and their labels, in memory."""
+        return self.read(np.arange(len(self))), self.labels
+
+    def rows(self, limit=None, seed=0):
+        """Ascending indices of all samples, or of `limit` samples drawn by the seed."""
+        if limit is None or limit >= len(self):
+            return np.arange(len(self))
+        return np.sort(np.random.default_rng(seed).permutation(len(self))[:limit])
+
+    def batches(self, rows, size):
+        """Yield (rows, images, labels) of at most `size` of the samples `rows`."""
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            yield part, self.read(part), self.labels[part]
+
+    def digest(self, rows=None, size=128):
+        """SHA-256 of the images and labels of `rows`, by default of all samples, read `size` at a time."""
+        rows = np.arange(len(self)) if rows is None else rows
+        digest = hashlib.sha256()
+        for _, images, _ in self.batches(rows, size):
+            digest.update(np.ascontiguousarray(images))
+        digest.update(self.labels[rows])
+        return digest.hexdigest()
+
+    def take(self, rows, selection=None):
+        """The dataset of the samples `rows`, in that order."""
+        rows = np.asarray(rows)
+        identity = hashlib.sha256(f"{self.identity}\n".encode() + rows.astype("int64").tobytes()).hexdigest()
+        return dataclasses.replace(
+            self,
+            read=lambda subset: self.read(rows[subset]),
+            labels=self.labels[rows],
+            identity=identity,
+            selection=selection or self.selection,
+        )
+
+    def balanced_subset(self, fraction, seed):
+        """The same fraction of every class, at least one image of each.
+
+        Args:
+            fraction: Share of the images, in (0, 1].
+            seed: Seed of the draw.
+
+        Returns:
+            A `Dataset`.
+        """
+        rows = balanced_rows(self.labels, fraction, seed)
+        selection = f"{fraction:g} of every class, drawn by seed {seed}, of {self.selection}"
+        return self if fraction == 1 else self.take(rows, selection)
+
+
+def balanced_rows(labels, fraction, seed):
+    """Ascending indices of the same fraction of every class, at least one sample of each, drawn by the seed."""
+    if not 0 < fraction <= 1:
+        raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={fraction}")
+    rng = np.random.default_rng(seed)
+    kept = []
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        kept.append(rows[: max(1, round(fraction * len(rows)))])
+    return np.sort(np.concatenate(kept))
+
+
+def split_off_fifth(count, part=None):
+    """Indices of the samples of a part, and what a report says of them, where a source has no parts.
+
+    Every fifth sample is for testing. The draw is fixed, so that training and evaluation agree.
+
+    Args:
+        count: Number of samples.
+        part: `"train"`, `"test"` or `None` for all.
+
+    Returns:
+        Ascending indices and a string.
+    """
+    test = np.sort(np.random.default_rng(0).permutation(count)[::5])
+    if part == "test":
+        return test, f"every fifth of {count} images, for lack of a test part"
+    if part == "train":
+        return np.setdiff1d(np.arange(count), test), f"{count - len(test)} of {count} images, every fifth held out"
+    return np.arange(count), "all images"

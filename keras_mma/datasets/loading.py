@@ -1,0 +1,198 @@
+"""Datasets by name, and their parts."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from keras_mma.datasets import arrays, digits, folder, resizing, tfds
+from keras_mma.datasets.dataset import balanced_rows, split_off_fifth
+from keras_mma.errors import InputError
+
+NAMES = "digits, cifar10, cifar100, tfds:NAME, folder:PATH or arrays:FOLDER"
+PARTS = ("train", "validation", "test")
+# Folders and splits that hold a validation part.
+_VALIDATION = ("validation", "val", "valid")
+
+
+def load(
+    dataset,
+    *,
+    data_dir=None,
+    image_size=None,
+    resize="antialiased",
+    validation_fraction=0.1,
+    seed=0,
+    skip_damaged=False,
+):
+    """The parts of a dataset, each of which is read when it is first asked for.
+
+    A source with a test part has it as `test`. A source with a validation part but no test part has that as `test`.
+    Any other source holds out every fifth image, in an order drawn once and for all. `validation` is the source's own
+    where it has one beside the test part, and a class-balanced share of its training images otherwise; these are no
+    longer in `train`.
+
+    Args:
+        dataset: `digits` (scikit-learn's 8 x 8 digits, enlarged to 16 x 16), `cifar10`, `cifar100` or `tfds:NAME` (a
+            set of tensorflow-datasets with the features `image` and `label`), `folder:PATH` (image files in
+            `PATH/CLASS`, or in `PATH/train/CLASS` and `PATH/test/CLASS`) or `arrays:FOLDER` (`images.npy`, uint8, and
+            `labels.npy` in `FOLDER`, or in `FOLDER/train` and `FOLDER/test`).
+        data_dir: Folder of tensorflow-datasets, which downloads what is missing there.
+        image_size: Height and width to which images are resized. By default images keep their size.
+        resize: `"antialiased"` (bilinear, with antialiasing), `"area"` or `"bilinear"` (without antialiasing, as
+            `keras.utils.image_dataset_from_directory` resizes).
+        validation_fraction: Share of the training images of every class that becomes `validation`, in [0, 1). With 0
+            there is no validation part.
+        seed: Seed of that draw.
+        skip_damaged: Whether to leave out image files that cannot be decoded; `Dataset.skipped` names them.
+
+    Returns:
+        `Parts`, with the attributes `train`, `validation` and `test`.
+
+    Raises:
+        InputError: if the name is unknown or an argument is invalid; and where a part is first asked for, if it cannot
+            be read.
+
+    Example:
+
+    >>> data = keras_mma.datasets.load("digits")
+    >>> len(data.train), len(data.validation), len(data.test), data.test.shape
+    (1212, 135, 450, (16, 16, 1))
+    """
+    resizing.check_resize(image_size, resize)
+    if not 0 <= validation_fraction < 1:
+        raise InputError(
+            f"`validation_fraction` must be in [0, 1). Received: validation_fraction={validation_fraction}"
+        )
+    kind, _, path = dataset.partition(":")
+    readers = None
+    if dataset == "digits":
+        readers = digits.readers()
+    elif dataset in ("cifar10", "cifar100"):
+        readers = tfds.readers(dataset, dataset, data_dir, image_size, resize)
+    elif kind == "tfds" and path:
+        readers = tfds.readers(dataset, path, data_dir, image_size, resize)
+    elif kind == "folder" and path:
+        readers = _folder_readers(dataset, Path(path), image_size, resize, skip_damaged)
+    elif kind == "arrays" and path:
+        readers = _array_readers(dataset, Path(path))
+    else:
+        raise InputError(f"`dataset` must be {NAMES}. Received: dataset={dataset!r}")
+    if image_size is not None and kind in ("digits", "arrays"):
+        readers = {part: functools.partial(_resized, reader, image_size, resize) for part, reader in readers.items()}
+    return Parts(dataset, readers, validation_fraction, seed)
+
+
+class Parts:
+    """The parts of a dataset: `train`, `validation` and `test`.
+
+    Args:
+        name: Name of the dataset.
+        readers: Dict from `"train"`, `"validation"` and `"test"`, where the source has them, to a function that
+            returns the `Dataset`. With `"train"` alone, every fifth image of it is held out as `test`.
+        validation_fraction: Share of the training images of every class that becomes `validation`.
+        seed: Seed of that draw.
+    """
+
+    def __init__(self, name, readers, validation_fraction=0.1, seed=0):
+        readers = dict(readers)
+        if "test" not in readers and "validation" in readers:
+            readers["test"] = readers.pop("validation")
+        self.name, self._readers = name, {part: functools.cache(reader) for part, reader in readers.items()}
+        self._validation_fraction, self._seed = validation_fraction, seed
+
+    @functools.cached_property
+    def train(self):
+        """The training images, without those of `validation`."""
+        rows = self._own_validation_rows
+        return self._training if rows is None else self._training.take(np.setdiff1d(self._training.rows(), rows))
+
+    @functools.cached_property
+    def validation(self):
+        """Images for choices that must not touch the test part."""
+        if "validation" in self._readers:
+            return self._readers["validation"]()
+        rows = self._own_validation_rows
+        if rows is None:
+            raise InputError(f"{self.name} has no validation part with `validation_fraction` of 0")
+        selection = f"{self._validation_fraction:g} of every class, drawn by seed {self._seed}, of the training images"
+        return self._training.take(rows, selection)
+
+    @functools.cached_property
+    def test(self):
+        """Images that neither training nor choices have seen."""
+        return self._readers["test"]() if "test" in self._readers else self._of_whole("test")
+
+    @functools.cached_property
+    def _training(self):
+        """The training images, with those that `validation` draws from them."""
+        if "train" not in self._readers:
+            raise InputError(f"{self.name} has no training part, only a test part")
+        return self._readers["train"]() if "test" in self._readers else self._of_whole("train")
+
+    def _of_whole(self, part):
+        """A part of a source without parts."""
+        whole = self._readers["train"]()
+        dataset = whole.take(*split_off_fifth(len(whole), part))
+        missing = np.setdiff1d(whole.labels, dataset.labels)
+        if part == "train" and len(missing):
+            raise InputError(
+                f"{self.name} must have more images of class {whole.class_names[missing[0]]}: none is left for "
+                "training when every fifth image is held out for testing"
+            )
+        return dataset
+
+    @functools.cached_property
+    def _own_validation_rows(self):
+        if "validation" in self._readers or self._validation_fraction == 0:
+            return None
+        labels = self._training.labels
+        counts = np.bincount(labels, minlength=self._training.classes)
+        if 1 in counts:
+            class_name = self._training.class_names[counts.tolist().index(1)]
+            raise InputError(
+                f"{self.name} must have at least two training images of every class for a validation part, or "
+                f"`validation_fraction` must be 0. Received: one of class {class_name}"
+            )
+        return balanced_rows(labels, self._validation_fraction, self._seed)
+
+
+def _folder_readers(name, path, image_size, resize, skip_damaged):
+    folders = _part_folders(name, path)
+    classes = {part: [entry.name for entry in folder.class_folders(below)] for part, below in folders.items()}
+    first = next(iter(classes))
+    for part in classes:
+        if classes[part] != classes[first]:
+            raise InputError(
+                f"{folders[first]} and {folders[part]} must have the same classes. "
+                f"Received: {classes[first]}, {classes[part]}"
+            )
+
+    def reader(below, part=None):
+        return lambda: folder.read_folder(below, name, image_size, resize, skip_damaged, part)
+
+    if set(folders) == {"train"}:
+        return {part: reader(folders["train"], part) for part in ("train", "test")}
+    return {part: reader(below) for part, below in folders.items()}
+
+
+def _array_readers(name, path):
+    return {
+        part: functools.partial(arrays.read_arrays, below, name) for part, below in _part_folders(name, path).items()
+    }
+
+
+def _part_folders(name, path):
+    """The folders of the parts; without parts, everything is `"train"`."""
+    if not path.is_dir():
+        raise InputError(f"`dataset` {name.partition(':')[0]}:PATH must name a folder. Received: {path}")
+    folders = {part: path / part for part in ("train", "test") if (path / part).is_dir()}
+    for validation in _VALIDATION:
+        if folders and (path / validation).is_dir():
+            folders["validation"] = path / validation
+            break
+    return folders or {"train": path}
+
+
+def _resized(reader, image_size, resize):
+    return resizing.resized(reader(), image_size, resize)

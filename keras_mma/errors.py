@@ -1,0 +1,15 @@
+"""Errors of the tools: datasets, robustness, study and command line."""
+
+
+class InputError(ValueError):
+    """A model, dataset, option or file that cannot be used.
+
+    The message is one line and names arguments by their Python names in backticks, such as `` `image_size` ``. The
+    command line replaces these names by its flags, prints the line and exits with status 2.
+    """
+
+
+def first_line(error):
+    """The type and the first non-empty line of another library's error, for a message of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
