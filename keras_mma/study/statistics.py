@@ -45,9 +45,9 @@ def mean_interval(values, level=1 - ALPHA, resolution=0.0):
     Args:
         values: Sequence of numbers, at least one.
         level: Coverage of the interval, in (0, 1).
-        resolution: Smallest step between two values. Rounding to it alone gives a difference of two values the standard
-            deviation resolution / sqrt(6), and a smaller one is no evidence of precision: the interval is never narrower
-            than with that.
+        resolution: Smallest step between two values. Rounding to it alone gives a difference of two values the
+            standard deviation resolution / sqrt(6). A smaller one is no evidence of precision, so the interval is
+            never narrower than with that.
 
     Returns:
         An `Interval`. One value has no interval.
