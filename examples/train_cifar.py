@@ -7,13 +7,15 @@ takes a minute on two cores and printed a test accuracy of 0.9933. The paper's s
 
     python examples/train_cifar.py --dataset cifar10 --method saliencymix+mma --epochs 200 --output runs/cifar10
 
-Run the same command again after an interruption: it goes on from the last finished epoch. Into the output folder go
-`config.json`, `history.csv`, `history.png`, `mixing.png`, `model.keras`, `saved_model/` and `result.json`.
+A tenth of the training images is held out for validation, which the training watches; the test part is evaluated once,
+at the end. Run the same command again after an interruption: it resumes after the last finished epoch and gives the
+history of an undisturbed run. Into the output folder go `config.json`, `history.csv`, `history.png`, `mixing.png`,
+`model.keras`, `saved_model/` and `result.json`.
+
+The recipe itself is `keras_mma.study.recipe`; this script reads the options, trains, draws and saves.
 """
 
 import argparse
-import csv
-import inspect
 import json
 import os
 import sys
@@ -21,236 +23,107 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import datasets
 import distribution
 import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_mma
-from keras_mma import layers, visualization
+from keras_mma import datasets, visualization
+from keras_mma.errors import InputError, with_flags
+from keras_mma.study import batches, training
+from keras_mma.study.recipe import METHODS, Recipe, build
 
-# Host, and the adaptation at the feature sites of Manifold Mixup, which mixes them by the plain mask. The
-# probabilities are the papers' for CIFAR.
-HOSTS = {
-    "mixup": (layers.MixUp, 1.0),
-    "cutmix": (layers.CutMix, 0.5),
-    "saliencymix": (layers.SaliencyMix, 0.5),
-    "grafting": (layers.SaliencyGrafting, 1.0),
-    "guided": (layers.GuidedMixup, 1.0),
-}
-METHODS = ["none", *HOSTS, *(f"{host}+mma" for host in HOSTS), "manifold"]
-PLAIN = {"attention": None, "smooth": False}
+# Below this number of steps, epochs are no measure of the length of a training.
+FEW_STEPS = 10
 
 
-def parse(arguments=None):
+def parser():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100 or folder:PATH")
-    parser.add_argument("--data-dir", help="folder of tensorflow-datasets; what is not there is downloaded")
-    parser.add_argument("--image-size", type=int, default=32, help="pixels, for the pictures of a folder")
-    parser.add_argument("--method", default="saliencymix+mma", choices=METHODS, help="host, and +mma for feature sites")
-    parser.add_argument(
-        "--mixing-points", nargs="+", default=["stage1", "stage2"], help="layers after which +mma mixes"
-    )
-    parser.add_argument("--alpha", type=float, help="parameter of the Beta distribution; 1 by default")
-    parser.add_argument("--detector", help="detector of images for saliencymix, grafting and guided, by name")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--dataset", default="digits", help=datasets.NAMES)
+    add("--data-dir", help="folder of tensorflow-datasets; what is missing there is downloaded")
+    add("--image-size", type=int, help="pixels to which images are resized; 32 by default for folder:PATH")
+    add("--skip-damaged", action="store_true", help="leave out image files that cannot be decoded")
+    add("--validation-fraction", type=float, default=0.1, help="share of the training images held out for validation")
+    add("--method", default="saliencymix+mma", choices=METHODS, help="mixer, and +mma to mix features too")
+    add("--mixing-points", nargs="+", default=["stage1", "stage2"], help="layers after which features are mixed")
+    add("--alpha", type=float, help="parameter of the Beta distribution; 1 by default")
+    add("--probability", type=float, help="share of samples that are mixed; the paper's by default")
+    add("--detector", help="saliency detector, by name, for the mixers that use saliency")
+    add(
         "--attribution",
         choices=["activation", "gradient"],
-        help="saliency in the eyes of the network instead of a detector; grafting's default is activation",
+        help="saliency according to the network instead of a detector; activation by default for saliencygrafting",
     )
-    parser.add_argument("--probability", type=float, help="share of rows that are mixed; the paper's by default")
-    parser.add_argument("--network", default="preactresnet18", help="preactresnet18 or wideresnet-DEPTH-WIDTH")
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=0.1)
-    parser.add_argument("--weight-decay", type=float, default=5e-4, help="factor of the L2 penalty's gradient")
-    parser.add_argument("--fraction", type=float, default=1.0, help="class-balanced share of the training images")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--mixed-precision", nargs="?", const="mixed_float16", choices=["mixed_float16", "mixed_bfloat16"]
-    )
-    parser.add_argument("--jit", action="store_true", help="compile the training step with XLA")
-    parser.add_argument(
+    add("--network", default="preactresnet18", help="preactresnet18 or wideresnet-DEPTH-WIDTH")
+    add("--epochs", type=int, default=200)
+    add("--batch-size", type=int, default=128)
+    add("--learning-rate", type=float, default=0.1)
+    add("--weight-decay", type=float, default=5e-4, help="factor of the gradient of the L2 penalty")
+    add("--no-augmentation", dest="augmentation", action="store_false", help="neither crop nor mirror")
+    add("--fraction", type=float, default=1.0, help="class-balanced share of the training images")
+    add("--seed", type=int, default=0, help="seed of everything random")
+    add("--mixed-precision", nargs="?", const="mixed_float16", choices=["mixed_float16", "mixed_bfloat16"])
+    add("--jit", action="store_true", help="compile the training step with XLA")
+    add(
         "--distribute",
         choices=["mirrored", "multiworker", "jax"],
         help="over this machine's devices by TensorFlow, over the workers that TF_CONFIG names, or by JAX",
     )
-    parser.add_argument("--devices", type=int, help="how many; all by default. Without accelerators: logical CPUs")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    options = parser.parse_args(arguments)
-    for name in ("epochs", "batch_size", "image_size", "devices"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"argument --{name.replace('_', '-')}: must be at least 1, received {getattr(options, name)}")
-    for name in ("learning_rate", "weight_decay"):
-        if getattr(options, name) < 0:
-            parser.error(
-                f"argument --{name.replace('_', '-')}: must not be negative, received {getattr(options, name)}"
-            )
-    return options
+    add("--devices", type=int, help="number of devices; all by default. Without accelerators: logical CPUs")
+    add("--output", type=Path, required=True, metavar="DIR")
+    return parser
 
 
-def prepare_output(options):
-    """Claim the output folder for this run; refuse one that holds another."""
-    config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    config |= {
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-        "keras_mma": keras_mma.__version__,
-    }
-    path = options.output / "config.json"
-    if options.distribute == "multiworker" and path.exists():
-        raise ValueError(f"--output {options.output} holds a run, and --distribute multiworker cannot resume one")
-    if path.exists():
-        before = json.loads(path.read_text())
-        changed = sorted(name for name in vars(options) if name != "output" and before.get(name) != config[name])
-        if changed:
-            values = ", ".join(f"{name}={before.get(name)!r}" for name in changed)
-            raise ValueError(f"--output {options.output} holds another run, with {values}: choose another folder")
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(config, indent=2) + "\n")
-
-
-def make_network(options, images):
-    """The network, which takes bytes: the normalisation of the training images is its first layer."""
-    pixels = images.train[0].reshape(-1, images.shape[-1])
-    normalization = keras.layers.Normalization(mean=pixels.mean(0), variance=pixels.var(0), name="normalization")
-    common = {
-        "input_shape": images.shape,
-        "classes": len(images.class_names),
-        "preprocessing": [normalization],
-    }
-    if options.network == "preactresnet18":
-        return keras_mma.models.PreActResNet18(**common)
-    kind, *sizes = options.network.split("-")
-    if kind != "wideresnet" or len(sizes) != 2 or not all(size.isdigit() for size in sizes):
-        raise ValueError(f"--network must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: {options.network!r}")
-    return keras_mma.models.WideResNet(*map(int, sizes), **common)
-
-
-def make_model(options, network):
-    """The model that is trained, and its host (`None` without mixing)."""
-    name, _, adaptation = options.method.partition("+")
-    if name == "none":
-        if options.alpha is not None or options.detector or options.attribution or options.probability is not None:
-            raise ValueError("--alpha, --probability, --detector and --attribution have no meaning for --method none")
-        return network, None
-    is_manifold = name == "manifold"
-    cls, probability = HOSTS["mixup" if is_manifold else name]
-    if options.probability is not None:
-        probability = options.probability
-    host = cls(probability=probability, seed=options.seed, **host_settings(options, cls))
-    at = options.mixing_points if adaptation or is_manifold else []
-    model = keras_mma.mixify(network, host, at=at, **(PLAIN if is_manifold else {}))
-    # The model's own copy of the host knows the network.
-    return model, next(layer for layer in model.layers if isinstance(layer, layers.Mixer))
-
-
-def host_settings(options, cls):
-    """The options that a host takes; those that it does not take are refused."""
+def make_recipe(options):
+    """The recipe of the options that are not of this script alone."""
+    settings = {name: value for name, value in vars(options).items() if name in Recipe.__dataclass_fields__}
+    if options.image_size is None and options.dataset.startswith("folder:"):
+        settings["image_size"] = 32
     if options.detector and options.attribution:
-        raise ValueError("--detector and --attribution exclude each other")
-    settings = {}
-    if options.alpha is not None:
-        settings["alpha"] = options.alpha
-    detector = options.detector or options.attribution
-    if detector or cls is layers.SaliencyGrafting:
-        settings["detector"] = detector or "activation"
-    takes = inspect.signature(cls).parameters
-    for name, option in (("alpha", "--alpha"), ("detector", "--detector or --attribution")):
-        if name in settings and name not in takes:
-            raise ValueError(f"{option} has no meaning for --method {options.method}")
-    return settings
+        raise InputError("`detector` and `attribution` exclude each other")
+    arguments = {"alpha": options.alpha, "probability": options.probability}
+    arguments["detector"] = options.detector or options.attribution
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    return Recipe(**settings, mixer_arguments=arguments)
 
 
-def batch_size(options, count):
-    """That of the options, or all images where there are fewer."""
-    return min(options.batch_size, count)
+def describe(recipe, data, train, steps, network):
+    """Print what is trained on what, and what of it may surprise."""
+    parts = {"training": train, "test": data.test}
+    if recipe.validation_fraction:
+        parts = {"training": train, "validation": data.validation, "test": data.test}
+    print(f"{recipe.method} on {recipe.dataset}: " + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
+    print(f"images {' x '.join(map(str, train.shape))}, {train.decoding}; test images: {data.test.selection}")
+    for part in parts.values():
+        if part.skipped:
+            print(f"left out {len(part.skipped)} damaged files: {', '.join(part.skipped[:3])}")
+    last = len(train) % recipe.batch_size
+    smaller = f", the last with {last} images" if last else ""
+    print(f"{steps} steps an epoch{smaller}; {network.count_params():,} weights")
+    if steps < FEW_STEPS:
+        print(
+            f"an epoch has only {steps} steps, {recipe.epochs * steps} in all: smaller batches or more epochs train "
+            "longer"
+        )
 
 
-def training_batches(images, options):
-    """Shuffled batches, cropped from images padded by an eighth, and mirrored where that keeps the class."""
-    x, y = datasets.balanced_subset(*images.train, options.fraction, options.seed)
-    height, width, channels = images.shape
-    pad = max(1, height // 8)
-
-    def augment(image, label):
-        image = tf.pad(image, [[pad, pad], [pad, pad], [0, 0]])
-        image = tf.image.random_crop(image, (height, width, channels))
-        return (tf.image.random_flip_left_right(image) if images.flip else image), label
-
-    # Labels in one-hot form suit both the plain network and the MixModel.
-    y = keras.utils.to_categorical(y, len(images.class_names))
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=options.seed)
-    batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE).batch(
-        batch_size(options, len(x)), drop_remainder=True
-    )
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
-def test_batches(images, options):
-    x, y = images.test
-    y = keras.utils.to_categorical(y, len(images.class_names))
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(options.batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-def compile_model(model, options, steps):
-    schedule = keras.optimizers.schedules.CosineDecay(options.learning_rate, decay_steps=options.epochs * steps)
-    momentum = 0.9
-    # Keras decays weights outside the momentum, the papers inside it, where it adds up to 1 / (1 - momentum) as much.
-    decay = options.weight_decay / (1 - momentum)
-    optimizer = keras.optimizers.SGD(schedule, momentum=momentum, nesterov=True, weight_decay=decay or None)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=True if options.jit else "auto")
-
-
-def read_history(path):
-    """The columns of `history.csv`, one row for each epoch: the last, where an epoch was run twice."""
-    if not path.exists():
-        return {}
-    with path.open() as file:
-        rows = {int(row["epoch"]): row for row in csv.DictReader(file) if None not in row.values()}
-    names = [name for name in next(iter(rows.values()), {}) if name != "epoch"]
-    return {"epoch": sorted(rows)} | {name: [float(rows[epoch][name]) for epoch in sorted(rows)] for name in names}
-
-
-def train(model, train_ds, test_ds, options):
-    """Fit, resuming where an earlier call of the same command stopped. Returns the history of all epochs."""
-    backup, path = options.output / "backup", options.output / "history.csv"
-    callbacks = [keras.callbacks.CSVLogger(path, append=True)]
-    if options.distribute != "multiworker":  # whose backups could be of different epochs
-        callbacks.append(keras.callbacks.BackupAndRestore(backup, double_checkpoint=True, delete_checkpoint=False))
-    model.fit(train_ds, validation_data=test_ds, epochs=options.epochs, callbacks=callbacks)
-    history = read_history(path)
-    rows = zip(*history.values(), strict=True)
-    write_text(path, "\n".join(",".join(map(str, row)) for row in [list(history), *rows]) + "\n")
-    return history
-
-
-def draw(options, network, host, images, history):
-    if history:
-        visualization.show_history(history, options.output / "history.png")
-    if host is None:
+def draw(recipe, built, train, history, output):
+    """Draw the history and a few mixed images."""
+    visualization.show_history(history, output / "history.png")
+    if built.mixer is None:
         return
-    batch = images.train[0][np.random.default_rng(options.seed).integers(0, len(images.train[0]), 16)]
-    points = options.mixing_points if "+mma" in options.method else []
-    features = {point: predict(keras.Model(network.input, network.get_layer(point).output), batch) for point in points}
-    visualization.show_mixing(host, batch, features=features, path=options.output / "mixing.png")
+    images = train.read(np.random.default_rng(recipe.seed).integers(0, len(train), 16))
+    points = recipe.mixing_points if recipe.method.endswith("+mma") else []
+    layers = {point: built.network.get_layer(point).output for point in points}
+    features = {point: predict(keras.Model(built.network.input, layer), images) for point, layer in layers.items()}
+    visualization.show_mixing(built.mixer, images, features=features, path=output / "mixing.png")
 
 
-def save(model, options):
-    """Write the checkpoint and the SavedModel."""
-    temporary = options.output / "unfinished.keras"
-    model.save(temporary)
-    temporary.replace(options.output / "model.keras")
-    model.export(options.output / "saved_model", verbose=False)
-
-
-def difference_of_saved_model(model, options, images):
+def difference_of_saved_model(model, output, images):
     """The largest difference of the reloaded SavedModel's predictions."""
-    served = tf.saved_model.load(str(options.output / "saved_model"))
-    sample = images.test[0][:1000]
-    return float(np.abs(predict(served.serve, sample) - predict(model, sample)).max())
+    served = tf.saved_model.load(str(output / "saved_model"))
+    return float(np.abs(predict(served.serve, images) - predict(model, images)).max())
 
 
 def predict(model, images):
@@ -260,65 +133,59 @@ def predict(model, images):
     return np.concatenate([keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(part))) for part in parts])
 
 
-def write_text(path, text):
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".unfinished")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def check_batches(options, images, parts):
+def check_devices(options, recipe, train, test, devices):
     """Refuse what cannot be split among the devices, before anything is trained."""
-    size = batch_size(options, round(options.fraction * len(images.train[0])))
-    if size % parts:
-        raise ValueError(f"--batch-size must be a multiple of the {parts} devices. Received: batches of {size}")
-    count = len(images.test[0])
-    if options.distribute == "jax" and count % parts:
-        raise ValueError(f"--devices must divide the {count} test images with --distribute jax. Received: {parts}")
+    size = min(recipe.batch_size, len(train))
+    if size % devices:
+        raise InputError(f"`batch_size` must be a multiple of the {devices} devices. Received: batches of {size}")
+    if options.distribute == "jax" and len(test) % devices:
+        raise InputError(
+            f"`devices` must divide the {len(test)} test images with `distribute` jax. Received: devices={devices}"
+        )
 
 
 def main(arguments=None):
-    options = parse(arguments)
-    if options.distribute == "multiworker" and options.method == "none":
-        raise ValueError("--method none cannot be trained by --distribute multiworker: a plain Keras model fails there")
-    scope, parts, worker = distribution.start(options.distribute, options.devices)
-    if worker:
-        options.output /= f"worker-{worker}"
+    options = parser().parse_args(arguments)
+    recipe = make_recipe(options)
+    if options.distribute == "multiworker":
+        if recipe.method == "none":
+            raise InputError("`method` none cannot be trained by `distribute` multiworker: a plain Keras model fails")
+        if (options.output / "config.json").exists():
+            raise InputError(f"`output` {options.output} holds a run, and `distribute` multiworker cannot resume one")
+    scope, devices, worker = distribution.start(options.distribute, options.devices)
+    output = options.output / f"worker-{worker}" if worker else options.output
+    data = recipe.load_data()
+    train = data.train.balanced_subset(recipe.fraction, recipe.seed)
+    validation = data.validation if recipe.validation_fraction else None
+    check_devices(options, recipe, train, data.test, devices)
+    steps = batches.steps_per_epoch(recipe, len(train), devices)
     with scope:
-        model, images, result = run(options, parts)
-    # A SavedModel is loaded as one who has only that would load it.
-    difference = difference_of_saved_model(model, options, images)
-    result["saved_model_difference"] = difference
-    write_text(options.output / "result.json", json.dumps(result, indent=2) + "\n")
-    print(f"test accuracy: {result['test_accuracy']:.4f}")
-    tolerance = 1e-2 if options.mixed_precision else 1e-4
+        built = build(recipe, train, steps)
+    # Not before all options have proved to be good.
+    spread = {"distribute": options.distribute, "devices": options.devices}
+    with training.claim(output, recipe, data, spread):
+        describe(recipe, data, train, steps, built.network)
+        with scope:
+            resumable = options.distribute != "multiworker"
+            history = training.train(recipe, built.model, train, validation, output, devices, resumable)
+            draw(recipe, built, train, history, output)
+            training.save(built.model, output)
+            test = batches.evaluation_batches(data.test, recipe.batch_size)
+            accuracy = built.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+        # A SavedModel is loaded as one who has only that would load it.
+        difference = difference_of_saved_model(built.model, output, data.test.read(data.test.rows(1000)))
+        result = {"test_accuracy": accuracy, "epochs": len(history["epoch"]), "saved_model_difference": difference}
+        training.write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
+    print(f"test accuracy: {accuracy:.4f}")
+    tolerance = 1e-2 if recipe.mixed_precision else 1e-4
     if difference > tolerance:
         raise RuntimeError(f"the reloaded SavedModel's predictions differ by {difference:.2e}, more than {tolerance}")
     print(f"the reloaded SavedModel gives the same predictions (largest difference {difference:.1e})")
-
-
-def run(options, parts):
-    """Train, draw and save. Returns the model, the images and the result."""
-    keras.utils.set_random_seed(options.seed)
-    if options.mixed_precision:
-        keras.config.set_dtype_policy(options.mixed_precision)
-    images = datasets.load(options.dataset, options.data_dir, options.image_size)
-    check_batches(options, images, parts)
-    network = make_network(options, images)
-    model, host = make_model(options, network)
-    train_ds, test_ds = training_batches(images, options), test_batches(images, options)
-    compile_model(model, options, len(train_ds))
-    prepare_output(options)  # not before all options have proved to be good
-    print(f"{options.method} on {options.dataset}: {len(train_ds)} steps an epoch, {network.count_params():,} weights")
-    history = train(model, train_ds, test_ds, options)
-    draw(options, network, host, images, history)
-    save(model, options)
-    accuracy = model.evaluate(test_ds, verbose=0, return_dict=True)["accuracy"]
-    return model, images, {"test_accuracy": accuracy, "epochs": len(history["epoch"])}
 
 
 if __name__ == "__main__":
     try:
         main()
     except ValueError as error:
-        sys.exit(f"train_cifar.py: error: {error}")
+        names = [action.dest for action in parser()._actions]
+        sys.exit(f"train_cifar.py: error: {with_flags(str(error), names)}")

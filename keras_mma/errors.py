@@ -1,5 +1,7 @@
 """Errors of the tools: datasets, robustness, study and command line."""
 
+import re
+
 
 class InputError(ValueError):
     """A model, dataset, option or file that cannot be used.
@@ -13,3 +15,12 @@ def first_line(error):
     """The type and the first non-empty line of another library's error, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def with_flags(message, names):
+    """A message for the command line: `` `image_size` `` becomes `--image-size` where `names` has the name."""
+
+    def flag(match):
+        return f"--{match[1].replace('_', '-')}" if match[1] in names else match[0]
+
+    return re.sub(r"`(\w+)`", flag, message)

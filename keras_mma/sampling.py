@@ -1,20 +1,20 @@
-"""Random draws that hold under XLA, in every backend and on every replica."""
+"""Random draws that work under XLA, on every backend and on every replica."""
 
 import math
 
 import keras
 from keras import ops
 
-from keras_mma.backend import replica_id, row_groups
+from keras_mma.backend import replica_id
 
 # Any large odd number: it keeps the streams of neighbouring replicas far apart.
 _REPLICA_STRIDE = 0x1E3779B1
 
 
 class SeedGenerator(keras.random.SeedGenerator):
-    """A `keras.random.SeedGenerator` whose numbers differ between the replicas of a `tf.distribute` strategy.
+    """A `keras.random.SeedGenerator` whose draws differ between the replicas of a `tf.distribute` strategy.
 
-    Every replica keeps a copy of the same state, so the stock generator hands the same seed to all of them.
+    Every replica keeps a copy of the same state, so the stock generator returns the same seed on all of them.
     """
 
     def next(self, ordered=True):
@@ -39,8 +39,8 @@ def bernoulli(shape, probability, seed):
 def beta(shape, alpha, seed):
     """Draw from the symmetric Beta(alpha, alpha) distribution.
 
-    `keras.random.beta` has no XLA kernel under TensorFlow. For equal parameters Bailey's polar method is
-    exact and needs two uniform numbers U, V:
+    `keras.random.beta` has no XLA kernel under TensorFlow. For equal parameters, Bailey's polar method is exact and
+    needs two uniform numbers U, V:
 
         X = 1/2 + 1/2 sign(c) / sqrt(1 + 1/w),   c = cos(2 pi V),   w = (U^(-1/alpha) - 1) c^2
 
@@ -57,19 +57,9 @@ def beta(shape, alpha, seed):
     """
     if isinstance(seed, int):
         seed = SeedGenerator(seed)  # U and V must differ
-    # One draw for both. log(0) would make 0 * inf possible below.
-    drawn = uniform((2, *shape), seed, minval=1e-30)
-    u, v = drawn[0], drawn[1]
+    # One draw for both. U = 0 would give 0 * inf below.
+    uniforms = uniform((2, *shape), seed, minval=1e-30)
+    u, v = uniforms[0], uniforms[1]
     cosine = ops.cos(2.0 * math.pi * v)
     w = ops.expm1(-ops.log(u) / alpha) * ops.square(cosine)
     return 0.5 + 0.5 * ops.sign(cosine) * ops.rsqrt(1.0 + 1.0 / w)
-
-
-def partners(batch_size, seed):
-    """A random permutation of the rows: the partner of each. Rows of another device's group are left to it."""
-    groups = row_groups(batch_size)
-    if groups == 1:
-        return ops.cast(ops.argsort(uniform((batch_size,), seed)), "int32")
-    rows = batch_size // groups
-    drawn = ops.cast(ops.argsort(uniform((groups, rows), seed), axis=1), "int32")
-    return ops.reshape(drawn + rows * ops.arange(groups, dtype="int32")[:, None], (batch_size,))

@@ -1,6 +1,7 @@
 """A labelled set of images."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -128,12 +129,17 @@ class Dataset:
 
     def digest(self, rows=None, size=128):
         """SHA-256 of the images and labels of `rows`, by default of all samples, read `size` at a time."""
-        rows = np.arange(len(self)) if rows is None else rows
+        if rows is None:
+            return self._digest_of_all
         digest = hashlib.sha256()
         for _, images, _ in self.batches(rows, size):
             digest.update(np.ascontiguousarray(images))
         digest.update(self.labels[rows])
         return digest.hexdigest()
+
+    @functools.cached_property
+    def _digest_of_all(self):
+        return self.digest(np.arange(len(self)))
 
     def take(self, rows, selection=None):
         """The dataset of the samples `rows`, in that order."""

@@ -1,6 +1,6 @@
 """The networks of the papers for 32 x 32 images, with named mixing points.
 
-The last layer of every stage is named `stage1`, `stage2`, ...: the points that `mixify(model, host, at=[...])` takes.
+The last layer of every stage is named `stage1`, `stage2`, ..., as `mixify(model, mixer, at=[...])` takes it.
 """
 
 from keras import Input, Model, layers
@@ -30,7 +30,7 @@ def WideResNet(depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.0, n
 
     Args:
         depth: Number of convolutions, 6 n + 4: 10, 16, 22, 28, 40.
-        width: Factor of the number of channels, from 1.
+        width: Factor of the number of channels, a positive integer.
         input_shape: (height, width, channels).
         classes: Number of classes.
         dropout: Rate of the dropout between the two convolutions of a block, in [0, 1).
@@ -42,7 +42,7 @@ def WideResNet(depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.0, n
         to `stage3` (a quarter).
 
     Raises:
-        ValueError: if `depth` or `width` is none of these.
+        ValueError: If `depth` or `width` has another value.
 
     References:
         - S. Zagoruyko, N. Komodakis, Wide residual networks, BMVC 2016, arXiv:1605.07146.
@@ -50,7 +50,7 @@ def WideResNet(depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.0, n
     if not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
         raise ValueError(f"`depth` must be 6 n + 4: 10, 16, 22, 28, ... Received: depth={depth!r}")
     if not isinstance(width, int) or width < 1:
-        raise ValueError(f"`width` must be a whole number from 1. Received: width={width!r}")
+        raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
     channels = (16 * width, 32 * width, 64 * width)
     name = name or f"wide_resnet{depth}_{width}"
     return _resnet(input_shape, classes, 16, channels, (depth - 4) // 6, dropout, name, preprocessing)
@@ -75,7 +75,7 @@ def _resnet(input_shape, classes, stem_channels, stage_channels, blocks, dropout
 
 def _block(x, channels, strides, dropout, prefix, name):
     y = _norm_relu(x, f"{prefix}_1")
-    # The projection starts from the activated features, as in the papers.
+    # The projection takes the activated features, as in the papers.
     shortcut = x if strides == 1 and x.shape[-1] == channels else _conv(y, channels, 1, strides, f"{prefix}_shortcut")
     y = _norm_relu(_conv(y, channels, 3, strides, f"{prefix}_conv1"), f"{prefix}_2")
     if dropout:

@@ -1,1 +1,1 @@
-"""Does mixing help, on this data, and can it be told? Methods and seeds in, a verdict out."""
+"""Trainings that can be compared: one recipe, one cell for each method and seed, and the statistics of the cells."""

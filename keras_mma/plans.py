@@ -1,21 +1,21 @@
-"""The plan: who is mixed with whom, where, and how the labels follow.
+"""The plan: which samples are mixed, where in the image and in the network, and how the labels follow.
 
-A plan is a plain dict of tensors, so that it travels through a Functional graph beside the features:
+A plan is a plain dict of tensors, so that it flows through a Functional graph beside the features:
 
 | key | shape, dtype | meaning |
 |---|---|---|
-| `partner` | (batch,) int32 | row that each row is mixed with |
+| `partner` | (batch,) int32 | index of the sample that each sample is mixed with |
 | `mask` | (batch, height, width, 1) float32 in [0, 1] | share of its own image that each location keeps |
-| `weight` | (batch,) float32 in [0, 1] | share of its own label that each row keeps |
-| `site` | () int32 | the mixing point that fires in this step: 0 the input, k `FeatureMixAdapt(site=k)`, -1 none |
+| `weight` | (batch,) float32 in [0, 1] | share of its own label that each sample keeps |
+| `site` | () int32 | the site that fires in this step: 0 the input, k `FeatureMixAdapt(site=k)`, -1 none |
 
-Everything here is a pure function.
+All functions in this module are pure.
 """
 
 import keras
 from keras import ops
 
-from keras_mma.backend import row_groups
+from keras_mma.backend import device_groups
 
 KEYS = ("partner", "mask", "weight", "site")
 _RANKS = {"partner": 1, "mask": 4, "weight": 1, "site": 0}
@@ -27,26 +27,26 @@ def make(partner, mask, weight=None, site=0, is_unmixed=None):
     Args:
         partner: Integer tensor (batch,).
         mask: Float tensor (batch, height, width, 1) in [0, 1].
-        weight: Float tensor (batch,) in [0, 1]; the mean of each mask by default.
+        weight: Float tensor (batch,) in [0, 1]; by default the mean of each mask.
         site: Integer scalar.
-        is_unmixed: Booleans (batch,), true where the mask is 1 everywhere, if that is known without looking at it.
+        is_unmixed: Booleans (batch,), true where the mask is 1 everywhere. Computed from the mask by default.
 
     Returns:
-        The plan. A row whose mask is 1 everywhere becomes its own partner, so that no NaN or infinity of
-        another row can reach it.
+        The plan. A sample whose mask is 1 everywhere becomes its own partner, so that no NaN or infinity of another
+        sample can reach it.
     """
     if len(mask.shape) != 4:
         raise ValueError(f"`mask` must be of shape (batch, height, width, 1). Received: shape {tuple(mask.shape)}")
     mask = ops.stop_gradient(ops.cast(mask, "float32"))
     weight = ops.mean(mask, axis=(1, 2, 3)) if weight is None else ops.stop_gradient(ops.cast(weight, "float32"))
-    made = {
+    plan = {
         "partner": ops.cast(partner, "int32"),
         "mask": mask,
         "weight": weight,
         "site": ops.cast(site, "int32"),
     }
-    made["partner"] = active_partner(made, is_unmixed)
-    return made
+    plan["partner"] = active_partner(plan, is_unmixed)
+    return plan
 
 
 def unmixed(batch_size, height, width):
@@ -71,17 +71,17 @@ def spec(batch_size, height, width):
 
 
 def is_plan(value):
-    """Whether a value has the form of a plan."""
+    """Whether a value has the structure of a plan."""
     return isinstance(value, dict) and set(value) == set(KEYS)
 
 
 def check(plan, batch_size=None, name="plan"):
-    """Raise a `ValueError` unless `plan` is one, for `batch_size` rows where both are known.
+    """Raise a `ValueError` unless `plan` is a plan for `batch_size` samples.
 
     Args:
-        plan: What is expected to be a plan.
-        batch_size: Static number of rows, or `None`.
-        name: What the error message calls it.
+        plan: The value to check.
+        batch_size: Static number of samples, or `None`.
+        name: Name of the plan in the error message.
     """
     if not is_plan(plan):
         received = sorted(plan) if isinstance(plan, dict) else type(plan).__name__
@@ -92,19 +92,19 @@ def check(plan, batch_size=None, name="plan"):
                 f"`{name}[{key!r}]` must be a tensor of rank {rank}. Received: shape {tuple(plan[key].shape)}"
             )
     for key in ("partner", "mask", "weight"):
-        rows = plan[key].shape[0]
-        if batch_size is not None and rows is not None and rows != batch_size:
+        samples = plan[key].shape[0]
+        if batch_size is not None and samples is not None and samples != batch_size:
             raise ValueError(
-                f"`{name}` must be for the same batch as the tensor it mixes: expected {batch_size} rows. "
-                f"Received: `{name}[{key!r}]` with {rows} rows"
+                f"`{name}` must be for the same batch as the tensor it mixes: expected {batch_size} samples. "
+                f"Received: `{name}[{key!r}]` with {samples} samples"
             )
 
 
-def take_rows(values, partner):
-    """The row of each row's partner, `values[partner]`.
+def take_partner(values, partner):
+    """The values of each sample's partner, `values[partner]`.
 
-    Where a batch is spread over devices, partners are on the same device, and this says so to the compiler: nothing
-    travels between them.
+    In a batch that is sharded over devices, partners lie on the same device. This function shows that to the compiler,
+    so that nothing travels between devices.
 
     Args:
         values: Tensor (batch, ...).
@@ -113,49 +113,50 @@ def take_rows(values, partner):
     Returns:
         A tensor like `values`.
     """
-    groups = row_groups(values.shape[0])
+    groups = device_groups(values.shape[0])
     if groups == 1:
         return ops.take(values, partner, axis=0)
-    rows = values.shape[0] // groups
-    index = ops.reshape(ops.mod(partner, rows), (groups, rows, *[1] * (len(values.shape) - 1)))
-    grouped = ops.reshape(values, (groups, rows, *values.shape[1:]))
+    samples = values.shape[0] // groups
+    index = ops.reshape(ops.mod(partner, samples), (groups, samples, *[1] * (len(values.shape) - 1)))
+    grouped = ops.reshape(values, (groups, samples, *values.shape[1:]))
     return ops.reshape(ops.take_along_axis(grouped, index, axis=1), values.shape)
 
 
-def is_row_unmixed(plan):
-    """Booleans (batch,): the rows whose mask is 1 everywhere."""
-    return ops.min(plan["mask"], axis=(1, 2, 3)) == 1.0
+def find_unmixed(mask):
+    """Booleans (batch,), true for the samples whose mask is 1 everywhere."""
+    return ops.min(mask, axis=(1, 2, 3)) == 1.0
 
 
 def active_partner(plan, is_unmixed=None):
-    """The partner of each row, itself where the row is not mixed."""
-    rows = ops.arange(ops.shape(plan["partner"])[0], dtype="int32")
-    return ops.where(is_row_unmixed(plan) if is_unmixed is None else is_unmixed, rows, plan["partner"])
+    """The partner of each sample, or the sample itself if it is not mixed."""
+    own = ops.arange(ops.shape(plan["partner"])[0], dtype="int32")
+    is_unmixed = find_unmixed(plan["mask"]) if is_unmixed is None else is_unmixed
+    return ops.where(is_unmixed, own, plan["partner"])
 
 
-def blend(own, donor, share):
-    """`share * own + (1 - share) * donor`, in the dtype of `own`; integers are blended in float32 and rounded.
+def blend(own, partner, mask):
+    """`mask * own + (1 - mask) * partner` in the dtype of `own`; integers are blended in float32 and rounded.
 
     Args:
-        own, donor: Tensors of one shape and dtype.
-        share: Float32 tensor that broadcasts to them.
+        own, partner: Tensors of the same shape and dtype.
+        mask: Float32 tensor that broadcasts to them.
     """
     dtype = keras.backend.standardize_dtype(own.dtype)
     if keras.backend.is_float_dtype(dtype):
-        return ops.cast(share, dtype) * own + ops.cast(1.0 - share, dtype) * donor
-    mixed = share * ops.cast(own, "float32") + (1.0 - share) * ops.cast(donor, "float32")
+        return ops.cast(mask, dtype) * own + ops.cast(1.0 - mask, dtype) * partner
+    mixed = mask * ops.cast(own, "float32") + (1.0 - mask) * ops.cast(partner, "float32")
     return ops.cast(ops.round(mixed), dtype)
 
 
 def mix_images(images, plan, data_format="channels_last", shift=None):
-    """Mix images as the plan says.
+    """Mix images by the plan.
 
     Args:
         images: Tensor (batch, height, width, channels), or (batch, channels, height, width).
-        plan: The plan, its mask of the images' size.
+        plan: The plan; its mask has the height and width of the images.
         data_format: `"channels_last"` or `"channels_first"`.
-        shift: Optional integers (batch, 2): by how many rows and columns the partner's image is moved, around
-            the border, before it is mixed in.
+        shift: Optional integers (batch, 2): the number of rows and columns by which the partner's image is rolled
+            before it is mixed in.
 
     Returns:
         Images of the same shape and dtype.
@@ -164,22 +165,22 @@ def mix_images(images, plan, data_format="channels_last", shift=None):
     size = images.shape[1:3] if data_format == "channels_last" else images.shape[2:4]
     if any(None not in pair and pair[0] != pair[1] for pair in zip(mask.shape[1:3], size, strict=True)):
         raise ValueError(
-            f"`plan['mask']` must be of the images' height and width, {tuple(size)}. "
+            f"`plan['mask']` must have the height and width of the images, {tuple(size)}. "
             f"Received: shape {tuple(mask.shape)}"
         )
     if data_format == "channels_first":
         mask = ops.transpose(mask, (0, 3, 1, 2))
-    return blend(images, donors(images, plan["partner"], data_format, shift), mask)
+    return blend(images, partner_images(images, plan["partner"], data_format, shift), mask)
 
 
-def donors(images, partner, data_format="channels_last", shift=None):
-    """The image that is mixed into each row, as `mix_images` takes it."""
-    taken = take_rows(images, partner)
-    return taken if shift is None else roll(taken, shift, data_format)
+def partner_images(images, partner, data_format="channels_last", shift=None):
+    """The image that is mixed into each sample; the arguments are those of `mix_images`."""
+    images = take_partner(images, partner)
+    return images if shift is None else roll(images, shift, data_format)
 
 
 def roll(images, shift, data_format="channels_last"):
-    """Move each image by its own number of rows and columns, around the border.
+    """Roll each image by its own number of rows and columns.
 
     Args:
         images: Tensor (batch, height, width, channels), or channels first.
@@ -210,11 +211,11 @@ def mix_labels(labels, plan):
     """
     labels = ops.cast(labels, "float32")
     weight = ops.reshape(plan["weight"], [-1] + [1] * (len(labels.shape) - 1))
-    return weight * labels + (1.0 - weight) * take_rows(labels, plan["partner"])
+    return weight * labels + (1.0 - weight) * take_partner(labels, plan["partner"])
 
 
 def mix_sample_weight(sample_weight, plan):
-    """Mix the weights of the samples as their labels are mixed.
+    """Mix the sample weights as the labels are mixed.
 
     Args:
         sample_weight: Tensor (batch,) or (batch, 1).
@@ -230,9 +231,9 @@ def mix_segmentation_masks(masks, plan, shift=None):
     """Mix segmentation masks where the images were mixed.
 
     Args:
-        masks: Tensor (batch, height, width) of class numbers or (batch, height, width, channels); class numbers
-            are meaningful only where the plan's mask is binary.
-        plan: The plan, its mask of the same height and width.
+        masks: Class indices (batch, height, width), which can be mixed only where the plan's mask is binary, or
+            class shares (batch, height, width, classes).
+        plan: The plan; its mask has the same height and width.
         shift: As in `mix_images`.
 
     Returns:

@@ -1,0 +1,282 @@
+"""The training recipe: what is trained, and by which settings.
+
+`Recipe` is plain data. The functions here turn it into a compiled model; `batches` feeds the model and `training`
+fits it. For one seed, the training subset, the initial weights of the network and the order and augmentation of the
+batches are the same for every method, so that two methods are compared as pairs.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import numbers
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+import keras_mma
+from keras_mma import datasets, layers
+from keras_mma.errors import InputError
+
+MIXERS = {
+    "mixup": layers.MixUp,
+    "cutmix": layers.CutMix,
+    "saliencymix": layers.SaliencyMix,
+    "saliencygrafting": layers.SaliencyGrafting,
+    "guidedmixup": layers.GuidedMixup,
+}
+# The papers' settings for CIFAR where they differ from the defaults of the layers.
+PAPER_ARGUMENTS = {
+    "cutmix": {"probability": 0.5},
+    "saliencymix": {"probability": 0.5},
+    "saliencygrafting": {"detector": "activation"},
+}
+# `MIXER` mixes at the input, `MIXER+mma` at the mixing points too. `manifold` is Manifold Mixup: the plain mask there.
+METHODS = ("none", *MIXERS, *(f"{name}+mma" for name in MIXERS), "manifold")
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("cosine", "constant")
+_MOMENTUM = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Settings of one training.
+
+    Args:
+        dataset: Name of a dataset, see `keras_mma.datasets.load`.
+        data_dir: Folder of tensorflow-datasets.
+        image_size: Height and width to which images are resized. `None` keeps their size.
+        resize: How images are resized, one of `keras_mma.datasets.RESIZES`.
+        skip_damaged: Whether to leave out image files that cannot be decoded.
+        validation_fraction: Share of the training images that is held out for validation, in [0, 1).
+        method: One of `METHODS`.
+        mixing_points: Names of the layers after which `MIXER+mma` and `manifold` mix.
+        mixer_arguments: Dict of arguments of the mixer that replace those of its paper, such as `alpha`, `probability`
+            and `detector`.
+        adapt_arguments: Dict of arguments of every `FeatureMixAdapt`.
+        network: `"preactresnet18"` or `"wideresnet-DEPTH-WIDTH"`.
+        epochs: Positive integer.
+        batch_size: Positive integer. Fewer training images make one batch.
+        optimizer: `"sgd"` (Nesterov momentum of 0.9) or `"adam"`.
+        learning_rate: Initial learning rate, not negative.
+        schedule: `"cosine"` (decay to 0 at the last step) or `"constant"`.
+        weight_decay: Factor of the gradient of the L2 penalty, not negative.
+        augmentation: Whether to crop images that are padded by an eighth, and to mirror them.
+        flip: Whether the augmentation mirrors. `None`: where that keeps the class, as the dataset says.
+        fraction: Class-balanced share of the training images that is used, in (0, 1].
+        seed: Non-negative integer for everything random.
+        mixed_precision: `None`, `"mixed_float16"` or `"mixed_bfloat16"`.
+        jit: Whether to compile the training step with XLA where Keras would not.
+
+    Raises:
+        InputError: if a setting is invalid.
+
+    Example:
+
+    >>> from keras_mma.study.recipe import Recipe
+    >>> recipe = Recipe(method="cutmix+mma", epochs=5)
+    >>> recipe.mixer_name, recipe.mixes_features
+    ('cutmix', True)
+    """
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    image_size: int | None = None
+    resize: str = "antialiased"
+    skip_damaged: bool = False
+    validation_fraction: float = 0.1
+    method: str = "saliencymix+mma"
+    mixing_points: tuple = ("stage1", "stage2")
+    mixer_arguments: dict = dataclasses.field(default_factory=dict)
+    adapt_arguments: dict = dataclasses.field(default_factory=dict)
+    network: str = "preactresnet18"
+    epochs: int = 200
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    schedule: str = "cosine"
+    weight_decay: float = 5e-4
+    augmentation: bool = True
+    flip: bool | None = None
+    fraction: float = 1.0
+    seed: int = 0
+    mixed_precision: str | None = None
+    jit: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "mixing_points", tuple(self.mixing_points))
+        for name, values in (
+            ("method", METHODS),
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("mixed_precision", (None, "mixed_float16", "mixed_bfloat16")),
+        ):
+            if getattr(self, name) not in values:
+                raise InputError(
+                    f"`{name}` must be one of {', '.join(map(str, values))}. Received: {name}={getattr(self, name)!r}"
+                )
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+                kind = "a positive" if least else "a non-negative"
+                raise InputError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
+        for name in ("learning_rate", "weight_decay"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Real) or not 0 <= value < float("inf"):
+                raise InputError(f"`{name}` must be a finite number, not negative. Received: {name}={value!r}")
+        if not 0 < self.fraction <= 1:
+            raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={self.fraction}")
+        self._check_mixer_arguments()
+
+    def _check_mixer_arguments(self):
+        if self.mixer_name is None:
+            if self.mixer_arguments:
+                names = ", ".join(f"`{name}`" for name in self.mixer_arguments)
+                raise InputError(f"{names} must not be given for `method` none. Received: {self.mixer_arguments}")
+            return
+        known = set()
+        for parent in MIXERS[self.mixer_name].__mro__:
+            if "__init__" in vars(parent):
+                known |= set(inspect.signature(parent.__init__).parameters)
+        for name, value in self.mixer_arguments.items():
+            if name not in known:
+                raise InputError(f"`{name}` is no argument of `method` {self.method}. Received: {name}={value!r}")
+
+    @property
+    def mixer_name(self):
+        """Name of the mixer, a key of `MIXERS`; `None` without mixing."""
+        name = self.method.partition("+")[0]
+        return {"none": None, "manifold": "mixup"}.get(name, name)
+
+    @property
+    def mixes_features(self):
+        """Whether features are mixed too."""
+        return self.method == "manifold" or self.method.endswith("+mma")
+
+    def load_data(self):
+        """The `keras_mma.datasets.Parts` of the dataset."""
+        return datasets.load(
+            self.dataset,
+            data_dir=self.data_dir,
+            image_size=self.image_size,
+            resize=self.resize,
+            validation_fraction=self.validation_fraction,
+            skip_damaged=self.skip_damaged,
+        )
+
+
+class Built(NamedTuple):
+    """What a recipe builds.
+
+    Args:
+        model: The compiled model that is trained. Without mixing it is `network`.
+        network: The network, which shares its weights with `model`.
+        mixer: The mixer of `model`, or `None` without mixing.
+    """
+
+    model: keras.Model
+    network: keras.Model
+    mixer: object
+
+
+def build(recipe, train, steps):
+    """Build and compile the model of a recipe. The initial weights depend on the seed and not on the method.
+
+    Args:
+        recipe: A `Recipe`.
+        train: The training images, a `keras_mma.datasets.Dataset`.
+        steps: Training steps in an epoch.
+
+    Returns:
+        A `Built`.
+
+    Raises:
+        ValueError: if the network or the mixer cannot be built by these settings.
+    """
+    with _dtype_policy(recipe.mixed_precision):
+        keras.utils.set_random_seed(recipe.seed)
+        network = make_network(recipe, train)
+        model, mixer = add_mixing(recipe, network)
+        compile_model(recipe, model, steps)
+    return Built(model, network, mixer)
+
+
+def make_network(recipe, train):
+    """The network, which takes uint8 images: it first normalizes them by the statistics of the training images."""
+    mean, variance = pixel_statistics(train)
+    common = {
+        "input_shape": train.shape,
+        "classes": train.classes,
+        "preprocessing": [keras.layers.Normalization(mean=mean, variance=variance, name="normalization")],
+    }
+    if recipe.network == "preactresnet18":
+        return keras_mma.models.PreActResNet18(**common)
+    kind, *sizes = recipe.network.split("-")
+    if kind != "wideresnet" or len(sizes) != 2 or not all(size.isdecimal() for size in sizes):
+        raise InputError(
+            f"`network` must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: network={recipe.network!r}"
+        )
+    return keras_mma.models.WideResNet(*map(int, sizes), **common)
+
+
+def pixel_statistics(dataset):
+    """Mean and variance of each channel, exact and without a float copy of the images."""
+    counts = np.zeros((dataset.shape[-1], 256), "int64")
+    for _, images, _ in dataset.batches(dataset.rows(), 1024):
+        for channel, count in enumerate(counts):
+            count += np.bincount(images[..., channel].ravel(), minlength=256)
+    values = np.arange(256)
+    mean = counts @ values / counts[0].sum()
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / counts[0].sum()
+    return mean, variance
+
+
+def add_mixing(recipe, network):
+    """The model that mixes, and its mixer: `(network, None)` without mixing."""
+    if recipe.mixer_name is None:
+        return network, None
+    arguments = PAPER_ARGUMENTS.get(recipe.mixer_name, {}) | recipe.mixer_arguments
+    mixer = MIXERS[recipe.mixer_name](**{"seed": recipe.seed} | arguments)
+    plain = {"attention": None, "smooth": False} if recipe.method == "manifold" else {}
+    at = list(recipe.mixing_points) if recipe.mixes_features else []
+    model = keras_mma.mixify(network, mixer, at=at, **plain | recipe.adapt_arguments)
+    # The model has a copy of the mixer, which knows the network.
+    return model, next(layer for layer in model.layers if isinstance(layer, layers.Mixer))
+
+
+def compile_model(recipe, model, steps):
+    """Compile a model for labels in one-hot form."""
+    rate = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=recipe.epochs * steps)
+    if recipe.optimizer == "sgd":
+        # Keras decays weights outside the momentum, the papers inside it, where it adds up to 1 / (1 - momentum) as
+        # much.
+        decay = recipe.weight_decay / (1 - _MOMENTUM)
+        optimizer = keras.optimizers.SGD(rate, momentum=_MOMENTUM, nesterov=True, weight_decay=decay or None)
+    else:
+        optimizer = keras.optimizers.Adam(rate, weight_decay=recipe.weight_decay or None)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=_jit_compile(recipe))
+
+
+def _jit_compile(recipe):
+    """XLA makes TensorFlow's convolutions slower on processors, where Keras would use it."""
+    if recipe.jit:
+        return True
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return "auto" if tf.config.list_physical_devices("GPU") else False
+    return "auto"
+
+
+@contextlib.contextmanager
+def _dtype_policy(name):
+    before = keras.config.dtype_policy()
+    try:
+        if name is not None:
+            keras.config.set_dtype_policy(name)
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
