@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from keras import ops
-
 from keras_mma.labels import encode
 
 
