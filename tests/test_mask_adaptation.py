@@ -340,6 +340,28 @@ def test_the_search_has_no_setting_twice():
     assert len(spellings) == len(set(spellings)) == 576
 
 
+def test_the_page_lists_the_settings_of_a_search_that_keep_all_limits():
+    good = {"jump": 0.4, "spread": 1.0, "correlation": 0.6, "deviation": 0.1, "difference": 0.2}
+    texts = [
+        "mma(temperature=1,combine=add)",
+        "mma(temperature=2,combine=add)",
+        "mma(temperature=2,combine=add,blur=1)",
+        "mma(temperature=1)",
+    ]
+    rows = [good | {"spelling": text, "stage": stage} for text in texts for stage in ("stage1", "stage2")]
+    rows[3]["jump"] = rows[7]["correlation"] = 0.45  # T 2 still keeps the limit, the last one does not
+    rows[5]["jump"] = 0.51
+    lines = page._search({"rows": rows})
+    assert "2 of 4 combinations" in " ".join(lines)
+    assert "| `combine=add` | 1, 2 | – |" in lines and not any(line.startswith("| defaults") for line in lines)
+    assert "| `mma(temperature=2,combine=add)` | 0.45 | 1.00 | 0.60 | 0.10 | 0.20 |" in lines
+
+
+def test_the_recorded_command_names_no_folder_of_the_data():
+    words = ["--dataset", "cifar10", "--data-dir", "/somewhere", "--settings", "a=mma()", "--save", "x.keras"]
+    assert command._command(words) == "python -m benchmarks.mask_adaptation --dataset cifar10 --settings 'a=mma()'"
+
+
 def test_the_committed_page_is_that_of_the_record():
     record = json.loads(RECORD.read_text())
     assert RECORD.with_suffix(".md").read_text() == page.render(record)

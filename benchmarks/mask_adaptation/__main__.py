@@ -39,7 +39,7 @@ def parser():
     )
     add = parser.add_argument
     add("--dataset", default="digits", help=f"{datasets.NAMES} (default: %(default)s)")
-    add("--data-dir", help="folder of tensorflow-datasets")
+    add("--data-dir", help="folder of tensorflow-datasets; not recorded")
     add("--image-size", type=int, help="height and width to which images are resized")
     add("--model", help="a .keras file to diagnose instead of training a network")
     add(
@@ -136,7 +136,7 @@ def run(options, words):
     print_rows(diagnosis)
     print("limits: " + ", ".join(f"{name} {kind} {limit}" for name, (kind, limit) in BARS.items()))
     record = {
-        "command": shlex.join(["python", "-m", "benchmarks.mask_adaptation", *words]),
+        "command": _command(words),
         "measured": stamp(),
         "versions": versions("keras", keras.backend.backend(), "numpy"),
         "subject": f"{subject} Masks are those of {options.mixer} on {len(images)} test images.",
@@ -156,6 +156,15 @@ def run(options, words):
         write(options.output.with_suffix(".md"), page.render(record))
         print(f"wrote {options.output.with_suffix('.md')}")
     return record
+
+
+def _command(words):
+    """The command without the options that have no part in the figures."""
+    kept = list(words)
+    for option in ("--data-dir", "--save"):
+        if option in kept:
+            del kept[kept.index(option) : kept.index(option) + 2]
+    return shlex.join(["python", "-m", "benchmarks.mask_adaptation", *kept])
 
 
 def main(words=None):
