@@ -16,6 +16,7 @@ The recipe itself is `keras_mma.study.recipe`; this script reads the options, tr
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -159,13 +160,13 @@ def main(arguments=None):
     validation = data.validation if recipe.validation_fraction else None
     check_devices(options, recipe, train, data.test, devices)
     steps = batches.steps_per_epoch(recipe, len(train), devices)
-    with scope:
-        built = build(recipe, train, steps)
-    # Not before all options have proved to be good.
-    spread = {"distribute": options.distribute, "devices": options.devices}
-    with training.claim(output, recipe, data, spread):
-        describe(recipe, data, train, steps, built.network)
+    with contextlib.ExitStack() as stack:
         with scope:
+            built = build(recipe, train, steps)
+            # Not before all options have proved to be good.
+            spread = {"distribute": options.distribute, "devices": options.devices}
+            stack.enter_context(training.claim(output, recipe, data, spread))
+            describe(recipe, data, train, steps, built.network)
             resumable = options.distribute != "multiworker"
             history = training.train(recipe, built.model, train, validation, output, devices, resumable)
             draw(recipe, built, train, history, output)
