@@ -98,7 +98,7 @@ def describe(recipe, data, train, steps, network):
     print(f"images {' x '.join(map(str, train.shape))}, {train.decoding}; test images: {data.test.selection}")
     for part in parts.values():
         if part.skipped:
-            print(f"left out {len(part.skipped)} damaged files: {', '.join(part.skipped[:3])}")
+            print(f"damaged files left out: {len(part.skipped)}, {', '.join(part.skipped[:3])}")
     last = len(train) % recipe.batch_size
     smaller = f", the last with {last} images" if last else ""
     print(f"{steps} steps an epoch{smaller}; {network.count_params():,} weights")
@@ -187,6 +187,6 @@ def main(arguments=None):
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         names = [action.dest for action in parser()._actions]
         sys.exit(f"train_cifar.py: error: {with_flags(str(error), names)}")

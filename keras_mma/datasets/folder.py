@@ -41,8 +41,9 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
         A `Dataset`. Its `skipped` names the files left out.
     """
     folders = class_folders(path)
-    if not folders:
-        raise InputError(f"{path} must hold images in one folder for each class. Received: no folder")
+    if len(folders) < 2:
+        names = ", ".join(folder.name for folder in folders) or "no folder"
+        raise InputError(f"{path} must hold images in one folder for each of two or more classes. Received: {names}")
     files, labels = [], []
     for index, folder in enumerate(folders):
         members = _image_files(folder)
@@ -111,9 +112,9 @@ class DamagedFile(InputError):
 def decode(file, image_size=None, resize="antialiased"):
     """Decode an image file as uint8 RGB (height, width, 3), resized to `image_size` unless that is `None`."""
     Image = resizing.import_pillow()
-    if not stat.S_ISREG(os.stat(file).st_mode):
-        raise DamagedFile(f"{file} must be a regular file. Received: a FIFO, a socket or a device")
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise DamagedFile(f"{file} must be a regular file. Received: a FIFO, a socket or a device")
         with Image.open(file) as picture:
             width, height = picture.size
             if image_size is None and width * height > resizing.MAX_PIXELS:
