@@ -58,6 +58,9 @@ def evaluate(model, dataset, **options):
             comparison.check_comparable([result, setting.baseline], ["this evaluation", options.baseline])
         parts = [part for section in options.sections for part in section.parts(setting)]
         measured = run(parts, folder, _key(result, setting), options.progress)
+        if measured.damaged:
+            names = ", ".join(measured.damaged)
+            result["warnings"].append(f"a damaged part of the interrupted run was measured again: {names}")
         for section in options.sections:
             result[section.name], warnings = section.summarize(setting, measured.results, result)
             result["warnings"] += warnings

@@ -21,8 +21,8 @@ class Options:
 
     only: tuple | None = _option(
         None,
-        f"Sections to measure, of {', '.join(section.name for section in SECTIONS)}; all by default. The clean section is "
-        "always measured.",
+        f"Sections to measure, of {', '.join(section.name for section in SECTIONS)}; all by default. The clean "
+        "section is always measured.",
         nargs="+",
         metavar="SECTION",
     )

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from keras_mma.robustness import InputError, deform, deformations
+from keras_mma.robustness import InputError, deform
+from keras_mma.robustness.perturbations import deformations
 from tests.robustness.networks import pictures
 
 

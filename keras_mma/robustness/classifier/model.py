@@ -168,7 +168,8 @@ def load(path, signature=None, preprocess=None):
         return _load_keras(path, preprocess)
     what = "another kind of file" if path.is_file() else "a folder without saved_model.pb" if path.is_dir() else None
     raise InputError(
-        f"`model` must be the folder of a SavedModel or a .keras file. Received: {path}, {what or 'which does not exist'}"
+        f"`model` must be the folder of a SavedModel or a .keras file. "
+        f"Received: {path}, {what or 'which does not exist'}"
     )
 
 

@@ -243,8 +243,8 @@ def _relative_table(baseline, kind):
         [_title(name), percent(value), percent(baseline["relative_ce"][name])] for name, value in baseline["ce"].items()
     ]
     note = (
-        f"Relative to `{baseline['model']}` ({baseline['report']}), whose error is 100 %. A dash stands where that is 0 "
-        "or does not rise, or where no figure is relative to the clean error."
+        f"Relative to `{baseline['model']}` ({baseline['report']}), whose error is 100 %. A dash stands where that is "
+        "0 or does not rise, or where no figure is relative to the clean error."
     )
     return note, [f"corruption{kind}", "CE", "relative CE"], rows
 

@@ -55,7 +55,8 @@ def frost(images, rngs, share, ice, scale, frost_textures):
 
     def crop(rng):
         texture = textures[rng.integers(len(textures))]
-        top, left = (rng.integers(length - side + 1) for length, side in zip(texture.shape, (height, width)))
+        limits = texture.shape[0] - height + 1, texture.shape[1] - width + 1
+        top, left = (rng.integers(limit) for limit in limits)
         return texture[top : top + height, left : left + width]
 
     textured = draw(rngs, crop) / 255
