@@ -46,6 +46,12 @@ class Options:
         "published .npy files.",
         metavar="SOURCE",
     )
+    extra_corruptions: bool = _option(
+        False,
+        "Whether to measure speckle noise, Gaussian blur, spatter and saturation too, which were published for "
+        "validation and have no part in the mean error.",
+        action="store_true",
+    )
     frost_textures: str | None = _option(
         None, "Folder of images of frost, without which that corruption is omitted.", metavar="DIR"
     )

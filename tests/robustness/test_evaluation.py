@@ -1,6 +1,7 @@
 """The whole evaluation: what is in the report, that it does not depend on chance, and that it resumes."""
 
 import json
+import re
 import tracemalloc
 
 import keras
@@ -19,10 +20,11 @@ from keras_mma.robustness.output import MARKER, OutputFolder
 from keras_mma.robustness.perturbations.corruptions import CORRUPTIONS
 from keras_mma.robustness.sections import SECTIONS
 from tests.robustness import networks
+from tests.robustness.test_corruptions import save_textures
 from tests.robustness.test_model import saved_model
 from tests.robustness.test_published import save_published
 
-REGENERATED = [name for name, entry in CORRUPTIONS.items() if not entry.needs]
+REGENERATED = [name for name, entry in CORRUPTIONS.items() if not entry.needs and entry.group != "extra"]
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +352,27 @@ def test_published_files_and_some_images_have_no_relative_figures(tmp_path):
     text = (tmp_path / "mine" / "report.md").read_text()
     assert section["relative_left_out"] in text and "| mean error less clean error |  |  |  |  |  |  | - |" in text
     assert "less clean error | - |" in robustness.compare([tmp_path / "mine"])
+
+
+def test_extra_corruptions_and_frost_are_measured_when_asked_for(tmp_path):
+    model, data = networks.untrained((16, 16, 3), 3), (networks.pictures(3), np.arange(3))
+    textures = save_textures(tmp_path / "textures")
+    report = robustness.evaluate(
+        model, data, only=["corruption"], extra_corruptions=True, frost_textures=textures, output=tmp_path / "report"
+    )
+    section = report["corruption"]
+    assert len(section["results"]) == 19 and section["left_out"] == {}
+    assert re.fullmatch("regenerated, CIFAR severities, frost textures [0-9a-f]{8}", section["label"])
+    means = {name: result["mean_error"] for name, result in section["results"].items()}
+    assert section["mean_error"] == pytest.approx(np.mean([means[name] for name in [*REGENERATED, "frost"]]))
+    assert section["group_mean_errors"]["extra"] == pytest.approx(np.mean(list(means.values())[-4:]))
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| **extra** |" in text and "| saturate |" in text and "| frost |" in text
+    gray = networks.untrained((16, 16, 1), 3), (networks.pictures(3, channels=1), np.arange(3))
+    section = robustness.evaluate(*gray, only=["corruption"], extra_corruptions=True)["corruption"]
+    assert section["left_out"] == {"frost": "it needs `frost_textures`", "saturate": "the images have no colors"}
+    with pytest.raises(InputError, match="`frost_textures` must be a folder of images"):
+        robustness.evaluate(model, data, only=["corruption"], frost_textures=tmp_path / "nowhere")
 
 
 def test_versions_are_in_one_order(monkeypatch):
