@@ -96,8 +96,8 @@ def _as_classifier(model, options):
     if preprocess is not None and not isinstance(preprocess, Preprocess):
         preprocess = Preprocess.parse(preprocess)
     if isinstance(model, str | Path):
-        return load(model, options.signature, preprocess)
-    return from_keras(model, preprocess=preprocess)
+        return load(model, options.signature, preprocess, options.output_name)
+    return from_keras(model, preprocess=preprocess, output_name=options.output_name)
 
 
 def _as_dataset(dataset, options):

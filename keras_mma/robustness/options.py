@@ -40,6 +40,7 @@ class Options:
     )
     outputs: str | None = _option(None, "logits or probabilities; by default inferred from the values.", metavar="KIND")
     signature: str | None = _option(None, "Signature of the SavedModel; serving_default by default.", metavar="NAME")
+    output_name: str | None = _option(None, "Output to measure, of a model with several.", metavar="NAME")
     corruptions: str = _option(
         "regenerate",
         "Source of the corrupted images: regenerate, tfds (CIFAR-10-C of tensorflow-datasets) or the folder of the "

@@ -228,7 +228,7 @@ def test_signatures_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
         ("all", None, "no serving_default: choose with `signature` from"),
         ("all", "three", "`signature` must be one of"),
         ("all", "two", "must take one batch of images. Received inputs: .*'a', 'b'"),
-        ("all", "pair", "must give one output. Received outputs: .*'a', 'b'"),
+        ("all", "pair", "must have one output, or `output_name` must choose one. Received outputs: .*'a', 'b'"),
         ("all", "text", r"must take images \(batch, height, width, channels\). Received: string"),
         ("damaged", None, "cannot be loaded by TensorFlow"),
     ]:
@@ -243,7 +243,9 @@ def test_keras_models_that_do_not_fit_are_refused():
     first, second = keras.Input((16, 16, 3)), keras.Input((16, 16, 3))
     with pytest.raises(InputError, match="must take one batch of images"):
         from_keras(keras.Model([first, second], first + second))
-    with pytest.raises(InputError, match="must have one output. Received: 2"):
+    with pytest.raises(
+        InputError, match="must have one output, or `output_name` must choose one. Received outputs: .*'0', '1'"
+    ):
         from_keras(keras.Model(first, [first, first * 2]))
     flat = keras.Input((10,))
     with pytest.raises(InputError, match=r"Received: \[\(None, 10\)\]"):
