@@ -75,7 +75,11 @@ def make(plan, records, robustness=None, tuned=None):
 
 
 def title_of(report):
-    return f"Study on {report['plan']['images']['dataset']}: {', '.join(report['plan']['arms'])}"
+    """What the study compares, in one line."""
+    plan = report["plan"]
+    others = [name for name in plan["arms"] if name != plan["baseline"]]
+    compared = ", ".join(others) if len(others) <= 4 else f"{len(others)} methods"
+    return f"{compared} against {plan['baseline']} on {plan['images']['dataset']}"
 
 
 def warnings(report):
@@ -134,7 +138,7 @@ def to_markdown(report, pictures=()):
         blocks += [f"## {setting['title'][0].upper()}{setting['title'][1:]}"] if setting["title"] else []
         blocks.append(tables.markdown(*tables.results(setting, plan)))
     blocks.append(tables.legend(report))
-    blocks += [f"![{_TEXTS[name]}]({name})" for name in pictures]
+    blocks += [f"![{_TEXTS[name]}]({name})\n\n*{_TEXTS[name]}*" for name in pictures]
     blocks.append("## What this study can tell\n\n" + tables.precision(report))
     blocks.append("## More about the differences\n\n" + tables.details(report))
     if report["robustness"]:

@@ -78,7 +78,7 @@ def verdict(comparison, margin):
     if comparison["verdict"] != statistics.CANNOT_BE_TOLD:
         return text
     if comparison["p"] <= statistics.ALPHA < comparison["p_adjusted"]:
-        text += f" (p = {comparison['p']:.3f} alone, {comparison['p_adjusted']:.3f} corrected)"
+        text += f" (p {_p_value(comparison['p'])} alone, {_p_value(comparison['p_adjusted'])} corrected)"
     needed = comparison.get("seeds_needed")
     if needed is not None:
         text += f"; {needed:,} seeds would show {margin:g} points"
@@ -161,7 +161,7 @@ def details(report):
             row = [
                 f"`{comparison['method']}`",
                 "-" if comparison["sd"] is None else f"{comparison['sd']:.2f}",
-                f"{comparison['p_adjusted']:.3f}",
+                _p_value(comparison["p_adjusted"]),
                 f"{probability['share']:.2f} {_interval(probability['low'], probability['high'])}",
                 "-" if comparison["correlation"] is None else f"{comparison['correlation']:.2f}",
                 "-" if pooled is None else difference(pooled),
@@ -238,8 +238,9 @@ def plan(report):
             [f"`{key}`", f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"] for key, values in tuned.items()
         ]
         blocks.append(markdown(["tuned on the validation part", "learning rate", "weight decay"], chosen))
-    shown = {"arms": quoted["arms"], "recipe": quoted["recipe"]}
-    blocks.append(f"Arms and recipe in full:\n\n```json\n{json.dumps(shown, indent=1)}\n```")
+    lines = [f"{json.dumps(name)}: {json.dumps(settings)}" for name, settings in quoted["arms"].items()]
+    blocks.append("The methods and the recipe in full:\n\n```text\n" + "\n".join(lines) + "\n```")
+    blocks.append(f"```json\n{json.dumps(quoted['recipe'], indent=1)}\n```")
     return "\n\n".join(blocks)
 
 
@@ -270,6 +271,10 @@ def _seeds(quoted):
 def _grid(tuning):
     rates, decays = (", ".join(f"{value:g}" for value in tuning[name]) for name in ("learning_rate", "weight_decay"))
     return f"learning rate {rates}; weight decay {decays}; on the validation part, {tuning['seeds']} seeds each"
+
+
+def _p_value(p):
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _signed(value):

@@ -1,5 +1,9 @@
 """Studies without trainings: plans, and records with accuracies that are made up."""
 
+import os
+import time
+import zlib
+
 import numpy as np
 
 from keras_mma.study import arms, cells, plan
@@ -46,3 +50,34 @@ def make_records(plan_, gains, sd=0.003, mean=0.72, seed=0, images=1000):
         accuracy = mean + gains[cell.method] + effects[cell.seed] + rng.normal(0, sd)
         records[cell.name] = make_record(cell, round(accuracy * images) / images, images)
     return records
+
+
+def train(cell, output, on_epoch):
+    """A training that resumes: a line for each epoch in a file, and an accuracy that follows from the cell."""
+    output.mkdir(exist_ok=True)
+    log = output / "epochs.txt"
+    done = len(log.read_text().splitlines()) if log.exists() else 0
+    for epoch in range(done, cell.recipe["epochs"]):
+        time.sleep(cell.recipe.get("seconds", 0))
+        if cell.recipe.get("fails") == [cell.method, cell.seed]:
+            raise ValueError("no such layer\nsecond line")
+        with log.open("a") as file:
+            file.write(f"{epoch} {os.getpid()}\n")
+        on_epoch(epoch + 1, cell.recipe.get("seconds", 0))
+    rng = np.random.default_rng([cell.seed, zlib.crc32(cell.method.encode())])
+    correct = rng.random(200) < 0.7
+    diverged = 2 if cell.recipe.get("diverges") == [cell.method, cell.seed] else None
+    return {
+        "accuracy": 0.1 if diverged else correct.mean(),
+        "correct": None if diverged else correct,
+        "images": 200,
+        "diverged": diverged,
+        "seconds_per_epoch": 1.0,
+    }
+
+
+def full_disk(cell, output, on_epoch):
+    """A training in the middle of which the disk is full, as h5py says it."""
+    if cell.seed == 1:
+        raise OSError("Unable to synchronously create file (file write failed: errno = 28, 'No space left on device')")
+    return train(cell, output, on_epoch)
