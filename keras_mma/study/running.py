@@ -15,8 +15,8 @@ from keras_mma.study import cells as study_cells
 from keras_mma.study import files, provenance
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
-#: Seconds between two looks at the progress of the cells.
-_POLL = 1.0
+# Seconds between two looks at the progress of the cells, and to wait for a scheduler.
+_POLL, _PATIENCE = 1.0, 20
 # A process has one random state and one Keras session: threads of a worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -202,9 +202,15 @@ def _client(scheduler):
     except ImportError as error:
         raise InputError("`scheduler` needs dask.distributed: pip install 'keras-mma[dask]'") from error
     try:
-        return Client(scheduler, timeout=20)
+        client = Client(scheduler, timeout=_PATIENCE)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"`scheduler` {scheduler} cannot be reached: {first_line(error)}") from error
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError as error:
+        client.close()
+        raise InputError(f"`scheduler` {scheduler} has no workers") from error
+    return client
 
 
 @contextlib.contextmanager

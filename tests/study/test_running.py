@@ -151,3 +151,55 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "records" / "none-seed0.json").write_text(json.dumps({"schema": "other"}))
     with pytest.raises(InputError, match="must be a record of this version"):
         cells.read_records(tmp_path)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The address of a scheduler with two worker processes, all of them processes of their own."""
+    pytest.importorskip("distributed")
+    contact = tmp_path / "scheduler.json"
+    common = ["--scheduler-file", str(contact), "--no-dashboard"]
+    commands = [["dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--dashboard-address", ":0", *common]]
+    commands += [["dask_worker", "--nthreads", "1", "--local-directory", str(tmp_path), *common]] * 2
+    processes = []
+    for name, *words in commands:
+        command = [sys.executable, "-m", f"distributed.cli.{name}", *words]
+        processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    deadline = time.monotonic() + 60
+    while not contact.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield json.loads(contact.read_text())["address"]
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_scheduler_run_each_cell_once(tmp_path, cluster):
+    from distributed import Client
+
+    with Client(cluster) as client:
+        client.wait_for_workers(2, timeout=60)
+    study = tmp_path / "study"
+    todo = make_cells(seconds=0.3)
+    assert running.run(todo, study, fakes.train, scheduler=cluster, progress=True) == running.Outcome(4, False, {})
+    lines = [epochs(study, cell) for cell in todo]
+    assert all(len(of_cell) == 3 for of_cell in lines)
+    processes = {line.split()[1] for of_cell in lines for line in of_cell}
+    assert len(processes) == 2 and str(os.getpid()) not in processes
+    assert running.run(todo, study, fakes.train, scheduler=cluster).finished == 4
+    with pytest.raises(InputError, match="is full"):
+        running.run(make_cells(), tmp_path / "full", fakes.full_disk, scheduler=cluster)
+
+
+def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(running, "_PATIENCE", 1)
+    with pytest.raises(InputError, match="`scheduler` 127.0.0.1:1 cannot be reached"):
+        running.run(make_cells(), tmp_path, fakes.train, scheduler="127.0.0.1:1")
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        pytest.raises(InputError, match="has no"),
+    ):
+        running.run(make_cells(), tmp_path, fakes.train, scheduler=empty.scheduler_address)
