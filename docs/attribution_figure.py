@@ -41,7 +41,7 @@ def main():
         mixed = keras_mma.mixify(network, host)
         (bound,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
         title = detector if detector == "gradient" else f"activation, {layer or 'last map'}"
-        columns[title] = bound.saliency(ops.convert_to_tensor(images))
+        columns[title] = bound.saliency_maps(ops.convert_to_tensor(images))
     figure = Figure(figsize=(1.35 * len(columns), 13.5), layout="constrained")
     axes = figure.subplots(10, len(columns))
     for column, (title, values) in enumerate(columns.items()):

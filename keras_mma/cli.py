@@ -1,118 +1,103 @@
 """The `keras-mma` command."""
 
 import argparse
+import dataclasses
 import importlib.util
 import sys
-from pathlib import Path
 
-import keras_mma
-from keras_mma.robustness import InputError, NotRepeatable, evaluate, files, plots, report, summary
-from keras_mma.robustness.parts import SECTIONS
-from keras_mma.robustness.sources import NAMES
+from keras_mma.errors import InputError, with_flags
 
 EPILOG = """\
 examples:
   keras-mma evaluate runs/digits/saved_model --dataset digits
   keras-mma evaluate model.keras --dataset cifar10 --limit 1000 --only clean corruption --preprocess scale=1/255
-  keras-mma evaluate --compare plain/report.json mixed/report.json --output comparison
+  keras-mma compare plain/report.json mixed/report.json --output comparison
 """
 
 
 def parse(arguments=None):
-    parser = argparse.ArgumentParser(prog="keras-mma", description="Tools around keras_mma.")
-    parser.add_argument("--version", action="version", version=f"keras-mma {keras_mma.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    evaluation = commands.add_parser(
-        "evaluate",
-        help="how an image classifier holds up: clean, corrupted, deformed, occluded, attacked",
-        description="Measure how an image classifier holds up: clean, corrupted, deformed, occluded and attacked. "
-        "Writes report.json, report.md and plots. Run again after an interruption: finished parts are kept.",
+    """Parse the words of the command line. The attribute `command` is the function to call."""
+    parser = argparse.ArgumentParser(
+        prog="keras-mma",
+        description="Tools of keras_mma.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = evaluation.add_argument
-    add("model", nargs="?", metavar="MODEL", help="folder of a SavedModel, or a .keras file")
-    add("--dataset", help=NAMES)
-    add("--output", type=Path, default=Path("robustness-report"), metavar="DIR", help="default: robustness-report")
-    add("--only", nargs="+", metavar="SECTION", help=f"some of {', '.join(SECTIONS)}; clean is always measured")
-    add("--limit", type=int, metavar="N", help="number of test images, drawn by the seed; all by default")
-    add("--batch-size", type=int, default=128, metavar="N", help="default: 128")
-    add("--seed", type=int, default=0, help="of everything random; default: 0")
-    add(
-        "--preprocess",
-        nargs="+",
-        metavar="WORD",
-        help="what the model expects, as scale=1/255, mean=0.49,0.48,0.45, std=0.2,0.2,0.2, order=bgr: its input is "
-        "(scale * pixel - mean) / std; by default pixels 0 to 255 as they are",
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_evaluate, _add_compare):
+        add(commands)
+    return parser.parse_args(arguments)
+
+
+def _add_evaluate(commands):
+    from keras_mma.datasets import NAMES
+    from keras_mma.robustness.options import Options
+
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure the robustness of an image classifier",
+        description="Measure the robustness of an image classifier to corruption, deformation, occlusion and attacks. "
+        "Writes report.json, report.md and plots. Resumes after an interruption: finished parts are kept.",
     )
-    add("--outputs", metavar="KIND", help="logits or probabilities; told from the values by default")
-    add("--signature", metavar="NAME", help="signature of the SavedModel; serving_default by default")
-    add(
-        "--corruptions",
-        default="regenerate",
-        metavar="SOURCE",
-        help="regenerate (default), tfds (CIFAR-10-C of tensorflow-datasets) or the folder of the published .npy files",
+    parser.add_argument("model", metavar="MODEL", help="Folder of a SavedModel, or a .keras file.")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"{NAMES}; its test part is measured.")
+    parser.set_defaults(command=evaluate)
+    for field in dataclasses.fields(Options):
+        argument = dict(field.metadata)
+        if not argument.pop("flag", True):
+            continue
+        default = "robustness-report" if field.name == "output" else field.default
+        if default not in (None, False):
+            argument["help"] += " Default: %(default)s."
+        parser.add_argument(f"--{field.name.replace('_', '-')}", default=default, **argument)
+
+
+def evaluate(model, dataset, **options):
+    """Evaluate a model and print the most important figures."""
+    needed = ["scipy", "cv2", "PIL", "matplotlib", "tqdm", "filelock", *["sklearn"] * (dataset == "digits")]
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
+    if missing:
+        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[robustness]'")
+    from keras_mma import robustness
+
+    report = robustness.evaluate(model, dataset, **options, progress=True)
+    for warning in report["warnings"]:
+        print(f"keras-mma: warning: {with_flags(warning, options)}", file=sys.stderr)
+    for line in robustness.headlines(report):
+        print(line)
+    print(f"wrote {options['output']}/report.md")
+
+
+def _add_compare(commands):
+    parser = commands.add_parser(
+        "compare",
+        help="put reports side by side",
+        description="One table and one plot over several reports on the same images.",
     )
-    add("--baseline", metavar="REPORT", help="report.json against which corruption errors are also given")
-    add("--restarts", type=int, default=2, metavar="N", help="random starts of PGD; default: 2")
-    add("--saliency", default="fine_grained", metavar="NAME", help="detector that orders the patches of the occlusion")
-    add("--data-dir", metavar="DIR", help="folder of tensorflow-datasets; what is not there is downloaded")
-    add("--image-size", type=int, metavar="N", help="pixels to which the pictures of folder:PATH are resized")
-    add("--compare", nargs="+", metavar="REPORT", help="instead of measuring: one table and one plot over reports")
-    options = parser.parse_args(arguments)
-    if (options.model is None) == (options.compare is None):
-        evaluation.error("give either MODEL or --compare")
-    if options.model is not None and options.dataset is None:
-        evaluation.error(f"--dataset is needed: {NAMES}")
-    return options
+    parser.add_argument("reports", nargs="+", metavar="REPORT", help="A report.json, or its folder.")
+    parser.add_argument("-o", "--output", metavar="DIR", help="Folder for comparison.md and comparison.png.")
+    parser.set_defaults(command=compare)
 
 
-def measure(options):
-    """Evaluate one model and print what matters most."""
-    result = evaluate(
-        options.model,
-        options.dataset,
-        only=options.only,
-        limit=options.limit,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        preprocess=options.preprocess,
-        outputs=options.outputs,
-        signature=options.signature,
-        corruptions=options.corruptions,
-        data_dir=options.data_dir,
-        image_size=options.image_size,
-        baseline=options.baseline,
-        restarts=options.restarts,
-        saliency=options.saliency,
-        output=options.output,
-        progress=True,
-    )
-    for warning in result["warnings"]:
-        print(f"keras-mma: warning: {warning}", file=sys.stderr)
-    print(f"outputs are {result['model']['outputs']}, {result['model']['outputs_decided']}")
-    print(f"clean error {result['clean']['error']:.2%}, calibration error {result['clean']['ece']:.4f}")
-    if "corruption" in result:
-        section = result["corruption"]
-        print(f"mean corruption error {section['mean_error']:.2%} ({section['label']})")
-        if section["baseline"] and section["baseline"]["mce"] is not None:
-            print(f"mCE {section['baseline']['mce']:.2%} of {options.baseline}")
-    if result.get("attack", {}).get("results"):
-        one = result["attack"]["results"][-1]
-        print(f"robust accuracy {one['robust_accuracy']:.2%} under PGD-20 at {one['epsilon_255']}/255")
-    print(f"wrote {options.output / 'report.md'}")
+def compare(reports, output):
+    """Print a table over several reports, and write it with a plot where a folder is named."""
+    from keras_mma import robustness
+
+    print(robustness.compare(reports, output), end="")
 
 
-def compare(options):
-    """One table, printed and written, and one plot over several reports."""
-    reports = [files.read_report(path) for path in options.compare]
-    summary.check_comparable(reports, options.compare)
-    text = report.comparison(reports, options.compare)
-    picture = plots.compare(reports, options.compare)
-    options.output.mkdir(parents=True, exist_ok=True)
-    files.write(options.output / "comparison.png", picture)
-    files.write(options.output / "comparison.md", text + "\n![Errors side by side](comparison.png)\n")
-    print(text, end="")
+class _Version(argparse.Action):
+    """Prints the version, for which the package is imported only then."""
+
+    def __init__(self, option_strings, dest):
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser, *arguments):
+        import keras_mma
+
+        print(f"keras-mma {keras_mma.__version__}")
+        parser.exit()
 
 
 def main(arguments=None):
@@ -122,21 +107,17 @@ def main(arguments=None):
         arguments: List of words; those of the command line by default.
 
     Returns:
-        0; errors of the user, and a model that is not repeatable, leave with `SystemExit(2)` and one line.
+        0. Errors of the user, and a model that is not repeatable, exit with `SystemExit(2)` and one line.
     """
-    options = parse(arguments)
-    needed = ["scipy", "cv2", "PIL", "matplotlib", "tqdm", *["sklearn"] * (options.dataset == "digits")]
-    missing = [name for name in needed if not importlib.util.find_spec(name)]
-    if missing:
-        return _fail(f"{', '.join(missing)} must be installed: pip install 'keras-mma[robustness]'")
+    options = vars(parse(arguments))
+    command = options.pop("command")
     try:
-        (measure if options.compare is None else compare)(options)
-    except (InputError, NotRepeatable) as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(str(error))
+        command(**options)
+    except (InputError, OSError) as error:
+        message = with_flags(str(error), options.keys() - {"model", "reports"}).replace("`model`", "MODEL")
+        return _fail(message)
     except KeyboardInterrupt:
-        print("\nkeras-mma: interrupted; the same command goes on from the finished parts", file=sys.stderr)
+        print("\nkeras-mma: interrupted; the same command resumes with the finished parts", file=sys.stderr)
         raise SystemExit(130) from None
     return 0
 

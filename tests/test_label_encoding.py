@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from keras import ops
-from keras_mma.labels import encode
+
+from keras_mma.label_encoding import encode
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
@@ -40,8 +41,8 @@ def test_one_output_takes_numbers():
         (np.zeros((4, 5), "float32"), 3, r"shape \(batch, 3\).*Received: labels of shape \(4, 5\)"),
         (np.zeros((4, 2, 3), "float32"), 3, r"Received: labels of shape \(4, 2, 3\)"),
         (np.zeros((), "int32"), 3, r"Received: labels of shape \(\)"),
-        (np.zeros((4,), "float32"), 3, "integer class numbers.*dtype float32"),
-        (np.zeros((4, 1), "float32"), 3, "integer class numbers.*dtype float32"),
+        (np.zeros((4,), "float32"), 3, "integer labels.*dtype float32"),
+        (np.zeros((4, 1), "float32"), 3, "integer labels.*dtype float32"),
         (np.zeros((4,), "int32"), None, "number of classes is not known: pass `num_classes`"),
         (np.zeros((4, 2), "float32"), 1, r"shape \(batch, 1\)"),
     ],

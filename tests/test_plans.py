@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_mma import plan as plans
+from keras_mma import plans
 from tests import oracles
 from tests.pictures import blobs, one_hot
 
@@ -83,7 +83,7 @@ def test_check_names_what_is_wrong(plan):
         plans.check({**plan, "mask": plan["weight"]})
     with pytest.raises(ValueError, match=r"`mask` must be of shape .* Received: shape \(6, 16, 20\)"):
         plans.make(plan["partner"], plan["mask"][..., 0])
-    with pytest.raises(ValueError, match=r"must be of the images' height and width, \(8, 20\). Received: shape"):
+    with pytest.raises(ValueError, match=r"must have the height and width of the images, \(8, 20\). Received: shape"):
         plans.mix_images(np.zeros((6, 8, 20, 3), "float32"), plan)
-    with pytest.raises(ValueError, match="expected 5 rows. Received: .* with 6 rows"):
+    with pytest.raises(ValueError, match="expected 5 samples. Received: .* with 6 samples"):
         plans.check(plan, 5)

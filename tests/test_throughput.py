@@ -109,10 +109,10 @@ def test_one_run_is_put_among_those_that_were_made():
     assert len(list(training_step._each(settings, take, 5, 1, first[:1]))[-1]["runs"]) == 2
 
 
-def test_a_host_in_turn_meets_every_site(needs_tensorflow):
-    host = training_step.in_turn(layers.CutMix)(sites=(0, 1, 2))
+def test_a_mixer_in_turn_meets_every_site(needs_tensorflow):
+    mixer = training_step.in_turn(layers.CutMix)(sites=(0, 1, 2))
     images = np.zeros((2, 8, 8, 3), "float32")
-    assert [int(host(images, training=True)[1]["site"]) for _ in range(6)] == [0, 1, 2, 0, 1, 2]
+    assert [int(mixer(images, training=True)[1]["site"]) for _ in range(6)] == [0, 1, 2, 0, 1, 2]
 
 
 def test_no_step_of_all_sites_follows_another():
@@ -124,7 +124,7 @@ def test_no_step_of_all_sites_follows_another():
 
 
 @pytest.mark.parametrize(
-    "name, host, settings, points",
+    "name, mixer, settings, points",
     [
         ("MixUp", "MixUp", {"sites": (0,)}, 0),
         ("CutMix", "CutMix", {"sites": (0,)}, 0),
@@ -141,9 +141,9 @@ def test_no_step_of_all_sites_follows_another():
         ("SaliencyGrafting, gradient", "SaliencyGrafting", {"detector": "gradient"}, 0),
     ],
 )
-def test_a_row_measures_what_it_says(name, host, settings, points):
-    mixer, at = training_step.host_of(name, "preactresnet18")
-    assert isinstance(mixer, getattr(layers, host)) and list(at) == list(points or ())
+def test_a_row_measures_what_it_says(name, mixer, settings, points):
+    mixer, at = training_step.mixer_of(name, "preactresnet18")
+    assert isinstance(mixer, getattr(layers, mixer)) and list(at) == list(points or ())
     assert {key: getattr(mixer, key) for key in settings} == settings
     assert mixer.probability == 1.0  # every row of every batch is mixed
 
@@ -152,7 +152,7 @@ def test_all_that_is_timed_has_a_meaning_and_the_sum_of_its_sites():
     for run in sum(training_step.settings(), []) + sum(training_step.settings(quick=True), []):
         assert run["methods"][0] == "plain"
         for name in run["methods"]:
-            training_step.host_of(name, run["network"])
+            training_step.mixer_of(name, run["network"])
     sites = dict(zip(training_step.SITES, ([1.0, 2.0], [2.0, 3.0], [6.0, 7.0]), strict=True))
     parts = {f"{training_step.MMA} {site}": [3.0 + site, 9.0] for site in range(3)}
     joined = training_step._joined({"plain": [1.0, 1.0], **sites, **parts})

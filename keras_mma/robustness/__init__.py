@@ -1,21 +1,24 @@
 """Robustness of an image classifier: a SavedModel in, a report out. Needs the `robustness` extra."""
 
 from keras_mma.errors import InputError
-from keras_mma.robustness.corruptions import corrupt
-from keras_mma.robustness.deformations import deform
-from keras_mma.robustness.evaluate import NotRepeatable, evaluate
-from keras_mma.robustness.model import Classifier, load
-from keras_mma.robustness.occlusion import occlude
-from keras_mma.robustness.preprocess import Preprocess
+from keras_mma.robustness.classifier import Classifier, Preprocess, load
+from keras_mma.robustness.comparison import compare
+from keras_mma.robustness.evaluation import NotRepeatable, evaluate
+from keras_mma.robustness.options import Options
+from keras_mma.robustness.perturbations import corrupt, deform, occlude
+from keras_mma.robustness.report import headlines
 
 __all__ = [
     "Classifier",
     "InputError",
     "NotRepeatable",
+    "Options",
     "Preprocess",
+    "compare",
     "corrupt",
     "deform",
     "evaluate",
+    "headlines",
     "load",
     "occlude",
 ]

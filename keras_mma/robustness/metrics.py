@@ -1,6 +1,4 @@
-"""How good and how honest predictions are, gathered batch by batch."""
-
-import math
+"""How accurate and how well calibrated predictions are."""
 
 import numpy as np
 
@@ -26,70 +24,58 @@ class Tally:
     def __init__(self):
         self.count = self.errors = 0
         self.nll = self.brier = 0.0
-        self.bins = np.zeros((3, BINS))  # images, sum of confidence, right ones
+        self.bins = np.zeros((3, BINS))  # images, sum of confidence, correct images
 
     def add(self, probabilities, log_probabilities, labels):
-        """Add a batch: two arrays (n, classes) and class numbers (n,)."""
-        rows = np.arange(len(labels))
-        right = probabilities.argmax(axis=1) == labels
+        """Add a batch: two arrays (n, classes) and class indices (n,)."""
+        samples = np.arange(len(labels))
+        correct = probabilities.argmax(axis=1) == labels
         confidence = probabilities.max(axis=1)
         self.count += len(labels)
-        self.errors += int((~right).sum())
-        self.nll += float(-log_probabilities[rows, labels].sum())
+        self.errors += int((~correct).sum())
+        self.nll += float(-log_probabilities[samples, labels].sum())
         # sum_k (p_k - [k = y])^2 without a one-hot array.
-        own = probabilities[rows, labels]
+        own = probabilities[samples, labels]
         self.brier += float((np.square(probabilities).sum(axis=1) - 2 * own + 1).sum())
         place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-        for row, values in enumerate((np.ones(len(labels)), confidence, right)):
+        for row, values in enumerate((np.ones(len(labels)), confidence, correct)):
             self.bins[row] += np.bincount(place, weights=values, minlength=BINS)
 
-    def summary(self):
-        """What the report keeps of these predictions: a dict of plain numbers."""
-        counts, confidence, right = self.bins
+    def summary(self, bins=False):
+        """What the report holds of these predictions: a dict of plain numbers, with the reliability diagram or not."""
+        counts, confidence, correct = self.bins
         filled = np.maximum(counts, 1)
+        diagram = {
+            "count": [int(count) for count in counts],
+            "confidence": (confidence / filled).tolist(),
+            "accuracy": (correct / filled).tolist(),
+        }
         return {
             "n": self.count,
             "error": self.errors / self.count,
-            "error_interval": list(binomial_interval(self.errors, self.count)),
+            "error_interval": binomial_interval(self.errors, self.count),
             "nll": self.nll / self.count,
             "brier": self.brier / self.count,
-            "ece": float(np.abs(right - confidence).sum() / self.count),
-            "bins": {
-                "count": [int(count) for count in counts],
-                "confidence": (confidence / filled).tolist(),
-                "accuracy": (right / filled).tolist(),
-            },
-        }
+            "ece": float(np.abs(correct - confidence).sum() / self.count),
+        } | ({"bins": diagram} if bins else {})
 
 
-def binomial_interval(successes, count, confidence=0.95):
-    """Wilson's interval of a share.
+def binomial_interval(successes, count):
+    """The ends of Wilson's 95 % interval of a proportion, as a list."""
+    from scipy.stats import binomtest
 
-        (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)
+    return [float(end) for end in binomtest(successes, count).proportion_ci(0.95, method="wilson")]
 
-    Args:
-        successes: Number of successes.
-        count: Number of trials, at least 1.
-        confidence: How often such an interval holds the true share.
 
-    Returns:
-        The lower and the upper end, in [0, 1].
+def percent(value, interval=None):
+    """A proportion as text, such as `"12.3 % [10.1, 14.8]"`; a dash for `None`."""
+    if value is None:
+        return "-"
+    ends = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{100 * value:.1f} %{ends}"
 
-    Example:
 
-    >>> from keras_mma.robustness.metrics import binomial_interval
-    >>> [round(end, 4) for end in binomial_interval(5, 50)]
-    [0.0435, 0.2136]
-
-    References:
-        - E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
-    """
-    from scipy.stats import norm
-
-    z = float(norm.ppf((1 + confidence) / 2))
-    share = successes / count
-    centre = share + z**2 / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    low, high = ((centre + sign * half) / (1 + z**2 / count) for sign in (-1, 1))
-    # Rounding must not leave an end beyond the share itself.
-    return max(0.0, min(low, share)), min(1.0, max(high, share))
+def error_bars(proportions):
+    """Pairs of proportions and their intervals as percentages and the lengths (2, n) of their error bars."""
+    values, intervals = (100 * np.array(column) for column in zip(*proportions, strict=True))
+    return values, np.abs(intervals.T - values)

@@ -1,4 +1,4 @@
-"""The table over which the contract runs: every host with the settings that change its behaviour."""
+"""The table over which the contract runs: every mixer with the settings that change its behaviour."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ def everywhere(images):
     return ops.ones_like(ops.cast(images[..., :1], "float32"))
 
 
-HOSTS = [
+MIXERS = [
     (layers.MixUp, {}),
     (layers.MixUp, {"alpha": 0.2}),
     (layers.CutMix, {}),
@@ -29,7 +29,7 @@ HOSTS = [
     (layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
     (layers.GuidedMixup, {}),
 ]
-# Hosts that move the patch, and so mix at the input only.
+# Mixers that move the patch, and so mix at the input only.
 MOVING = [
     (layers.SaliencyMix, {"scheme": "salient_to_salient"}),
     (layers.SaliencyMix, {"scheme": "salient_to_nonsalient"}),
@@ -38,8 +38,8 @@ MOVING = [
 ]
 
 
-def name(host):
-    cls, kwargs = host
+def name(case):
+    cls, kwargs = case
     return "-".join([cls.__name__, *map(str, kwargs.values())])
 
 
@@ -47,16 +47,16 @@ def to_numpy(structure):
     return keras.tree.map_structure(ops.convert_to_numpy, structure)
 
 
-def is_calibrated(host):
+def is_calibrated(case):
     """Whether the label's share is not the mask's mean."""
-    return host[1].get("label") == "saliency" or (
-        host[0] is layers.SaliencyGrafting and host[1].get("detector") != "everywhere"
+    return case[1].get("label") == "saliency" or (
+        case[0] is layers.SaliencyGrafting and case[1].get("detector") != "everywhere"
     )
 
 
-def training_plan(host, images, **kwargs):
+def training_plan(mixer, images, **kwargs):
     """The images and the plan of one training call, as numpy arrays."""
-    mixed, plan = host(images, training=True, **kwargs)
+    mixed, plan = mixer(images, training=True, **kwargs)
     return to_numpy(mixed), to_numpy(plan)
 
 
@@ -64,21 +64,21 @@ def gather(images, plan):
     return np.asarray(images)[plan["partner"]]
 
 
-def repeatedly(host, images):
+def repeatedly(mixer, images):
     """A function that makes one training call after the other, compiled once where eager control flow never is."""
     if keras.backend.backend() != "jax":
-        return lambda: training_plan(host, images)
+        return lambda: training_plan(mixer, images)
     import jax
 
     @jax.jit
     def call(images, state):
-        with keras.StatelessScope([(host.seed_generator.state, state)]) as scope:
-            results = host(images, training=True)
-        return results, scope.get_current_value(host.seed_generator.state)
+        with keras.StatelessScope([(mixer.seed_generator.state, state)]) as scope:
+            results = mixer(images, training=True)
+        return results, scope.get_current_value(mixer.seed_generator.state)
 
     def step():
-        results, state = call(images, host.seed_generator.state.value)
-        host.seed_generator.state.assign(state)
+        results, state = call(images, mixer.seed_generator.state.value)
+        mixer.seed_generator.state.assign(state)
         return to_numpy(results)
 
     return step

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_mma.errors import InputError
-from keras_mma.robustness.draws import generators
+from keras_mma.robustness.perturbations.seeds import generators
 
 GRID = 8
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
@@ -14,23 +14,23 @@ def occlude(images, order, share, saliency=None, seed=0, indices=None):
     """Paint a share of the patches of a grid of 8 x 8 black.
 
     Args:
-        images: Uint8 images (batch, height, width, channels), at least 8 pixels a side.
-        order: `"random"`, `"salient_first"` or `"nonsalient_first"`: which patches go first.
+        images: uint8 images (batch, height, width, channels), at least 8 pixels a side.
+        order: `"random"`, `"salient_first"` or `"nonsalient_first"`: which patches are painted first.
         share: Share of the patches, in [0, 1].
-        saliency: Maps (batch, height, width, 1); a patch is as salient as its mean. Not needed for `"random"`.
-        seed: Int from 0.
-        indices: Numbers of the images in their data set, which choose the random order; 0 to batch - 1 by default.
-            A larger share drops the patches of a smaller one and more.
+        saliency: Maps (batch, height, width, 1); the saliency of a patch is its mean. Not needed for `"random"`.
+        seed: Non-negative integer.
+        indices: Indices of the images in their dataset, which choose the random order; 0 to batch - 1 by default. The
+            patches of a smaller share are among those of a larger one.
 
     Returns:
-        Uint8 images of the same shape.
+        uint8 images of the same shape.
 
     Raises:
         InputError: if there is no such order, or the images are too small for the grid.
 
     Example:
 
-    >>> from keras_mma.robustness.occlusion import occlude
+    >>> from keras_mma.robustness import occlude
     >>> occlude(np.full((1, 8, 8, 1), 255, "uint8"), "random", 0.25).mean() / 255
     np.float64(0.75)
 
@@ -39,12 +39,12 @@ def occlude(images, order, share, saliency=None, seed=0, indices=None):
           calibrated label mixing, AAAI 2022, arXiv:2112.08796.
     """
     if order not in ORDERS:
-        raise InputError(f"`order` must be one of {', '.join(ORDERS)}. Received: {order!r}")
+        raise InputError(f"`order` must be one of {', '.join(ORDERS)}. Received: order={order!r}")
     height, width = images.shape[1:3]
     if min(height, width) < GRID:
         raise InputError(f"occlusion needs images of at least {GRID} x {GRID} pixels. Received: {height} x {width}")
     indices = range(len(images)) if indices is None else indices
-    # One random order for all shares and ways; among patches of one saliency it decides.
+    # The same random order for all shares. It also decides among patches of equal saliency.
     rank = np.stack([rng.permutation(GRID * GRID) for rng in generators(seed, "occlusion", indices)])
     if order != "random":
         means = patch_means(saliency).reshape(len(images), -1)
@@ -66,5 +66,5 @@ def patch_means(maps):
 
 
 def _patch_of(side):
-    """The patch of each pixel along a side; patches differ by a pixel where 8 does not divide it."""
+    """The patch of each pixel along a side. Patches differ by a pixel where 8 does not divide the side."""
     return np.arange(side) * GRID // side

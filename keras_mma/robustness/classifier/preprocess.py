@@ -8,7 +8,7 @@ from keras_mma.errors import InputError
 
 
 class Preprocess(NamedTuple):
-    """From pixels to the model's input, channel by channel:
+    """A map from pixels to the model's input, for each channel:
 
         input = (scale · pixel - mean) / std
 
@@ -16,13 +16,13 @@ class Preprocess(NamedTuple):
 
     Args:
         scale: Factor of the pixels, 1/255 for a unit range.
-        mean: What is subtracted after scaling: one number, or one for each channel.
-        std: What that is divided by: likewise.
+        mean: Subtracted after scaling: one number, or one for each channel.
+        std: Divisor: one number, or one for each channel.
         order: `"rgb"` or `"bgr"`.
 
     Example:
 
-    >>> from keras_mma.robustness.preprocess import Preprocess
+    >>> from keras_mma.robustness import Preprocess
     >>> Preprocess.parse(["scale=1/127.5", "mean=1"]).apply(np.full((1, 1, 1, 3), 255))[0, 0, 0, 0].item()
     1.0
     """
@@ -34,35 +34,36 @@ class Preprocess(NamedTuple):
 
     @classmethod
     def parse(cls, words):
-        """Read words such as `scale=1/255`, `mean=0.49,0.48,0.45`, `std=0.2`, `order=bgr`.
+        """Read words such as `scale=1/255`, `mean=0.49,0.48,0.45`, `std=0.2`, `order=bgr`, in a list or one string.
 
         Raises:
             InputError: if a word is none of these, or a number is not one.
         """
+        words = words.split() if isinstance(words, str) else words
         values = {}
         for word in words:
             name, _, text = word.partition("=")
             if name not in cls._fields or name in values:
                 raise InputError(
-                    "--preprocess must be words like scale=1/255, mean=0.49,0.48,0.45, std=0.2, order=bgr, "
+                    "`preprocess` must be words like scale=1/255, mean=0.49,0.48,0.45, std=0.2, order=bgr, "
                     f"each once. Received: {word!r}"
                 )
             values[name] = text if name == "order" else tuple(_number(word, part) for part in text.split(","))
         if values.get("order", "rgb") not in ("rgb", "bgr"):
-            raise InputError(f"--preprocess order must be rgb or bgr. Received: {values['order']!r}")
+            raise InputError(f"`preprocess` order must be rgb or bgr. Received: {values['order']!r}")
         if len(values.get("scale", (1.0,))) != 1:
-            raise InputError(f"--preprocess scale must be one number. Received: {values['scale']}")
+            raise InputError(f"`preprocess` scale must be one number. Received: {values['scale']}")
         values["scale"] = values.get("scale", (1.0,))[0]
         if values["scale"] == 0 or 0 in values.get("std", ()):
-            raise InputError(f"--preprocess scale and std must not be 0. Received: {' '.join(words)!r}")
+            raise InputError(f"`preprocess` scale and std must not be 0. Received: {' '.join(words)!r}")
         return cls(**values)
 
     def check(self, channels):
-        """Refuse as many numbers as do not fit the channels of the images."""
+        """Refuse a number of means or deviations that does not fit the channels of the images."""
         for name in ("mean", "std"):
             count = len(getattr(self, name))
             if count not in (1, channels):
-                raise InputError(f"--preprocess {name} must be 1 or {channels} numbers. Received: {count}")
+                raise InputError(f"`preprocess` {name} must be 1 or {channels} numbers. Received: {count}")
 
     def apply(self, pixels):
         """Pixels (batch, height, width, channels) 0 to 255 to float32 inputs of the same shape."""
@@ -74,7 +75,7 @@ class Preprocess(NamedTuple):
         return (values * np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
 
     def pull_back(self, gradient):
-        """A gradient by the model's input as one by the pixels."""
+        """The gradient with respect to the pixels, of one with respect to the model's input."""
         gradient = gradient * (np.float32(self.scale) / np.float32(self.std))
         return gradient[..., ::-1] if self.order == "bgr" else gradient
 
@@ -93,5 +94,5 @@ def _number(word, text):
     except (ValueError, ZeroDivisionError):
         value = float("nan")
     if not np.isfinite(value):
-        raise InputError(f"--preprocess must have numbers such as 0.5 or 1/255. Received: {word!r}")
+        raise InputError(f"`preprocess` must have numbers such as 0.5 or 1/255. Received: {word!r}")
     return value

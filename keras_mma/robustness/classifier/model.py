@@ -1,4 +1,4 @@
-"""Any image classifier as one thing: pixels in, an array of outputs out, and its gradient where it has one."""
+"""Any image classifier: pixels in, an array of outputs out, and its gradient where it has one."""
 
 import hashlib
 from pathlib import Path
@@ -6,46 +6,46 @@ from pathlib import Path
 import numpy as np
 
 from keras_mma.errors import InputError, first_line
-from keras_mma.robustness import gradients, outputs
-from keras_mma.robustness.preprocess import Preprocess
+from keras_mma.robustness.classifier import gradients, outputs
+from keras_mma.robustness.classifier.preprocess import Preprocess
 
 
 class Classifier:
-    """A classifier of images, whatever it was made with. `load` makes one of a file.
+    """An image classifier of any framework. `load` makes one from a file.
 
     Args:
-        run: From a float32 or integer array of inputs, as the model takes them, to an array (n, classes).
-        pull_back: From inputs and a function of their outputs, which gives the gradient of a loss by these, to the
-            outputs and the gradient of that loss by the inputs; or `None`.
-        input_shape: (batch, height, width, channels), or (batch, channels, height, width); `None` where any number
-            will do.
+        run: `run(inputs)` returns the outputs (n, classes) of an array of inputs as the model takes them.
+        pull_back: `pull_back(inputs, gradient_of)` returns the outputs and the gradient with respect to the inputs of
+            the loss whose gradient with respect to the outputs is `gradient_of(outputs)`; or `None`.
+        input_shape: (batch, height, width, channels) or (batch, channels, height, width), `None` where any number is
+            accepted.
         dtype: Name of the dtype that the model takes.
         preprocess: `Preprocess` from pixels to inputs.
-        description: Dict of plain values that the report keeps: `path`, `kind`, `sha256` and others.
+        description: Dict of plain values for the report: `path`, `kind`, `sha256` and others.
     """
 
     def __init__(self, run, pull_back, input_shape, dtype, preprocess, description):
         self._run, self._pull_back = run, pull_back
         self.input_shape, self.dtype, self.preprocess = tuple(input_shape), dtype, preprocess
         self.description = description
-        self.kind = None  # "logits" or "probabilities", once `settle` has seen outputs
+        self.kind = None  # "logits" or "probabilities", which `check` decides
         height, width, channels = self.input_shape[1:]
         self._channels_first = height in (1, 3) and channels not in (1, 3, None)
 
     @property
     def image_shape(self):
-        """Height, width and channels of the images that the model takes, `None` where any number will do."""
+        """Height, width and channels of the images that the model takes, `None` where any number is accepted."""
         shape = self.input_shape[1:]
         return (*shape[1:], shape[0]) if self._channels_first else shape
 
-    def settle(self, pixels, classes, exact, kind=None):
-        """Look at the outputs for the first images and refuse a model that does not fit them.
+    def check(self, pixels, classes, exact, kind=None):
+        """Refuse a model that does not fit the dataset, and decide whether its outputs are logits or probabilities.
 
         Args:
             pixels: Images (n, height, width, channels) 0 to 255, n at least 1.
-            classes: Number of classes of the data set.
+            classes: Number of classes of the dataset.
             exact: Whether more outputs than classes are wrong too.
-            kind: `"logits"` or `"probabilities"` to decide it, `None` to tell by the values.
+            kind: `"logits"` or `"probabilities"`, `None` to infer it from the values.
 
         Raises:
             InputError: if the images, the classes or the outputs do not fit.
@@ -55,8 +55,7 @@ class Classifier:
                 expected_text = " x ".join("any" if size is None else str(size) for size in self.image_shape)
                 raise InputError(
                     f"the model takes images of {expected_text} (height x width x channels). Received images of "
-                    f"{' x '.join(map(str, pixels.shape[1:]))}"
-                    + ("; --image-size resizes the pictures of a folder" if axis < 2 else "")
+                    f"{' x '.join(map(str, pixels.shape[1:]))}" + ("; `image_size` resizes them" if axis < 2 else "")
                 )
         self.preprocess.check(pixels.shape[-1])
         try:
@@ -71,20 +70,20 @@ class Classifier:
                 f"{values.dtype.name} of shape {values.shape} for {len(pixels)} images"
             )
         if values.shape[1] != classes and (exact or values.shape[1] < classes):
-            raise InputError(f"the data set has {classes} classes, the model {values.shape[1]}: they must be the same")
+            raise InputError(f"the dataset has {classes} classes, the model {values.shape[1]}: they must be the same")
         if not np.isfinite(values).all():
             raise InputError("the model's outputs must be finite. Received: NaN or infinity for the first images")
         if kind is None:
             self.kind, why = outputs.decide(values)
         else:
             outputs.check(values, kind)
-            self.kind, why = kind, "as --outputs says"
+            self.kind, why = kind, "as `outputs` says"
         self.description |= {"classes": values.shape[1], "outputs": self.kind, "outputs_decided": why}
 
     def predict(self, pixels):
         """Raw outputs of images (n, height, width, channels) 0 to 255, as an array."""
         values = self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(self._run(inputs)),))[0]
-        # NumPy knows bfloat16 only as a guest.
+        # NumPy has no bfloat16 of its own.
         return values.astype("float32") if values.dtype.name == "bfloat16" else values
 
     def probabilities(self, pixels):
@@ -95,11 +94,11 @@ class Classifier:
         return outputs.to_probabilities(values, self.kind)
 
     def attack_gradient(self, pixels, labels):
-        """The gradient by the pixels of the loss that attacks raise; see `outputs.margin_gradient`.
+        """The gradient with respect to the pixels of the loss that attacks increase; see `outputs.margin_gradient`.
 
         Args:
             pixels: Float images (n, height, width, channels) 0 to 255.
-            labels: Class numbers (n,).
+            labels: Class indices (n,).
 
         Returns:
             The outputs (n, classes) and a float32 gradient like the images.
@@ -116,7 +115,7 @@ class Classifier:
         return values, self.preprocess.pull_back(gradient)
 
     def why_no_gradient(self, pixels, labels):
-        """`None` if gradients reach the pixels, or else a line that says why not."""
+        """`None` if gradients reach the pixels, otherwise the reason in one line."""
         if self._pull_back is None or np.dtype(self.dtype).kind in "iu":
             return f"the model takes {self.dtype}, through which no gradient flows"
         try:
@@ -134,7 +133,7 @@ class Classifier:
         return inputs.astype(self.dtype)
 
     def _in_batches(self, inputs, function, *others):
-        """Call a function on as many rows as the model was exported for, if that is a fixed number."""
+        """Call a function on batches of the size that the model was exported for, if that is fixed."""
         size = self.input_shape[0]
         if size is None:
             return function(inputs, *others)
@@ -151,7 +150,7 @@ def load(path, signature=None, preprocess=None):
     Args:
         path: Folder of a SavedModel, or a file ending in `.keras`.
         signature: Which signature of a SavedModel; `serving_default`, or the only one, by default.
-        preprocess: `Preprocess` from pixels 0 to 255 to what the model takes; as they are by default.
+        preprocess: `Preprocess` from pixels 0 to 255 to what the model takes; pixels as they are by default.
 
     Returns:
         A `Classifier`.
@@ -165,10 +164,12 @@ def load(path, signature=None, preprocess=None):
         return _load_saved_model(path, signature, preprocess)
     if path.is_file() and path.suffix in (".keras", ".h5"):
         if signature is not None:
-            raise InputError(f"--signature has no meaning for a Keras file. Received: {signature!r}")
+            raise InputError(f"`signature` does not apply to a Keras file. Received: signature={signature!r}")
         return _load_keras(path, preprocess)
-    what = "a file of another kind" if path.is_file() else "a folder without saved_model.pb" if path.is_dir() else None
-    raise InputError(f"MODEL must be a SavedModel's folder or a .keras file. Received: {path}, {what or 'not there'}")
+    what = "another kind of file" if path.is_file() else "a folder without saved_model.pb" if path.is_dir() else None
+    raise InputError(
+        f"`model` must be the folder of a SavedModel or a .keras file. Received: {path}, {what or 'which does not exist'}"
+    )
 
 
 def from_keras(model, path="in memory", sha256=None, preprocess=None):
@@ -177,7 +178,7 @@ def from_keras(model, path="in memory", sha256=None, preprocess=None):
 
     inputs = getattr(model, "inputs", None) or []
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        shapes = [tuple(one.shape) for one in inputs]
+        shapes = [tuple(tensor.shape) for tensor in inputs]
         raise InputError(
             f"the model must take one batch of images (batch, height, width, channels). Received: {shapes}"
         )
@@ -237,9 +238,9 @@ def _choose_signature(path, signatures, name):
     if name is None:
         name = "serving_default" if "serving_default" in signatures else next(iter(signatures))
         if name != "serving_default" and len(signatures) > 1:
-            raise InputError(f"{path} has no serving_default: choose with --signature from {sorted(signatures)}")
+            raise InputError(f"{path} has no serving_default: choose with `signature` from {sorted(signatures)}")
     if name not in signatures:
-        raise InputError(f"--signature must be one of {sorted(signatures)}. Received: {name!r}")
+        raise InputError(f"`signature` must be one of {sorted(signatures)}. Received: signature={name!r}")
     return name, signatures[name]
 
 

@@ -1,14 +1,12 @@
-"""Attacks on a classifier through its gradient, within a largest change of each pixel."""
+"""Gradient attacks on a classifier, with a bound on the change of each pixel."""
 
 import numpy as np
 
-from keras_mma.robustness.draws import generators
+from keras_mma.robustness.perturbations.seeds import generators
 
 STEPS = 20
 # Name, largest change in levels of 255.
 ATTACKS = (("fgsm", 2), ("fgsm", 4), ("fgsm", 8), ("pgd20", 4), ("pgd20", 8))
-
-
 TITLES = {"fgsm": "FGSM", "pgd20": "PGD-20"}
 
 
@@ -18,10 +16,10 @@ def fgsm(classifier, pixels, labels, epsilon):
         x' = clip(x + epsilon sign(dL / dx)),    L the cross-entropy; see `outputs.margin_gradient`
 
     Args:
-        classifier: A `Classifier`. Its preprocessing is part of what is attacked, so that epsilon means the same
-            change of the picture whatever the model's input range.
+        classifier: A `Classifier`. Its preprocessing is attacked too, so that epsilon is the same change of the picture
+            whatever the model's input range.
         pixels: Images (n, height, width, channels) 0 to 255.
-        labels: Class numbers (n,).
+        labels: Class indices (n,).
         epsilon: Largest change of a value, in levels of 255.
 
     Returns:
@@ -42,7 +40,7 @@ def pgd(classifier, pixels, labels, epsilon, rngs, steps=STEPS):
         x_0 = clip(x + u), u ~ U(-epsilon, epsilon)
         x_t+1 = clip(P(x_t + a sign(dL / dx_t))),    a = 2.5 epsilon / steps
 
-    P projects onto the values no farther than epsilon from x.
+    P projects onto the values at most epsilon from x.
 
     Args:
         classifier, pixels, labels, epsilon: As for `fgsm`.
@@ -67,18 +65,18 @@ def pgd(classifier, pixels, labels, epsilon, rngs, steps=STEPS):
 
 
 def survives(classifier, pixels, labels, name, epsilon, seed=0, indices=None, restarts=1):
-    """Which images are classified rightly, attacked or not.
+    """Which images are classified correctly, with and without attack.
 
     Args:
         classifier, pixels, labels: As for `fgsm`.
         name: `"fgsm"` or `"pgd20"`.
         epsilon: Largest change of a value, in levels of 255.
-        seed: Int from 0.
-        indices: Numbers of the images in their data set, which choose the random starts; 0 to n - 1 by default.
-        restarts: Random starts of PGD, at least 1; an image must survive every one.
+        seed: Non-negative integer.
+        indices: Indices of the images in their dataset, which choose the random starts; 0 to n - 1 by default.
+        restarts: Number of random starts of PGD. An image must survive all of them.
 
     Returns:
-        A boolean array (n,). An image that is wrong without attack does not survive.
+        A boolean array (n,). An image that is misclassified without attack does not survive.
     """
     indices = np.arange(len(pixels)) if indices is None else np.asarray(indices)
     alive = classifier.predict(pixels).argmax(axis=1) == labels

@@ -12,10 +12,10 @@ _LARGEST = 6e4
 
 
 def decide(outputs):
-    """Tell logits from probabilities by their values.
+    """Infer from the values whether outputs are logits or probabilities.
 
     Args:
-        outputs: Array (n, classes), what the model gives for the first images.
+        outputs: Array (n, classes), the outputs for the first images.
 
     Returns:
         `"logits"` or `"probabilities"`, and a sentence that says why.
@@ -25,7 +25,7 @@ def decide(outputs):
 
     Example:
 
-    >>> from keras_mma.robustness.outputs import decide
+    >>> from keras_mma.robustness.classifier.outputs import decide
     >>> decide(np.array([[0.25, 0.75]]))[0], decide(np.array([[-1.0, 2.0]]))[0]
     ('probabilities', 'logits')
     """
@@ -34,12 +34,12 @@ def decide(outputs):
     low, high = values.min(), values.max()
     seen = f"of {len(values)} images lie in [{low:.4g}, {high:.4g}], rows sum to {sums.min():.4g} to {sums.max():.4g}"
     if low >= -1e-6 and high <= 1 + 1e-3 and np.abs(sums - 1).max() <= 1e-2:
-        return "probabilities", f"decided by their values: outputs {seen}"
+        return "probabilities", f"inferred from the values: outputs {seen}"
     if low < 0:
-        return "logits", f"decided by their values: outputs {seen}"
+        return "logits", f"inferred from the values: outputs {seen}"
     raise InputError(
         f"the model's outputs are neither logits nor probabilities: those {seen}; logits of {len(values)} images "
-        "would hold a negative one, probabilities would sum to 1. --outputs logits|probabilities overrides this"
+        "would include a negative one, probabilities would sum to 1. `outputs` decides: logits or probabilities"
     )
 
 
@@ -47,7 +47,7 @@ def check(outputs, kind):
     """Refuse outputs that cannot be of the kind that the user named."""
     if kind == "probabilities" and (outputs.min() < 0 or outputs.sum(axis=1).min() <= 0):
         raise InputError(
-            f"--outputs probabilities must not be negative, nor sum to 0. Received outputs from {outputs.min():.4g}"
+            f"`outputs` probabilities must not be negative nor sum to 0. Received: outputs from {outputs.min():.4g}"
         )
 
 
@@ -71,7 +71,7 @@ def to_probabilities(outputs, kind):
 
 
 def margin_gradient(outputs, labels, kind):
-    """The gradient by the outputs of the attacked loss, for each image
+    """The gradient with respect to the outputs of the attacked loss, for each image
 
         L = log(sum_{k != y} p_k) - log p_y
 
@@ -80,7 +80,7 @@ def margin_gradient(outputs, labels, kind):
 
     Args:
         outputs: Array (n, classes).
-        labels: Class numbers (n,).
+        labels: Class indices (n,).
         kind: `"logits"` or `"probabilities"`.
 
     Returns:

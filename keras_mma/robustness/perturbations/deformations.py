@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_mma.errors import InputError
-from keras_mma.robustness.draws import generators
+from keras_mma.robustness.perturbations.seeds import generators
 
 # Kind and its parameter: the largest angle in degrees, of which each image draws its own, or the scale.
 DEFORMATIONS = {
@@ -50,7 +50,7 @@ def deform(images, name, seed=0, indices=None):
 
     Example:
 
-    >>> from keras_mma.robustness.deformations import deform
+    >>> from keras_mma.robustness import deform
     >>> deform(np.full((1, 4, 4, 1), 255, "uint8"), "zoom_60")[0, :, :, 0].tolist()
     [[0, 0, 0, 0], [0, 255, 255, 0], [0, 255, 255, 0], [0, 0, 0, 0]]
 

@@ -1,14 +1,15 @@
-"""Run a model on arrays and pull gradients back through it, on the backend that it belongs to.
+"""Run a model on arrays and backpropagate through it, on the backend that it belongs to.
 
-Each function returns two: `run(inputs)` gives outputs, `pull_back(inputs, gradient_of)` gives outputs and the gradient
-by the inputs of the loss whose gradient by the outputs is `gradient_of(outputs)`.
+Each function returns `run` and `pull_back`. `run(inputs)` returns outputs. `pull_back(inputs, gradient_of)` returns
+outputs and the gradient with respect to the inputs of the loss whose gradient with respect to the outputs is
+`gradient_of(outputs)`.
 """
 
 import numpy as np
 
 
 def of_signature(function, argument, dtype, owner):
-    """For a loaded signature; `owner`, the loaded model, must live as long as its weights are needed."""
+    """For a loaded signature; `owner`, the loaded model, keeps its weights alive."""
     import tensorflow as tf
 
     def run(inputs, owner=owner):
@@ -62,7 +63,7 @@ def _of_jax(call):
     compiled = jax.jit(call)
 
     def padded(rows):
-        # To a power of two: each new number of rows is compiled anew.
+        # To a power of two, because every new batch size is compiled.
         size = 1 << (len(rows) - 1).bit_length()
         return jnp.asarray(np.pad(rows, [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge"))
 

@@ -5,15 +5,15 @@ import pytest
 from keras import ops
 
 from keras_mma import saliency
-from keras_mma.saliency import groups
+from keras_mma.saliency import detector
 from tests.pictures import blobs
 
 
 @pytest.fixture
 def small_groups(monkeypatch):
     """Room for three images of 20 x 24."""
-    monkeypatch.setattr(groups, "PIXELS", 3 * 20 * 24 + 5)
-    monkeypatch.setattr(groups, "is_compiled_for_processor", lambda: True)
+    monkeypatch.setattr(detector, "CHUNK_PIXELS", 3 * 20 * 24 + 5)
+    monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: True)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 6, 8])
@@ -21,12 +21,12 @@ def test_groups_give_the_maps_of_the_whole_batch(rng, small_groups, monkeypatch,
     images = blobs(rng, size, 20, 24)
     seen = []
     found = ops.convert_to_numpy(
-        groups.in_groups(lambda x: seen.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(images)
+        detector.chunked(lambda x: seen.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(images)
     )
     np.testing.assert_array_equal(found, images[..., :1])
     assert max(seen) <= 3
     found = ops.convert_to_numpy(saliency.fine_grained(images))
-    monkeypatch.setattr(groups, "is_compiled_for_processor", lambda: False)
+    monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: False)
     np.testing.assert_array_equal(found, ops.convert_to_numpy(saliency.fine_grained(images)))
 
 
@@ -42,7 +42,7 @@ def test_groups_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_groups, 
 
 
 def test_a_batch_that_is_spread_over_devices_stays_whole(rng, small_groups, monkeypatch):
-    monkeypatch.setattr(groups, "row_groups", lambda rows: 2)
+    monkeypatch.setattr(detector, "device_groups", lambda rows: 2)
     seen = []
-    groups.in_groups(lambda x: seen.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(blobs(rng, 8, 20, 24))
+    detector.chunked(lambda x: seen.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(blobs(rng, 8, 20, 24))
     assert seen == [8]

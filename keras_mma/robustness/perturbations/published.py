@@ -4,12 +4,37 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma import datasets
 from keras_mma.errors import InputError
-from keras_mma.robustness import sources
-from keras_mma.robustness.severities import CORRUPTIONS, SEVERITIES
 
-# Where tensorflow-datasets has another name.
+# What the published sets hold, whatever can be regenerated.
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+SEVERITIES = (1, 2, 3, 4, 5)
+# Names that differ in tensorflow-datasets.
 _TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
+
+
+def source(corruptions, dataset, data_dir=None):
+    """The source of corrupted images that the option `corruptions` names; `None` to regenerate them."""
+    if corruptions == "regenerate":
+        return None
+    return TensorflowDatasets(dataset.name, data_dir) if corruptions == "tfds" else Folder(corruptions, dataset)
 
 
 class TensorflowDatasets:
@@ -18,57 +43,57 @@ class TensorflowDatasets:
     def __init__(self, dataset_name, data_dir=None):
         if dataset_name != "cifar10":
             raise InputError(
-                "--corruptions tfds is CIFAR-10-C and needs --dataset cifar10; CIFAR-100-C is read from the folder of "
-                f"its .npy files. Received: --dataset {dataset_name}"
+                "`corruptions` tfds is CIFAR-10-C and needs `dataset` cifar10; CIFAR-100-C is read from the folder of "
+                f"its .npy files. Received: dataset={dataset_name!r}"
             )
         self.data_dir = data_dir
         self.label, self.identity = "CIFAR-10-C, published (tensorflow-datasets)", "tfds"
 
     def load(self, corruption, severity):
-        """The `Dataset` of one corruption in one severity."""
+        """The `Dataset` of a corruption and severity."""
         name = _TFDS_NAMES.get(corruption, corruption)
-        return sources.from_tfds(f"cifar10_corrupted/{name}_{severity}", self.data_dir)
+        return datasets.load(f"tfds:cifar10_corrupted/{name}_{severity}", data_dir=self.data_dir).test
 
 
 class Folder:
-    """A folder of the published `.npy` files: five severities one after the other in each, and `labels.npy`."""
+    """A folder of the published `.npy` files: five severities in succession in each, and `labels.npy`."""
 
     def __init__(self, path, dataset):
         self.path = Path(path)
         if not self.path.is_dir():
-            raise InputError(f"--corruptions must be regenerate, tfds or a folder. Received: {path}")
+            raise InputError(f"`corruptions` must be regenerate, tfds or a folder. Received: corruptions={str(path)!r}")
         if not any(self.path.glob("*.npy")):
             raise InputError(f"{path} must hold the published .npy files. Received: a folder without any")
         missing = [name for name in CORRUPTIONS if not (self.path / f"{name}.npy").is_file()]
         if missing:
             raise InputError(f"{path} lacks {', '.join(f'{name}.npy' for name in missing)}")
         self.classes = dataset.classes
-        self.labels = sources.read_npy(self.path / "labels.npy")
-        known = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")
-        self.label = f"{known}, published (folder {self.path.name})"
-        self.identity = sources._stamp(sorted(self.path.glob("*.npy")))
-        # All of them, before an hour has gone into the first.
-        shapes = {name: sources.read_npy(self.path / f"{name}.npy").shape for name in CORRUPTIONS}
-        expected = (len(SEVERITIES) * len(dataset), *dataset.read(np.arange(1)).shape[1:])
-        for name, shape in shapes.items():
+        self.labels = datasets.read_npy(self.path / "labels.npy")
+        title = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")
+        self.label = f"{title}, published (folder {self.path.name})"
+        self.identity = datasets.file_stamp(sorted(self.path.glob("*.npy")), self.path)
+        # Checked for all of them before an hour is spent on the first.
+        expected = (len(SEVERITIES) * len(dataset), *dataset.shape)
+        for name in CORRUPTIONS:
+            shape = datasets.read_npy(self.path / f"{name}.npy").shape
             if shape != expected:
                 raise InputError(
                     f"{self.path / name}.npy must hold five severities of the images of {dataset.name}, {expected}. "
                     f"Received: {shape}"
                 )
-            parts = [self.load(name, severity) for severity in SEVERITIES]
-        # Every corruption has the labels of the first. Their order is not that of every data set.
-        for part in parts:
+        # All corruptions have these labels, in an order that differs from that of some datasets.
+        for severity in SEVERITIES:
+            part = self.load(CORRUPTIONS[0], severity)
             if (np.sort(part.labels) != np.sort(dataset.labels)).any():
                 raise InputError(
-                    f"{self.path / 'labels.npy'} must hold each class as often as {dataset.name}: it is of other "
+                    f"{self.path / 'labels.npy'} must hold each class as often as {dataset.name}: it belongs to other "
                     f"images. Received: {_counts(part)} images of the classes, for {_counts(dataset)}"
                 )
 
     def load(self, corruption, severity):
-        """The `Dataset` of one corruption in one severity."""
+        """The `Dataset` of a corruption and severity."""
         file = self.path / f"{corruption}.npy"
-        images = sources.read_npy(file)
+        images = datasets.read_npy(file)
         count, rest = divmod(len(images), len(SEVERITIES)) if images.ndim == 4 else (0, 1)
         if rest or count == 0 or self.labels.ndim == 0 or len(self.labels) not in (count, len(images)):
             raise InputError(
@@ -78,7 +103,7 @@ class Folder:
         part = slice((severity - 1) * count, severity * count)
         labels = self.labels[part] if len(self.labels) == len(images) else self.labels
         name = f"{self.path.name}/{corruption}/{severity}"
-        return sources.Dataset.of_arrays(images[part], labels, name, self.classes, identity=self.identity)
+        return datasets.Dataset.of_arrays(images[part], labels, name, self.classes, identity=self.identity)
 
 
 def _counts(dataset):

@@ -1,0 +1,195 @@
+"""The evaluation: a model and a dataset in, a report out."""
+
+import contextlib
+import datetime
+import hashlib
+import importlib
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from keras_mma import datasets
+from keras_mma.errors import InputError
+from keras_mma.robustness import comparison, report
+from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, load
+from keras_mma.robustness.options import Options
+from keras_mma.robustness.output import OutputFolder
+from keras_mma.robustness.perturbations import published
+from keras_mma.robustness.run import Setting, run
+
+
+class NotRepeatable(InputError):
+    """A model of which two identical calls disagree."""
+
+
+def evaluate(model, dataset, **options):
+    """Measure the robustness of an image classifier to corruption, deformation, occlusion and attacks.
+
+    Args:
+        model: Folder of a SavedModel, a `.keras` file, a Keras model or a `Classifier`.
+        dataset: Name of a dataset, whose test part is measured, see `keras_mma.datasets.load`; a pair of uint8 images
+            (n, height, width, channels) and class indices (n,); or a `keras_mma.datasets.Dataset`.
+        **options: See `Options`.
+
+    Returns:
+        The report as a dict of plain values, described in docs/robustness.md.
+
+    Raises:
+        InputError: if the model, the dataset or an option cannot be used.
+        NotRepeatable: if two identical calls of the model disagree.
+
+    Example:
+
+    >>> from keras_mma import robustness
+    >>> model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> report = robustness.evaluate(model, "digits", only=["clean"], limit=100)
+    >>> report["clean"]["n"], report["model"]["outputs"]
+    (100, 'logits')
+    """
+    options = Options(**options)
+    with _output_folder(options.output) as folder:
+        setting = _setting(model, dataset, options)
+        result = _header(setting)
+        if folder is not None:
+            _check_folder(folder, result, options)
+        if setting.baseline is not None:
+            comparison.check_comparable([result, setting.baseline], ["this evaluation", options.baseline])
+        parts = [part for section in options.sections for part in section.parts(setting)]
+        measured = run(parts, folder, _key(result, setting), options.progress)
+        for section in options.sections:
+            result[section.name], warnings = section.summarize(setting, measured.results, result)
+            result["warnings"] += warnings
+        result["run"] |= {"seconds": measured.seconds, "parts_resumed": len(measured.resumed)}
+        if folder is not None:
+            report.save(result, folder)
+    return result
+
+
+def _output_folder(path):
+    return contextlib.nullcontext() if path is None else OutputFolder(path, "robustness report")
+
+
+def _setting(model, dataset, options):
+    """Load and check everything, before an hour is spent on measuring."""
+    baseline = None if options.baseline is None else report.read(options.baseline)
+    if baseline is not None and all(section.name != "corruption" for section in options.sections):
+        raise InputError("`baseline` applies to the section corruption only. Received: `only` without it")
+    classifier = _as_classifier(model, options)
+    dataset = _as_dataset(dataset, options)
+    source = None
+    if any(section.name == "corruption" for section in options.sections):
+        source = published.source(options.corruptions, dataset, options.data_dir)
+    setting = Setting(classifier, dataset, options, source, baseline)
+    classifier.check(setting.first_batch[0], dataset.classes, dataset.exact, options.outputs)
+    return setting
+
+
+def _as_classifier(model, options):
+    if isinstance(model, Classifier):
+        return model
+    preprocess = options.preprocess
+    if preprocess is not None and not isinstance(preprocess, Preprocess):
+        preprocess = Preprocess.parse(preprocess)
+    if isinstance(model, str | Path):
+        return load(model, options.signature, preprocess)
+    return from_keras(model, preprocess=preprocess)
+
+
+def _as_dataset(dataset, options):
+    if isinstance(dataset, datasets.Dataset):
+        return dataset
+    if isinstance(dataset, str):
+        return datasets.load(dataset, data_dir=options.data_dir, image_size=options.image_size).test
+    images, labels = dataset
+    return datasets.Dataset.of_arrays(np.asarray(images), labels)
+
+
+def _header(setting):
+    """What is known before anything is measured."""
+    classifier, dataset = setting.classifier, setting.dataset
+    return {
+        "schema": report.SCHEMA,
+        "model": classifier.description
+        | {
+            "input_shape": list(classifier.input_shape),
+            "input_dtype": classifier.dtype,
+            "preprocess": str(classifier.preprocess),
+        },
+        "dataset": {
+            "name": dataset.name,
+            "n": len(setting.rows),
+            "total": len(dataset),
+            "classes": dataset.classes,
+            "image_shape": list(dataset.shape),
+            "decoding": dataset.decoding,
+            "selection": dataset.selection,
+            "sha256": dataset.digest(setting.rows, setting.options.batch_size),
+        },
+        "run": {
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **setting.options.recorded(),
+            "repeatable": _check_repeatable(classifier, setting.first_batch[0]),
+            "versions": _versions(classifier.description["kind"]),
+        },
+        "warnings": [],
+    }
+
+
+def _check_repeatable(classifier, images):
+    classifier.predict(images)  # the first call may choose among kernels
+    first, second = classifier.predict(images), classifier.predict(images)
+    if not np.array_equal(first, second):
+        difference = float(np.abs(first - second).max())
+        raise NotRepeatable(
+            f"two identical calls of the model on {len(images)} images disagree, by up to {difference:.3g}: no figure "
+            "of it could be trusted. Is something random still active in it, such as dropout or augmentation?"
+        )
+    return {"images": len(images), "identical": True}
+
+
+def _versions(kind):
+    """Versions of what determines the figures."""
+    import cv2
+    import keras
+    import PIL
+    import scipy
+
+    import keras_mma
+
+    backend = keras.backend.backend()
+    versions = {"python": platform.python_version(), "keras_mma": keras_mma.__version__, "keras": keras.__version__}
+    versions |= {"backend": backend, "numpy": np.__version__, "scipy": scipy.__version__}
+    for name in sorted({backend, "tensorflow" if kind == "SavedModel" else backend}):
+        versions[name] = importlib.import_module(name).__version__
+    return versions | {"opencv": cv2.__version__, "Pillow": PIL.__version__}
+
+
+def _key(header, setting):
+    """What identifies the parts of a run: not the sections that are measured, nor where they are written."""
+    options = {key: value for key, value in setting.options.recorded().items() if key not in ("baseline", "limit")}
+    source = setting.published.identity if setting.published else None
+    identity = [header["model"] | {"path": ""}, header["dataset"], setting.dataset.identity, options, source]
+    text = json.dumps([*identity, header["run"]["versions"]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check_folder(folder, header, options):
+    """Refuse a folder that holds another model's report, or sections that this run would not measure again."""
+    folder.claim(report.files(options.sections))
+    if not (folder.path / "report.json").exists():
+        return
+    earlier = report.read(folder.path)
+    if earlier["model"]["sha256"] != header["model"]["sha256"]:
+        raise InputError(
+            f"`output` must not hold the report of another model: choose another folder. "
+            f"Received: {folder.path}, the report of {earlier['model']['path']}"
+        )
+    measured = [section.name for section in options.sections]
+    lost = [name for name in report.sections_of(earlier) if name not in measured]
+    if lost:
+        raise InputError(
+            f"`output` must not hold a report with sections that would be lost: choose another folder. "
+            f"Received: {folder.path}, whose report has {', '.join(lost)}"
+        )

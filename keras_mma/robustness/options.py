@@ -1,0 +1,114 @@
+"""The options of an evaluation, from which both `evaluate(**options)` and the command line are made."""
+
+import dataclasses
+
+from keras_mma.errors import InputError
+from keras_mma.robustness.sections import SECTIONS
+
+
+def _option(default, help, **argument):
+    """A field with its description and the keywords of its argument in `argparse`; `flag=False` for none."""
+    return dataclasses.field(default=default, metadata={"help": help, **argument})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What can be chosen about an evaluation.
+
+    Raises:
+        InputError: if a value is out of range.
+    """
+
+    only: tuple | None = _option(
+        None,
+        f"Sections to measure, of {', '.join(section.name for section in SECTIONS)}; all by default. The clean section is "
+        "always measured.",
+        nargs="+",
+        metavar="SECTION",
+    )
+    limit: int | None = _option(
+        None, "Number of test images, drawn by the seed; all by default.", type=int, metavar="N"
+    )
+    batch_size: int = _option(128, "Number of images at once, which determines the memory.", type=int, metavar="N")
+    seed: int = _option(0, "Non-negative integer for everything random.", type=int, metavar="N")
+    preprocess: object = _option(
+        None,
+        "What the model expects, as words such as scale=1/255 mean=0.49,0.48,0.45 std=0.2,0.2,0.2 order=bgr: its input "
+        "is (scale * pixel - mean) / std. By default pixels 0 to 255 as they are.",
+        nargs="+",
+        metavar="WORD",
+    )
+    outputs: str | None = _option(None, "logits or probabilities; by default inferred from the values.", metavar="KIND")
+    signature: str | None = _option(None, "Signature of the SavedModel; serving_default by default.", metavar="NAME")
+    corruptions: str = _option(
+        "regenerate",
+        "Source of the corrupted images: regenerate, tfds (CIFAR-10-C of tensorflow-datasets) or the folder of the "
+        "published .npy files.",
+        metavar="SOURCE",
+    )
+    frost_textures: str | None = _option(
+        None, "Folder of images of frost, without which that corruption is omitted.", metavar="DIR"
+    )
+    baseline: str | None = _option(
+        None, "Report, or folder of one, relative to which corruption errors are also given.", metavar="REPORT"
+    )
+    restarts: int = _option(2, "Number of random starts of PGD.", type=int, metavar="N")
+    detector: str = _option(
+        "fine_grained", "Saliency detector that orders the patches of the occlusion.", metavar="NAME"
+    )
+    data_dir: str | None = _option(
+        None, "Folder of tensorflow-datasets, which downloads what is missing there.", metavar="DIR"
+    )
+    image_size: int | None = _option(
+        None, "Height and width to which images are resized; by default they keep their size.", type=int, metavar="N"
+    )
+    output: str | None = _option(
+        None,
+        "Folder for report.json, report.md and plots; it must be new, empty or hold an earlier report of this model. "
+        "Parts that an interrupted run has finished there are not measured again.",
+        metavar="DIR",
+    )
+    progress: bool = _option(False, "Whether to show a progress bar on a terminal.", flag=False)
+
+    def __post_init__(self):
+        names = [section.name for section in SECTIONS]
+        if self.only is not None and (not self.only or isinstance(self.only, str) or set(self.only) - set(names)):
+            raise InputError(f"`only` must name some of {', '.join(names)}. Received: only={self.only}")
+        for name, least in (("limit", 1), ("batch_size", 1), ("seed", 0), ("restarts", 1), ("image_size", 1)):
+            value = getattr(self, name)
+            if value is None and type(self).__dataclass_fields__[name].default is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                kind = "a positive" if least else "a non-negative"
+                raise InputError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
+        if self.outputs not in (None, "logits", "probabilities"):
+            raise InputError(f"`outputs` must be logits or probabilities. Received: outputs={self.outputs!r}")
+
+    @property
+    def sections(self):
+        """The sections to measure, in the order of the report."""
+        return [
+            section for section in SECTIONS if self.only is None or section.name in self.only or section.name == "clean"
+        ]
+
+    def recorded(self):
+        """The options as plain values, without those that have no part in the figures."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name not in ("only", "output", "progress")
+        }
+
+
+def _plain(value):
+    if isinstance(value, tuple | list):
+        return list(value)
+    return value if isinstance(value, int | float | str | None) else str(value)
+
+
+Options.__doc__ = Options.__doc__.replace(
+    "Raises:",
+    "Args:\n"
+    + "".join(f"        {field.name}: {field.metadata['help']}\n" for field in dataclasses.fields(Options))
+    + "\n    Raises:",
+)

@@ -1,0 +1,136 @@
+"""The folder that a command writes to: new, empty or its own, and used by one process at a time."""
+
+import contextlib
+import json
+import uuid
+from pathlib import Path
+
+from keras_mma.errors import InputError, first_line
+
+# Lists the files that were written, in the folder itself.
+MARKER = ".keras-mma.json"
+LOCK = ".lock"
+
+
+class OutputFolder:
+    """A folder in which only files that it has written are replaced or removed. A context manager.
+
+    Entering makes the folder if necessary and locks it. Leaving unlocks it, and removes it again if nothing was written.
+
+    Args:
+        path: Path of the folder.
+        content: What the folder holds, such as `"robustness report"`. A folder that holds something else is refused.
+
+    Raises:
+        InputError: on entering, if the folder holds other files, cannot be written to or is in use.
+    """
+
+    def __init__(self, path, content):
+        self.path, self.content = Path(path), content
+        self._made, self._written = [], set()
+
+    def __enter__(self):
+        import filelock
+
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._remove_folders)
+            try:
+                self._make_folders()
+                self._read_marker()
+                stack.enter_context(filelock.FileLock(self.path / LOCK, timeout=0))
+                stack.callback(self._remove_lock)
+                self._read_marker()  # another process may have changed it before the lock
+            except filelock.Timeout:
+                raise InputError(f"`output` is in use by another process. Received: {self.path}") from None
+            except OSError as error:
+                raise InputError(f"`output` {self.path} cannot be written to: {first_line(error)}") from error
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error):
+        self._stack.close()
+
+    def claim(self, names):
+        """Reserve file names below the folder, before work that would be lost if they could not be written.
+
+        Raises:
+            InputError: if there is such a file that was not written by this class.
+        """
+        new = set(names) - self._written
+        for name in sorted(new):
+            if (self.path / name).exists():
+                raise InputError(
+                    f"`output` must not hold files that would be replaced: choose another folder. "
+                    f"Received: {self.path / name}, which keras-mma did not write"
+                )
+        if new:
+            self._written |= new
+            marker = {"content": self.content, "files": sorted(self._written)}
+            write(self.path / MARKER, json.dumps(marker, indent=1) + "\n")
+
+    def write(self, name, content):
+        """Write text or bytes to a file, which is complete or not there."""
+        self.claim([name])
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, content)
+
+    def written(self, prefix=""):
+        """Names of the files written so far, in this run or an earlier one."""
+        return sorted(name for name in self._written if name.startswith(prefix))
+
+    def remove(self, names):
+        """Remove files that were written, and folders that become empty."""
+        for name in self._written & set(names):
+            path = self.path / name
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                for parent in path.relative_to(self.path).parents[:-1]:
+                    (self.path / parent).rmdir()
+
+    def _make_folders(self):
+        for folder in (*reversed(self.path.parents), self.path):
+            if not folder.exists():
+                folder.mkdir()
+                self._made.append(folder)
+
+    def _read_marker(self):
+        if not self.path.is_dir():
+            raise InputError(f"`output` must be a folder. Received: {self.path}, a file")
+        if (self.path / MARKER).exists():
+            try:
+                marker = json.loads((self.path / MARKER).read_text())
+                content, self._written = marker["content"], set(marker["files"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"`output` {self.path} has a damaged {MARKER}: {first_line(error)}") from error
+            if content != self.content:
+                raise InputError(f"`output` must not hold a {content}: choose another folder. Received: {self.path}")
+            return
+        others = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK)
+        if others:
+            raise InputError(
+                "`output` must be a new or empty folder, or one that keras-mma has written. "
+                f"Received: {self.path}, which holds {others[0]}"
+            )
+
+    def _remove_lock(self):
+        """Remove the lock file of a folder in which nothing was written."""
+        with contextlib.suppress(OSError):
+            if not self._written:
+                (self.path / LOCK).unlink()
+
+    def _remove_folders(self):
+        """Remove the folders that were made, where they are empty."""
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def write(path, content):
+    """Write text or bytes to a temporary file of its own in the same folder, then rename it."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}.unfinished")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""Digital corruptions."""
+
+import io
+
+import numpy as np
+
+from keras_mma.robustness.perturbations.corruptions.registry import corruption
+
+_IMAGENET_SIDE = 244 / 224  # ImageNet-C was made with 244 instead of the side of 224
+
+
+@corruption("digital", cifar=(0.75, 0.5, 0.4, 0.3, 0.15), imagenet=(0.4, 0.3, 0.2, 0.1, 0.05))
+def contrast(images, rngs, factor):
+    """Values move towards the mean of their channel."""
+    means = images.mean(axis=(1, 2), keepdims=True)
+    return (images - means) * factor + means
+
+
+@corruption(
+    "digital",
+    # shift, its sigma and the reach of the affine map, all as shares of the side
+    cifar=((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
+    imagenet=tuple(
+        tuple(share * _IMAGENET_SIDE for share in row)
+        for row in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
+    ),
+)
+def elastic_transform(images, rngs, shift, sigma, reach):
+    """A random affine map of three points, then a smooth random displacement of each pixel."""
+    import cv2
+    from scipy.ndimage import gaussian_filter, map_coordinates
+
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    shift, sigma, reach = shift * side, sigma * side, reach * side
+    center, third = np.float32([width, height]) // 2, side // 3
+    corners = np.float32([center + third, center + [third, -third], center - third])
+    grid = np.mgrid[:height, :width]
+    changed = np.empty_like(images)
+    for image, rng, out in zip(images, rngs, changed, strict=True):
+        moved = corners + rng.uniform(-reach, reach, (3, 2)).astype("float32")
+        matrix = cv2.getAffineTransform(corners, moved)
+        warped = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        warped = warped.reshape(image.shape)
+        drawn = rng.uniform(-1, 1, (2, height, width))
+        moves = [shift * gaussian_filter(part, sigma, mode="reflect", truncate=3) for part in drawn]
+        for channel in range(image.shape[-1]):
+            out[..., channel] = map_coordinates(warped[..., channel], grid + moves, order=1, mode="reflect")
+    return changed
+
+
+@corruption("digital", cifar=(0.95, 0.9, 0.85, 0.75, 0.65), imagenet=(0.6, 0.5, 0.4, 0.3, 0.25))
+def pixelate(images, rngs, share):
+    """Shrunk and enlarged by box filters."""
+    from PIL import Image
+
+    height, width = images.shape[1:3]
+    small = max(1, int(width * share)), max(1, int(height * share))
+
+    def change(picture):
+        return picture.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BOX)
+
+    return _by_pillow(images, change)
+
+
+@corruption("digital", cifar=(80, 65, 58, 50, 40), imagenet=(25, 18, 15, 10, 7))
+def jpeg_compression(images, rngs, quality):
+    """Encoded as JPEG of a quality and decoded."""
+    from PIL import Image
+
+    def change(picture):
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality)
+        return Image.open(buffer)
+
+    return _by_pillow(images, change)
+
+
+def _by_pillow(images, change):
+    from PIL import Image
+
+    changed = []
+    for image in np.rint(images * 255).astype("uint8"):
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        changed.append(np.asarray(change(picture)).reshape(image.shape))
+    # A quarter of a level more, so that rounding down gives these levels back.
+    return (np.stack(changed) + 0.25) / 255

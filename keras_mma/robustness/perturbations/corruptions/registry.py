@@ -1,0 +1,113 @@
+"""The corruptions by name: function, group and the parameters of the five severities."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_mma.errors import InputError
+from keras_mma.robustness.perturbations.seeds import generators
+
+SEVERITIES = (1, 2, 3, 4, 5)
+# Corruptions in order of registration, which is the order of the report.
+CORRUPTIONS = {}
+
+
+class Corruption(NamedTuple):
+    """A corruption.
+
+    Args:
+        function: Takes float64 images (batch, height, width, channels) in [0, 1], a random generator for each image and
+            the parameters of a severity. Returns images of the same shape, which `corrupt` clips and rounds down.
+        group: Name of the group to which the corruption belongs in the report.
+        severities: Dict from a published set, `"cifar"` or `"imagenet"`, to five rows of parameters.
+        needs: Name of the option of `evaluate` and `corrupt` that the function takes as a keyword, without which there
+            is no such corruption.
+    """
+
+    function: Callable
+    group: str
+    severities: dict
+    needs: str | None = None
+
+
+def corruption(group, needs=None, **severities):
+    """Decorator that registers a corruption under the name of its function; see `Corruption`."""
+
+    def register(function):
+        CORRUPTIONS[function.__name__] = Corruption(function, group, severities, needs)
+        return function
+
+    return register
+
+
+def published_set(height, width):
+    """The published set whose severities apply: `"cifar"` up to 32 pixels, `"imagenet"` above."""
+    return "cifar" if max(height, width) <= 32 else "imagenet"
+
+
+def label(height, width):
+    """What the report calls regenerated corruptions of images of this size."""
+    return f"regenerated, {'CIFAR' if published_set(height, width) == 'cifar' else 'ImageNet'} severities"
+
+
+def parameters(name, severity, height, width):
+    """The parameters of a corruption for images of this size, as a tuple."""
+    row = CORRUPTIONS[name].severities[published_set(height, width)][severity - 1]
+    return row if isinstance(row, tuple) else (row,)
+
+
+def corrupt(images, name, severity, seed=0, indices=None, frost_textures=None):
+    """Corrupt images as Hendrycks & Dietterich do, seeded for each image.
+
+    Args:
+        images: uint8 images (batch, height, width, channels) of 1 or 3 channels. Up to 32 pixels the severities are
+            those of CIFAR-10-C, above those of ImageNet-C.
+        name: Name of a corruption, such as `"fog"`.
+        severity: Integer from 1 to 5.
+        seed: Non-negative integer.
+        indices: Indices of the images in their dataset, which choose their random numbers; 0 to batch - 1 by default.
+        frost_textures: Folder of images of frost, which `"frost"` needs.
+
+    Returns:
+        uint8 images of the same shape, rounded down as the published files are.
+
+    Raises:
+        InputError: if there is no such corruption or severity, or the images have another form.
+
+    Example:
+
+    >>> from keras_mma.robustness import corrupt
+    >>> images = np.random.randint(0, 256, (2, 32, 32, 3), "uint8")
+    >>> corrupt(images, "fog", severity=3, seed=1).shape
+    (2, 32, 32, 3)
+
+    References:
+        - D. Hendrycks, T. Dietterich, Benchmarking neural network robustness to common corruptions and perturbations,
+          ICLR 2019, arXiv:1903.12261.
+    """
+    if name not in CORRUPTIONS or severity not in SEVERITIES:
+        raise InputError(
+            f"`name` must be one of {', '.join(CORRUPTIONS)} and `severity` 1 to 5. "
+            f"Received: name={name!r}, severity={severity!r}"
+        )
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise InputError(
+            "`images` must be uint8 (batch, height, width, channels) of 1 or 3 channels. Received: "
+            f"{images.dtype} {images.shape}"
+        )
+    function, needs = CORRUPTIONS[name].function, CORRUPTIONS[name].needs
+    resources = {"frost_textures": frost_textures}
+    if needs and resources[needs] is None:
+        raise InputError(f"`name` {name} needs `{needs}`. Received: {needs}=None")
+    indices = range(len(images)) if indices is None else indices
+    rngs = generators(seed, f"corruption/{name}/{severity}", indices)
+    row = parameters(name, severity, *images.shape[1:3])
+    changed = function(images / 255.0, rngs, *row, **({needs: resources[needs]} if needs else {}))
+    return (np.clip(changed, 0, 1) * 255).astype("uint8")
+
+
+def draw(rngs, function):
+    """Stack what a function draws from the generator of each image."""
+    return np.stack([function(rng) for rng in rngs])

@@ -1,0 +1,188 @@
+"""Measuring: a section of the report consists of parts, each of which is measured alone and kept when finished."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras_mma.robustness.metrics import Tally
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Setting:
+    """What every part needs.
+
+    Args:
+        classifier: A `Classifier` after `check`.
+        dataset: A `keras_mma.datasets.Dataset`.
+        options: `Options`.
+        published: A source of published corruptions, or `None` to regenerate them.
+        baseline: The report against which corruption errors are also given, or `None`.
+    """
+
+    classifier: object
+    dataset: object
+    options: object
+    published: object = None
+    baseline: dict | None = None
+
+    @functools.cached_property
+    def rows(self):
+        """Indices of the images that are measured."""
+        return self.dataset.rows(self.options.limit, self.options.seed)
+
+    @functools.cached_property
+    def first_batch(self):
+        """Images and labels of the first batch."""
+        return next(self.batches())[1:]
+
+    @functools.cached_property
+    def no_gradient(self):
+        """Why the model cannot be attacked, or `None`."""
+        return self.classifier.why_no_gradient(*self.first_batch)
+
+    def batches(self, dataset=None):
+        """Yield (rows, images, labels) of the images that are measured, of another dataset if one is passed."""
+        dataset = dataset or self.dataset
+        rows = dataset.rows(self.options.limit, self.options.seed)
+        return dataset.batches(rows, self.options.batch_size)
+
+    def measure(self, on_progress, change=None, dataset=None, bins=False):
+        """Measure the predictions for all images.
+
+        Args:
+            on_progress: Function that is called with the number of images after each batch.
+            change: Function of images and their indices that returns other images; none by default.
+            dataset: Another `Dataset`.
+            bins: Whether the reliability diagram is part of the result.
+
+        Returns:
+            `Tally.summary`.
+        """
+        tally = Tally()
+        for rows, images, labels in self.batches(dataset):
+            tally.add(*self.classifier.probabilities(change(images, rows) if change else images), labels)
+            on_progress(len(rows))
+        return tally.summary(bins)
+
+
+class Part(NamedTuple):
+    """Something to measure.
+
+    Args:
+        name: Such as `"corruption/fog/3"`.
+        count: Number of images it reads, for the progress bar.
+        measure: `measure(on_progress)` returns a dict of plain values; it calls `on_progress(n)` after every n images.
+    """
+
+    name: str
+    count: int
+    measure: Callable
+
+
+class Section:
+    """The base of the sections of the report. A new one is a subclass and an entry in `sections.SECTIONS`.
+
+    `form` says what the section of a report must hold, see `report.fault`.
+    """
+
+    name = ""
+    form = {}
+
+    def parts(self, setting):
+        """List of `Part`. Raises `InputError` if this section cannot be measured."""
+        raise NotImplementedError
+
+    def summarize(self, setting, results, report):
+        """The section of the report, a dict, and a list of warnings.
+
+        Args:
+            setting: A `Setting`.
+            results: Dict from the names of the parts to what was measured.
+            report: The sections before this one.
+        """
+        raise NotImplementedError
+
+    def tabulate(self, report):
+        """List of (note, header, rows): Markdown, then a table of strings. The header is `None` without a table."""
+        raise NotImplementedError
+
+    def plot(self, report, figure):
+        """Draw the section on an empty `matplotlib.figure.Figure`. A figure that stays empty is left out."""
+
+    def headlines(self, report):
+        """List of strings, the most important figures."""
+        return []
+
+    def compare(self, report):
+        """Dict from labels to strings, the rows of a comparison."""
+        return {}
+
+    def errors(self, report):
+        """Dict from labels to errors, the bars of a comparison."""
+        return {}
+
+    def identity(self, report):
+        """Dict of what must be the same in reports that are compared."""
+        return {}
+
+
+class Measured(NamedTuple):
+    """What `run` returns: results by part, the seconds they took, and the parts that an earlier run had left."""
+
+    results: dict
+    seconds: float
+    resumed: list
+    damaged: list
+
+
+def run(parts, folder=None, key="", progress=False):
+    """Measure parts, except those that an earlier, interrupted run has finished.
+
+    Args:
+        parts: List of `Part`.
+        folder: `OutputFolder` in which finished parts are kept, or `None` to keep none.
+        key: What identifies the settings; parts of other settings are not used.
+        progress: Whether to show a progress bar on the standard error stream, if that is a terminal.
+
+    Returns:
+        `Measured`. Damaged parts are measured again.
+    """
+    from tqdm import tqdm
+
+    paths = {part.name: f"unfinished/{key}/{part.name.replace('/', '-')}.json" for part in parts}
+    kept, damaged = {}, []
+    for name, path in paths.items():
+        if folder is not None and (folder.path / path).exists():
+            try:
+                kept[name] = _unpack((folder.path / path).read_text())
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                damaged.append(name)
+    resumed = list(kept)
+    total, done = (sum(part.count for part in parts if part.name in names) for names in (paths, kept))
+    with tqdm(total=total, initial=done, unit=" images", disable=None if progress else True, smoothing=0.05) as bar:
+        for part in parts:
+            if part.name in kept:
+                continue
+            bar.set_description(part.name)
+            start = time.perf_counter()
+            kept[part.name] = {"result": part.measure(bar.update), "seconds": time.perf_counter() - start}
+            if folder is not None:
+                folder.write(paths[part.name], _pack(kept[part.name]))
+    results = {name: entry["result"] for name, entry in kept.items()}
+    return Measured(results, sum(entry["seconds"] for entry in kept.values()), resumed, damaged)
+
+
+def _pack(entry):
+    text = json.dumps(entry, allow_nan=False)
+    return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "entry": text})
+
+
+def _unpack(text):
+    packed = json.loads(text)
+    if hashlib.sha256(packed["entry"].encode()).hexdigest() != packed["sha256"]:
+        raise ValueError("damaged")
+    return json.loads(packed["entry"])
