@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_mma.study import analysis, cells, report, statistics, tables
+from keras_mma.study import analysis, cells, power, report, statistics, tables
 from tests.study import fakes
 
 GAINS = {"none": 0.0, "cutmix": 0.03, "saliencymix+mma": -0.02}
@@ -55,10 +55,45 @@ def test_a_study_that_can_tell_nothing_says_how_many_seeds_it_would_take():
     n = cutmix["seeds_needed"]
     powers = [stats.nct.sf(stats.t.isf(0.0125, count - 1), count - 1, effect * np.sqrt(count)) for count in (n - 1, n)]
     assert powers[0] < 0.8 < powers[1] + 1e-3
-    assert setting["detectable"] > 2
+    spread = np.median([comparison["sd"] for comparison in comparisons.values()])
+    assert setting["detectable"] == pytest.approx(power.detectable_difference(3, spread, level=0.025))
     text = report.to_markdown(report.make(plan, records))
     assert f"cannot be told; {n:,} seeds would show 0.5 points" in text
     assert f"With 3 seeds and this spread, a true difference of {setting['detectable']:.2f} points" in text
+
+
+def judged(values, others=0, margin=0.5):
+    """The comparison with these paired differences, among others that show nothing."""
+    family = [statistics.mean_interval(values)._asdict(), *[statistics.mean_interval([-1.0, 1.0])._asdict()] * others]
+    analysis.judge(family, margin, (len(values),), complete=True)
+    return family[0]
+
+
+def test_the_number_of_seeds_for_the_difference_that_was_seen():
+    comparison = judged([3.0, -0.5, 2.5, 0.2])
+    effect = comparison["mean"] / comparison["sd"]
+    needed = comparison["seeds_needed_as_observed"]
+    assert power.power(needed, effect) >= 0.8 > power.power(needed - 1, effect)
+    text = tables.verdict(comparison, 0.5)
+    assert text.endswith(f"{comparison['seeds_needed']} seeds would show 0.5 points, {needed} seeds 1.30 points")
+    assert "seeds_needed_as_observed" not in judged([0.6, -0.5, 0.4, 0.2])
+
+
+def test_a_difference_that_the_correction_takes_back_is_explained():
+    values = [1.0, 0.2, 0.8, 0.4]
+    assert tables.verdict(judged(values), 0.5) == "better"
+    text = tables.verdict(judged(values, others=2), 0.5)
+    assert text.startswith("cannot be told (p 0.040 alone, 0.120 corrected); ")
+
+
+def test_a_spread_of_zero_is_no_precision():
+    plan = fakes.make_plan(("none", "cutmix"), 3)
+    records = {
+        cell.name: fakes.make_record(cell, {"none": 0.7, "cutmix": 0.71}[cell.method]) for cell in cells.of_plan(plan)
+    }
+    comparison = analysed(plan, records)[0]["cutmix"]
+    assert comparison["sd"] == pytest.approx(0.1 / np.sqrt(6))  # a thousand images: steps of 0.1 points
+    assert comparison["low"] < comparison["mean"] < comparison["high"]
 
 
 def test_no_difference_larger_than_the_margin():
