@@ -20,9 +20,9 @@ from keras_mma.errors import InputError, first_line
 SPELLING = (
     "METHOD, METHOD(ARGUMENT=VALUE, ...) or MIXER(...)+mma(...), with an optional name before it, as in "
     "NAME=MIXER+mma(temperature=1). Values are numbers, True, False, None, words such as add, lists such as 0-1-2 or "
-    "stage1-stage2, and {0: 2, 1: 1}. Arguments in the parentheses of a mixer are its own; mma takes those of "
-    "FeatureMixAdapt, at (names of the layers after which features are mixed) and sites (0 is the input, 1 the first of "
-    "at). MIXER+naive uses the mixer's mask as it is"
+    "stage1-stage2, and {0: 2, 1: 1}. Arguments in the parentheses of a mixer are its own. mma takes those of "
+    "FeatureMixAdapt, at (names of the layers after which features are mixed) and sites (0 is the input, 1 the first "
+    "of at). MIXER+naive uses the mixer's mask as it is"
 )
 #: What may follow a mixer: arguments of FeatureMixAdapt.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
