@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 from keras_mma import layers, plans
 from tests import oracles
@@ -283,6 +284,16 @@ def test_sites_are_drawn_uniformly_and_only_the_input_mixes_here(case, rng):
         elif plan["site"] > 0:
             np.testing.assert_array_equal(mixed, images)
     assert sum(counts.values()) == 60 and min(counts.values()) > 8
+
+
+def test_sites_are_drawn_by_their_weights(rng):
+    images, mixer = blobs(rng, 2), layers.MixUp(sites=(0, 2, 1), site_weights=(2, 1, 1), seed=1)
+    step = repeatedly(mixer, images)
+    counts = np.bincount([int(step()[1]["site"]) for _ in range(300)], minlength=3)
+    assert stats.chisquare(counts, [150, 75, 75]).pvalue > 1e-3
+    for weights in ((1, 2), (1, 2, 0), 3):
+        with pytest.raises(ValueError, match="`site_weights` must be .* Received: site_weights="):
+            layers.MixUp(sites=(0, 1, 2), site_weights=weights)
 
 
 @every_mixer
