@@ -137,14 +137,26 @@ class Mixer(keras.layers.Layer):
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
         with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
             site = 0 if is_labelled else self._sample_site()
-            maps = self.saliency_maps(images)
-            partner = self.sample_partner(batch_size, maps)
-            mask = self.sample_mask(images, partner, maps)
-            if self.probability < 1.0:
-                mask = mask.leave_out(sampling.bernoulli((batch_size,), self.probability, self.seed_generator))
-            weight = self.label_weight(mask, partner, maps, height, width)
+            partner, mask, weight = self.sample(images)
             plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
             return write({**self._mix(batch, plan, mask), "plan": plan})
+
+    def sample(self, images):
+        """Sample partners, masks and label weights.
+
+        Args:
+            images: The images, in the layer's data format.
+
+        Returns:
+            Int32 partners (batch,), the mask and float32 weights (batch,).
+        """
+        batch_size = ops.shape(images)[0]
+        maps = self.saliency_maps(images)
+        partner = self.sample_partner(batch_size, maps)
+        mask = self.sample_mask(images, partner, maps)
+        if self.probability < 1.0:
+            mask = mask.leave_out(sampling.bernoulli((batch_size,), self.probability, self.seed_generator))
+        return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
 
     def sample_mask(self, images, partner, maps):
         """Sample the masks of a batch.
@@ -199,6 +211,10 @@ class Mixer(keras.layers.Layer):
             images = images if channels_last else ops.transpose(images, (0, 2, 3, 1))
             maps = self._detect(images, size=self.detector_size)
         return ops.stop_gradient(maps)
+
+    def attributing_mixers(self):
+        """The mixers in this one whose detector is an attribution of the network."""
+        return [self] if self.uses_attribution else []
 
     def attach_network(self, network):
         """Give the mixer the network of its attribution. `MixModel` calls this.

@@ -17,14 +17,8 @@ import numpy as np
 import keras_mma
 from keras_mma import datasets, layers
 from keras_mma.errors import InputError
+from keras_mma.layers.mixers import MIXERS
 
-MIXERS = {
-    "mixup": layers.MixUp,
-    "cutmix": layers.CutMix,
-    "saliencymix": layers.SaliencyMix,
-    "saliencygrafting": layers.SaliencyGrafting,
-    "guidedmixup": layers.GuidedMixup,
-}
 # The papers' settings for CIFAR where they differ from the defaults of the layers.
 PAPER_ARGUMENTS = {
     "cutmix": {"probability": 0.5},
@@ -132,7 +126,7 @@ class Recipe:
         if self.mixer_name is None:
             if self.mixer_arguments:
                 names = ", ".join(f"`{name}`" for name in self.mixer_arguments)
-                raise InputError(f"{names} must not be given for `method` none. Received: {self.mixer_arguments}")
+                raise InputError(f"{names} has no meaning for `method` none. Received: {self.mixer_arguments}")
             return
         known = set()
         for parent in MIXERS[self.mixer_name].__mro__:
@@ -140,7 +134,7 @@ class Recipe:
                 known |= set(inspect.signature(parent.__init__).parameters)
         for name, value in self.mixer_arguments.items():
             if name not in known:
-                raise InputError(f"`{name}` is no argument of `method` {self.method}. Received: {name}={value!r}")
+                raise InputError(f"`{name}` has no meaning for `method` {self.method}. Received: {name}={value!r}")
 
     @property
     def mixer_name(self):
