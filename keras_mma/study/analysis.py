@@ -57,7 +57,7 @@ def judge(comparisons, margin, looks, complete):
         return sequential.sequential_level(looks, remaining)
 
     told = [comparison for comparison in comparisons if comparison["mean"] is not None]
-    intervals = [_interval(comparison) for comparison in told]
+    intervals = [interval_of(comparison) for comparison in told]
     p_values = [statistics.p_value(interval) for interval in intervals]
     equivalence = [statistics.equivalence_p_value(interval, margin) for interval in intervals]
     adjusted, adjusted_equivalence = statistics.holm(p_values, nominal), statistics.holm(equivalence, nominal)
@@ -100,7 +100,7 @@ def _of_setting(plan, records, setting, level):
 
 def _arm(name, found, baseline, level):
     values = _points(found.values())
-    arm = {"method": name, **_summary(values, level), "diverged": _diverged(found)}
+    arm = {"method": name, **summary(values, level), "diverged": _diverged(found)}
     seconds = [record["seconds_per_epoch"] for record in found.values() if record.get("seconds_per_epoch")]
     arm["seconds_per_epoch"] = float(np.median(seconds)) if seconds else None
     ratios = [
@@ -115,13 +115,13 @@ def _arm(name, found, baseline, level):
 def _comparison(name, found, baseline, level, resolution):
     seeds = [seed for seed in found if seed in baseline]
     own, other = _points(found[seed] for seed in seeds), _points(baseline[seed] for seed in seeds)
-    comparison = {"method": name, "seeds": seeds, **_summary(np.subtract(own, other), level, resolution)}
+    comparison = {"method": name, "seeds": seeds, **summary(np.subtract(own, other), level, resolution)}
     comparison["probability_better"] = statistics.probability_better(own, other)._asdict() if seeds else None
     comparison["correlation"] = statistics.correlation(own, other) if seeds else None
     good = [seed for seed in seeds if found[seed].get("diverged") is None and baseline[seed].get("diverged") is None]
     if 0 < len(good) < len(seeds):
         values = np.subtract(_points(found[seed] for seed in good), _points(baseline[seed] for seed in good))
-        comparison["without_diverged"] = _summary(values, level, resolution)
+        comparison["without_diverged"] = summary(values, level, resolution)
     return comparison
 
 
@@ -170,11 +170,12 @@ def _diverged(found):
     return [seed for seed, record in found.items() if record.get("diverged") is not None]
 
 
-def _summary(values, level, resolution=0.0):
+def summary(values, level, resolution=0.0):
+    """An interval as a dict; `level` is the error that it may make."""
     if not len(values):
         return {"n": 0, "mean": None, "sd": None, "low": None, "high": None}
     return statistics.mean_interval(values, 1 - level, resolution)._asdict()
 
 
-def _interval(comparison):
+def interval_of(comparison):
     return statistics.Interval(*(comparison[name] for name in statistics.Interval._fields))

@@ -48,7 +48,7 @@ class Recipe:
         mixer_arguments: Dict of arguments of the mixer that replace those of its paper, such as `alpha`, `probability`
             and `detector`.
         adapt_arguments: Dict of arguments of every `FeatureMixAdapt`.
-        network: `"preactresnet18"` or `"wideresnet-DEPTH-WIDTH"`.
+        network: `"preactresnet18"`, `"resnet20"` or `"wideresnet-DEPTH-WIDTH"`.
         epochs: Positive integer.
         batch_size: Positive integer. Fewer training images make one batch.
         optimizer: `"sgd"` (Nesterov momentum of 0.9) or `"adam"`.
@@ -205,10 +205,12 @@ def make_network(recipe, train):
     }
     if recipe.network == "preactresnet18":
         return keras_mma.models.PreActResNet18(**common)
+    if recipe.network == "resnet20":
+        return keras_mma.models.ResNet20(**common)
     kind, *sizes = recipe.network.split("-")
     if kind != "wideresnet" or len(sizes) != 2 or not all(size.isdecimal() for size in sizes):
         raise InputError(
-            f"`network` must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: network={recipe.network!r}"
+            f"`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. Received: network={recipe.network!r}"
         )
     return keras_mma.models.WideResNet(*map(int, sizes), **common)
 

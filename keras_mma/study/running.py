@@ -70,10 +70,7 @@ def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progr
     todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 and not scheduler else None
     with _bar(cells, folder) if progress else contextlib.nullcontext():
-        if scheduler or jobs > 1:
-            states = _in_parallel(todo, (folder, train, deadline, threads), jobs, scheduler)
-        else:
-            states = [run_cell(cell, folder, train, deadline) for cell in todo]
+        states = for_each(run_cell, todo, (folder, train, deadline, threads), jobs, scheduler)
     named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
     return Outcome(
         finished=sum(study_cells.record_path(folder, cell).exists() for cell in cells),
@@ -182,7 +179,21 @@ def _is_full_disk(error):
     return False
 
 
-def _in_parallel(todo, arguments, jobs, scheduler):
+def for_each(function, items, arguments, jobs=1, scheduler=None):
+    """Call a function for each item, in this process, in several or on the workers of a scheduler.
+
+    Args:
+        function: Function of an item and the arguments.
+        items: List.
+        arguments: Tuple.
+        jobs: Number of processes.
+        scheduler: Address of a scheduler of `dask.distributed`, or `None`.
+
+    Returns:
+        The list of what the calls returned.
+    """
+    if not scheduler and jobs == 1:
+        return [function(item, *arguments) for item in items]
     import joblib
 
     with contextlib.ExitStack() as stack:
@@ -191,9 +202,9 @@ def _in_parallel(todo, arguments, jobs, scheduler):
             stack.enter_context(joblib.parallel_config(backend="dask"))
         else:
             stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs))
-        # One cell at a time for each worker: cells are long, and an interrupted batch would lose the others.
+        # One item at a time for each worker: they are long, and an interrupted batch would lose the others.
         parallel = joblib.Parallel(batch_size=1, pre_dispatch="all" if scheduler else "2*n_jobs")
-        return parallel(joblib.delayed(run_cell)(cell, *arguments) for cell in todo)
+        return parallel(joblib.delayed(function)(item, *arguments) for item in items)
 
 
 def _client(scheduler):

@@ -185,31 +185,28 @@ def details(report):
 
 
 def robustness(report):
-    """Paired differences of what the robustness report measures."""
-    measured = report["robustness"]
+    """Paired differences of what the robustness module measures, one row for each measure."""
+    measured, baseline = report["robustness"], report["plan"]["baseline"]
+    others = [name for name in report["plan"]["arms"] if name != baseline]
     blocks = [
-        f"Measured on {measured['images']:,} images of the exported models, as differences from "
-        f"`{report['plan']['baseline']}` paired by seed, with their own spread. Verdicts are corrected for all "
-        f"{measured['comparisons']} comparisons of this section and apart from those above."
+        f"Accuracies on {measured['images']:,} images of the {report['plan']['part']} part, measured with the exported "
+        f"models. The first column is `{baseline}`, the others are the differences from it, paired by seed, with their "
+        "own spread. Bold: the difference is not 0, corrected for the comparisons of its row. It is not corrected "
+        "for the number of rows."
     ]
     for setting in measured["settings"]:
         blocks += [f"### {setting['title']}"] if setting["title"] else []
+        rows = []
         for measure in setting["measures"]:
-            rows = []
-            comparisons = {comparison["method"]: comparison for comparison in measure["comparisons"]}
-            for arm in measure["arms"]:
-                row = [f"`{arm['method']}`", spread(arm)]
-                comparison = comparisons.get(arm["method"])
-                row += (
-                    ["baseline", ""]
-                    if comparison is None
-                    else [
-                        difference(comparison),
-                        verdict(comparison, report["plan"]["margin"]),
-                    ]
-                )
-                rows.append(row)
-            blocks.append(markdown([measure["title"], "accuracy in %", "difference in points", "verdict"], rows))
+            told = (statistics.BETTER, statistics.WORSE)
+            texts = {
+                comparison["method"]: f"**{difference(comparison)}**"
+                if comparison.get("verdict") in told
+                else difference(comparison)
+                for comparison in measure["comparisons"]
+            }
+            rows.append([measure["measure"], spread(measure["baseline"]), *(texts[name] for name in others)])
+        blocks.append(markdown(["", f"`{baseline}`", *(f"`{name}`" for name in others)], rows))
     return "\n\n".join(blocks)
 
 
