@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import math
 import shutil
 import time
@@ -34,6 +35,8 @@ def train_cell(cell, output, on_epoch):
         `seconds_per_epoch`. A training whose loss is not finite any more has the accuracy of chance.
     """
     keras.backend.clear_session()
+    # Every cell has functions of its own, which TensorFlow takes for one that is traced again and again.
+    logging.getLogger("tensorflow").setLevel("ERROR")
     settings = make_recipe(cell)
     data = load(settings)
     train, measured = data.train.balanced_subset(settings.fraction, settings.seed), getattr(data, cell.part)

@@ -74,12 +74,11 @@ def accuracies(report):
     return {name: 100 * value for name, value in found.items()}
 
 
-def compare(plan, records, measured, images):
+def compare(plan, measured, images):
     """Paired differences of all measures.
 
     Args:
-        plan: The plan of the study, all of whose cells have a record.
-        records: Dict from the names of cells to their records.
+        plan: The plan of the study.
         measured: What `measure` returned.
         images: Number of images that were measured.
 

@@ -211,7 +211,8 @@ def make_network(recipe, train):
     kind, *sizes = recipe.network.split("-")
     if kind != "wideresnet" or len(sizes) != 2 or not all(size.isdecimal() for size in sizes):
         raise InputError(
-            f"`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. Received: network={recipe.network!r}"
+            "`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. "
+            f"Received: network={recipe.network!r}"
         )
     return keras_mma.models.WideResNet(*map(int, sizes), **common)
 

@@ -5,7 +5,7 @@ import html
 from pathlib import Path
 
 from keras_mma.study import cells as study_cells
-from keras_mma.study import figures, files, tables
+from keras_mma.study import figures, files, tables, tuning
 from keras_mma.study.analysis import analyse
 
 SCHEMA = "keras_mma.study.report/1"
@@ -109,6 +109,11 @@ def warnings(report):
                     f"`{arm['method']}`{where} diverged with seed {seeds}. A training that diverges counts with the "
                     "accuracy of chance."
                 )
+    for key, names in tuning.at_the_edge(plan, report["tuned"]).items() if report["tuned"] else ():
+        sentences.append(
+            f"The tuned {' and '.join(names).replace('_', ' ')} of `{key.split()[0]}` is the largest or the smallest "
+            "of the grid. A wider grid may be better."
+        )
     commits = sorted({str(cell.get("commit")) for cell in cells})
     if len(commits) > 1:
         sentences.append(f"The trainings were made by different commits: {', '.join(commits)}.")

@@ -69,8 +69,8 @@ def choose(plan, records):
         records: Dict from the names of cells to their records, those of the tuning among them.
 
     Returns:
-        Dict from `keras_mma.study.cells.key_of` to a dict with `learning_rate` and `weight_decay`. Of equal points it is
-        the one nearest to the recipe.
+        Dict from `keras_mma.study.cells.key_of` to a dict with `learning_rate` and `weight_decay`. Of equal points, the
+        one nearest to the recipe is chosen.
     """
     accuracies = {}
     for cell in cells_of(plan):
@@ -86,7 +86,7 @@ def choose(plan, records):
 
 
 def at_the_edge(plan, chosen):
-    """Names of the settings that ended at the edge of the grid, for each key of `choose`: a wider grid may be better."""
+    """Names of the settings that ended at the edge of the grid, for each key of `choose` that has some."""
     edges = {}
     for key, values in chosen.items():
         names = [
