@@ -56,7 +56,7 @@ def parser():
         choices=["activation", "gradient"],
         help="saliency according to the network instead of a detector; activation by default for saliencygrafting",
     )
-    add("--network", default="preactresnet18", help="preactresnet18 or wideresnet-DEPTH-WIDTH")
+    add("--network", default="preactresnet18", help="preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH")
     add("--epochs", type=int, default=200)
     add("--batch-size", type=int, default=128)
     add("--learning-rate", type=float, default=0.1)

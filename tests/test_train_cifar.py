@@ -170,7 +170,7 @@ def example(monkeypatch):
         (["--dataset", "folder:/nowhere"], "must name a folder. Received: /nowhere"),
         (
             ["--network", "resnet50"],
-            "`network` must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: network='resnet50'",
+            "`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. Received: network='resnet50'",
         ),
         (["--network", "wideresnet-11-1"], "`depth` must be 6 n"),
         (["--fraction", "0"], r"`fraction` must be in \(0, 1\]. Received: fraction=0.0"),

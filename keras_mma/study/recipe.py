@@ -17,8 +17,9 @@ import numpy as np
 import keras_mma
 from keras_mma import datasets, layers
 from keras_mma.errors import InputError
-from keras_mma.layers.mixers import MIXERS
 
+#: Mixers by name; `switch` chooses between MixUp and CutMix for each step.
+MIXERS = {"switch" if name == "randomchoice" else name: mixer for name, mixer in layers.MIXERS.items()}
 # The papers' settings for CIFAR where they differ from the defaults of the layers.
 PAPER_ARGUMENTS = {
     "cutmix": {"probability": 0.5},
@@ -48,7 +49,7 @@ class Recipe:
         mixer_arguments: Dict of arguments of the mixer that replace those of its paper, such as `alpha`, `probability`
             and `detector`.
         adapt_arguments: Dict of arguments of every `FeatureMixAdapt`.
-        network: `"preactresnet18"` or `"wideresnet-DEPTH-WIDTH"`.
+        network: `"preactresnet18"`, `"resnet20"` or `"wideresnet-DEPTH-WIDTH"`.
         epochs: Positive integer.
         batch_size: Positive integer. Fewer training images make one batch.
         optimizer: `"sgd"` (Nesterov momentum of 0.9) or `"adam"`.
@@ -205,10 +206,13 @@ def make_network(recipe, train):
     }
     if recipe.network == "preactresnet18":
         return keras_mma.models.PreActResNet18(**common)
+    if recipe.network == "resnet20":
+        return keras_mma.models.ResNet20(**common)
     kind, *sizes = recipe.network.split("-")
     if kind != "wideresnet" or len(sizes) != 2 or not all(size.isdecimal() for size in sizes):
         raise InputError(
-            f"`network` must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: network={recipe.network!r}"
+            "`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. "
+            f"Received: network={recipe.network!r}"
         )
     return keras_mma.models.WideResNet(*map(int, sizes), **common)
 

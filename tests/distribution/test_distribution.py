@@ -108,7 +108,7 @@ def test_two_workers(needs_tensorflow, single):
 def test_data_parallel_on_jax():
     if keras.backend.backend() != "jax":
         pytest.skip("runs with the tests of the jax backend")
-    found = finish(start("jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_mixer_platform_device_count=2"))
+    found = finish(start("jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_host_platform_device_count=2"))
     check(found["distributed"], found["single"])
     draws = found["distributed"]["draws"]
     assert not np.isclose(draws[:8], draws[8:]).any()

@@ -28,6 +28,8 @@ MIXERS = [
     (layers.SaliencyGrafting, {"norm": 1, "grid": 5, "temperature": 0.3}),
     (layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
     (layers.GuidedMixup, {}),
+    (layers.RandomChoice, {}),
+    (layers.RandomChoice, {"per": "sample"}),
 ]
 # Mixers that move the patch, and so mix at the input only.
 MOVING = [

@@ -60,7 +60,7 @@ def test_invalid_settings_are_refused(settings, match):
 
 @pytest.mark.parametrize("network", ["resnet50", "wideresnet-10", "wideresnet-a-b"])
 def test_unknown_networks_are_refused(train, network):
-    with pytest.raises(InputError, match="`network` must be preactresnet18 or wideresnet-DEPTH-WIDTH"):
+    with pytest.raises(InputError, match="`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH"):
         build(dataclasses.replace(SMALL, network=network), train, 1)
 
 
