@@ -88,7 +88,7 @@ def test_the_sections_are_plausible(whole):
         (entry["attack"], entry["epsilon_255"]): entry["robust_accuracy"] for entry in report["attack"]["results"]
     }
     assert 1 - report["clean"]["error"] >= attack["fgsm", 2] >= attack["fgsm", 4] >= attack["fgsm", 8]
-    assert attack["fgsm", 4] >= attack["pgd20", 4] and report["warnings"] == []
+    assert attack["fgsm", 4] >= attack["pgd", 4] and report["warnings"] == []
 
 
 def test_the_report_is_written_whole_and_labelled(whole):
