@@ -79,7 +79,7 @@ def test_all_options_reach_the_evaluation(monkeypatch, capsys):
         "evaluate m.keras --dataset cifar10 --only clean attack --limit 9 --batch-size 8 --seed 7 --outputs logits "
         "--preprocess scale=1/255 mean=1 --signature s --output-name n --corruptions tfds --frost-textures f "
         "--extra-corruptions --baseline b --epsilons 1 2.5 --steps 7 --restarts 6 --detector spectral_residual "
-        "--data-dir d --image-size 5 --output o"
+        "--data-dir d --image-size 5 --resize area --skip-damaged --output o"
     )
     assert cli.main(words.split()) == 0
     expected = {
@@ -103,6 +103,8 @@ def test_all_options_reach_the_evaluation(monkeypatch, capsys):
         "detector": "spectral_residual",
         "data_dir": "d",
         "image_size": 5,
+        "resize": "area",
+        "skip_damaged": True,
         "output": "o",
         "progress": True,
     }

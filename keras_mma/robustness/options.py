@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_mma.datasets import RESIZES
 from keras_mma.errors import InputError
 from keras_mma.robustness.sections import SECTIONS
 
@@ -76,6 +77,14 @@ class Options:
     )
     image_size: int | None = _option(
         None, "Height and width to which images are resized; by default they keep their size.", type=int, metavar="N"
+    )
+    resize: str = _option(
+        "antialiased",
+        f"How images are resized: {', '.join(RESIZES)} (as keras.utils.image_dataset_from_directory).",
+        metavar="METHOD",
+    )
+    skip_damaged: bool = _option(
+        False, "Whether to leave out image files that cannot be decoded; the report names them.", action="store_true"
     )
     output: str | None = _option(
         None,

@@ -45,7 +45,12 @@ def report(error=0.25, only=None, **attributes):
         | {"input_shape": [None, 32, 32, 3], "input_dtype": "float32", "preprocess": "none", "classes": 10}
         | {"outputs": "logits", "outputs_decided": "as `outputs` says"},
         "dataset": {"name": "cifar10", "n": 100, "total": 10000, "classes": 10, "image_shape": [32, 32, 3]}
-        | {"decoding": "decoded by tensorflow-datasets", "selection": "the test split", "sha256": "1" * 64},
+        | {
+            "decoding": "decoded by tensorflow-datasets",
+            "selection": "the test split",
+            "skipped": [],
+            "sha256": "1" * 64,
+        },
         "run": {"started": "2024-01-01", **Options().recorded(), "repeatable": {"images": 100, "identical": True}}
         | {"versions": {"python": "3.12"}, "seconds": 1.5, "parts_resumed": 0},
         "warnings": [],
