@@ -6,17 +6,20 @@ import functools
 
 import keras
 
-_IS_LEFT_ALONE = contextvars.ContextVar("is_left_alone", default=False)
+#: Smallest image (in pixels) for which compiling the mixing with XLA pays off inside a model.
+MIN_PIXELS_FOR_XLA = 64 * 64
+
+_XLA_IS_DISABLED = contextvars.ContextVar("xla_is_disabled", default=False)
 
 
 def replica_id():
-    """The number of this replica under `tf.distribute`, and 0 wherever there is only one.
+    """The index of this replica under `tf.distribute`, and 0 wherever there is only one.
 
     Returns:
         A Python int, or a scalar int32 tensor inside a replica of a multi-replica strategy.
     """
     if keras.backend.backend() != "tensorflow":
-        # JAX draws for the whole sharded batch at once: there is one stream of numbers.
+        # JAX draws once for the whole sharded batch: there is a single stream of random numbers.
         return 0
     import tensorflow as tf
 
@@ -26,17 +29,17 @@ def replica_id():
     return context.replica_id_in_sync_group
 
 
-def row_groups(rows):
-    """The number of equal groups of neighbouring rows that lie on devices of their own, and are mixed among themselves.
+def device_groups(batch_size):
+    """The number of equal groups of consecutive samples that lie on different devices and are mixed separately.
 
-    Under `tf.distribute` each replica sees its own batch. JAX sees one batch, spread over the devices of
-    `keras.distribution`: mixed as a whole, most of it would travel between them in every step.
+    Under `tf.distribute`, each replica sees its own batch. JAX sees a single batch, sharded over the devices of
+    `keras.distribution`: if it were mixed as a whole, most of it would travel between devices in every step.
 
     Args:
-        rows: Number of rows in the batch, or `None`.
+        batch_size: Number of samples in the batch, or `None`.
 
     Returns:
-        A Python int, 1 wherever a batch is on one device or cannot be split evenly.
+        A Python int, 1 if the batch lies on one device or cannot be split evenly.
     """
     if keras.backend.backend() != "jax":
         return 1
@@ -45,19 +48,19 @@ def row_groups(rows):
         return 1
     mesh = distribution.device_mesh
     groups = mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
-    return groups if isinstance(rows, int) and rows % groups == 0 else 1
+    return groups if isinstance(batch_size, int) and batch_size % groups == 0 else 1
 
 
-def is_of_another_backend(*values):
-    """Whether symbolic tensors of TensorFlow are among the values, on another backend: they hold no numbers."""
+def has_foreign_symbols(*values):
+    """Whether the values contain symbolic TensorFlow tensors on another backend, which cannot read them."""
     if keras.backend.backend() == "tensorflow":
         return False
     leaves = keras.tree.flatten(values)
     return any(type(leaf).__module__.startswith("tensorflow.") and not hasattr(leaf, "numpy") for leaf in leaves)
 
 
-def is_compiled_for_processor():
-    """Whether what is traced now will run on a processor, in a machine without an accelerator, and not eagerly."""
+def is_compiled_for_cpu():
+    """Whether the code being traced will run in a graph on a CPU, on a machine without an accelerator."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -71,17 +74,17 @@ def is_compiled_for_processor():
     return False
 
 
-def compiled(function):
-    """Let XLA compile a pure function of tensors where TensorFlow would run a graph op by op on a processor.
+def xla_compiled(function):
+    """Compile a pure function of tensors with XLA where TensorFlow would run its operations one by one on a CPU.
 
-    That is in the pipeline (`Dataset.map`) and in a model that is not compiled by XLA as a whole, in a machine without
-    an accelerator. Between its kernels TensorFlow writes whole batches to the main memory; XLA fuses them. All sizes
-    but the first of each tensor must be known, so that there is no compiling for each image; each number of rows is
-    compiled once. The first such function brings XLA's compiler into the process, a tenth of a GiB; see `op_by_op`.
+    This applies to `Dataset.map` and to models that are not compiled by XLA as a whole, on a machine without an
+    accelerator. TensorFlow writes whole batches to main memory between its kernels; XLA fuses the kernels. All
+    dimensions except the first of each tensor must be static, so that each image size is compiled once; each batch
+    size is compiled once too. The first compiled function loads XLA's compiler (about 0.1 GiB); see `without_xla`.
 
     Args:
-        function: From tensors, structures of tensors and Python values to tensors. The same values come out, up to
-            rounding.
+        function: A function from tensors, structures of tensors and Python values to tensors. The compiled function
+            returns the same values, up to rounding.
 
     Returns:
         A function with the same arguments.
@@ -95,60 +98,64 @@ def compiled(function):
 
     @functools.wraps(function)
     def run(*args, **kwargs):
-        if _IS_LEFT_ALONE.get() or keras.backend.backend() != "tensorflow" or not is_compiled_for_processor():
+        if _XLA_IS_DISABLED.get() or keras.backend.backend() != "tensorflow" or not is_compiled_for_cpu():
             return function(*args, **kwargs)
         leaves = keras.tree.flatten((args, kwargs))
-        is_known = all(None not in leaf.shape[1:] for leaf in leaves if getattr(leaf, "shape", None) is not None)
-        return with_xla()(*args, **kwargs) if is_known else function(*args, **kwargs)
+        is_static = all(None not in leaf.shape[1:] for leaf in leaves if getattr(leaf, "shape", None) is not None)
+        return with_xla()(*args, **kwargs) if is_static else function(*args, **kwargs)
 
     return run
 
 
 @contextlib.contextmanager
-def op_by_op():
-    """A context in which `compiled` functions are left to TensorFlow: where they would not pay for the compiler."""
-    token = _IS_LEFT_ALONE.set(True)
+def without_xla():
+    """A context in which `xla_compiled` functions are not compiled, because compiling them would not pay off."""
+    token = _XLA_IS_DISABLED.set(True)
     try:
         yield
     finally:
-        _IS_LEFT_ALONE.reset(token)
+        _XLA_IS_DISABLED.reset(token)
 
 
-def aside():
-    """A context in which layers are called beside the training: what they add to the losses or update is dropped."""
+def stateless_call():
+    """A context for calling layers outside the training step: their losses and state updates are discarded."""
     if keras.backend.backend() == "jax":
-        # Training runs in a scope of its own there, which holds the traced weights and must not be covered.
+        # Keras' JAX trainer already runs in a scope that holds the traced weights; another scope would hide them.
         return contextlib.nullcontext()
     return keras.StatelessScope(collect_losses=False)
 
 
-def input_gradient(function, x):
-    """The gradient of a scalar function at a float tensor.
+def vjp(function, x, backend=None):
+    """The value of a function and its vector-Jacobian product.
 
     Args:
-        function: From a tensor like `x` to a scalar tensor.
+        function: A function from a tensor like `x` to a tensor.
         x: Float tensor.
+        backend: `"tensorflow"`, `"jax"` or `"torch"`; Keras' backend by default.
 
     Returns:
-        A tensor like `x`.
+        The outputs, and a function from the gradient with respect to the outputs to the gradient with respect to `x`.
+        It can be called once.
     """
-    backend = keras.backend.backend()
+    backend = backend or keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        # Of an outer tape's own computation nothing is watched here but x.
+        # The tape watches x alone: an outer tape may be recording the same weights.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            value = function(x)
-        return tape.gradient(value, x)
+            outputs = function(x)
+        return outputs, lambda gradient: tape.gradient(outputs, x, output_gradients=gradient)
     if backend == "jax":
         import jax
 
-        return jax.grad(function)(x)
+        outputs, pull_back = jax.vjp(function, x)
+        return outputs, lambda gradient: pull_back(gradient)[0]
     if backend == "torch":
         import torch
 
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            return torch.autograd.grad(function(x), x)[0]
-    raise NotImplementedError(f"Gradients need the tensorflow, jax or torch backend. Received: {backend!r}")
+            outputs = function(x)
+        return outputs, lambda gradient: torch.autograd.grad(outputs, x, gradient)[0]
+    raise NotImplementedError(f"Gradients require the tensorflow, jax or torch backend. Received: {backend!r}")

@@ -1,7 +1,7 @@
-"""Resizing as two small matrix products, rows first, columns second.
+"""Resizing as two small matrix products, one over rows and one over columns.
 
-Exact for any pair of sizes, differentiable, and free of the kernels that XLA lacks (`ops.image.resize` has none
-for area interpolation).
+It is exact for any pair of sizes, differentiable, and compiles under XLA (`ops.image.resize` has no area method, and
+its antialiasing has no XLA kernel).
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ def resize(maps, height, width, method="area"):
     Args:
         maps: Float tensor (batch, source height, source width, channels).
         height, width: Target size in pixels.
-        method: `"area"` (the mean of the source under each target pixel), `"nearest"` or `"bilinear"`.
+        method: `"area"` (mean of the source pixels under each target pixel), `"nearest"` or `"bilinear"`.
 
     Returns:
         A tensor (batch, height, width, channels) of the same dtype.
@@ -37,22 +37,22 @@ def resize(maps, height, width, method="area"):
 
 def resize_matrix(source, target, method="area"):
     """The (target, source) matrix that resizes one axis."""
-    # Known sizes make a constant, worked out in double precision.
+    # Static sizes give a constant, computed in double precision.
     xp, dtype = (np, "float64") if _is_static(source, target) else (ops, "float32")
     source_index = xp.arange(source, dtype=dtype)[None, :]
     target_index = xp.arange(target, dtype=dtype)[:, None]
     scale = _as_float(source) / _as_float(target)
     if method == "area":
-        # Target pixel i covers [i, i + 1) * scale of the source; each weight is the share of it in source pixel j.
+        # Target pixel i covers [i, i + 1) * scale of the source; the weight is the share of that in source pixel j.
         start, end = target_index * scale, (target_index + 1) * scale
         overlap = xp.minimum(end, source_index + 1) - xp.maximum(start, source_index)
         return xp.maximum(overlap, 0.0) / scale
-    centre = (target_index + 0.5) * scale
+    center = (target_index + 0.5) * scale
     if method == "nearest":
-        return ops.cast(xp.equal(xp.floor(centre), source_index), "float32")
+        return ops.cast(xp.equal(xp.floor(center), source_index), "float32")
     if method == "bilinear":
-        # Half-pixel centres; outside the outermost centres the edge is repeated.
-        position = xp.minimum(xp.maximum(centre - 0.5, 0.0), _as_float(source) - 1.0)
+        # Half-pixel centers; the edge is repeated beyond the outermost centers.
+        position = xp.minimum(xp.maximum(center - 0.5, 0.0), _as_float(source) - 1.0)
         return xp.maximum(1.0 - xp.abs(position - source_index), 0.0)
     raise ValueError(f"`method` must be one of {METHODS}. Received: method={method!r}")
 

@@ -1,20 +1,25 @@
-"""Random draws that hold under XLA, in every backend and on every replica."""
+"""Random draws that work under XLA, on every backend and on every replica."""
 
+import contextlib
+import contextvars
 import math
 
 import keras
 from keras import ops
 
-from keras_mma.backend import replica_id, row_groups
+from keras_mma.backend import replica_id
 
-# Any large odd number: it keeps the streams of neighbouring replicas far apart.
+# Any large odd numbers: they keep the streams of neighbouring replicas and consecutive draws far apart.
 _REPLICA_STRIDE = 0x1E3779B1
+_DRAW_STRIDE = 0x5851F42D
+
+_BRANCH_SEEDS = contextvars.ContextVar("branch_seeds", default=None)
 
 
 class SeedGenerator(keras.random.SeedGenerator):
-    """A `keras.random.SeedGenerator` whose numbers differ between the replicas of a `tf.distribute` strategy.
+    """A `keras.random.SeedGenerator` whose draws differ between the replicas of a `tf.distribute` strategy.
 
-    Every replica keeps a copy of the same state, so the stock generator hands the same seed to all of them.
+    Every replica keeps a copy of the same state, so the stock generator returns the same seed on all of them.
     """
 
     def next(self, ordered=True):
@@ -26,8 +31,37 @@ class SeedGenerator(keras.random.SeedGenerator):
         return seed + offset
 
 
+class _BranchSeeds(keras.random.SeedGenerator):
+    """Seeds derived from one seed, without a state."""
+
+    def __init__(self, seed):
+        self._seed, self._count = seed, 0
+
+    def next(self, ordered=True):
+        self._count += 1
+        offset = ops.convert_to_tensor([0, self._count * _DRAW_STRIDE % 2**31], self._seed.dtype)
+        return self._seed + offset
+
+
+@contextlib.contextmanager
+def branch(seed):
+    """A context in which all draws derive from one seed, whatever generator they are given.
+
+    A branch of `ops.cond` or `ops.switch` must not update the state of a generator.
+
+    Args:
+        seed: What `SeedGenerator.next()` returned outside the branch.
+    """
+    token = _BRANCH_SEEDS.set(_BranchSeeds(seed))
+    try:
+        yield
+    finally:
+        _BRANCH_SEEDS.reset(token)
+
+
 def uniform(shape, seed, minval=0.0, maxval=1.0):
     """Uniform float32 numbers in [minval, maxval)."""
+    seed = _BRANCH_SEEDS.get() or seed
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
 
 
@@ -39,8 +73,8 @@ def bernoulli(shape, probability, seed):
 def beta(shape, alpha, seed):
     """Draw from the symmetric Beta(alpha, alpha) distribution.
 
-    `keras.random.beta` has no XLA kernel under TensorFlow. For equal parameters Bailey's polar method is
-    exact and needs two uniform numbers U, V:
+    `keras.random.beta` has no XLA kernel under TensorFlow. For equal parameters, Bailey's polar method is exact and
+    needs two uniform numbers U, V:
 
         X = 1/2 + 1/2 sign(c) / sqrt(1 + 1/w),   c = cos(2 pi V),   w = (U^(-1/alpha) - 1) c^2
 
@@ -57,19 +91,9 @@ def beta(shape, alpha, seed):
     """
     if isinstance(seed, int):
         seed = SeedGenerator(seed)  # U and V must differ
-    # One draw for both. log(0) would make 0 * inf possible below.
-    drawn = uniform((2, *shape), seed, minval=1e-30)
-    u, v = drawn[0], drawn[1]
+    # One draw for both. U = 0 would give 0 * inf below.
+    uniforms = uniform((2, *shape), seed, minval=1e-30)
+    u, v = uniforms[0], uniforms[1]
     cosine = ops.cos(2.0 * math.pi * v)
     w = ops.expm1(-ops.log(u) / alpha) * ops.square(cosine)
     return 0.5 + 0.5 * ops.sign(cosine) * ops.rsqrt(1.0 + 1.0 / w)
-
-
-def partners(batch_size, seed):
-    """A random permutation of the rows: the partner of each. Rows of another device's group are left to it."""
-    groups = row_groups(batch_size)
-    if groups == 1:
-        return ops.cast(ops.argsort(uniform((batch_size,), seed)), "int32")
-    rows = batch_size // groups
-    drawn = ops.cast(ops.argsort(uniform((groups, rows), seed), axis=1), "int32")
-    return ops.reshape(drawn + rows * ops.arange(groups, dtype="int32")[:, None], (batch_size,))

@@ -1,4 +1,4 @@
-"""What the mixing looks like. Needs matplotlib (the `viz` extra)."""
+"""Pictures of mixed batches and training curves. Requires matplotlib (the `viz` extra)."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.saliency import fine_grained
 
 
-def show_mixing(host, images, rows=6, features=None, path=None):
-    """Draw a few rows of a mixed batch: own image, partner, the partner's saliency, mask, mixed image.
+def show_mixing(mixer, images, samples=6, features=None, path=None):
+    """Plot samples of a mixed batch: own image, partner, saliency of the partner, mask, mixed image.
 
     Args:
-        host: A `Mixer`; one training call of it is drawn, as if the input were the site that fires and every row
-            were mixed.
+        mixer: A `Mixer`. The plot shows one training call in which the input is the site that fires and every sample is
+            mixed.
         images: Images (batch, height, width, channels) of any dtype and range.
-        rows: Number of rows of the batch that are drawn.
-        features: Optional dict from the name of a mixing point to its features (batch, height, width, channels);
-            the mask that `FeatureMixAdapt` makes of the host's is drawn for each.
-        path: Where to save the picture, or `None`.
+        samples: Number of samples to plot.
+        features: Optional dict from names of mixing points to their features (batch, height, width, channels); the
+            mask that `FeatureMixAdapt` adapts to each is plotted too.
+        path: File to which the plot is saved, or `None`.
 
     Returns:
         The matplotlib figure.
@@ -27,10 +27,10 @@ def show_mixing(host, images, rows=6, features=None, path=None):
     from matplotlib.figure import Figure  # no global state, no window
 
     images = ops.convert_to_numpy(images)
-    host = host.copy(sites=(0,), probability=1.0, data_format="channels_last")
-    mixed, plan = host(images, training=True)
-    detect = getattr(host, "saliency", fine_grained)
-    saliency = ops.convert_to_numpy(detect(ops.convert_to_tensor(images)))
+    mixer = mixer.copy(sites=(0,), probability=1.0, data_format="channels_last")
+    mixed, plan = mixer(images, training=True)
+    find_saliency = fine_grained if mixer.detector is None else mixer.saliency_maps
+    saliency = ops.convert_to_numpy(find_saliency(ops.convert_to_tensor(images)))
     partner = ops.convert_to_numpy(plan["partner"])
     columns = {
         "own image": images,
@@ -41,17 +41,19 @@ def show_mixing(host, images, rows=6, features=None, path=None):
     }
     weights = {"mixed": ops.convert_to_numpy(plan["weight"])}
     for name, maps in (features or {}).items():
-        mask = ops.convert_to_numpy(FeatureMixAdapt(1, data_format="channels_last").adapt(maps, plan))
+        mask = ops.convert_to_numpy(FeatureMixAdapt(1, data_format="channels_last").mask(maps, plan))
         columns[f"MMA at {name}"], weights[f"MMA at {name}"] = mask, mask.mean((1, 2, 3))
-    rows = min(rows, len(images))
-    figure = Figure(figsize=(1.6 * len(columns), 1.75 * rows + 0.3), layout="constrained")
-    axes = figure.subplots(rows, len(columns), squeeze=False)
+    samples = min(samples, len(images))
+    figure = Figure(figsize=(1.6 * len(columns), 1.75 * samples + 0.3), layout="constrained")
+    axes = figure.subplots(samples, len(columns), squeeze=False)
     scale = _range(images)
-    for row in range(rows):
-        for axis, (title, values) in zip(axes[row], columns.items(), strict=True):
+    for sample in range(samples):
+        for axis, (title, values) in zip(axes[sample], columns.items(), strict=True):
             is_map = title not in ("own image", "partner", "mixed")
-            limits = (0, max(float(values[row].max()), 1e-6)) if "saliency" in title else (0, 1)
-            picture = values[row] if is_map else np.clip((values[row].astype("float32") - scale[0]) / scale[1], 0, 1)
+            limits = (0, max(float(values[sample].max()), 1e-6)) if "saliency" in title else (0, 1)
+            picture = (
+                values[sample] if is_map else np.clip((values[sample].astype("float32") - scale[0]) / scale[1], 0, 1)
+            )
             gray = picture.shape[-1] != 3
             axis.imshow(
                 picture[..., 0] if gray else picture,
@@ -62,20 +64,20 @@ def show_mixing(host, images, rows=6, features=None, path=None):
             )
             axis.set_xticks([])
             axis.set_yticks([])
-            if row == 0:
+            if sample == 0:
                 axis.set_title(title, fontsize=8)
             if title in weights:
-                axis.set_xlabel(f"own share {weights[title][row]:.2f}", fontsize=7)
+                axis.set_xlabel(f"weight {weights[title][sample]:.2f}", fontsize=7)
     _save(figure, path)
     return figure
 
 
 def show_history(history, path=None):
-    """Draw the curves of a training.
+    """Plot training curves.
 
     Args:
         history: Dict of lists, as `History.history`.
-        path: Where to save the picture, or `None`.
+        path: File to which the plot is saved, or `None`.
 
     Returns:
         The matplotlib figure: one panel for the loss, one for each other metric, training and validation in each.

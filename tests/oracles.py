@@ -95,8 +95,8 @@ def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", 
         maps[row] /= maps[row].sum() / (height * width)
     adapted = np.empty((size, height, width, 1))
     for row in range(size):
-        host = plan["mask"][row, :, :, 0].astype("float64")
-        pooled = area_pool(host, height, width)
+        mixer = plan["mask"][row, :, :, 0].astype("float64")
+        pooled = area_pool(mixer, height, width)
         for y in range(height):
             for x in range(width):
                 m, own, other = pooled[y, x], maps[row, y, x], maps[int(plan["partner"][row]), y, x]
@@ -111,7 +111,7 @@ def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", 
                     adapted[row, y, x, 0] = a / (a + b)
                 else:
                     adapted[row, y, x, 0] = keep / (keep + give)
-        if (host == 1).all():
+        if (mixer == 1).all():
             adapted[row] = 1
     return adapted
 
@@ -156,3 +156,28 @@ def farthest_cycle(distance, start):
         current = following
     partner[current] = start
     return [partner[row] for row in range(len(distance))]
+
+
+def blur(values, weights, pad):
+    """A separable filter of a 2-D array, tap by tap; `pad` is a mode of `np.pad`."""
+    radius = len(weights) // 2
+    for axis in (0, 1):
+        padded = np.pad(values, [(radius, radius) if other == axis else (0, 0) for other in (0, 1)], mode=pad)
+        length = values.shape[axis]
+        taps = [np.take(padded, range(offset, offset + length), axis=axis) for offset in range(len(weights))]
+        values = sum(weight * tap for weight, tap in zip(weights, taps, strict=True))
+    return values
+
+
+def gaussian(length, sigma):
+    """Weights of a Gaussian along one axis."""
+    weights = np.exp(-0.5 * ((np.arange(length) - length // 2) / sigma) ** 2)
+    return weights / weights.sum()
+
+
+def published_spectral_residual(gray):
+    """The spectral residual of GuidedMixup's authors: own resolution, repeated edge, not squared, 7 x 7 blur."""
+    spectrum = np.fft.fft2(gray.astype("float64"))
+    amplitude = np.abs(spectrum)
+    residual = np.log(amplitude) - blur(np.log(amplitude), [1 / 3] * 3, "edge")
+    return blur(np.abs(np.fft.ifft2(spectrum / amplitude * np.exp(residual))), gaussian(7, 3.0), "reflect")

@@ -7,10 +7,10 @@ import pytest
 from keras import ops
 
 import keras_mma
-from keras_mma.backend import compiled, op_by_op
+from keras_mma.backend import without_xla, xla_compiled
 
 
-@compiled
+@xla_compiled
 def _scaled(values, by=2.0, also=None):
     return values["x"] * by + (0.0 if also is None else also)
 
@@ -64,27 +64,27 @@ def test_gradients_pass(needs_tensorflow):
 
 
 @pytest.mark.parametrize(
-    "host, parts",
+    "mixer, parts",
     [("MixUp", 1), ("CutMix", 1), ("SaliencyMix", 3), ("SaliencyGrafting", 2), ("GuidedMixup", 3)],
 )
-def test_hosts_in_a_pipeline_are_compiled(needs_tensorflow, host, parts):
+def test_mixers_in_a_pipeline_are_compiled(needs_tensorflow, mixer, parts):
     """What mixes, what looks, what finds the peak or the partner."""
     import tensorflow as tf
 
-    mixer = getattr(keras_mma.layers, host)()
+    mixer = getattr(keras_mma.layers, mixer)()
     function = tf.function(lambda x, y: mixer(x, y))
     assert len(_calls_of_xla(function, tf.TensorSpec((None, 32, 32, 3), tf.uint8), tf.TensorSpec((None, 10)))) == parts
 
 
-HOSTS = ("MixUp", "CutMix", "SaliencyMix", "SaliencyGrafting", "GuidedMixup")
+MIXERS = ("MixUp", "CutMix", "SaliencyMix", "SaliencyGrafting", "GuidedMixup")
 
 
-@pytest.mark.parametrize("host, side, parts", [*((host, 63, 0) for host in HOSTS), ("SaliencyMix", 64, 3)])
-def test_small_images_in_a_model_are_left_to_tensorflow(needs_tensorflow, host, side, parts):
+@pytest.mark.parametrize("mixer, side, parts", [*((mixer, 63, 0) for mixer in MIXERS), ("SaliencyMix", 64, 3)])
+def test_small_images_in_a_model_are_left_to_tensorflow(needs_tensorflow, mixer, side, parts):
     """The network hides what they take, and XLA's compiler would not pay for its memory."""
     import tensorflow as tf
 
-    mixer = getattr(keras_mma.layers, host)(sites=(0, 1))
+    mixer = getattr(keras_mma.layers, mixer)(sites=(0, 1))
     function = tf.function(lambda x: mixer(x, training=True))
     graph = function.get_concrete_function(tf.TensorSpec((None, side, side, 3))).graph.as_graph_def()
     marked = [inner.signature.name for inner in graph.library.function if inner.attr["_XlaMustCompile"].b]
@@ -109,7 +109,7 @@ def test_draws_are_the_same_op_by_op(needs_tensorflow, rng):
         calls = _calls_of_xla(mix)
         return [value.numpy() for value in mix()], len(calls)
 
-    (one, compiled_parts), (other, none) = mixed(contextlib.nullcontext), mixed(op_by_op)
+    (one, compiled_parts), (other, none) = mixed(contextlib.nullcontext), mixed(without_xla)
     assert compiled_parts == 3 and none == 0
     np.testing.assert_allclose(one[0], other[0], atol=1e-6)
     np.testing.assert_allclose(one[1], other[1], atol=1e-6)
@@ -119,6 +119,6 @@ def test_draws_are_the_same_op_by_op(needs_tensorflow, rng):
 def test_the_context_ends_with_an_error(needs_tensorflow):
     import tensorflow as tf
 
-    with pytest.raises(RuntimeError, match="inside"), op_by_op():
+    with pytest.raises(RuntimeError, match="inside"), without_xla():
         raise RuntimeError("inside")
     assert _calls_of_xla(tf.function(lambda x: _scaled({"x": x}, by=11.0)), tf.TensorSpec((3, 4)))

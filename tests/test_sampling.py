@@ -45,16 +45,6 @@ def test_beta_with_an_int_seed_repeats_and_uses_two_different_uniforms():
     assert stats.kstest(first, "uniform").pvalue > 1e-3  # Beta(1, 1); equal U and V would fail
 
 
-def test_partners_are_permutations_that_take_every_place_alike():
-    generator = sampling.SeedGenerator(1)
-    counts = np.zeros((5, 5))
-    for _ in range(600):
-        drawn = ops.convert_to_numpy(sampling.partners(5, generator))
-        assert sorted(drawn) == list(range(5)) and drawn.dtype == "int32"
-        counts[np.arange(5), drawn] += 1
-    assert stats.chisquare(counts.ravel()).pvalue > 1e-3
-
-
 def test_bernoulli_rate():
     drawn = ops.convert_to_numpy(sampling.bernoulli((40_000,), 0.3, sampling.SeedGenerator(2)))
     assert abs(drawn.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / drawn.size)

@@ -9,13 +9,13 @@ from tests.pictures import blobs
 pytest.importorskip("matplotlib")
 
 
-@pytest.mark.parametrize("host", [layers.SaliencyMix, layers.CutMix, layers.MixUp])
+@pytest.mark.parametrize("mixer", [layers.SaliencyMix, layers.CutMix, layers.MixUp])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_mixed_batch_is_drawn(rng, tmp_path, host, channels):
+def test_a_mixed_batch_is_drawn(rng, tmp_path, mixer, channels):
     images = blobs(rng, 5, channels=channels)
     features = {"stage1": rng.normal(size=(5, 8, 10, 4)).astype("float32")}
     path = tmp_path / "new" / "mixing.png"
-    figure = visualization.show_mixing(host(probability=0.0, seed=1), images, rows=3, features=features, path=path)
+    figure = visualization.show_mixing(mixer(probability=0.0, seed=1), images, samples=3, features=features, path=path)
     assert path.read_bytes().startswith(b"\x89PNG")
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert titles == [

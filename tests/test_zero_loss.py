@@ -11,7 +11,7 @@ import pytest
 
 import keras_mma
 from keras_mma import layers
-from tests.layers.hosts import HOSTS, MOVING, is_calibrated, name
+from tests.layers.mixers import MIXERS, MOVING, is_calibrated, name
 from tests.pictures import blobs
 
 CLASSES = 5
@@ -38,9 +38,9 @@ def data(rng, size=24):
     return np.concatenate([carried, texture], -1).astype("float32"), labels
 
 
-def identity_network(host, points, size=12, **adapt):
+def identity_network(mixer, points, size=12, **adapt):
     inputs = keras.Input((size, size, CLASSES + 2))
-    x, plan = host(inputs)
+    x, plan = mixer(inputs)
     for site in points:
         x = keras.layers.Identity()(x)
         x, plan = layers.FeatureMixAdapt(site, **adapt)(x, plan)
@@ -59,28 +59,28 @@ def losses(model, images, labels, mode="graph", epochs=2, **fit):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("sites", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
-@pytest.mark.parametrize("host", HOSTS, ids=name)
-def test_the_loss_is_zero(host, sites, mode, rng):
-    cls, settings = host
+@pytest.mark.parametrize("case", MIXERS, ids=name)
+def test_the_loss_is_zero(case, sites, mode, rng):
+    cls, settings = case
     if keras.backend.backend() == "jax" and (mode == "graph" or len(sites) == 1):
         pytest.skip("without jit, jax has no graph; it compiles slowly and runs with all sites at once")
     if mode == "xla" and sites in ((1,), (2,)):
         pytest.skip("it compiles slowly and runs with all sites at once")
     policy = MODES[mode].get("policy", "float32")
     keras.config.set_dtype_policy(policy)
-    if is_calibrated(host) and 0 in sites:
+    if is_calibrated(case) and 0 in sites:
         pytest.skip("a calibrated label differs from the share of the area, which is what pooling reads")
     images, labels = data(rng)
     model = identity_network(cls(sites=sites, seed=3, **settings), [site for site in sites if site])
-    # The labels come as class numbers, so that encoding is part of the probe.
+    # The labels come as integer labels, so that encoding is part of the probe.
     assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
     assert model.evaluate(images, labels, verbose=0) < TOLERANCE[policy]
 
 
 @pytest.mark.parametrize("adapt", ADAPTERS, ids=str)
-@pytest.mark.parametrize("host", [HOSTS[0], HOSTS[2], HOSTS[3]], ids=name)
-def test_the_loss_is_zero_for_every_adaptation(host, adapt, rng):
-    cls, settings = host
+@pytest.mark.parametrize("case", [MIXERS[0], MIXERS[2], MIXERS[3]], ids=name)
+def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
+    cls, settings = case
     images, labels = data(rng)
     model = identity_network(cls(sites=(1, 2), probability=0.7, seed=3, **settings), (1, 2), **adapt)
     assert losses(model, images, labels, epochs=4).max() < 1e-9
@@ -88,15 +88,15 @@ def test_the_loss_is_zero_for_every_adaptation(host, adapt, rng):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "host",
+    "case",
     [
         (layers.SaliencyMix, {"detector": "activation"}),
         (layers.GuidedMixup, {"detector": "gradient"}),
     ],
     ids=name,
 )
-def test_the_loss_is_zero_with_attributions_of_the_network(host, mode, rng):
-    cls, settings = host
+def test_the_loss_is_zero_with_attributions_of_the_network(case, mode, rng):
+    cls, settings = case
     policy = MODES[mode].get("policy", "float32")
     keras.config.set_dtype_policy(policy)
     images, labels = data(rng)
@@ -104,9 +104,9 @@ def test_the_loss_is_zero_with_attributions_of_the_network(host, mode, rng):
     assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
 
 
-@pytest.mark.parametrize("host", MOVING[:-1], ids=name)
-def test_the_loss_is_zero_for_schemes_that_move_the_patch(host, rng):
-    cls, settings = host
+@pytest.mark.parametrize("case", MOVING[:-1], ids=name)
+def test_the_loss_is_zero_for_schemes_that_move_the_patch(case, rng):
+    cls, settings = case
     images, labels = data(rng)
     assert losses(identity_network(cls(seed=3, **settings), ()), images, labels, epochs=4).max() < 1e-9
 
@@ -135,5 +135,5 @@ def test_the_loss_is_zero_for_ragged_batches_open_sizes_and_several_steps_at_onc
 def test_the_probe_can_fail(rng):
     """Labels that follow the drawn share instead of the adapted one are found out."""
     images, labels = data(rng)
-    model = identity_network(layers.CutMix(sites=(1,), seed=3), (1,), label="host", temperature=1.0)
+    model = identity_network(layers.CutMix(sites=(1,), seed=3), (1,), label="mixer", temperature=1.0)
     assert losses(model, images, labels).max() > 1e-4

@@ -6,7 +6,7 @@ import keras
 
 
 def positive(name, value):
-    """A float above 0."""
+    """A positive, finite float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 < value < float("inf"):
         raise ValueError(f"`{name}` must be a positive, finite number. Received: {name}={value!r}")
     return float(value)
@@ -19,7 +19,7 @@ def fraction(name, value):
     return float(value)
 
 
-def one_of(name, value, choices):
+def choice(name, value, choices):
     """One of several values."""
     if value not in list(choices):
         raise ValueError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}")
@@ -34,49 +34,50 @@ def boolean(name, value):
 
 
 def data_format(value):
-    """`"channels_last"` or `"channels_first"`, Keras' own setting by default."""
+    """`"channels_last"` or `"channels_first"`; Keras' own setting by default."""
     if value is None:
         return keras.config.image_data_format()
-    return one_of("data_format", value, ("channels_last", "channels_first"))
+    return choice("data_format", value, ("channels_last", "channels_first"))
 
 
-def whole(name, value, least):
-    """A whole number from some least one."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"`{name}` must be a whole number from {least}. Received: {name}={value!r}")
+def integer(name, value, minimum):
+    """An integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
+        raise ValueError(f"`{name}` must be an integer of at least {minimum}. Received: {name}={value!r}")
     return int(value)
 
 
 def size(name, value):
-    """Two whole numbers from 1: rows and columns."""
-    given = tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(given) != 2:
-        raise ValueError(f"`{name}` must be two whole numbers, rows and columns. Received: {name}={value!r}")
-    return tuple(whole(name, part, 1) for part in given)
-
-
-def maps_of(name, maps, shape):
-    """Check that a callable gave maps (batch, height, width, 1) for a batch (batch, height, width, channels)."""
-    expected = (*shape[:3], 1)
-    received = tuple(maps.shape)
-    fits = len(received) == 4 and all(
-        None in pair or pair[0] == pair[1] for pair in zip(received, expected, strict=True)
-    )
-    if not fits:
-        raise ValueError(f"`{name}` must give maps of shape {tuple(expected)}. Received: shape {received}")
+    """Two positive integers: rows and columns."""
+    sides = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(sides) != 2:
+        raise ValueError(f"`{name}` must be two positive integers, rows and columns. Received: {name}={value!r}")
+    return tuple(integer(name, side, 1) for side in sides)
 
 
 def sites(value):
-    """The sites of a host: different whole numbers from 0."""
-    given = (value,) if isinstance(value, numbers.Integral) else value
+    """The sites of a mixer: distinct non-negative integers."""
+    values = (value,) if isinstance(value, numbers.Integral) else value
     try:
-        given = tuple(given)
+        values = tuple(values)
     except TypeError:
-        given = ()
-    valid = all(isinstance(site, numbers.Integral) and not isinstance(site, bool) and site >= 0 for site in given)
-    if not given or not valid or len(set(given)) != len(given):
+        values = ()
+    is_valid = all(isinstance(site, numbers.Integral) and not isinstance(site, bool) and site >= 0 for site in values)
+    if not values or not is_valid or len(set(values)) != len(values):
         raise ValueError(
-            "`sites` must be different whole numbers: 0 for the input, k for `FeatureMixAdapt(site=k)`. "
+            "`sites` must be distinct non-negative integers: 0 for the input, k for `FeatureMixAdapt(site=k)`. "
             f"Received: sites={value!r}"
         )
-    return tuple(map(int, given))
+    return tuple(map(int, values))
+
+
+def site_weights(value, sites):
+    """A positive weight for each site, or `None`."""
+    if value is None:
+        return None
+    weights = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(weights) != len(sites):
+        raise ValueError(
+            f"`site_weights` must be a number for each of the sites {sites}. Received: site_weights={value!r}"
+        )
+    return tuple(positive("site_weights", weight) for weight in weights)

@@ -1,126 +1,189 @@
-"""The forms in which hosts draw masks, and for each the cheapest way to mix by it.
+"""The three kinds of mask that a mixer can sample, each applied in its cheapest way.
 
-| key | value | the mask |
-|---|---|---|
-| `mask` | float32 (batch, height, width, 1) | itself |
-| `share` | float32 (batch,) | the same everywhere |
-| `box` | a pair (rows, columns) of pairs (start, end) of int32 (batch,) | 0 inside the box, 1 outside |
+A mask says which share of its own image each location keeps. Broadcasting a one-channel mask over RGB images is slow in
+uncompiled TensorFlow; `Uniform` and `Box` avoid building one. All three have the same methods:
 
-A mask of one channel is dear to multiply with images of three where nothing is compiled: a share and a box go without.
+    leave_out(is_mixed)               the mask, 1 everywhere for the samples where `is_mixed` is false
+    find_unmixed()                    booleans (batch,), true where the mask is 1 everywhere
+    mean(height, width)               float32 (batch,)
+    rasterize(height, width)          float32 (batch, height, width, 1)
+    apply(images, partner_images, data_format)
 """
+
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from keras_mma import plan as plans
-from keras_mma.backend import compiled
-from keras_mma.layers.boxes import inside, mask_outside
-
-FORMS = ("mask", "share", "box")
+from keras_mma import plans
+from keras_mma.backend import xla_compiled
 
 
-def form(drawn):
-    """The one form of what a host drew.
-
-    Raises:
-        ValueError: if there is none, or more than one.
-    """
-    given = [name for name in FORMS if name in drawn]
-    if len(given) != 1:
-        raise ValueError(f"`draw` must return one of {list(FORMS)}. Received: {sorted(drawn)}")
-    return given[0]
-
-
-def keep_unmixed(drawn, is_mixed):
-    """What a host drew, with some rows left alone.
+class Uniform(NamedTuple):
+    """The same share everywhere.
 
     Args:
-        drawn: What the host drew.
-        is_mixed: Booleans (batch,), false for the rows to leave.
+        lam: Float32 tensor (batch,) in [0, 1].
     """
-    name, kept = form(drawn), dict(drawn)
-    if name == "mask":
-        kept["mask"] = ops.where(ops.reshape(is_mixed, (-1, 1, 1, 1)), drawn["mask"], 1.0)
-    elif name == "share":
-        kept["share"] = ops.where(is_mixed, drawn["share"], 1.0)
-    else:
-        kept["box"] = [(start, ops.where(is_mixed, end, start)) for start, end in drawn["box"]]
-    if "weight" in kept:
-        kept["weight"] = ops.where(is_mixed, kept["weight"], 1.0)
-    return kept
+
+    lam: Any
+    shift = None
+
+    def leave_out(self, is_mixed):
+        return Uniform(ops.where(is_mixed, self.lam, 1.0))
+
+    def find_unmixed(self):
+        return self.lam == 1.0
+
+    def mean(self, height, width):
+        return self.lam
+
+    def rasterize(self, height, width):
+        return ops.broadcast_to(ops.reshape(self.lam, (-1, 1, 1, 1)), (ops.shape(self.lam)[0], height, width, 1))
+
+    def apply(self, images, partner_images, data_format):
+        lam = ops.reshape(ops.stop_gradient(self.lam), (-1, 1, 1, 1))
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        if dtype == "float16":
+            return plans.blend(images, partner_images, lam)  # the difference below could overflow
+        if keras.backend.is_float_dtype(dtype):
+            return images + ops.cast(1.0 - lam, dtype) * (partner_images - images)
+        # Each operation can reuse the buffer of the one before: no second array of this size is needed.
+        images, partner_images = ops.cast(images, "float32"), ops.cast(partner_images, "float32")
+        return ops.cast(ops.round(images + (1.0 - lam) * (partner_images - images)), dtype)
 
 
-def describe(drawn, height, width):
-    """The mask, the label's share and the rows that are left alone.
+class Box(NamedTuple):
+    """0 inside a box, where the partner is pasted, and 1 outside.
 
     Args:
-        drawn: What the host drew.
-        height, width: Size of the images.
-
-    Returns:
-        `mask`, float32 (batch, height, width, 1); `weight`, float32 (batch,), the mask's mean unless the host drew it;
-        and Booleans (batch,), true where the mask is 1 everywhere.
+        rows, columns: Pairs (start, end) of int32 tensors (batch,); `end` is not included.
+        shift: Optional int32 tensor (batch, 2), the number of rows and columns by which the partner's image is rolled
+            before it is pasted.
     """
-    name = form(drawn)
-    if name == "mask":
-        mask = drawn["mask"]
-        mean, is_unmixed = None, ops.min(mask, axis=(1, 2, 3)) == 1.0
-    elif name == "share":
-        share = drawn["share"]
-        mask = ops.broadcast_to(ops.reshape(share, (-1, 1, 1, 1)), (ops.shape(share)[0], height, width, 1))
-        mean, is_unmixed = share, share == 1.0
-    else:
-        mask = mask_outside(*drawn["box"], height, width)
-        sides = [ops.maximum(end - start, 0) for start, end in drawn["box"]]
-        area = ops.cast(sides[0] * sides[1], "float32")
-        mean, is_unmixed = 1.0 - area / ops.cast(height * width, "float32"), area == 0.0
-    if "weight" in drawn:
-        return mask, drawn["weight"], is_unmixed
-    return mask, ops.mean(mask, axis=(1, 2, 3)) if mean is None else mean, is_unmixed
+
+    rows: tuple
+    columns: tuple
+    shift: Any = None
+
+    def leave_out(self, is_mixed):
+        rows, columns = ((start, ops.where(is_mixed, end, start)) for start, end in (self.rows, self.columns))
+        return self._replace(rows=rows, columns=columns)
+
+    def find_unmixed(self):
+        return self._area() == 0.0
+
+    def mean(self, height, width):
+        return 1.0 - self._area() / ops.cast(height * width, "float32")
+
+    def rasterize(self, height, width):
+        is_inside = ops.logical_and(inside(self.rows, height)[:, :, None], inside(self.columns, width)[:, None, :])
+        return ops.expand_dims(1.0 - ops.cast(is_inside, "float32"), -1)
+
+    def apply(self, images, partner_images, data_format):
+        # No multiplication; with channels last, the channels are flattened into the columns.
+        shape = ops.shape(images)
+        if data_format == "channels_last":
+            size, height, width, channels = shape
+            rows, columns = inside(self.rows, height), ops.repeat(inside(self.columns, width), channels, axis=1)
+            is_inside = ops.logical_and(rows[:, :, None], columns[:, None, :])
+            flat = (size, height, width * channels)
+        else:
+            rows, columns = inside(self.rows, shape[2]), inside(self.columns, shape[3])
+            is_inside = ops.logical_and(rows[:, None, :, None], columns[:, None, None, :])
+            flat = shape
+        pasted = ops.where(is_inside, ops.reshape(partner_images, flat), ops.reshape(images, flat))
+        return ops.reshape(pasted, shape)
+
+    def _area(self):
+        height, width = (ops.maximum(end - start, 0) for start, end in (self.rows, self.columns))
+        return ops.cast(height * width, "float32")
 
 
-@compiled
-def mix(images, partner, drawn, data_format):
-    """`mask x + (1 - mask) x[partner]`, as `plan.mix_images` does it.
+class Dense(NamedTuple):
+    """Any share at any location.
+
+    Args:
+        values: Float32 tensor (batch, height, width, 1) in [0, 1].
+    """
+
+    values: Any
+    shift = None
+
+    def leave_out(self, is_mixed):
+        return Dense(ops.where(ops.reshape(is_mixed, (-1, 1, 1, 1)), self.values, 1.0))
+
+    def find_unmixed(self):
+        return plans.find_unmixed(self.values)
+
+    def mean(self, height, width):
+        return ops.mean(self.values, axis=(1, 2, 3))
+
+    def rasterize(self, height, width):
+        return self.values
+
+    def apply(self, images, partner_images, data_format):
+        mask = ops.stop_gradient(self.values)
+        mask = mask if data_format == "channels_last" else ops.transpose(mask, (0, 3, 1, 2))
+        return plans.blend(images, partner_images, mask)
+
+
+@xla_compiled
+def mix(images, partner, mask, data_format):
+    """Mix images by a mask, as `plans.mix_images` does by a plan.
 
     Args:
         images: Tensor (batch, height, width, channels), or channels first.
         partner: Int32 tensor (batch,).
-        drawn: What the host drew.
+        mask: A `Uniform`, `Box` or `Dense` mask.
         data_format: `"channels_last"` or `"channels_first"`.
     """
-    donors = plans.donors(images, partner, data_format, drawn.get("shift"))
-    name = form(drawn)
-    if name == "box":
-        return _paste(images, donors, drawn["box"], data_format)
-    if name == "share":
-        share = ops.reshape(ops.stop_gradient(drawn["share"]), (-1, 1, 1, 1))
-        return _blend_evenly(images, donors, share)
-    mask = ops.stop_gradient(drawn["mask"])
-    return plans.blend(images, donors, mask if data_format == "channels_last" else ops.transpose(mask, (0, 3, 1, 2)))
+    return mask.apply(images, plans.partner_images(images, partner, data_format, mask.shift), data_format)
 
 
-def _paste(images, donors, box, data_format):
-    """The donor inside the box: nothing is multiplied, and the channels count as columns."""
-    shape = ops.shape(images)
-    if data_format == "channels_last":
-        size, height, width, channels = shape
-        rows, columns = inside(box[0], height), ops.repeat(inside(box[1], width), channels, axis=1)
-        is_inside = ops.logical_and(rows[:, :, None], columns[:, None, :])
-        flat = (size, height, width * channels)
-    else:
-        rows, columns = inside(box[0], shape[2]), inside(box[1], shape[3])
-        is_inside = ops.logical_and(rows[:, None, :, None], columns[:, None, None, :])
-        flat = shape
-    return ops.reshape(ops.where(is_inside, ops.reshape(donors, flat), ops.reshape(images, flat)), shape)
+def box_size(lam, height, width):
+    """Height and width in pixels of boxes that cover the share `1 - lam` of an image.
+
+    Args:
+        lam: Float tensor (batch,).
+        height, width: Size of the images.
+
+    Returns:
+        Two int32 tensors (batch,): floor(height sqrt(1 - lam)), floor(width sqrt(1 - lam)).
+    """
+    side = ops.sqrt(1.0 - lam)
+    return tuple(ops.cast(ops.floor(side * ops.cast(size, "float32")), "int32") for size in (height, width))
 
 
-def _blend_evenly(images, donors, share):
-    dtype = keras.backend.standardize_dtype(images.dtype)
-    if dtype == "float16":
-        return plans.blend(images, donors, share)  # the difference below could overflow
-    if keras.backend.is_float_dtype(dtype):
-        return images + ops.cast(1.0 - share, dtype) * (donors - images)
-    # Each step works on what the one before left, and no second array of this size is needed.
-    images, donors = ops.cast(images, "float32"), ops.cast(donors, "float32")
-    return ops.cast(ops.round(images + (1.0 - share) * (donors - images)), dtype)
+def interval(center, length, size, border):
+    """Start and end of intervals around a center, inside [0, size).
+
+    Args:
+        center, length: Int32 tensors (batch,).
+        size: Length of the axis.
+        border: `"shift"` moves an interval that crosses the border inside and keeps its length; `"clip"` cuts it
+            off and, like the published code, makes it `2 (length // 2)` long.
+
+    Returns:
+        Two int32 tensors (batch,): start (included) and end (not included).
+    """
+    start = center - length // 2
+    if border == "shift":
+        start = ops.clip(start, 0, size - length)
+        return start, start + length
+    return ops.clip(start, 0, size), ops.clip(center + length // 2, 0, size)
+
+
+def inside(bounds, size):
+    """Which positions of an axis lie inside intervals.
+
+    Args:
+        bounds: Pair (start, end) of int32 tensors (batch,).
+        size: Length of the axis.
+
+    Returns:
+        Booleans (batch, size).
+    """
+    index = ops.arange(size, dtype="int32")[None, :]
+    start, end = bounds
+    return ops.logical_and(index >= start[:, None], index < end[:, None])

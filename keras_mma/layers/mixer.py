@@ -1,70 +1,88 @@
-"""The base of all hosts: what comes in, what goes out, who is mixed with whom. Subclasses only draw masks."""
+"""The base of all mixers."""
 
 import contextlib
+import itertools
 
 import keras
 from keras import ops
 
-from keras_mma import labels as label_encoding
-from keras_mma import plan as plans
-from keras_mma import sampling
-from keras_mma.backend import is_of_another_backend, op_by_op
-from keras_mma.layers import arguments, batches, masks, partners
-
-#: Pixels of an image from which a network no longer hides what its mixing takes op by op.
-WORTH_COMPILING = 64 * 64
+from keras_mma import plans, saliency, sampling
+from keras_mma.backend import MIN_PIXELS_FOR_XLA, has_foreign_symbols, without_xla
+from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
+from keras_mma.resampling import resize
+from keras_mma.saliency.attribution import ATTRIBUTIONS
+from keras_mma.saliency.detector import identifier, sanitize_maps
 
 
 class Mixer(keras.layers.Layer):
-    """Base of the layers that mix a batch of images with itself and draw the plan of it.
+    """Base of the layers that mix the images of a batch with each other and draw the plan for it.
 
-    A subclass implements `draw(images, partner, maps)`, and `look(images)` if it needs saliency maps. Everything else
-    is here: the forms of the input, partners, the rows that are left alone, the site that fires, labels, sample weights
-    and segmentation masks.
+    A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
+    samples, leaves samples unmixed by `probability`, draws the site, and mixes images, labels, sample weights and
+    segmentation masks.
 
     Args:
-        probability: Share of rows that are mixed, in [0, 1]. Drawn for each row.
-        sites: The mixing points among which each step draws one, uniformly: 0 is the input, k is
-            `FeatureMixAdapt(site=k)`. Labelled batches are mixed at once and take `sites=(0,)`, the default.
-        partner: Who is mixed with whom: `"shuffle"` (a random permutation) or `"roll"` (the row before: no draw, and as
-            random as the order of the batch). Hosts that look at the images also take `"distance"`. In a batch that is
-            spread over devices, partners are always on the same device.
-        num_classes: Number of classes, by which integer labels of a labelled batch are one-hot encoded.
+        probability: Probability in [0, 1] with which each sample is mixed.
+        sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labelled
+            batches are mixed at the input and require `sites=(0,)`, the default.
+        site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
+        partner: How samples are paired: `"shuffle"` (a random permutation), `"roll"` (the previous sample; nothing is
+            drawn, so it is as random as the order of the batch), or, with a detector, `"distance"` (a greedy cycle
+            from each image to the one whose saliency is farthest). In a batch that is sharded over devices, partners
+            are on the same device.
+        detector: What computes saliency, for mixers that need it: `"fine_grained"`, `"spectral_residual"`,
+            `"frequency_tuned"`, a name registered with `keras_mma.saliency.register`, or a callable from images
+            (batch, height, width, channels) to maps (batch, height, width, 1); inside a `MixModel`, also an
+            attribution of the network being trained: `"activation"` or `"gradient"`.
+        detector_size: Height and width in pixels at which the detector works; by default those of the images.
+        attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
+            the last one that gives maps.
+        label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
+            share of saliency that is kept, relative to the sum of the shares that are kept and pasted.
+        num_classes: Number of classes, needed to one-hot encode the integer labels of labelled batches.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
         seed: Int that makes the draws repeatable.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Call arguments:
-        images: A model's images, (batch, height, width, channels) of any integer or float dtype and any range; or a
-            labelled batch: a tuple `(images, labels)` or `(images, labels, sample_weight)`, or a dict with the keys
+        images: The images of a model, (batch, height, width, channels) of any integer or float dtype and any range; or
+            a labelled batch: a tuple `(images, labels)` or `(images, labels, sample_weight)`, or a dict with the keys
             `"images"`, `"labels"` and, optionally, `"sample_weight"` (batch,) and `"segmentation_masks"`
-            (batch, height, width) or (batch, height, width, channels).
-        labels: The labels, where they come as an argument of their own: one-hot or soft (batch, classes), or
-            integers (batch,) or (batch, 1); or a structure of them.
+            (batch, height, width) or (batch, height, width, classes).
+        labels: The labels, if they are passed as a separate argument: one-hot or soft labels (batch, classes), integer
+            labels (batch,) or (batch, 1), or a structure of these.
         sample_weight: (batch,), likewise.
-        training: Whether to mix. By default images alone are mixed only inside the training of a model, a labelled
-            batch always.
+        training: Whether to mix. By default, images without labels are mixed only inside the training of a model, and
+            labelled batches are always mixed.
 
     Returns:
-        For images alone, `(images, plan)`: the images of the same shape and dtype, mixed if the input is the site
-        that fires, and the plan (see `keras_mma.plan`). For a labelled batch, the batch in the form in which it
-        came, its labels and sample weights float32.
+        For images without labels, `(images, plan)`: the images with the same shape and dtype, mixed if the site that
+        fires is the input, and the plan (see `keras_mma.plans`). For a labelled batch, the mixed batch in the same
+        form; its labels and sample weights are float32.
 
     Raises:
-        ValueError: for an argument out of range, images that are not of rank 4, labels of another form,
-            integer labels without `num_classes`, or a dict with keys that are not known.
+        ValueError: If an argument is out of range, the images are not of rank 4, the labels have an unsupported form,
+            integer labels come without `num_classes`, or a dict has unknown keys.
     """
 
-    #: Whether every mask holds only 0 and 1, so that class numbers of segmentation masks can follow it.
+    #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
     has_binary_mask = True
-
-    PARTNERS = ("shuffle", "roll")
+    #: Whether `sample_mask` uses saliency maps.
+    uses_saliency = False
+    #: Norm of the shares of saliency by which `label="saliency"` weights the labels.
+    norm = 1
 
     def __init__(
         self,
+        *,
         probability=1.0,
         sites=(0,),
+        site_weights=None,
         partner="shuffle",
+        detector=None,
+        detector_size=None,
+        attribution_layer=None,
+        label="area",
         num_classes=None,
         data_format=None,
         seed=None,
@@ -74,16 +92,37 @@ class Mixer(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
-        self.partner = arguments.one_of("partner", partner, self.PARTNERS)
-        if num_classes is not None:
-            num_classes = arguments.whole("num_classes", num_classes, 1)
-        self.num_classes = num_classes
+        self.site_weights = arguments.site_weights(site_weights, self.sites)
+        policies = ("shuffle", "roll") if detector is None else ("shuffle", "roll", "distance")
+        self.partner = arguments.choice("partner", partner, policies)
+        self.label = arguments.choice("label", label, ("area", "saliency"))
+        self.num_classes = None if num_classes is None else arguments.integer("num_classes", num_classes, 1)
         self.data_format = arguments.data_format(data_format)
         self.seed = seed
         self.seed_generator = sampling.SeedGenerator(seed)
+        self._set_detector(detector, detector_size, attribution_layer)
+
+    def _set_detector(self, detector, size, layer):
+        is_needed = self.uses_saliency or self.partner == "distance" or self.label == "saliency"
+        if is_needed != (detector is not None):
+            raise ValueError(
+                f"`detector` must be given to {type(self).__name__} if and only if saliency is used: by "
+                f"`partner='distance'` or `label='saliency'`. Received: detector={detector!r}, "
+                f"partner={self.partner!r}, label={self.label!r}"
+            )
+        self.detector = identifier(detector)
+        self.uses_attribution = isinstance(detector, str) and detector in ATTRIBUTIONS
+        self.detector_size = None if size is None else arguments.integer("detector_size", size, 1)
+        if layer is not None and detector != "activation":
+            raise ValueError(
+                "`attribution_layer` requires `detector='activation'`. "
+                f"Received: attribution_layer={layer!r}, detector={detector!r}"
+            )
+        self.attribution_layer = layer
+        self._detect = None if detector is None or self.uses_attribution else saliency.get(detector)
 
     def __call__(self, *args, **kwargs):
-        if is_of_another_backend(args, kwargs):
+        if has_foreign_symbols(args, kwargs):
             raise ValueError(
                 f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
                 "put it into the model (`MixModel`, `mixify`) or call it on the batches that leave the pipeline. "
@@ -91,46 +130,112 @@ class Mixer(keras.layers.Layer):
             )
         return super().__call__(*args, **kwargs)
 
-    def look(self, images):
-        """Saliency maps (batch, height, width, 1), or `None` from hosts that do without."""
-        return None
+    def call(self, images, labels=None, sample_weight=None, training=None):
+        batch, write = self._read(images, labels, sample_weight)
+        is_labelled = "labels" in batch
+        images = batch["images"]
+        batch_size, height, width = ops.shape(images)[0], *self.image_size(ops.shape(images))
+        if not (is_labelled if training is None else training):
+            return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
+        # Labelled batches come from pipelines, where XLA pays off for every image size.
+        is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
+        with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
+            site = 0 if is_labelled else self._sample_site()
+            partner, mask, weight = self.sample(images)
+            plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
+            return write({**self._mix(batch, plan, mask), "plan": plan})
 
-    def draw(self, images, partner, maps):
-        """Draw the masks of a batch.
+    def sample(self, images):
+        """Sample partners, masks and label weights.
+
+        Args:
+            images: The images, in the layer's data format.
+
+        Returns:
+            Int32 partners (batch,), the mask and float32 weights (batch,).
+        """
+        batch_size = ops.shape(images)[0]
+        maps = self.saliency_maps(images)
+        partner = self.sample_partner(batch_size, maps)
+        mask = self.sample_mask(images, partner, maps)
+        if self.probability < 1.0:
+            mask = mask.leave_out(sampling.bernoulli((batch_size,), self.probability, self.seed_generator))
+        return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
+
+    def sample_mask(self, images, partner, maps):
+        """Sample the masks of a batch.
 
         Args:
             images: The images, in the layer's data format.
             partner: Int32 tensor (batch,).
-            maps: What `look(images)` returned.
+            maps: The saliency maps (batch, height, width, 1), or `None` without a detector.
 
         Returns:
-            A dict with the mask in one of its forms (see `keras_mma.layers.masks`): `mask`, float32
-            (batch, height, width, 1); `share`, float32 (batch,), the same everywhere; or `box`, which is pasted.
-            Optionally `weight`, float32 (batch,), the mask's mean by default; and optionally `shift`, integers
-            (batch, 2), by which the partner's image is moved before it is mixed in.
+            A `Uniform`, `Box` or `Dense` mask; see `keras_mma.layers.masks`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement `draw(images, partner, maps)`.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `sample_mask(images, partner, maps)`.")
 
-    def call(self, images, labels=None, sample_weight=None, training=None):
-        batch, write = batches.read(images, labels, sample_weight)
-        self._check_images(batch["images"])
-        if "labels" not in batch:
-            return self._call_unlabelled(batch["images"], training)
-        batch = self._encode_labels(batch)
-        self._check_labelled(batch)
-        if training is None or training:
-            batch = self._mix_labelled(batch)
-        return write(batch)
+    def sample_partner(self, batch_size, maps):
+        """Sample the partner of each sample, int32 (batch,)."""
+        if self.partner == "distance":
+            return pairing.farthest(maps, self.seed_generator)
+        return pairing.roll(batch_size) if self.partner == "roll" else pairing.shuffle(batch_size, self.seed_generator)
+
+    def label_weight(self, mask, partner, maps, height, width):
+        """The share of its own label that each sample keeps, float32 (batch,)."""
+        if self.label == "area":
+            return mask.mean(height, width)
+        partner_maps = plans.partner_images(maps, partner, shift=mask.shift)
+        return label_rules.saliency_weight(maps, partner_maps, mask.rasterize(height, width), self.norm)
+
+    def saliency_maps(self, images):
+        """Saliency maps of a batch, finite, non-negative and without gradient.
+
+        Args:
+            images: Images in the layer's data format.
+
+        Returns:
+            A float32 tensor (batch, height, width, 1), or `None` without a detector.
+
+        Raises:
+            ValueError: If an attribution is requested but no `MixModel` has attached its network, or a detector returns
+                maps of another shape.
+        """
+        if self.detector is None:
+            return None
+        if self._detect is None:
+            raise ValueError(
+                f"`detector` {self.detector!r} is an attribution of a network: use the mixer inside a `MixModel`, "
+                f"which attaches its network, or a detector of images, one of {saliency.names()}. Received: no network"
+            )
+        if self.uses_attribution:
+            maps = sanitize_maps(resize(self._detect(images), *self.image_size(ops.shape(images)), "bilinear"))
+        else:
+            channels_last = self.data_format == "channels_last"
+            images = images if channels_last else ops.transpose(images, (0, 2, 3, 1))
+            maps = self._detect(images, size=self.detector_size)
+        return ops.stop_gradient(maps)
+
+    def attributing_mixers(self):
+        """The mixers in this one whose detector is an attribution of the network."""
+        return [self] if self.uses_attribution else []
+
+    def attach_network(self, network):
+        """Give the mixer the network of its attribution. `MixModel` calls this.
+
+        Args:
+            network: A `NetworkView`.
+        """
+        attribute = ATTRIBUTIONS[self.detector]
+        # A closure, so that Keras does not track the layers of the network a second time, as part of this layer.
+        self._detect = lambda images: attribute(network, images)
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
-        batch, write = batches.read(images, labels, sample_weight)
+        batch, write = self._read(images, labels, sample_weight)
         images = batch["images"]
-        self._check_images(images)
         if "labels" not in batch:
-            plan = plans.spec(images.shape[0], *self._size(images.shape))
-            return keras.KerasTensor(images.shape, images.dtype), plan
-        batch = self._encode_labels(batch)
-        self._check_labelled(batch)
+            plan = plans.spec(images.shape[0], *self.image_size(images.shape))
+            return write({"images": keras.KerasTensor(images.shape, images.dtype), "plan": plan})
         for name in ("labels", "sample_weight"):
             if name in batch:
                 batch[name] = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, "float32"), batch[name])
@@ -141,17 +246,23 @@ class Mixer(keras.layers.Layer):
             **super().get_config(),
             "probability": self.probability,
             "sites": list(self.sites),
+            "site_weights": None if self.site_weights is None else list(self.site_weights),
             "partner": self.partner,
+            "detector": keras.saving.serialize_keras_object(self.detector),
+            "detector_size": self.detector_size,
+            "attribution_layer": self.attribution_layer,
+            "label": self.label,
             "num_classes": self.num_classes,
             "data_format": self.data_format,
             "seed": self.seed,
         }
 
-    def draw_partner(self, size, maps):
-        """The partner of each row, int32 (batch,)."""
-        return partners.roll(size) if self.partner == "roll" else partners.shuffle(size, self.seed_generator)
+    @classmethod
+    def from_config(cls, config):
+        detector = keras.saving.deserialize_keras_object(config.get("detector"))
+        return cls(**{**config, "detector": detector})
 
-    # Keras leaves seed states out of its files; with them a resumed training goes on with new draws.
+    # Keras does not save seed states; without them, a resumed training would repeat its draws.
     def save_own_variables(self, store):
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
 
@@ -160,116 +271,44 @@ class Mixer(keras.layers.Layer):
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
-        return type(self)(**{**self.get_config(), **changes})
+        # The detector itself: a callable need not be registered to be copied.
+        copy = type(self)(**{**self.get_config(), "detector": self.detector, **changes})
+        if copy.detector is self.detector:
+            copy._detect = self._detect  # keeps an attached network
+        return copy
 
-    def image_size(self, images):
-        """Number of rows, height and width of a batch, static where they are known."""
-        shape = ops.shape(images)
-        return shape[0], *self._size(shape)
+    def image_size(self, shape):
+        """Height and width in a shape of images."""
+        return tuple(shape[1:3] if self.data_format == "channels_last" else shape[2:4])
 
-    def to_channels_last(self, images):
-        """The images with their channels last, as detectors take them."""
-        return images if self.data_format == "channels_last" else ops.transpose(images, (0, 2, 3, 1))
+    def _read(self, images, labels, sample_weight):
+        batch, write = input_forms.read(images, labels, sample_weight)
+        input_forms.check_images(batch["images"], self.data_format)
+        if "labels" in batch:
+            batch = input_forms.encode_labels(batch, self.num_classes)
+            input_forms.check_labelled(batch, self)
+        return batch, write
 
-    def _call_unlabelled(self, images, training):
-        if not training:
-            return images, plans.unmixed(*self.image_size(images))
-        _, height, width = self.image_size(images)
-        is_small = isinstance(height, int) and isinstance(width, int) and height * width < WORTH_COMPILING
-        with op_by_op() if is_small else contextlib.nullcontext():
-            return self._mix_unlabelled(images)
-
-    def _mix_unlabelled(self, images):
-        plan, drawn = self._draw_plan(images, self._draw_site())
-
-        def mix():
-            return self._mix_images(images, plan, drawn)
-
-        if 0 not in self.sites:
-            return images, plan
-        if self.sites == (0,):
-            return mix(), plan
-        return ops.cond(plan["site"] == 0, mix, lambda: images), plan
-
-    def _mix_labelled(self, batch):
-        plan, drawn = self._draw_plan(batch["images"], 0)
-        mixed = {"images": self._mix_images(batch["images"], plan, drawn)}
-        mixed["labels"] = keras.tree.map_structure(lambda y: plans.mix_labels(y, plan), batch["labels"])
-        if "sample_weight" in batch:
-            mixed["sample_weight"] = keras.tree.map_structure(
-                lambda weight: plans.mix_sample_weight(weight, plan), batch["sample_weight"]
-            )
-        if "segmentation_masks" in batch:
-            mixed["segmentation_masks"] = plans.mix_segmentation_masks(
-                batch["segmentation_masks"], plan, drawn.get("shift")
-            )
-        return mixed
-
-    def _mix_images(self, images, plan, drawn):
-        return masks.mix(images, plan["partner"], drawn, self.data_format)
-
-    def _draw_plan(self, images, site):
-        """Everything random happens here. The plan, and what the host drew for it."""
-        size, height, width = self.image_size(images)
-        maps = self.look(images)
-        partner = self.draw_partner(size, maps)
-        drawn = self.draw(images, partner, maps)
-        if self.probability < 1.0:
-            drawn = masks.keep_unmixed(drawn, sampling.bernoulli((size,), self.probability, self.seed_generator))
-        mask, weight, is_unmixed = masks.describe(drawn, height, width)
-        return plans.make(partner, mask, weight, site, is_unmixed), drawn
-
-    def _draw_site(self):
+    def _sample_site(self):
         if len(self.sites) == 1:
             return self.sites[0]
-        drawn = sampling.uniform((), self.seed_generator, maxval=float(len(self.sites)))
-        index = ops.minimum(ops.cast(drawn, "int32"), len(self.sites) - 1)
+        weights = self.site_weights or [1.0] * len(self.sites)
+        number = sampling.uniform((), self.seed_generator, maxval=float(sum(weights)))
+        index = sum(ops.cast(number >= bound, "int32") for bound in list(itertools.accumulate(weights))[:-1])
         return ops.take(ops.convert_to_tensor(self.sites, "int32"), index, axis=0)
 
-    def _size(self, shape):
-        return (shape[1], shape[2]) if self.data_format == "channels_last" else (shape[2], shape[3])
+    def _mix(self, batch, plan, mask):
+        def mix_images():
+            return masks.mix(batch["images"], plan["partner"], mask, self.data_format)
 
-    def _check_images(self, images):
-        if len(images.shape) != 4:
-            raise ValueError(
-                f"`images` must be a batch of rank 4 ({self.data_format}). Received: shape {tuple(images.shape)}"
-            )
-
-    def _check_labelled(self, batch):
+        if 0 not in self.sites:
+            return batch
         if self.sites != (0,):
-            raise ValueError(
-                "`sites` must be (0,) for a labelled batch, which is mixed before it reaches a network. "
-                f"Received: sites={self.sites}"
-            )
-        rows = batch["images"].shape[0]
-        for name in ("labels", "sample_weight"):
-            for leaf in keras.tree.flatten(batch.get(name)):
-                if leaf is not None and None not in (rows, leaf.shape[0]) and leaf.shape[0] != rows:
-                    raise ValueError(
-                        f"`{name}` must have as many rows as `images`: expected {rows}. "
-                        f"Received: shape {tuple(leaf.shape)}"
-                    )
+            return {"images": ops.cond(plan["site"] == 0, mix_images, lambda: batch["images"])}
+        mixed = {"images": mix_images()}
+        for name, mix in (("labels", plans.mix_labels), ("sample_weight", plans.mix_sample_weight)):
+            if name in batch:
+                mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
         if "segmentation_masks" in batch:
-            self._check_segmentation_masks(batch["segmentation_masks"], batch["images"])
-
-    def _check_segmentation_masks(self, masks, images):
-        shape = tuple(masks.shape)
-        expected = (images.shape[0], *self._size(images.shape))
-        fits = len(shape) in (3, 4) and all(
-            None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=False)
-        )
-        if not fits:
-            raise ValueError(
-                "`segmentation_masks` must be of shape (batch, height, width) or (batch, height, width, channels) "
-                f"with the images' {expected}. Received: shape {shape}"
-            )
-        if not self.has_binary_mask and not keras.backend.is_float_dtype(masks.dtype):
-            raise ValueError(
-                f"`segmentation_masks` must be float class shares (one-hot) for {type(self).__name__}, whose mask "
-                "blends: class numbers cannot be blended. "
-                f"Received: dtype {keras.backend.standardize_dtype(masks.dtype)}"
-            )
-
-    def _encode_labels(self, batch):
-        encoded = keras.tree.map_structure(lambda leaf: label_encoding.encode(leaf, self.num_classes), batch["labels"])
-        return {**batch, "labels": encoded}
+            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.shift)
+        return mixed

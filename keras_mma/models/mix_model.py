@@ -1,21 +1,19 @@
-"""A Functional model whose labels are mixed as its features were."""
+"""A Functional model that mixes labels as its features were mixed."""
 
 import functools
 
 import keras
 
-from keras_mma import labels as label_encoding
-from keras_mma import plan as plans
-from keras_mma.layers import FeatureMixAdapt, Mixer
+from keras_mma import label_encoding, plans
 from keras_mma.models import graph
 from keras_mma.models.multi_worker import MultiWorkerTraining
 from keras_mma.models.network_view import NetworkView
 
 
 def _like_functional(init):
-    """Give a constructor the argument list by which Keras tells that a class is saved and loaded as `Functional` is.
+    """Give a constructor the signature by which Keras recognizes that a class is saved and loaded like `Functional`.
 
-    Before Keras 3.15 `Functional`'s own constructor is wrapped, and only `(*args, **kwargs)` equals it.
+    Before Keras 3.15, the constructor of `Functional` is wrapped, and only `(*args, **kwargs)` equals its signature.
     """
 
     @functools.wraps(init)
@@ -27,19 +25,19 @@ def _like_functional(init):
 
 @keras.saving.register_keras_serializable("keras_mma")
 class MixModel(MultiWorkerTraining, keras.Model):
-    """Trains a network with mixing layers by plain `fit`, `evaluate` and `predict`.
+    """Trains a network with mixing layers through plain `fit`, `evaluate` and `predict`.
 
-    In training the labels and the sample weights of each batch are mixed by the plan that the features followed;
-    loss and metrics see the mixed ones. Everywhere else the model takes images, returns predictions and compares
-    them with the labels as they are.
+    In training, the labels and sample weights of each batch are mixed by the plan that the features followed, and loss
+    and metrics are computed from the mixed ones. Outside training, the model takes images, returns predictions and
+    compares them with the original labels.
 
-    The sample weight of a row is mixed like its label, `weight * w + (1 - weight) * w_partner`, and multiplies the
-    loss on the mixed label. `class_weight` works by sample weights, as in any Keras model.
+    The weight of a sample is mixed like its label, `weight * w + (1 - weight) * w_partner`, and multiplies the loss on
+    the mixed label. `class_weight` is converted to sample weights, as in any Keras model.
 
     Args:
         inputs: The model's symbolic input, as for `keras.Model`.
         outputs: A tuple `(predictions, plan)`: the symbolic predictions, a tensor or any structure of tensors
-            (batch, classes), and the plan that the host drew and every `FeatureMixAdapt` passed on.
+            (batch, classes), and the plan that the mixer drew and every `FeatureMixAdapt` updated.
         name: Name of the model.
         **kwargs: Arguments of `keras.Model`.
 
@@ -51,10 +49,10 @@ class MixModel(MultiWorkerTraining, keras.Model):
         `(predictions, plan)` in training, the predictions otherwise.
 
     Raises:
-        ValueError: if `outputs` is not a pair of predictions and plan; if a site of the host has no
-            `FeatureMixAdapt`, two have the same, one has a site that never fires, or one is not on the way to both
-            the predictions and the plan; at `compile`, for a loss or metric that takes class numbers only; and in
-            training for labels that do not fit the predictions.
+        ValueError: If `outputs` is not a pair of predictions and plan; if a site of the mixer has no
+            `FeatureMixAdapt`, two layers have the same site, a layer has a site that never fires, or a layer is not on
+            the way to both the predictions and the plan; at `compile`, for a loss or metric that takes only class
+            indices; and in training, for labels that do not fit the predictions.
 
     Example:
 
@@ -84,12 +82,11 @@ class MixModel(MultiWorkerTraining, keras.Model):
         plans.check(plan, keras.tree.flatten(predictions)[0].shape[0])
         graph.check_sites(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
-        # Losses and metrics are named after the predictions; the plan is none of their business.
+        # Losses and metrics are named after the predictions; the plan has none.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
-        # Bound anew wherever the model is made, so also after loading: nothing is saved twice.
-        host = graph.plan_chain(plan)[0]
-        if getattr(host, "is_attributed", False):
-            host.bind(self._network_view(host))
+        # Attached whenever the model is built, also after loading, so that nothing is saved twice.
+        for mixer in graph.plan_chain(plan)[0].attributing_mixers():
+            mixer.attach_network(self._network_view(mixer))
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
@@ -101,8 +98,8 @@ class MixModel(MultiWorkerTraining, keras.Model):
 
     def symbolic_call(self, *args, **kwargs):
         raise ValueError(
-            "A `MixModel` cannot be a layer of another model, which would lose the plan and train on labels that are "
-            "not mixed: nest its `inference_model()`, and put mixing into the outer model. Received: a symbolic call"
+            "A `MixModel` cannot be a layer of another model, which would lose the plan and train on unmixed labels: "
+            "nest its `inference_model()` and add mixing to the outer model. Received: a symbolic call"
         )
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
@@ -112,7 +109,7 @@ class MixModel(MultiWorkerTraining, keras.Model):
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
 
     def compile_from_config(self, config):
-        # Keras restores only its own `compile` by itself.
+        # Keras restores only its own `compile` automatically.
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
@@ -126,17 +123,17 @@ class MixModel(MultiWorkerTraining, keras.Model):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def inference_model(self):
-        """A plain Functional model: images in, predictions out, the same weights, no layer of this package."""
+        """A plain Functional model from images to predictions with the same weights and no layer of this package."""
         return self._without_mixing()[0]
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Export `inference_model()`; the arguments are those of `keras.Model.export`.
 
         Raises:
-            RuntimeError: if Keras cannot write a SavedModel on the torch backend; it says what can be done.
+            RuntimeError: If Keras cannot write a SavedModel on the torch backend; the message describes a workaround.
         """
         plain = self.inference_model()
-        # Keras refuses to write some formats of a model that was never called.
+        # Keras does not write some formats for a model that was never called.
         plain(keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), plain.input))
         try:
             return plain.export(filepath, format=format, **kwargs)
@@ -151,34 +148,34 @@ class MixModel(MultiWorkerTraining, keras.Model):
             ) from error
 
     def _without_mixing(self):
-        """The plain model, and the symbolic outputs of its layers by their name."""
+        """The plain model, and the symbolic outputs of its layers by name."""
         tensors = {}
 
         def call(path, layer, args, kwargs):
-            if isinstance(layer, (Mixer, FeatureMixAdapt)):
+            if isinstance(layer, graph.MIXING):
                 features, plan = graph.features_and_plan(layer, args, kwargs)
-                # The features pass. A plan leads to layers of ours alone: after a host any will do.
+                # The features are unchanged. A plan is only used by layers that are left out: any plan will do.
                 return features, plan or plans.spec(None, None, None)
             tensors[path] = layer(*args, **kwargs)
             return tensors[path]
 
-        inputs, known = graph.fresh_inputs(self.input)
-        return keras.Model(inputs, graph.rerun(self.output[0], known, call)), tensors
+        inputs, values = graph.fresh_inputs(self.input)
+        return keras.Model(inputs, graph.rebuild_graph(self.output[0], values, call)), tensors
 
-    def _network_view(self, host):
+    def _network_view(self, mixer):
         plain, tensors = self._without_mixing()
-        if host.detector == "gradient" and not keras.backend.is_float_dtype(plain.inputs[0].dtype):
+        if mixer.detector == "gradient" and not keras.backend.is_float_dtype(plain.inputs[0].dtype):
             raise ValueError(
-                "`detector` 'gradient' needs a model whose input is float: integers have no gradient. "
+                "`detector` 'gradient' requires a model with float inputs: integers have no gradient. "
                 f"Received: an input of dtype {plain.inputs[0].dtype}"
             )
-        view = NetworkView(plain.input, plain.output, tensors, host.data_format)
-        if host.detector == "activation":
-            view.select(host.attribution_layer)
+        view = NetworkView(plain.input, plain.output, tensors, mixer.data_format)
+        if mixer.detector == "activation":
+            view.select(mixer.attribution_layer)
         return view
 
     def _follow_plan(self, y, y_pred, sample_weight):
-        """Labels as rows; and, where a plan comes with the predictions, labels and weights mixed by it."""
+        """Encode labels; if a plan comes with the predictions, mix labels and sample weights by it."""
         plan = None
         if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
             y_pred, plan = y_pred
@@ -195,7 +192,7 @@ class MixModel(MultiWorkerTraining, keras.Model):
         return y, y_pred, sample_weight
 
     def _encode_labels(self, y, y_pred):
-        """Each head's labels as float32 rows of as many classes as the head predicts."""
+        """The labels of each head as float32 vectors of as many classes as the head predicts."""
         if isinstance(y, dict):
             heads = (
                 y_pred
@@ -216,11 +213,11 @@ class MixModel(MultiWorkerTraining, keras.Model):
 
 
 def _refuse_sparse(argument, structure):
-    """Mixed labels are no class numbers: say so at `compile`, not by a shape error inside `fit`."""
+    """Refuse losses that take class indices at `compile`, instead of failing with a shape error inside `fit`."""
     for leaf in keras.tree.flatten(structure):
         name = leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf).__name__)
         if name.lower().replace("_", "").startswith(("sparsecategorical", "sparsetopk")):
             raise ValueError(
-                f"`{argument}` must take soft labels: use the categorical form of it, integer labels are one-hot "
-                f"encoded by the model. Received: {argument}={name}"
+                f"`{argument}` must take soft labels: use its categorical form; the model one-hot encodes integer "
+                f"labels. Received: {argument}={name}"
             )

@@ -1,4 +1,4 @@
-"""Put mixing points into an existing model."""
+"""Add mixing to an existing model."""
 
 import difflib
 
@@ -10,18 +10,19 @@ from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixing_points import check_single_input, mixing_points
 
 
-def mixify(model, host, at=None, name=None, **adapt):
-    """A `MixModel` of the same layers and weights: training the one trains the other.
+def mixify(model, mixer, at=None, name=None, **adapt):
+    """Build a `MixModel` from the same layers and weights: training one trains the other.
 
     Args:
         model: A Functional or Sequential model with one image input: a network of `keras.applications`, a KerasHub
-            `ImageClassifier`, your own. Nested models are looked into.
-        host: A `Mixer`. Its sites become 0 (if it had it) and 1 to `len(at)`, unless it names them already.
+            `ImageClassifier`, or your own. Mixing points may be inside nested models.
+        mixer: A `Mixer`. It is copied; the copy gets the site 0 (if `mixer` has it) and the sites 1 to `len(at)`,
+            unless `mixer` names these already.
         at: Names of the layers after which features are mixed, in the order of the network: the first is site 1.
-            Each must give one map (batch, height, width, channels), or one token sequence (batch, tokens, channels)
-            whose last tokens are patches on a grid. A layer inside a nested model is named as `"model/layer"`, or by
-            its own name where no other layer has it. By default those that `mixing_points` suggests; `at=[]` mixes
-            at the input only.
+            Each must return one feature map (batch, height, width, channels), or one token sequence
+            (batch, tokens, channels) that ends with patches on a grid. A layer inside a nested model is named
+            `"model/layer"`, or by its own name if that is unique. By default, the points that `mixing_points` marks as
+            default; `at=[]` mixes at the input only.
         name: Name of the new model.
         **adapt: Arguments of every `FeatureMixAdapt`.
 
@@ -29,9 +30,9 @@ def mixify(model, host, at=None, name=None, **adapt):
         A `MixModel`.
 
     Raises:
-        ValueError: if a name is unknown, ambiguous or given twice, a layer does not give a single map or token
-            sequence, features go around it, the model is one with mixing already or has several inputs, or `host` is
-            not a `Mixer` or names other sites.
+        ValueError: If a name is unknown, ambiguous or repeated, a layer does not return a single feature map or token
+            sequence, features go around it, the model already has mixing or has several inputs, or `mixer` is not a
+            `Mixer` or names other sites.
 
     Example:
 
@@ -40,22 +41,24 @@ def mixify(model, host, at=None, name=None, **adapt):
     >>> model.inference_model().count_params() == network.count_params()
     True
     """
-    if not isinstance(host, Mixer):
-        raise ValueError(f"`host` must be a layer that draws a plan, such as SaliencyMix. Received: host={host!r}")
+    if not isinstance(mixer, Mixer):
+        raise ValueError(f"`mixer` must be a `Mixer`, such as SaliencyMix. Received: mixer={mixer!r}")
     if isinstance(model, MixModel):
-        raise ValueError("`model` must have no mixing yet. Received: a MixModel; use its `inference_model()`")
+        raise ValueError("`model` must not have mixing already. Received: a MixModel; use its `inference_model()`")
     check_single_input(model)
     if "site" in adapt:
-        raise ValueError(f"`site` of the adapters follows from the order of `at`. Received: site={adapt['site']!r}")
+        raise ValueError(
+            f"`site` must not be passed: it follows from the order of `at`. Received: site={adapt['site']!r}"
+        )
     if at is None:
-        at = [point.name for point in mixing_points(model, host.data_format) if point.is_default]
+        at = [point.name for point in mixing_points(model, mixer.data_format) if point.is_default]
     points = _find(model, _names(at))
-    host = _with_sites(host, len(points))
+    mixer = _with_sites(mixer, len(points))
 
     source = model.inputs[0]
     inputs = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
-    images, plan = host(inputs)
-    adapt.setdefault("data_format", host.data_format)
+    images, plan = mixer(inputs)
+    adapt.setdefault("data_format", mixer.data_format)
     mixed_at, paths = set(), {}
 
     def call(path, layer, args, kwargs):
@@ -63,28 +66,28 @@ def mixify(model, host, at=None, name=None, **adapt):
         other = paths.setdefault(layer.name, (path, layer))
         if other[1] is not layer:
             raise ValueError(
-                "`at` must not open nested models with layers of the same name, which a model cannot hold. "
-                f"Received: at={points}, which brings together {other[0]!r} and {path!r}; name points that are not "
-                "nested, or other points"
+                "`at` must not reach into nested models that have layers of the same name, because the layers of a "
+                f"model need unique names. Received: at={points}, which brings together {other[0]!r} and {path!r}; "
+                "use points that are not nested, or other points"
             )
         outputs = layer(*args, **kwargs)
         if path not in points:
             return outputs
         if path in mixed_at:
-            raise ValueError(f"`at` must name layers that are called once. Received: {path!r}, called again")
+            raise ValueError(f"`at` must name layers that are called once. Received: {path!r}, which is called again")
         mixed_at.add(path)
         if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) not in (3, 4):
             raise ValueError(
-                "`at` must name layers that give one map (batch, height, width, channels), or one token sequence "
-                f"(batch, tokens, channels) of patches on a grid. Received: {path!r}"
+                "`at` must name layers that return one feature map (batch, height, width, channels), or one token "
+                f"sequence (batch, tokens, channels) of patches on a grid. Received: {path!r}"
             )
         outputs, plan = FeatureMixAdapt(points.index(path) + 1, **adapt)(outputs, plan)
         return outputs
 
-    def opens(path, layer):
+    def enter_nested(path, layer):
         return any(point.startswith(path + "/") for point in points)
 
-    outputs = graph.rerun(graph.output_of(model), {id(source): images}, call, opens)
+    outputs = graph.rebuild_graph(graph.output_of(model), {id(source): images}, call, enter_nested)
     return MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
 
 
@@ -96,9 +99,9 @@ def _names(at):
 
 
 def _find(model, at):
-    """The paths of the layers that are named, by their paths or, where it is clear which is meant, their names."""
+    """The paths of the named layers. A layer is named by its path, or by its name where that is unique."""
     paths = graph.paths(graph.output_of(model))
-    found = []
+    points = []
     for wanted in at:
         matches = [path for path in paths if path == wanted] or [
             path for path in paths if path.rpartition("/")[2] == wanted
@@ -106,23 +109,23 @@ def _find(model, at):
         if not matches:
             names = [*paths, *(path.rpartition("/")[2] for path in paths)]
             close = list(dict.fromkeys(difflib.get_close_matches(wanted, names)))
-            hint = f" Did you mean {close}?" if close else " `keras_mma.mixing_points` lists those that make sense."
+            hint = f" Did you mean {close}?" if close else " `keras_mma.mixing_points` lists the candidates."
             raise ValueError(f"`at` must name layers of {model.name!r}.{hint} Received: {wanted!r}")
         if len(matches) > 1:
-            raise ValueError(f"`at` must say which layer is meant, one of {matches}. Received: {wanted!r}")
-        if matches[0] in found:
+            raise ValueError(f"`at` must be unambiguous: use one of {matches}. Received: {wanted!r}")
+        if matches[0] in points:
             raise ValueError(f"`at` must name each layer once. Received: {wanted!r} more than once")
-        found.append(matches[0])
-    return found
+        points.append(matches[0])
+    return points
 
 
-def _with_sites(host, points):
-    """A copy of the host with a site for each point; the host itself is left as it is."""
+def _with_sites(mixer, points):
+    """A copy of the mixer with a site for each point."""
     features = tuple(range(1, points + 1))
-    named = tuple(site for site in host.sites if site > 0)
-    sites = host.sites if named == features else (0, *features)
+    named = tuple(site for site in mixer.sites if site > 0)
+    sites = mixer.sites if named == features else (0, *features)
     if named not in ((), features):
         raise ValueError(
-            f"`host` must have the sites of `at`, 1 to {points}, or none but 0. Received: sites={host.sites}"
+            f"`mixer` must have the sites of `at`, 1 to {points}, or only 0. Received: sites={mixer.sites}"
         )
-    return host.copy(sites=sites)
+    return mixer.copy(sites=sites)

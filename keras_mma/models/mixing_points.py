@@ -1,4 +1,4 @@
-"""Where in a network features can be mixed, and where it makes sense."""
+"""Where in a network features can be mixed, and where it is useful."""
 
 import collections
 import itertools
@@ -10,7 +10,7 @@ from keras_mma.layers import arguments
 from keras_mma.layers.tokens import find_grid
 from keras_mma.models import graph
 
-#: Stands for a height or width that the model leaves open.
+#: Replaces a height or width that the model leaves open.
 _NOMINAL_SIZE = 256
 _DEFAULT_POINTS = 2
 
@@ -19,9 +19,10 @@ class MixingPoint(typing.NamedTuple):
     """A layer after which features can be mixed.
 
     Attributes:
-        name: Of the layer, as `mixify` takes it; after the names of the models that it is nested in, with slashes.
-        shape: Of its output without the batch: (height, width, channels), in the data format; or (tokens, channels).
-        is_default: Whether `mixify` mixes here when it is not told where.
+        name: Name of the layer as `mixify` takes it; `"model/layer"` for a layer inside a nested model.
+        shape: Shape of its output without the batch axis: (height, width, channels) in the data format, or
+            (tokens, channels).
+        is_default: Whether `mixify` mixes here by default.
     """
 
     name: str
@@ -30,7 +31,7 @@ class MixingPoint(typing.NamedTuple):
 
 
 class _Cut(typing.NamedTuple):
-    """A call that everything that reaches the predictions passes."""
+    """A call that every path to the predictions goes through."""
 
     name: str
     shape: tuple
@@ -40,23 +41,23 @@ class _Cut(typing.NamedTuple):
 
 
 def mixing_points(model, data_format=None):
-    """The layers of a model where mixing features makes sense, one for each resolution.
+    """List the layers of a model after which mixing features is useful, one per resolution.
 
-    A layer qualifies if it is called once and everything that reaches the predictions passes its output, which is
-    spatial: maps of more than a pixel, or a token sequence on a grid of patches. Of the layers of one resolution it is
-    the last that ends a block (where branches meet, with the activation after it), the last of all where no branches
-    meet, and the first complete token sequence. By default `mixify` mixes at the first two resolutions that have
-    blocks, the coarsest left out.
+    A layer qualifies if it is called once, every path to the predictions goes through its output, and the output is
+    spatial: feature maps of more than one pixel, or a token sequence on a grid of patches. Among the layers of one
+    resolution, the point is the last one that ends a block (where branches meet, with the activation after it), the
+    last of all if no branches meet, or the first complete token sequence. By default, `mixify` mixes at the first two
+    resolutions that have blocks, except the coarsest.
 
     Args:
-        model: A Functional or Sequential model with one image input; models nested in it are looked into.
+        model: A Functional or Sequential model with one image input. Layers of nested models are included.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
 
     Returns:
         A list of `MixingPoint`s in the order of the network.
 
     Raises:
-        ValueError: if the model has several inputs, none yet, or a `call` of its own.
+        ValueError: If the model has several inputs, is not built, or overrides `call`.
 
     Example:
 
@@ -82,12 +83,12 @@ def mixing_points(model, data_format=None):
 
 
 def check_single_input(model):
-    """Raise a `ValueError` unless a model is a built graph with one input, and nothing but this graph."""
+    """Raise a `ValueError` unless a model is a built graph with one input and does not override `call`."""
     inputs = getattr(model, "inputs", None) or ()
     if inputs and not graph.is_transparent(model):
         raise ValueError(
-            "`model` must be a Functional or Sequential model that does what its graph does. "
-            f"Received: a {type(model).__name__}, which has a `call` of its own"
+            "`model` must be a Functional or Sequential model that only runs its graph. "
+            f"Received: a {type(model).__name__}, which overrides `call`"
         )
     if len(inputs) != 1:
         raise ValueError(
@@ -101,7 +102,7 @@ def _open(shape, data_format):
 
 
 def _best(group):
-    """The layer of one resolution where mixing makes most sense."""
+    """The layer of one resolution after which mixing is most useful."""
     if len(group[-1].shape) == 2:  # tokens
         return next(cut for cut in group if cut.shape == group[-1].shape)
     ends = [index for index, cut in enumerate(group) if cut.is_merge]
@@ -117,19 +118,19 @@ def _best(group):
 def _cuts(model, data_format):
     """The spatial cuts of the graph after its first weights, as long as the resolution does not grow."""
     image, calls, outputs = _calls(model, data_format)
-    # In an order where each call comes after those it needs, a call is a cut if no value made before it is used after.
-    made = {id(image): -1} | {id(value): index for index, call in enumerate(calls) for value in call.results}
+    # In topological order, a call is a cut if no value computed before it is used after it.
+    computed_at = {id(image): -1} | {id(value): index for index, call in enumerate(calls) for value in call.results}
     used_until = {index: index for index in range(-1, len(calls))}
     for index, call in enumerate(calls):
         for value in call.values:
-            used_until[made[id(value)]] = index
+            used_until[computed_at[id(value)]] = index
     for value in keras.tree.flatten(outputs):
-        used_until[made[id(value)]] = len(calls)
+        used_until[computed_at[id(value)]] = len(calls)
     image_size = _size(image.shape, None, data_format)
-    # Tokens have a grid only if the image has a size.
+    # Tokens have a grid only if the image size is known.
     token_image = None if None in model.inputs[0].shape[1:] else image_size
     times_called = collections.Counter(call.name for call in calls)
-    found, smallest, reach, is_after_weights = [], image_size, used_until[-1], False
+    cuts, smallest, reach, is_after_weights = [], image_size, used_until[-1], False
     for index, call in enumerate(calls):
         is_cut, reach = reach <= index, max(reach, used_until[index])
         is_after_weights = is_after_weights or bool(getattr(call.layer, "trainable_weights", ()))
@@ -137,24 +138,24 @@ def _cuts(model, data_format):
             continue
         shape = call.results[0].shape
         size = _size(shape, token_image, data_format)
-        if size is None or size == (1, 1) or any(now > before for now, before in zip(size, smallest, strict=True)):
+        if size is None or size == (1, 1) or any(new > old for new, old in zip(size, smallest, strict=True)):
             continue
         smallest = size
         sizes = [_size(value.shape, token_image, data_format) for value in call.values]
         is_merge = len(sizes) > 1 and all(other == size for other in sizes)
-        found.append(_Cut(call.name, shape[1:], size, is_merge, bool(getattr(call.layer, "weights", ()))))
-    return found
+        cuts.append(_Cut(call.name, shape[1:], size, is_merge, bool(getattr(call.layer, "weights", ()))))
+    return cuts
 
 
 class _Call(typing.NamedTuple):
     name: str
     layer: object
-    values: list  # symbolic tensors that it takes
+    values: list  # symbolic inputs
     results: list
 
 
 def _calls(model, data_format):
-    """The model's symbolic image, its calls with those inside nested models, and its outputs, of known sizes."""
+    """The symbolic image of a model, its calls including those of nested models, and its outputs, with static sizes."""
     calls = []
 
     def call(path, layer, args, kwargs):
@@ -167,7 +168,9 @@ def _calls(model, data_format):
     axes = (1, 2) if data_format == "channels_last" else (2, 3)
     shape = [_NOMINAL_SIZE if size is None and axis in axes else size for axis, size in enumerate(source.shape)]
     image = keras.Input(batch_shape=shape, dtype=source.dtype)
-    outputs = graph.rerun(graph.output_of(model), {id(source): image}, call, opens=lambda path, layer: True)
+    outputs = graph.rebuild_graph(
+        graph.output_of(model), {id(source): image}, call, enter_nested=lambda path, layer: True
+    )
     return image, calls, outputs
 
 

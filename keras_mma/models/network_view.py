@@ -1,21 +1,21 @@
-"""A network as the attributions see it."""
+"""The part of a network that attributions use."""
 
 import keras
 from keras import ops
 
-from keras_mma.backend import aside
+from keras_mma.backend import stateless_call
 
 
 class NetworkView:
-    """Images to predictions and to features of a network, in inference mode.
+    """Computes predictions and features of a network in inference mode.
 
-    It shares the network's layers and owns nothing: keep it out of Keras' tracking.
+    It shares the layers of the network and must not be tracked by Keras as part of another layer.
 
     Args:
         inputs: Symbolic input.
         predictions: Symbolic predictions.
-        tensors: Symbolic outputs of the network's layers by their name, in the order of the network.
-        data_format: Of the images and the feature maps.
+        tensors: Symbolic outputs of the layers by name, in the order of the network.
+        data_format: Data format of the images and the feature maps.
     """
 
     def __init__(self, inputs, predictions, tensors, data_format):
@@ -26,18 +26,18 @@ class NetworkView:
         self._features = None
 
     def select(self, layer=None):
-        """Choose the layer of `features`.
+        """Select the layer of `features`.
 
         Args:
-            layer: Its name; by default the last that gives maps (batch, height, width, channels) of more than a pixel.
+            layer: Its name; by default the last layer that returns feature maps of more than one pixel.
 
         Raises:
-            ValueError: if there is no such layer, or it gives no maps.
+            ValueError: If there is no such layer, or it does not return feature maps.
         """
         maps = [name for name, tensor in self.tensors.items() if self._is_map(tensor)]
         if not maps or layer not in (None, *maps):
             raise ValueError(
-                "`attribution_layer` must name a layer that gives maps (batch, height, width, channels), "
+                "`attribution_layer` must name a layer that returns feature maps (batch, height, width, channels), "
                 f"one of {maps}. Received: attribution_layer={layer!r}"
             )
         self._features = keras.Model(self.inputs, self.tensors[maps[-1] if layer is None else layer])
@@ -47,11 +47,11 @@ class NetworkView:
         return len(shape) == 4 and (shape[1:3] if self.data_format == "channels_last" else shape[2:]) != (1, 1)
 
     def predictions(self, images):
-        with aside():
+        with stateless_call():
             return self._predict(images, training=False)
 
     def features(self, images):
-        with aside():
+        with stateless_call():
             return self._features(images, training=False)
 
     def to_channels_last(self, maps):

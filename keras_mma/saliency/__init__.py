@@ -1,8 +1,17 @@
 """Saliency detectors: images (batch, height, width, channels) to maps (batch, height, width, 1)."""
 
+from keras_mma.saliency.detector import Detector, get, names, register
 from keras_mma.saliency.fine_grained import fine_grained
 from keras_mma.saliency.frequency_tuned import frequency_tuned
-from keras_mma.saliency.registry import get, names, register
-from keras_mma.saliency.spectral_residual import spectral_residual
+from keras_mma.saliency.spectral_residual import smooth_spectral_residual, spectral_residual
 
-__all__ = ["fine_grained", "frequency_tuned", "get", "names", "register", "spectral_residual"]
+__all__ = [
+    "Detector",
+    "fine_grained",
+    "frequency_tuned",
+    "get",
+    "names",
+    "register",
+    "smooth_spectral_residual",
+    "spectral_residual",
+]

@@ -1,14 +1,14 @@
-"""Attributions: saliency in the eyes of the network that is trained, in inference mode and without gradient.
+"""Attributions: saliency computed from the network being trained, in inference mode and without gradient.
 
-Nothing of the network changes: batch normalisation uses its moving statistics and does not move them, dropout is off.
+The network is not changed: batch normalization uses its moving statistics without updating them, and dropout is off.
 """
 
 import keras
 from keras import ops
 
-from keras_mma.backend import input_gradient
+from keras_mma.backend import vjp
 
-# Gradients of half-precision networks would vanish below float16's smallest number; the map has no scale of its own.
+# Gradients of float16 networks would underflow. The scale cancels out.
 _SCORE_SCALE = 1024.0
 
 
@@ -18,7 +18,7 @@ def activation(network, images):
         S = mean_c F^2
 
     Args:
-        network: A view of the network: `features(images)` are F, `to_channels_last(x)` knows its data format.
+        network: A `NetworkView`: `features(images)` returns F, `to_channels_last(x)` knows its data format.
         images: The images, as the network takes them.
 
     Returns:
@@ -34,7 +34,7 @@ def gradient(network, images):
         S = || d max_k f_k(x) / dx ||_2 over the channels
 
     Args:
-        network: A view of the network: `predictions(images)` are f, `to_channels_last(x)` knows its data format.
+        network: A `NetworkView`: `predictions(images)` returns f, `to_channels_last(x)` knows its data format.
         images: The images, as the network takes them.
 
     Returns:
@@ -47,10 +47,11 @@ def gradient(network, images):
 
     def score(x):
         heads = keras.tree.flatten(network.predictions(x))
-        # In inference mode rows do not see each other: the gradient of the sum is each row's own.
+        # In inference mode samples are independent: the gradient of the sum holds the gradient of each sample.
         return _SCORE_SCALE * sum(ops.sum(ops.max(ops.cast(head, "float32"), axis=-1)) for head in heads)
 
-    gradients = network.to_channels_last(input_gradient(score, ops.cast(images, "float32"))) / _SCORE_SCALE
+    total, pull_back = vjp(score, ops.cast(images, "float32"))
+    gradients = network.to_channels_last(pull_back(ops.ones_like(total))) / _SCORE_SCALE
     return ops.stop_gradient(ops.sqrt(ops.sum(ops.square(gradients), axis=-1, keepdims=True)))
 
 

@@ -1,30 +1,209 @@
-"""What the detectors of this package have in common."""
+"""Detectors: the class, their names, and what all of them share."""
+
+import functools
+import numbers
 
 import numpy as np
 from keras import ops
 
-from keras_mma.backend import compiled
-from keras_mma.saliency.thumbnail import on_thumbnail
+from keras_mma.backend import device_groups, is_compiled_for_cpu, xla_compiled
+from keras_mma.resampling import resize
+from keras_mma.saliency.attribution import ATTRIBUTIONS
+from keras_mma.saliency.grayscale import to_levels
 
-# By identity: a user's wrapper of one of them, to which its attributes were copied, is none.
-_BUILT_IN = []
+#: Pixels of a chunk. The intermediate maps of a detector take about 50 bytes per pixel.
+CHUNK_PIXELS = 2**18
+
+_DETECTORS = {}
 _LARGEST = float(np.finfo("float32").max)
 
 
-def detector(function):
-    """Make a detector of a pure function from images to `finite` maps: it takes `size`, and it is compiled."""
-    detect = compiled(on_thumbnail(function))
-    _BUILT_IN.append(detect)
+class Detector:
+    """Finds the salient parts of images.
+
+    Args:
+        function: A function from images (batch, height, width, channels) to maps (batch, height, width, 1).
+        is_pure: Whether the function consists of tensor operations alone and returns maps that went through
+            `sanitize_maps`. It is then compiled by XLA where that pays off.
+
+    Call arguments:
+        images: Tensor (batch, height, width, channels) of any dtype and range.
+        size: Height and width in pixels at which the detector works, or `None` for those of the images. The map is
+            resized back.
+
+    Returns:
+        A float32 tensor (batch, height, width, 1), finite and non-negative.
+
+    Raises:
+        ValueError: If the function returns maps of another shape, or `size` is not a positive integer.
+
+    Example:
+
+    >>> red = keras_mma.saliency.Detector(lambda images: images[..., :1])
+    >>> tuple(red(np.random.rand(2, 8, 8, 3)).shape)
+    (2, 8, 8, 1)
+    """
+
+    def __init__(self, function, is_pure=False):
+        functools.update_wrapper(self, function)
+        del self.__wrapped__  # its signature has no `size`
+        self.function = function
+        self._detect = xla_compiled(downsampled(function)) if is_pure else _checked(downsampled(function))
+
+    def __call__(self, images, size=None):
+        return self._detect(images, size=size)
+
+
+def names():
+    """The names of all detectors.
+
+    Returns:
+        A sorted list of strings.
+    """
+    return sorted(_DETECTORS)
+
+
+def get(detector):
+    """The detector of a name, or a callable as a detector.
+
+    Args:
+        detector: A registered name, a `Detector`, or a callable from images (batch, height, width, channels) to maps
+            (batch, height, width, 1).
+
+    Returns:
+        A `Detector`.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if isinstance(detector, Detector):
+        return detector
+    if callable(detector):
+        return Detector(detector)
+    if isinstance(detector, str) and detector in _DETECTORS:
+        return _DETECTORS[detector]
+    raise ValueError(f"`detector` must be one of {names()} or a callable. Received: detector={detector!r}")
+
+
+def identifier(detector):
+    """What a config stores for a detector: its name if it is registered, and otherwise the detector itself."""
+    for name, registered in _DETECTORS.items():
+        if detector is registered or detector is registered.function:
+            return name
+    return detector
+
+
+def register(name):
+    """Register a detector under a name: `@keras_mma.saliency.register("mine")` above a function.
+
+    A model that uses it is saved with the name; the function must be registered again before the model is loaded.
+
+    Args:
+        name: A string that is not taken and is not the name of an attribution.
+
+    Returns:
+        A decorator that returns the function unchanged.
+
+    Raises:
+        ValueError: If the name is taken, or the decorated object is not callable.
+    """
+    if not isinstance(name, str) or not name or name in ATTRIBUTIONS:
+        raise ValueError(
+            f"`name` must be a non-empty string other than {sorted(ATTRIBUTIONS)}. Received: name={name!r}"
+        )
+
+    def decorate(function):
+        if not callable(function):
+            raise ValueError(f"`detector` must be callable. Received: {function!r}")
+        detector = get(function)
+        if name in _DETECTORS and _DETECTORS[name].function is not detector.function:
+            raise ValueError(f"`name` must not be taken. Received: name={name!r}, which is already registered")
+        _DETECTORS[name] = detector
+        return function
+
+    return decorate
+
+
+def built_in(function):
+    """Make a pure function a detector that is registered under the function's name."""
+    return register(function.__name__)(Detector(function, is_pure=True))
+
+
+def sanitize_maps(maps):
+    """Float32 maps without NaN, infinities and negative values."""
+    maps = ops.cast(maps, "float32")
+    # The comparison is false for NaN.
+    return ops.minimum(ops.where(maps > 0.0, maps, 0.0), _LARGEST)
+
+
+def check_maps(name, maps, shape):
+    """Raise a `ValueError` unless a callable returned maps (batch, height, width, 1) for a batch of `shape`."""
+    expected, received = (*shape[:3], 1), tuple(maps.shape)
+    fits = len(received) == 4 and all(
+        None in pair or pair[0] == pair[1] for pair in zip(received, expected, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"`{name}` must return maps of shape {tuple(expected)}. Received: shape {received}")
+
+
+def downsampled(function):
+    """Add the argument `size` to a detector: the height and width at which it works; its map is resized back.
+
+    The resized images have levels 0 to 255 whatever the range of the images, so that the range does not matter.
+    """
+
+    def detect(images, size=None):
+        if size is None:
+            return function(images)
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
+            raise ValueError(f"`size` must be a positive integer or None. Received: size={size!r}")
+        size = int(size)
+        height, width = ops.shape(images)[1:3]
+        small = ops.floor(resize(to_levels(images), size, size, "area") + 0.5)
+        return resize(function(small), height, width, "bilinear")
+
     return detect
 
 
-def is_built_in(detector):
-    """Whether a callable is a detector of this package, which takes `size` and gives finite maps by itself."""
-    return any(detector is known for known in _BUILT_IN)
+def chunked(function):
+    """Apply a detector to a few images at a time where it runs on a CPU, so that its maps fit into the cache.
+
+    Over a whole batch of large images, intermediate maps travel to main memory and back many times. Accelerators have
+    the bandwidth and process the batch at once.
+    """
+
+    @functools.wraps(function)
+    def detect(images):
+        size, height, width = ops.shape(images)[:3]
+        if not is_compiled_for_cpu() or not isinstance(height, int) or not isinstance(width, int):
+            return function(images)
+        if device_groups(size) > 1:
+            return function(images)  # slices of a sharded batch would travel between devices
+        limit = max(1, CHUNK_PIXELS // (height * width))
+        if isinstance(size, int) and size <= limit:
+            return function(images)
+        # Most batch sizes are multiples of a power of two.
+        chunk = 1 << (limit.bit_length() - 1)
+        if not isinstance(size, int):
+            chunk = ops.minimum(chunk, size)
+
+        def step(index, maps):
+            # The last chunk overlaps the one before if the batch size is not a multiple.
+            start = ops.minimum(index * chunk, size - chunk)
+            part = ops.slice(images, (start, 0, 0, 0), (chunk, height, width, images.shape[3]))
+            return ops.slice_update(maps, (start, 0, 0, 0), function(part))
+
+        return ops.fori_loop(0, -(-size // chunk), step, ops.zeros((size, height, width, 1), "float32"))
+
+    return detect
 
 
-def finite(maps):
-    """Float32 maps, without NaN, infinities and negative values."""
-    maps = ops.cast(maps, "float32")
-    # NaN is not greater than 0 either.
-    return ops.minimum(ops.where(maps > 0.0, maps, 0.0), _LARGEST)
+def _checked(function):
+    """A detector whose maps are checked and sanitized."""
+
+    def detect(images, size=None):
+        maps = function(images, size=size)
+        check_maps("detector", maps, images.shape)
+        return sanitize_maps(maps)
+
+    return detect

@@ -3,36 +3,35 @@
 import numpy as np
 from keras import ops
 
-from keras_mma.saliency.detector import detector, finite
-from keras_mma.saliency.filters import mirror, slide
+from keras_mma.saliency.detector import built_in, chunked, sanitize_maps
+from keras_mma.saliency.filters import convolve, reflect_pad
 from keras_mma.saliency.grayscale import to_gray
-from keras_mma.saliency.groups import in_groups
 
 WINDOWS = (12, 24, 48, 28, 56, 112)
-# Running sums go over blocks of this many pixels: few additions for each, where XLA's own need many on a processor.
+# Running sums are computed in blocks of this many pixels: XLA's own cumulative sum needs many more additions on a CPU.
 _BLOCK = 16
-# `on` and `off` are below 255 for each window: one float32 holds both exactly, as on + _OFF off.
+# `on` and `off` are below 255 for each window, so one float32 holds both exactly, as on + _OFF off.
 _OFF = 4096.0
 
 
-@detector
+@built_in
 def fine_grained(images):
-    """Centre-surround differences over six window sizes, as OpenCV's `StaticSaliencyFineGrained` computes them.
+    """Center-surround differences over six window sizes, as OpenCV's `StaticSaliencyFineGrained` computes them.
 
-    With g the grey image after two 3 x 3 binomial blurs, and m_n the mean of the window of rows
-    [y - n + 1, y + n] and columns [x - n + 1, x + n], clipped at the border, without its centre:
+    With g the gray image after two 3 x 3 binomial blurs, and m_n the mean of the window of rows
+    [y - n + 1, y + n] and columns [x - n + 1, x + n], clipped at the border, without its center:
 
         on  = sum_n floor(max(g - m_n, 0)),    off = sum_n floor(max(m_n - g, 0)),    n in WINDOWS
         S   = floor(255 s / max s) / 255,    s = min(on' + off', 255),
         on' = floor(255 on / max on), off' likewise
 
-    Two deliberate differences: a constant image, where OpenCV divides 0 by 0, gives 0 everywhere; and where
-    on' + off' exceeds 255 (in about one natural crop of a hundred) OpenCV's byte wraps around and its most
-    salient pixel becomes its least, while ours stays at 255.
+    There are two deliberate differences. A constant image, for which OpenCV divides 0 by 0, gives 0 everywhere. Where
+    on' + off' exceeds 255 (in about one natural crop of a hundred), OpenCV's uint8 wraps around and the most salient
+    pixel becomes the least salient one; here it stays at 255.
 
     Args:
         images: Tensor (batch, height, width, channels) of any dtype and range.
-        size: Height and width of the thumbnail to work on, or `None` for the images' own.
+        size: Height and width in pixels at which the detector works, or `None` for those of the images.
 
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
@@ -42,37 +41,37 @@ def fine_grained(images):
           visual saliency mechanism, Image and Vision Computing 28 (2010).
     """
     gray = to_gray(images)
-    gray = ops.where(ops.isnan(gray), 0.0, gray)  # no byte means NaN
-    # As bytes, the whole batch's grey images are a fourth of what they were.
-    return _of_gray(ops.cast(ops.expand_dims(gray, -1), "uint8"))
+    gray = ops.where(ops.isnan(gray), 0.0, gray)  # uint8 has no NaN
+    # As uint8, the gray images of the batch take a fourth of the memory.
+    return _detect(ops.cast(ops.expand_dims(gray, -1), "uint8"))
 
 
-@in_groups
-def _of_gray(gray):
-    """The maps of grey bytes (batch, height, width, 1)."""
+@chunked
+def _detect(gray):
+    """The maps of gray uint8 images (batch, height, width, 1)."""
     gray = _blur(ops.cast(ops.squeeze(gray, -1), "float32"), times=2)
-    return finite(ops.expand_dims(_normalize(_centre_surround(gray)), -1))
+    return sanitize_maps(ops.expand_dims(_normalize(_center_surround(gray)), -1))
 
 
 def _blur(gray, times=1):
-    """[1 2 1] x [1 2 1] / 16, rounded to whole levels, some times over."""
-    # What a symmetric filter makes of a mirrored image is mirrored: one border serves every time.
+    """[1 2 1] x [1 2 1] / 16, rounded to integer levels, applied `times` times."""
+    # A symmetric filter maps a reflected image to a reflected image: the border is padded once.
     for axis in (1, 2):
-        gray = mirror(gray, times, axis)
+        gray = reflect_pad(gray, times, axis)
     for _ in range(times):
         for axis in (1, 2):
-            gray = slide(gray, (0.25, 0.5, 0.25), axis)
+            gray = convolve(gray, (0.25, 0.5, 0.25), axis)
         gray = ops.floor(gray + 0.5)
     return gray
 
 
-def _centre_surround(gray):
-    """`on + _OFF * off`: in one number, so that compilers make one pass of the six windows and not one for each sum."""
+def _center_surround(gray):
+    """`on + _OFF * off`: with both in one number, compilers make a single pass over the six windows."""
     sizes = ops.shape(gray)[1:3]
-    # A window that is longer than the image on both sides holds all of it.
+    # A window that reaches beyond the image on both sides contains all of it.
     margins = [min(max(WINDOWS), size) if isinstance(size, int) else max(WINDOWS) for size in sizes]
     integral = _integral(gray, margins)
-    both = 0.0
+    on_and_off = 0.0
     for window in WINDOWS:
         sums, counts = integral, []
         for axis, (size, margin) in enumerate(zip(sizes, margins, strict=True), 1):
@@ -82,30 +81,30 @@ def _centre_surround(gray):
             count = ops.minimum(index + reach, size - 1) - ops.maximum(index - reach, -1)
             counts.append(ops.cast(count, "float32"))
         area = counts[0][:, None] * counts[1][None, :]
-        # g - m = (g area - sum) / (area - 1). The numerator is a whole number: half a unit more decides exact
-        # quotients rightly however the division is rounded.
+        # g - m = (g area - sum) / (area - 1). The numerator is an integer: adding half a unit makes the floor of exact
+        # quotients right however the division is rounded.
         difference = gray * area - ops.cast(sums, "float32")
         level = ops.floor((ops.abs(difference) + 0.5) / ops.maximum(area - 1.0, 1.0))
-        both = both + ops.where(difference > 0.0, level, _OFF * level)
-    return both
+        on_and_off = on_and_off + ops.where(difference > 0.0, level, _OFF * level)
+    return on_and_off
 
 
-def _normalize(both):
+def _normalize(on_and_off):
     """The map, from `on + _OFF * off`."""
-    off = ops.floor(both / _OFF)
-    on = both - _OFF * off
-    # The larger `off` decides which of two such numbers is larger; and with the roles changed, `on`.
-    highest_off = ops.floor(_maximum(both) / _OFF)
+    off = ops.floor(on_and_off / _OFF)
+    on = on_and_off - _OFF * off
+    # The larger `off` decides which of two such numbers is larger; with the roles exchanged, `on` does.
+    highest_off = ops.floor(_maximum(on_and_off) / _OFF)
     highest_on = ops.floor(_maximum(_OFF * on + off) / _OFF)
     sums = ops.minimum(_to_levels(on, highest_on) + _to_levels(off, highest_off), 255.0)
     return _to_levels(sums, _maximum(sums)) / 255.0
 
 
 def _integral(gray, margins):
-    """Sums over all rows and columns up to each pixel, int32, with margins: 0 before, the last sum after."""
+    """Integral image, int32, padded by margins: with 0 before, and with the last sum after."""
     size, height, width = ops.shape(gray)
     blocks = -(-width // _BLOCK)
-    # Along the rows as a matrix product, exact in any precision that holds bytes.
+    # Along the rows as a matrix product, which is exact in any precision that holds 0 to 255.
     rows = ops.reshape(_pad_end(gray, blocks * _BLOCK - width, 2), (-1, _BLOCK))
     rows = ops.matmul(rows, np.triu(np.ones((_BLOCK, _BLOCK), "float32")))
     rows = _join(ops.reshape(rows, (size, height, blocks, _BLOCK)), 2, (size, height, blocks * _BLOCK))
@@ -122,16 +121,16 @@ def _integral(gray, margins):
     return sums
 
 
-def _join(inside, axis, shape):
-    """Running sums from those inside blocks: the totals of the blocks before are added.
+def _join(sums, axis, shape):
+    """Running sums over the axis from those within blocks: the totals of the previous blocks are added.
 
     Args:
-        inside: Tensor (batch, ..., blocks, _BLOCK, ...), the blocks along `axis`.
+        sums: Tensor (batch, ..., blocks, _BLOCK, ...), the blocks along `axis`.
         axis: The axis of the blocks.
         shape: The shape without blocks.
     """
-    total = ops.take(inside, _BLOCK - 1, axis=axis + 1)
-    return ops.reshape(inside + ops.expand_dims(ops.cumsum(total, axis=axis) - total, axis + 1), shape)
+    total = ops.take(sums, _BLOCK - 1, axis=axis + 1)
+    return ops.reshape(sums + ops.expand_dims(ops.cumsum(total, axis=axis) - total, axis + 1), shape)
 
 
 def _pad_end(x, count, axis):
@@ -149,5 +148,5 @@ def _maximum(x):
 
 
 def _to_levels(values, maximum):
-    """Whole levels 0 to 255 by the maximum of each image."""
+    """Integer levels 0 to 255, relative to the maximum of each image."""
     return ops.floor(255.0 * (values / ops.where(maximum > 0.0, maximum, 1.0)))

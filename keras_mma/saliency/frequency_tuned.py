@@ -2,9 +2,9 @@
 
 from keras import ops
 
-from keras_mma.saliency.detector import detector, finite
+from keras_mma.saliency.detector import built_in, sanitize_maps
 from keras_mma.saliency.filters import blur
-from keras_mma.saliency.grayscale import to_rgb_bytes
+from keras_mma.saliency.grayscale import to_rgb_levels
 
 # Linear RGB (BT.709 primaries, D65) to XYZ, each row divided by the white point.
 _TO_XYZ = (
@@ -14,17 +14,17 @@ _TO_XYZ = (
 )
 
 
-@detector
+@built_in
 def frequency_tuned(images):
-    """Distance of each blurred pixel's colour from the mean colour of its image, in CIE Lab.
+    """Distance of the color of each blurred pixel from the mean color of its image, in CIE Lab.
 
         S = || mean(I) - I_blurred ||_2,    scaled to a maximum of 1
 
     with a 5 x 5 binomial blur.
 
     Args:
-        images: Tensor (batch, height, width, channels) of any dtype and range; grey if not three channels.
-        size: Height and width of the thumbnail to work on, or `None` for the images' own.
+        images: Tensor (batch, height, width, channels) of any dtype and range; gray unless there are three channels.
+        size: Height and width in pixels at which the detector works, or `None` for those of the images.
 
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
@@ -33,27 +33,29 @@ def frequency_tuned(images):
         - R. Achanta, S. Hemami, F. Estrada, S. Süsstrunk, Frequency-tuned salient region detection, CVPR 2009,
           equation 4.
     """
-    rgb = to_rgb_bytes(images) / 255.0
+    rgb = to_rgb_levels(images) / 255.0
     x, y, z = (
-        # Differences from one pixel: their sums lose no digits, and in a constant image they are 0.
-        blur(plane, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)) - one - ops.mean(plane - one, axis=(1, 2), keepdims=True)
-        for plane, one in zip(responses(rgb), responses(rgb[:, :1, :1]), strict=True)
+        # Differences from the first pixel: their sums lose no digits, and in a constant image they are 0.
+        blur(plane, (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16))
+        - first
+        - ops.mean(plane - first, axis=(1, 2), keepdims=True)
+        for plane, first in zip(responses(rgb), responses(rgb[:, :1, :1]), strict=True)
     )
-    # L, a and b are linear in these three, which are cheaper to blur: one plane each, nothing worked out twice.
+    # L, a and b are linear in these three planes, which are cheaper to blur.
     saliency = ops.sqrt(ops.square(116.0 * y) + ops.square(500.0 * (x - y)) + ops.square(200.0 * (y - z)))
     saliency = ops.expand_dims(saliency, -1)
     maximum = ops.max(saliency, axis=(1, 2, 3), keepdims=True)
-    # A constant image leaves rounding alone.
-    return finite(ops.where(maximum > 1e-3, saliency / ops.where(maximum > 1e-3, maximum, 1.0), 0.0))
+    # On a constant image only rounding errors are left.
+    return sanitize_maps(ops.where(maximum > 1e-3, saliency / ops.where(maximum > 1e-3, maximum, 1.0), 0.0))
 
 
 def responses(rgb):
-    """What CIE L*a*b* is made of: f(X), f(Y) and f(Z).
+    """The components of CIE L*a*b*: f(X), f(Y) and f(Z).
 
         L = 116 f(Y) - 16,    a = 500 (f(X) - f(Y)),    b = 200 (f(Y) - f(Z))
 
     Args:
-        rgb: SRGB in [0, 1], float32 tensor (..., 3), under D65.
+        rgb: sRGB in [0, 1] under D65, float32 tensor (..., 3).
 
     Returns:
         Three float32 tensors (...).
@@ -64,11 +66,11 @@ def responses(rgb):
 
 
 def _cube_root(t):
-    """CIE's cube root, which is a line near 0."""
+    """CIE's cube root, which is linear near 0."""
     limit = (6 / 29) ** 3
     return ops.where(t > limit, _power(ops.maximum(t, limit), 1 / 3), t / (3 * (6 / 29) ** 2) + 4 / 29)
 
 
 def _power(x, exponent):
-    """Of positive numbers. XLA vectorises these two functions on a processor, and not `power`."""
+    """Power of positive numbers. On a CPU, XLA vectorizes `exp` and `log`, but not `power`."""
     return ops.exp(exponent * ops.log(x))

@@ -15,21 +15,22 @@ from keras import ops
 
 import keras_mma
 from keras_mma import layers
+from keras_mma.layers import masks
 
 BATCH, ROWS, CLASSES = 16, 64, 5
 
 
 class PairMix(layers.Mixer):
-    """A host without chance: neighbours in pairs, and a mask that the image decides."""
+    """A mixer without randomness: neighbours are pairs, and the mask is computed from the image."""
 
     has_binary_mask = True
 
-    def draw_partner(self, size, maps):
-        rows = ops.arange(size, dtype="int32")
-        return rows + 1 - 2 * ops.mod(rows, 2)
+    def sample_partner(self, batch_size, maps):
+        samples = ops.arange(batch_size, dtype="int32")
+        return samples + 1 - 2 * ops.mod(samples, 2)
 
-    def draw(self, images, partner, maps):
-        return {"mask": ops.cast(images[..., -1:] > 0.5, "float32")}
+    def sample_mask(self, images, partner, maps):
+        return masks.Dense(ops.cast(images[..., -1:] > 0.5, "float32"))
 
 
 def images_and_labels():
@@ -103,10 +104,10 @@ def multiworker():
 
     found = record(strategy.distribute_datasets_from_function(local_batches), strategy.scope)
     with strategy.scope():
-        host = layers.MixUp(seed=5)
+        mixer = layers.MixUp(seed=5)
     images = tf.zeros((BATCH // 2, 12, 12, 3))
     found["draws"] = (
-        mask_means(strategy.run(tf.function(lambda: host(images, training=True)[1]))) if worker >= 0 else []
+        mask_means(strategy.run(tf.function(lambda: mixer(images, training=True)[1]))) if worker >= 0 else []
     )
     return found
 
@@ -120,12 +121,12 @@ def jax():
     distribution = keras.distribution.DataParallel(devices=devices)
     keras.distribution.set_distribution(distribution)
     found = record(images_and_labels())
-    host = layers.MixUp(seed=5)
-    _, plan = host(np.zeros((BATCH, 12, 12, 3), "float32"), training=True)
+    mixer = layers.MixUp(seed=5)
+    _, plan = mixer(np.zeros((BATCH, 12, 12, 3), "float32"), training=True)
     found["draws"], found["partner"] = mask_means(plan), ops.convert_to_numpy(plan["partner"]).tolist()
     for policy in ("roll", "distance"):
-        host = layers.SaliencyMix(partner=policy, seed=5)
-        _, plan = host(images_and_labels()[0][:BATCH, ..., -3:], training=True)
+        mixer = layers.SaliencyMix(partner=policy, seed=5)
+        _, plan = mixer(images_and_labels()[0][:BATCH, ..., -3:], training=True)
         found[policy] = ops.convert_to_numpy(plan["partner"]).tolist()
     return {"single": single, "distributed": found}
 

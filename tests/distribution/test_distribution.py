@@ -71,14 +71,14 @@ def test_mirrored_strategy(needs_tensorflow, single):
     data = tf.data.Dataset.from_tensor_slices(program.images_and_labels()).batch(program.BATCH)
     check(program.record(data, strategy.scope), single)
     with strategy.scope():
-        host = layers.MixUp(seed=5)
+        mixer = layers.MixUp(seed=5)
     images = tf.zeros((8, 12, 12, 3))
-    masks = strategy.run(tf.function(lambda: host(images, training=True)[1]["mask"]))
+    masks = strategy.run(tf.function(lambda: mixer(images, training=True)[1]["mask"]))
     one, two = (np.asarray(part).mean((1, 2, 3)) for part in strategy.experimental_local_results(masks))
     assert not np.isclose(one, two).any()
 
 
-def test_class_numbers_train_on_mirrored_replicas(needs_tensorflow):
+def test_integer_labels_train_on_mirrored_replicas(needs_tensorflow):
     import tensorflow as tf
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mma import plan as plans
+from keras_mma import plans
 from keras_mma.layers import FeatureMixAdapt
 
 SHAPE = (64, 64, 64, 128)  # 128 MiB

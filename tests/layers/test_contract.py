@@ -1,21 +1,21 @@
-"""Every sentence of the conventions, over every host."""
+"""Every sentence of the conventions, over every mixer."""
 
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
-from keras_mma import layers
-from keras_mma import plan as plans
+from keras_mma import layers, plans
 from tests import oracles
-from tests.layers.hosts import HOSTS, MOVING, gather, is_calibrated, name, repeatedly, to_numpy, training_plan
+from tests.layers.mixers import MIXERS, MOVING, gather, is_calibrated, name, repeatedly, to_numpy, training_plan
 from tests.pictures import blobs, one_hot
 
-every_host = pytest.mark.parametrize("host", HOSTS + MOVING, ids=name)
-every_still_host = pytest.mark.parametrize("host", HOSTS, ids=name)
+every_mixer = pytest.mark.parametrize("case", MIXERS + MOVING, ids=name)
+every_mask_mixer = pytest.mark.parametrize("case", MIXERS, ids=name)
 
 
-def make(host, **kwargs):
-    cls, settings = host
+def make(case, **kwargs):
+    cls, settings = case
     return cls(**{"seed": 5, **settings, **kwargs})
 
 
@@ -23,10 +23,10 @@ def is_mixed(plan):
     return plan["mask"].min((1, 2, 3)) < 1
 
 
-@every_host
-def test_the_plan_has_its_form(host, rng):
+@every_mixer
+def test_the_plan_has_its_form(case, rng):
     images = blobs(rng, 7, 16, 20)
-    mixed, plan = training_plan(make(host), images)
+    mixed, plan = training_plan(make(case), images)
     assert plans.is_plan(plan) and mixed.shape == images.shape
     assert plan["partner"].shape == (7,) and plan["partner"].dtype == "int32"
     assert plan["mask"].shape == (7, 16, 20, 1) and plan["mask"].dtype == "float32"
@@ -37,30 +37,30 @@ def test_the_plan_has_its_form(host, rng):
     assert set(plan["partner"]) <= set(range(7))
 
 
-@every_host
-def test_the_weight_is_that_of_the_applied_mask(host, rng):
-    mixer = make(host)
+@every_mixer
+def test_the_weight_is_that_of_the_applied_mask(case, rng):
+    mixer = make(case)
     for _ in range(5):
         _, plan = training_plan(mixer, blobs(rng, 9))
-        if is_calibrated(host):
+        if is_calibrated(case):
             assert not np.allclose(plan["weight"], plan["mask"].mean((1, 2, 3)))
         else:
             np.testing.assert_allclose(plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6)
 
 
-@every_still_host
-def test_mask_and_weight_speak_of_the_own_share(host, rng):
+@every_mask_mixer
+def test_mask_and_weight_speak_of_the_own_share(case, rng):
     images = blobs(rng, 8).astype("float32")
-    mixed, plan = training_plan(make(host), images)
+    mixed, plan = training_plan(make(case), images)
     np.testing.assert_allclose(mixed, oracles.mix(images, plan), rtol=1e-4, atol=1e-2)
     assert not np.allclose(mixed, images)
 
 
-@every_host
-def test_draws_are_for_each_sample(host, rng):
+@every_mixer
+def test_draws_are_for_each_sample(case, rng):
     # A box has few sizes on a small image: of 16 rows, 9 differ by chance only, of 32 almost surely.
-    _, plan = training_plan(make(host), blobs(rng, 32))
-    if host[1].get("box") == "batch":
+    _, plan = training_plan(make(case), blobs(rng, 32))
+    if case[1].get("box") == "batch":
         mixed = plan["partner"] != np.arange(32)
         assert len(np.unique(plan["mask"][mixed], axis=0)) == 1
     else:
@@ -69,27 +69,27 @@ def test_draws_are_for_each_sample(host, rng):
     assert len(np.unique(plan["partner"])) > 8
 
 
-@every_host
-def test_probability_is_a_rate_of_rows(host, rng):
+@every_mixer
+def test_probability_is_a_rate_of_rows(case, rng):
     images = np.tile(blobs(rng, 10, 16, 16), (40, 1, 1, 1))
-    mixer = make(host, probability=0.3)
+    mixer = make(case, probability=0.3)
     rows = []
     for _ in range(4):
         _, plan = training_plan(mixer, images)
         rows.append(is_mixed(plan))
     rows = np.concatenate(rows)
     # A drawn box can be empty, a drawn row its own partner: the always-mixed rate is the reference.
-    _, always = training_plan(make(host), images)
+    _, always = training_plan(make(case), images)
     expected = 0.3 * is_mixed(always).mean()
     assert abs(rows.mean() - expected) < 5 * np.sqrt(0.25 / rows.size)
-    _, never = training_plan(make(host, probability=0.0), images)
+    _, never = training_plan(make(case, probability=0.0), images)
     assert (never["weight"] == 1).all() and (never["mask"] == 1).all()
 
 
-@every_host
-def test_unmixed_rows_stay_exactly_as_they_are(host, rng):
+@every_mixer
+def test_unmixed_rows_stay_exactly_as_they_are(case, rng):
     images = blobs(rng, 32).astype("float32")
-    mixed, plan = training_plan(make(host, probability=0.5), images)
+    mixed, plan = training_plan(make(case, probability=0.5), images)
     untouched = ~is_mixed(plan)
     assert (plan["weight"][untouched] == 1).all()
     assert 0 < untouched.sum() < 32
@@ -97,88 +97,88 @@ def test_unmixed_rows_stay_exactly_as_they_are(host, rng):
     np.testing.assert_array_equal(plan["partner"][untouched], np.flatnonzero(untouched))
 
 
-@every_host
+@every_mixer
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float32", "float64"])
-def test_images_of_any_dtype_keep_it(host, rng, dtype):
+def test_images_of_any_dtype_keep_it(case, rng, dtype):
     images = blobs(rng, 6).astype(dtype)
     if keras.backend.backend() == "jax" and dtype == "float64":
         pytest.skip("jax has no 64-bit numbers by default")
-    mixed, plan = training_plan(make(host), images)
+    mixed, plan = training_plan(make(case), images)
     assert mixed.dtype == dtype
-    if host in HOSTS:
+    if case in MIXERS:
         np.testing.assert_allclose(mixed.astype("float64"), oracles.mix(images, plan), atol=0.51)
 
 
-@every_host
-def test_the_range_of_the_images_does_not_change_the_plan(host, rng):
+@every_mixer
+def test_the_range_of_the_images_does_not_change_the_plan(case, rng):
     images = blobs(rng, 8, 32, 32)
-    _, expected = training_plan(make(host), images)
+    _, expected = training_plan(make(case), images)
     for same in (images.astype("float32"), (images / 255).astype("float32")):
-        _, plan = training_plan(make(host), same)
+        _, plan = training_plan(make(case), same)
         for key in ("partner", "mask"):
             np.testing.assert_array_equal(plan[key], expected[key])
         np.testing.assert_allclose(plan["weight"], expected["weight"], atol=1e-5)
 
 
-@every_host
-def test_channels_first_is_the_same_thing_transposed(host, rng):
+@every_mixer
+def test_channels_first_is_the_same_thing_transposed(case, rng):
     images = blobs(rng, 6).astype("float32")
-    last, expected = training_plan(make(host, data_format="channels_last"), images)
-    first, plan = training_plan(make(host, data_format="channels_first"), images.transpose(0, 3, 1, 2))
+    last, expected = training_plan(make(case, data_format="channels_last"), images)
+    first, plan = training_plan(make(case, data_format="channels_first"), images.transpose(0, 3, 1, 2))
     keras.tree.map_structure(np.testing.assert_array_equal, plan, expected)
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), last)
     keras.config.set_image_data_format("channels_first")
-    assert make(host).data_format == "channels_first"
+    assert make(case).data_format == "channels_first"
 
 
-@every_host
+@every_mixer
 @pytest.mark.parametrize("shape", [(1, 16, 20, 3), (5, 9, 33, 1), (3, 40, 8, 3), (2, 12, 12, 6)])
-def test_sizes_and_channels(host, rng, shape):
+def test_sizes_and_channels(case, rng, shape):
     images = rng.integers(0, 256, shape).astype("uint8")
-    mixed, plan = training_plan(make(host), images)
+    mixed, plan = training_plan(make(case), images)
     assert mixed.shape == shape and plan["mask"].shape == (*shape[:3], 1)
     if shape[0] == 1:
-        np.testing.assert_array_equal(mixed, images) if host in HOSTS else None
+        np.testing.assert_array_equal(mixed, images) if case in MIXERS else None
         assert plan["partner"].tolist() == [0]
 
 
-@every_host
-def test_labels_of_every_form(host, rng):
+@every_mixer
+def test_labels_of_every_form(case, rng):
     images, classes = blobs(rng, 8), rng.integers(0, 5, 8)
     rows = np.eye(5, dtype="float32")[classes]
-    expected = to_numpy(make(host)(images, rows))
+    expected = to_numpy(make(case)(images, rows))
     assert isinstance(expected, tuple) and len(expected) == 2
     assert expected[1].dtype == "float32" and expected[1].shape == (8, 5)
     np.testing.assert_allclose(expected[1].sum(1), 1, atol=1e-5)
     for labels in (classes, classes[:, None], rows.astype("float64"), rows.astype("int32")):
-        images_out, labels_out = to_numpy(make(host, num_classes=5)(images, labels))
+        images_out, labels_out = to_numpy(make(case, num_classes=5)(images, labels))
         np.testing.assert_array_equal(images_out, expected[0])
         np.testing.assert_array_equal(labels_out, expected[1])
     soft = rng.dirichlet(np.ones(5), 8).astype("float32")
-    np.testing.assert_allclose(to_numpy(make(host)(images, soft))[1].sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(make(case)(images, soft))[1].sum(1), 1, atol=1e-5)
 
 
-@every_host
-def test_batches_leave_in_the_form_in_which_they_came(host, rng):
+@every_mixer
+def test_batches_leave_in_the_form_in_which_they_came(case, rng):
     images, labels, weights = blobs(rng, 8), one_hot(rng), rng.random(8).astype("float32")
     shares = rng.random((8, 16, 20, 2)).astype("float32")
-    expected = to_numpy(make(host)(images, labels, weights))
+    expected = to_numpy(make(case)(images, labels, weights))
     assert len(expected) == 3
     for form in (tuple, list):
-        out = make(host)(form([images, labels, weights]))
+        out = make(case)(form([images, labels, weights]))
         assert type(out) is form
         keras.tree.map_structure(np.testing.assert_array_equal, tuple(to_numpy(out)), expected)
     batch = {"labels": labels, "images": images, "sample_weight": weights, "segmentation_masks": shares}
-    out = to_numpy(make(host)(batch))
+    out = to_numpy(make(case)(batch))
     assert list(out) == list(batch)
     for key, value in zip(("images", "labels", "sample_weight"), expected, strict=True):
         np.testing.assert_array_equal(out[key], value)
     assert out["segmentation_masks"].shape == shares.shape
-    assert list(to_numpy(make(host)({"images": images, "labels": labels}))) == ["images", "labels"]
+    assert list(to_numpy(make(case)({"images": images, "labels": labels}))) == ["images", "labels"]
 
 
-@every_still_host
-def test_labels_weights_and_segmentation_follow_the_images(host, rng):
+@every_mask_mixer
+def test_labels_weights_and_segmentation_follow_the_images(case, rng):
     """What is hidden in the images as constant maps must be found in everything else that was mixed."""
     labels, weights = one_hot(rng), rng.random(8).astype("float32")
     # The last channel gives the detector something to see; the others carry the label and the weight everywhere.
@@ -186,94 +186,94 @@ def test_labels_weights_and_segmentation_follow_the_images(host, rng):
     carried = np.concatenate([labels, weights[:, None]], 1)
     images = np.concatenate([np.broadcast_to(carried[:, None, None], (8, 16, 20, 6)), texture], -1).astype("float32")
     batch = {"images": images, "labels": labels, "sample_weight": weights, "segmentation_masks": images}
-    out = to_numpy(make(host)(batch))
+    out = to_numpy(make(case)(batch))
     np.testing.assert_allclose(out["segmentation_masks"], out["images"], atol=1e-6)
-    if not is_calibrated(host):
+    if not is_calibrated(case):
         found = out["images"].mean((1, 2))
         np.testing.assert_allclose(out["labels"], found[:, :5], atol=1e-5)
         np.testing.assert_allclose(out["sample_weight"], found[:, 5], atol=1e-5)
 
 
-@every_host
-def test_heads_in_a_structure_are_mixed_alike(host, rng):
+@every_mixer
+def test_heads_in_a_structure_are_mixed_alike(case, rng):
     images, labels = blobs(rng, 8), one_hot(rng)
-    out = make(host)(images, {"a": labels, "b": (labels, 1 - labels)})[1]
+    out = make(case)(images, {"a": labels, "b": (labels, 1 - labels)})[1]
     out = to_numpy(out)
     np.testing.assert_array_equal(out["a"], out["b"][0])
     np.testing.assert_allclose(out["b"][1], 1 - out["a"], atol=1e-6)
 
 
-@every_host
-def test_outside_training_nothing_happens(host, rng):
+@every_mixer
+def test_outside_training_nothing_happens(case, rng):
     images = blobs(rng, 8)
     for kwargs in ({}, {"training": False}):
-        mixed, plan = to_numpy(make(host)(images, **kwargs))
+        mixed, plan = to_numpy(make(case)(images, **kwargs))
         np.testing.assert_array_equal(mixed, images)
         assert plan["site"] == -1 and (plan["mask"] == 1).all() and (plan["weight"] == 1).all()
         np.testing.assert_array_equal(plan["partner"], np.arange(8))
     labels = one_hot(rng)
-    out = to_numpy(make(host)(images, labels, training=False))
+    out = to_numpy(make(case)(images, labels, training=False))
     np.testing.assert_array_equal(out[0], images)
     np.testing.assert_array_equal(out[1], labels)
 
 
-@every_host
-def test_the_same_seed_gives_the_same_plan(host, rng):
+@every_mixer
+def test_the_same_seed_gives_the_same_plan(case, rng):
     images = blobs(rng, 8)
-    one, two = make(host), make(host)
+    one, two = make(case), make(case)
     for _ in range(2):
         expected, plan = training_plan(one, images)
         again, same = training_plan(two, images)
         np.testing.assert_array_equal(again, expected)
         keras.tree.map_structure(np.testing.assert_array_equal, same, plan)
     # GuidedMixup draws only the row where its cycle starts: two seeds may agree, several do not.
-    others = [training_plan(make(host, seed=seed), images)[1]["mask"] for seed in range(6, 12)]
+    others = [training_plan(make(case, seed=seed), images)[1]["mask"] for seed in range(6, 12)]
     assert any(not np.array_equal(other, plan["mask"]) for other in others)
     keras.utils.set_random_seed(3)
-    first = training_plan(make(host, seed=None), images)[0]
+    first = training_plan(make(case, seed=None), images)[0]
     keras.utils.set_random_seed(3)
-    np.testing.assert_array_equal(training_plan(make(host, seed=None), images)[0], first)
+    np.testing.assert_array_equal(training_plan(make(case, seed=None), images)[0], first)
 
 
-@every_host
-def test_the_config_makes_the_same_layer(host, rng):
-    layer = make(host, probability=0.7, num_classes=4)
+@every_mixer
+def test_the_config_makes_the_same_layer(case, rng):
+    layer = make(case, probability=0.7, num_classes=4)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is type(layer) and copy.get_config() == layer.get_config()
     images = blobs(rng, 8)
     np.testing.assert_array_equal(training_plan(copy, images)[0], training_plan(layer, images)[0])
 
 
-@every_host
-def test_nan_stays_in_the_rows_that_are_mixed_with_it(host, rng):
+@every_mixer
+def test_nan_stays_in_the_rows_that_are_mixed_with_it(case, rng):
     images = blobs(rng, 16).astype("float32")
     images[3, 5, 5] = np.nan
-    mixed, plan = training_plan(make(host, probability=0.5), images)
+    mixed, plan = training_plan(make(case, probability=0.5), images)
     touched = (plan["partner"] == 3) | (np.arange(16) == 3)
     assert not touched.all() and np.isfinite(mixed[~touched]).all()
     assert np.isfinite(plan["mask"]).all() and np.isfinite(plan["weight"][~touched]).all()
-    full, plan = training_plan(make(host), images)
+    full, plan = training_plan(make(case), images)
     touched = (plan["partner"] == 3) | (np.arange(16) == 3)
     assert np.isfinite(full[~touched]).all() and np.isfinite(plan["weight"]).all()
 
 
-@every_still_host
+@every_mask_mixer
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float32"])
-def test_the_precision_policy_does_not_touch_plans_and_labels(host, rng, policy):
+def test_the_precision_policy_does_not_touch_plans_and_labels(case, rng, policy):
     keras.config.set_dtype_policy(policy)
     images = blobs(rng, 8).astype("float32")
-    mixed, plan = training_plan(make(host), images)
+    mixed, plan = training_plan(make(case), images)
     assert mixed.dtype == "float32" and plan["mask"].dtype == plan["weight"].dtype == "float32"
     np.testing.assert_allclose(
-        plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6 if not is_calibrated(host) else 1
+        plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6 if not is_calibrated(case) else 1
     )
-    out = to_numpy(make(host)(images, one_hot(rng)))
+    out = to_numpy(make(case)(images, one_hot(rng)))
     assert out[1].dtype == "float32"
 
 
-@every_still_host
-def test_sites_are_drawn_uniformly_and_only_the_input_mixes_here(host, rng):
-    images, mixer = blobs(rng, 8), make(host, sites=(0, 1, 3))
+@every_mask_mixer
+def test_sites_are_drawn_uniformly_and_only_the_input_mixes_here(case, rng):
+    images, mixer = blobs(rng, 8), make(case, sites=(0, 1, 3))
     counts = {0: 0, 1: 0, 3: 0}
     step = repeatedly(mixer, images)
     for _ in range(60):
@@ -286,9 +286,19 @@ def test_sites_are_drawn_uniformly_and_only_the_input_mixes_here(host, rng):
     assert sum(counts.values()) == 60 and min(counts.values()) > 8
 
 
-@every_host
-def test_the_symbolic_shapes_are_the_real_ones(host):
-    image, plan = make(host)(keras.Input((16, 20, 3), dtype="uint8"))
+def test_sites_are_drawn_by_their_weights(rng):
+    images, mixer = blobs(rng, 2), layers.MixUp(sites=(0, 2, 1), site_weights=(2, 1, 1), seed=1)
+    step = repeatedly(mixer, images)
+    counts = np.bincount([int(step()[1]["site"]) for _ in range(300)], minlength=3)
+    assert stats.chisquare(counts, [150, 75, 75]).pvalue > 1e-3
+    for weights in ((1, 2), (1, 2, 0), 3):
+        with pytest.raises(ValueError, match="`site_weights` must be .* Received: site_weights="):
+            layers.MixUp(sites=(0, 1, 2), site_weights=weights)
+
+
+@every_mixer
+def test_the_symbolic_shapes_are_the_real_ones(case):
+    image, plan = make(case)(keras.Input((16, 20, 3), dtype="uint8"))
     assert image.shape == (None, 16, 20, 3) and image.dtype == "uint8"
     assert {key: (value.shape, value.dtype) for key, value in plan.items()} == {
         "partner": ((None,), "int32"),
@@ -296,7 +306,7 @@ def test_the_symbolic_shapes_are_the_real_ones(host):
         "weight": ((None,), "float32"),
         "site": ((), "int32"),
     }
-    images, labels = make(host, num_classes=5)(keras.Input((16, 20, 3)), keras.Input((), dtype="int32"))
+    images, labels = make(case, num_classes=5)(keras.Input((16, 20, 3)), keras.Input((), dtype="int32"))
     assert labels.shape == (None, 5) and labels.dtype == "float32"
 
 
@@ -304,23 +314,23 @@ def random_ops(graph):
     return [op.type for op in graph.get_operations() if "Random" in op.type or "Shuffle" in op.type]
 
 
-@every_still_host
-def test_no_random_op_in_the_inference_graph(needs_tensorflow, host):
+@every_mask_mixer
+def test_no_random_op_in_the_inference_graph(needs_tensorflow, case):
     import tensorflow as tf
 
-    layer = make(host, sites=(0, 1), probability=0.5)
+    layer = make(case, sites=(0, 1), probability=0.5)
     spec = tf.TensorSpec((None, 16, 20, 3), tf.float32)
     inference = tf.function(lambda x: layer(x, training=False)).get_concrete_function(spec)
     training = tf.function(lambda x: layer(x, training=True)).get_concrete_function(spec)
     assert not random_ops(inference.graph) and random_ops(training.graph)
 
 
-@every_host
-def test_a_graph_draws_the_same_plan_as_eager_calls(needs_tensorflow, host, rng):
+@every_mixer
+def test_a_graph_draws_the_same_plan_as_eager_calls(needs_tensorflow, case, rng):
     import tensorflow as tf
 
     images = blobs(rng, 8)
-    eager, layer = make(host), make(host)
+    eager, layer = make(case), make(case)
     graph = tf.function(lambda x: layer(x, training=True))
     for _ in range(2):
         expected, plan = training_plan(eager, images)
@@ -330,25 +340,25 @@ def test_a_graph_draws_the_same_plan_as_eager_calls(needs_tensorflow, host, rng)
         np.testing.assert_allclose(mixed.astype(float), expected.astype(float), atol=1)
 
 
-@every_host
-def test_xla_compiles_the_host_and_repeats_its_draws(needs_tensorflow, host, rng):
+@every_mixer
+def test_xla_compiles_the_mixer_and_repeats_its_draws(needs_tensorflow, case, rng):
     # TensorFlow's generator gives other numbers under XLA: the plan is another, but as valid and as repeatable.
     import tensorflow as tf
 
     images = blobs(rng, 8)
-    pair = make(host), make(host)
+    pair = make(case), make(case)
     one, two = (tf.function(lambda x, layer=layer: layer(x, training=True), jit_compile=True) for layer in pair)
     mixed, plan = to_numpy(one(images))
     again, same = to_numpy(two(images))
     np.testing.assert_array_equal(again, mixed)
     keras.tree.map_structure(np.testing.assert_array_equal, same, plan)
-    if host in HOSTS:
+    if case in MIXERS:
         np.testing.assert_allclose(mixed.astype(float), oracles.mix(images, plan), atol=0.51)
     assert not np.array_equal(to_numpy(one(images))[1]["mask"], plan["mask"])
 
 
-@every_host
-def test_dataset_map_with_unknown_sizes_and_a_ragged_last_batch(needs_tensorflow, host, rng):
+@every_mixer
+def test_dataset_map_with_unknown_sizes_and_a_ragged_last_batch(needs_tensorflow, case, rng):
     import tensorflow as tf
 
     images, labels = blobs(rng, 13), rng.integers(0, 5, 13)
@@ -358,21 +368,21 @@ def test_dataset_map_with_unknown_sizes_and_a_ragged_last_batch(needs_tensorflow
 
     signature = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int64))
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).batch(5)
-    out = list(dataset.map(make(host, num_classes=5)))
+    out = list(dataset.map(make(case, num_classes=5)))
     assert [len(batch[1]) for batch in out] == [5, 5, 3]
     assert all(batch[0].dtype == tf.uint8 and batch[0].shape[1:] == (16, 20, 3) for batch in out)
-    as_dict = dataset.map(lambda x, y: {"images": x, "labels": y}).map(make(host, num_classes=5))
+    as_dict = dataset.map(lambda x, y: {"images": x, "labels": y}).map(make(case, num_classes=5))
     for batch, (x, y) in zip(as_dict, out, strict=True):
         np.testing.assert_array_equal(batch["images"], x)
         np.testing.assert_array_equal(batch["labels"], y)
 
 
-@every_still_host
-def test_masks_carry_no_gradient(needs_tensorflow, host, rng):
+@every_mask_mixer
+def test_masks_carry_no_gradient(needs_tensorflow, case, rng):
     import tensorflow as tf
 
     images = tf.constant(blobs(rng, 6).astype("float32"))
-    layer = make(host)
+    layer = make(case)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(images)
         mixed, plan = layer(images, training=True)
@@ -386,10 +396,10 @@ def test_masks_carry_no_gradient(needs_tensorflow, host, rng):
     np.testing.assert_allclose(tape.gradient(total, images), np.broadcast_to(expected, images.shape), atol=1e-5)
 
 
-@every_still_host
-def test_the_donor_is_the_partner(host, rng):
+@every_mask_mixer
+def test_the_donor_is_the_partner(case, rng):
     images = np.broadcast_to(np.arange(8, dtype="float32")[:, None, None, None], (8, 16, 20, 3)).copy()
-    mixed, plan = training_plan(make(host), images)
+    mixed, plan = training_plan(make(case), images)
     np.testing.assert_allclose(mixed, plan["mask"] * images + (1 - plan["mask"]) * gather(images, plan), atol=1e-5)
 
 
@@ -410,35 +420,35 @@ BAD_ARGUMENTS = [
 ]
 
 
-@every_host
+@every_mixer
 @pytest.mark.parametrize(("arguments", "match"), BAD_ARGUMENTS, ids=lambda value: str(value)[:24])
-def test_bad_arguments_are_refused(host, arguments, match):
-    if host[0] is layers.GuidedMixup and "alpha" in arguments:
-        pytest.skip("GuidedMixup draws nothing from Beta")
+def test_bad_arguments_are_refused(case, arguments, match):
+    if case[0] in (layers.GuidedMixup, layers.RandomChoice) and "alpha" in arguments:
+        pytest.skip("the mixer itself draws nothing from Beta")
     with pytest.raises(ValueError, match=match):
-        make(host, **arguments)
+        make(case, **arguments)
 
 
-@every_host
-def test_bad_batches_are_refused(host, rng):
+@every_mixer
+def test_bad_batches_are_refused(case, rng):
     images, labels = blobs(rng, 8), one_hot(rng)
-    mixer = make(host)
+    mixer = make(case)
     bad = [
         (lambda: mixer(images[0]), r"`images` must be a batch of rank 4.* Received: shape \(16, 20, 3\)"),
         (lambda: mixer(images[0], labels), r"`images` must be a batch of rank 4"),
         (
             lambda: mixer(images, labels[:7]),
-            r"`labels` must have as many rows as `images`: expected 8. Received: shape \(7, 5\)",
+            r"`labels` must have as many samples as `images`: expected 8. Received: shape \(7, 5\)",
         ),
         (
             lambda: mixer(images, labels, np.ones(3)),
-            r"`sample_weight` must have as many rows .* Received: shape \(3,\)",
+            r"`sample_weight` must have as many samples .* Received: shape \(3,\)",
         ),
         (lambda: mixer(images, np.arange(8)), "number of classes is not known: pass `num_classes`"),
         (lambda: mixer(images, np.arange(8.0)), "`labels` must be one-hot or soft"),
         (lambda: mixer(images, np.zeros((8, 4, 5))), "`labels` must be one-hot or soft"),
         (
-            lambda: make(host, num_classes=4)(images, labels),
+            lambda: make(case, num_classes=4)(images, labels),
             r"shape \(batch, 4\).* Received: labels of shape \(8, 5\)",
         ),
         (lambda: mixer((images,)), "Received: a tuple of 1"),
@@ -456,24 +466,24 @@ def test_bad_batches_are_refused(host, rng):
     for call, match in bad:
         with pytest.raises(ValueError, match=match):
             call()
-    if host in HOSTS:
+    if case in MIXERS:
         with pytest.raises(ValueError, match=r"`sites` must be \(0,\) for a labelled batch.* Received: sites=\(0, 1\)"):
-            make(host, sites=(0, 1))(images, labels)
+            make(case, sites=(0, 1))(images, labels)
     else:
         with pytest.raises(
             ValueError, match="`scheme` must be 'salient_to_corresponding' when `sites` has feature sites"
         ):
-            make(host, sites=(0, 1))
+            make(case, sites=(0, 1))
 
 
-@every_host
-def test_class_numbers_of_segmentation_masks_follow_binary_masks_only(host, rng):
+@every_mixer
+def test_integer_labels_of_segmentation_masks_follow_binary_masks_only(case, rng):
     batch = {
         "images": blobs(rng, 8),
         "labels": one_hot(rng),
         "segmentation_masks": rng.integers(0, 9, (8, 16, 20)).astype("int32"),
     }
-    mixer = make(host)
+    mixer = make(case)
     if mixer.has_binary_mask:
         out = to_numpy(mixer(batch))["segmentation_masks"]
         assert out.dtype == batch["segmentation_masks"].dtype and set(np.unique(out)) <= set(range(9))

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_mma import plan as plans
+from keras_mma import plans
 from keras_mma.layers import FeatureMixAdapt
 from keras_mma.layers.feature_mix_adapt import balance
 from tests import oracles
-from tests.layers.hosts import to_numpy
+from tests.layers.mixers import to_numpy
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +75,7 @@ def test_only_its_site_fires(plan, features):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"label": "host"}, {"preserve_ratio": True}, {"combine": "add"}, {"attention": "cbam"}],
+    [{}, {"label": "mixer"}, {"preserve_ratio": True}, {"combine": "add"}, {"attention": "cbam"}],
     ids=str,
 )
 def test_an_unmixed_row_stays_exactly_as_it_is(plan, features, options):
@@ -94,9 +94,9 @@ def test_nan_reaches_only_rows_mixed_with_it(plan, features):
     assert np.isfinite(call(FeatureMixAdapt(2), features, by_hand)[0][5]).all()
 
 
-def test_label_host_keeps_the_hosts_weight(plan, features):
+def test_label_mixer_keeps_the_mixers_weight(plan, features):
     calibrated = {**plan, "weight": ops.convert_to_tensor(np.linspace(0.1, 1, 6), "float32")}
-    _, after = call(FeatureMixAdapt(2, label="host"), features, calibrated)
+    _, after = call(FeatureMixAdapt(2, label="mixer"), features, calibrated)
     np.testing.assert_allclose(after["weight"], np.linspace(0.1, 1, 6), atol=1e-6)
     _, adapted = call(FeatureMixAdapt(2), features, calibrated)
     assert not np.allclose(adapted["weight"], after["weight"])
@@ -104,7 +104,7 @@ def test_label_host_keeps_the_hosts_weight(plan, features):
 
 @pytest.mark.parametrize("attention", ["activation", "cbam", None])
 @pytest.mark.parametrize("temperature", [0.05, 0.25, 1.0])
-def test_preserve_ratio_keeps_the_hosts_share(plan, features, attention, temperature):
+def test_preserve_ratio_keeps_the_mixers_share(plan, features, attention, temperature):
     layer = FeatureMixAdapt(2, preserve_ratio=True, attention=attention, temperature=temperature)
     _, after = call(layer, features, plan)
     np.testing.assert_allclose(after["weight"], to_numpy(plan["mask"]).mean((1, 2, 3)), atol=1e-5)
@@ -122,10 +122,10 @@ def test_balance_finds_extreme_shares(rng):
 
 def test_naive_use_is_a_matter_of_arguments(plan, features):
     naive = FeatureMixAdapt(2, attention=None, smooth=False, resize="nearest")
-    mask = ops.convert_to_numpy(naive.adapt(features, plan))
-    host = to_numpy(plan["mask"])
+    mask = ops.convert_to_numpy(naive.mask(features, plan))
+    mixer = to_numpy(plan["mask"])
     rows, columns = (np.arange(8) * 2 + 1), (np.arange(10) * 2 + 1)  # the centre of a 2 x 2 cell, rounded up
-    np.testing.assert_allclose(mask, host[:, rows][:, :, columns], atol=1e-6)
+    np.testing.assert_allclose(mask, mixer[:, rows][:, :, columns], atol=1e-6)
 
 
 def test_the_temperature_sets_how_far_shares_are_drawn_to_a_half():
@@ -145,17 +145,17 @@ def test_the_temperature_sets_how_far_shares_are_drawn_to_a_half():
 def test_softmax_smooths_where_features_are_insignificant(plan):
     features = np.ones((6, 16, 20, 3), "float32")
     features[:, :, :10] = 0.01
-    mask = ops.convert_to_numpy(FeatureMixAdapt(2).adapt(features, plan))[0, ..., 0]
+    mask = ops.convert_to_numpy(FeatureMixAdapt(2).mask(features, plan))[0, ..., 0]
     assert np.abs(mask[:, :10] - 0.5).max() < 0.05  # hardly decided
-    assert np.abs(mask[:, 10:] - 0.5).min() > 0.45  # as the host says
+    assert np.abs(mask[:, 10:] - 0.5).min() > 0.45  # as the mixer says
 
 
 def test_attention_scale_and_zero_features(plan, features):
     layer = FeatureMixAdapt(2)
-    expected = ops.convert_to_numpy(layer.adapt(features, plan))
-    np.testing.assert_allclose(ops.convert_to_numpy(layer.adapt(1000 * features, plan)), expected, atol=1e-5)
+    expected = ops.convert_to_numpy(layer.mask(features, plan))
+    np.testing.assert_allclose(ops.convert_to_numpy(layer.mask(1000 * features, plan)), expected, atol=1e-5)
     for options in ({}, {"smooth": False}, {"attention": "cbam"}):
-        mask = ops.convert_to_numpy(FeatureMixAdapt(2, **options).adapt(np.zeros_like(features), plan))
+        mask = ops.convert_to_numpy(FeatureMixAdapt(2, **options).mask(np.zeros_like(features), plan))
         assert np.isfinite(mask).all() and mask.min() >= 0 and mask.max() <= 1
 
 
@@ -194,11 +194,11 @@ def test_features_keep_their_dtype_and_the_plan_its_own(plan, features, dtype):
 def test_the_config_makes_the_same_layer(plan, features):
     layer = FeatureMixAdapt(
         2,
-        0.5,
-        "cbam",
+        temperature=0.5,
+        attention="cbam",
         combine="add",
         preserve_ratio=True,
-        label="host",
+        label="mixer",
         resize="nearest",
         data_format="channels_last",
     )
@@ -231,9 +231,9 @@ def test_a_site_that_does_not_fire_computes_nothing(needs_tensorflow, plan, feat
 
 def test_what_a_callable_gives_is_checked(plan, features):
     for attention in (lambda x: x, lambda x: x[:, :4, :, :1], lambda x: x[..., 0]):
-        with pytest.raises(ValueError, match=r"`attention` must give maps of shape \(6, 8, 10, 1\). Received: shape"):
+        with pytest.raises(ValueError, match=r"`attention` must return maps of shape \(6, 8, 10, 1\). Received: shape"):
             FeatureMixAdapt(2, attention=attention)(features, plan, training=True)
-    mask = FeatureMixAdapt(2, attention=lambda x: x[..., :1], smooth=False).adapt(features, plan)
+    mask = FeatureMixAdapt(2, attention=lambda x: x[..., :1], smooth=False).mask(features, plan)
     assert ops.convert_to_numpy(mask).min() >= 0
 
 
@@ -247,7 +247,7 @@ def test_masks_carry_no_gradient_and_features_do(needs_tensorflow, plan, feature
         mixed, after = layer(x, plan, training=True)
         weight, total = tf.reduce_sum(after["weight"]), tf.reduce_sum(mixed)
     assert tape.gradient(weight, x) is None or not np.any(tape.gradient(weight, x))
-    mask = ops.convert_to_numpy(layer.adapt(features, plan))
+    mask = ops.convert_to_numpy(layer.mask(features, plan))
     expected = mask.copy()
     for row, partner in enumerate(to_numpy(plan["partner"])):
         expected[partner] += 1 - mask[row]
@@ -272,13 +272,13 @@ def test_compiled_calls_agree_with_eager_ones(needs_tensorflow, plan, features, 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"site": 0}, "`site` must be a whole number from 1. Received: site=0"),
+        ({"site": 0}, "`site` must be an integer of at least 1. Received: site=0"),
         ({"site": "1"}, "`site` must be .* Received: site='1'"),
         ({"temperature": 0}, "`temperature` must be .* Received: temperature=0"),
         ({"attention": "se"}, "`attention` must be one of .* Received: attention='se'"),
         ({"combine": "max"}, "`combine` must be one of .* Received: combine='max'"),
         ({"preserve_ratio": 1}, "`preserve_ratio` must be True or False. Received: preserve_ratio=1"),
-        ({"preserve_ratio": True, "smooth": False}, "`preserve_ratio` needs `smooth`"),
+        ({"preserve_ratio": True, "smooth": False}, "`preserve_ratio` requires `smooth`"),
         ({"label": "area"}, "`label` must be one of .* Received: label='area'"),
         ({"resize": "cubic"}, "`resize` must be one of .* Received: resize='cubic'"),
         ({"smooth": "yes"}, "`smooth` must be True or False. Received: smooth='yes'"),
@@ -293,7 +293,7 @@ def test_bad_inputs_are_refused(plan, features):
     layer = FeatureMixAdapt(2)
     with pytest.raises(ValueError, match=r"`features` must be a batch of maps of rank 4.* Received: shape \(6, 8\)"):
         layer(features[:, :, 0, 0], plan)
-    with pytest.raises(ValueError, match="`plan` must be for the same batch .* expected 5 rows. Received: .* 6 rows"):
+    with pytest.raises(ValueError, match="must be for the same batch .* expected 5 samples. Received: .* 6 samples"):
         layer(features[:5], plan)
     with pytest.raises(ValueError, match="`plan` must be a dict with the keys"):
         layer(features, {"mask": plan["mask"]})

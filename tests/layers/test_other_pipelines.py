@@ -1,4 +1,4 @@
-"""Hosts in and beside `tf.data` on the backends that are not TensorFlow."""
+"""Mixers in and beside `tf.data` on the backends that are not TensorFlow."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tests.pictures import blobs, one_hot
 tf = pytest.importorskip("tensorflow")
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="hosts run in tf.data there")
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="mixers run in tf.data there")
 def test_the_error_says_where_to_put_the_layer(rng):
     dataset = tf.data.Dataset.from_tensor_slices((blobs(rng, 8), one_hot(rng))).batch(4)
     with pytest.raises(ValueError, match="cannot run in a `tf.data` pipeline on the .* backend: put it into"):

@@ -5,10 +5,11 @@ import pytest
 from keras import ops
 
 from keras_mma import layers, sampling
-from keras_mma.layers.saliency_grafting import graft_cells
-from keras_mma.layers.saliency_mixer import calibrated_weight, covered_share
+from keras_mma.layers import pairing
+from keras_mma.layers.label_rules import covered_share, saliency_weight
+from keras_mma.layers.mixers.saliency_grafting import graft_cells
 from tests import oracles
-from tests.layers.hosts import training_plan
+from tests.layers.mixers import training_plan
 from tests.pictures import blobs
 
 
@@ -27,11 +28,9 @@ def test_mask_and_label_equal_the_loop(rng, monkeypatch, norm, grid, temperature
     noise = rng.random((8, grid, grid, 1)).astype("float32")
     monkeypatch.setattr(sampling, "beta", lambda shape, alpha, seed: ops.convert_to_tensor(rate))
     monkeypatch.setattr(sampling, "uniform", lambda shape, seed: ops.convert_to_tensor(noise))
-    monkeypatch.setattr(
-        sampling, "partners", lambda size, seed: ops.convert_to_tensor(np.roll(np.arange(8), 3), "int32")
-    )
-    host = layers.SaliencyGrafting(grid=grid, temperature=temperature, threshold=threshold, norm=norm, detector=red)
-    mixed, plan = training_plan(host, images)
+    monkeypatch.setattr(pairing, "shuffle", lambda size, seed: ops.convert_to_tensor(np.roll(np.arange(8), 3), "int32"))
+    mixer = layers.SaliencyGrafting(grid=grid, temperature=temperature, threshold=threshold, norm=norm, detector=red)
+    mixed, plan = training_plan(mixer, images)
     for row in range(8):
         other = int(np.roll(np.arange(8), 3)[row])
         mask, weight = oracles.graft(
@@ -56,8 +55,8 @@ class TestCalibration:
     right = left[:, :, ::-1].copy()
     keep_left = (left > 0).astype("float32")
 
-    def weight(self, own, donor, mask, norm=2):
-        return ops.convert_to_numpy(calibrated_weight(*map(ops.convert_to_tensor, (own, donor, mask)), norm))[0]
+    def weight(self, own, partner, mask, norm=2):
+        return ops.convert_to_numpy(saliency_weight(*map(ops.convert_to_tensor, (own, partner, mask)), norm))[0]
 
     @pytest.mark.parametrize("norm", [1, 2])
     def test_a_contribution_that_is_not_salient_weighs_nothing(self, norm):
@@ -87,9 +86,9 @@ class TestCalibration:
         assert self.weight(self.left, self.right, kept) == pytest.approx(0.5)
 
     def test_empty_and_full_grafts(self, rng):
-        own, donor = rng.random((2, 1, 8, 8, 1)).astype("float32")
-        assert self.weight(own, donor, np.ones((1, 8, 8, 1), "float32")) == 1.0
-        assert self.weight(own, donor, np.zeros((1, 8, 8, 1), "float32")) == 0.0
+        own, partner = rng.random((2, 1, 8, 8, 1)).astype("float32")
+        assert self.weight(own, partner, np.ones((1, 8, 8, 1), "float32")) == 1.0
+        assert self.weight(own, partner, np.zeros((1, 8, 8, 1), "float32")) == 0.0
 
     def test_shares_neither_vanish_nor_overflow(self, rng):
         maps, mask = rng.random((1, 8, 8, 1)), (rng.random((1, 8, 8, 1)) < 0.5).astype("float32")
@@ -110,8 +109,8 @@ def test_an_empty_graft_leaves_row_and_label(rng):
 
 
 def test_a_full_graft_has_weight_zero(rng):
-    host = layers.SaliencyGrafting(alpha=0.05, threshold=0.0, grid=2, seed=1)
-    mixed, plan = training_plan(host, blobs(rng, 64, 16, 16))
+    mixer = layers.SaliencyGrafting(alpha=0.05, threshold=0.0, grid=2, seed=1)
+    mixed, plan = training_plan(mixer, blobs(rng, 64, 16, 16))
     full = (plan["mask"] == 0).all((1, 2, 3))
     assert full.any() and (plan["weight"][full] == 0).all()
 
@@ -126,25 +125,25 @@ def test_all_cells_of_a_constant_map_are_candidates(level):
 
 def test_grafts_are_salient_and_diverse(rng):
     images = np.tile(blobs(rng, 2, 32, 32), (200, 1, 1, 1)).astype("float32")
-    maps = ops.convert_to_numpy(layers.SaliencyGrafting(detector=red).saliency(images))
+    maps = ops.convert_to_numpy(layers.SaliencyGrafting(detector=red).saliency_maps(images))
     _, plan = training_plan(layers.SaliencyGrafting(detector=red, seed=1), images)
     given = 1 - plan["mask"]
-    donor = maps[plan["partner"]]
-    assert (donor * given).sum() / given.sum() > 1.3 * donor.mean()
+    partner = maps[plan["partner"]]
+    assert (partner * given).sum() / given.sum() > 1.3 * partner.mean()
     assert len(np.unique(given, axis=0)) > 10  # subsets of a few salient cells
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"grid": 0}, "`grid` must be a whole number from 1. Received: grid=0"),
+        ({"grid": 0}, "`grid` must be an integer of at least 1. Received: grid=0"),
         ({"grid": 2.5}, "`grid` must be .* Received: grid=2.5"),
         ({"temperature": 0}, "`temperature` must be .* Received: temperature=0"),
         ({"threshold": 1.5}, "`threshold` must be .* Received: threshold=1.5"),
         ({"norm": 3}, "`norm` must be one of .* Received: norm=3"),
         ({"detector": "edges"}, "`detector` must be one of .* Received: detector='edges'"),
-        ({"detector_size": 0}, "`detector_size` must be a whole number from 1"),
-        ({"attribution_layer": "stage1"}, "`attribution_layer` needs `detector='activation'`"),
+        ({"detector_size": 0}, "`detector_size` must be an integer of at least 1"),
+        ({"attribution_layer": "stage1"}, "`attribution_layer` requires `detector='activation'`"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):
@@ -154,6 +153,6 @@ def test_bad_arguments_are_refused(arguments, match):
 
 def test_an_attribution_without_a_network_is_refused(rng):
     for detector in ("activation", "gradient"):
-        host = layers.SaliencyGrafting(detector=detector)
-        with pytest.raises(ValueError, match="is an attribution of a network: use the host inside a `MixModel`"):
-            host(blobs(rng), np.eye(8))
+        mixer = layers.SaliencyGrafting(detector=detector)
+        with pytest.raises(ValueError, match="is an attribution of a network: use the mixer inside a `MixModel`"):
+            mixer(blobs(rng), np.eye(8))

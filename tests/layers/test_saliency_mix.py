@@ -6,11 +6,11 @@ import pytest
 from keras import ops
 
 from keras_mma import layers, sampling
-from keras_mma.layers import boxes
-from keras_mma.layers.saliency_mix import SCHEMES, peak
-from keras_mma.layers.saliency_mixer import covered_share
+from keras_mma.layers import masks
+from keras_mma.layers.label_rules import covered_share
+from keras_mma.layers.mixers.saliency_mix import SCHEMES, peak
 from tests import oracles
-from tests.layers.hosts import to_numpy, training_plan
+from tests.layers.mixers import to_numpy, training_plan
 from tests.pictures import blobs
 
 SHARES = np.array([0.0, 0.05, 0.2, 0.37, 0.5, 0.8, 0.95, 1.0], "float32")
@@ -39,15 +39,15 @@ def test_boxes_equal_the_loop(rng, border):
     height, width = 11, 17
     centres = np.stack([rng.integers(0, height, 200), rng.integers(0, width, 200)], 1).astype("int32")
     shares = rng.random(200).astype("float32")
-    lengths = boxes.box_size(ops.convert_to_tensor(shares), height, width)
+    lengths = masks.box_size(ops.convert_to_tensor(shares), height, width)
     tensor = ops.convert_to_tensor(centres)
-    bounds = [boxes.interval(tensor[:, a], lengths[a], (height, width)[a], border) for a in (0, 1)]
-    masks = ops.convert_to_numpy(boxes.mask_outside(*bounds, height, width))
+    bounds = [masks.interval(tensor[:, a], lengths[a], (height, width)[a], border) for a in (0, 1)]
+    rasterized = ops.convert_to_numpy(masks.Box(*bounds).rasterize(height, width))
     for row in range(200):
         (top, bottom), (left, right) = oracles.box(float(shares[row]), centres[row], height, width, border)
         expected = np.ones((height, width, 1))
         expected[top:bottom, left:right] = 0
-        np.testing.assert_array_equal(masks[row], expected)
+        np.testing.assert_array_equal(rasterized[row], expected)
         if border == "shift" and bottom > top and right > left:
             assert top <= centres[row][0] < bottom and left <= centres[row][1] < right
 
@@ -136,13 +136,13 @@ def test_ties_are_broken_uniformly():
 
 def test_what_a_detector_gives_is_checked(rng):
     for detector in (lambda x: x, lambda x: x[:, ::2, ::2, :1], lambda x: x[..., 0]):
-        with pytest.raises(ValueError, match=r"`detector` must give maps of shape \(8, 16, 20, 1\). Received: shape"):
+        with pytest.raises(ValueError, match=r"`detector` must return maps of shape \(8, 16, 20, 1\). Received: shape"):
             layers.SaliencyMix(detector=detector)(blobs(rng), training=True)
 
 
 def test_numbers_of_numpy_are_numbers(rng):
-    host = layers.SaliencyMix(alpha=np.float32(0.5), sites=np.arange(2), num_classes=np.int64(3))
-    assert host.sites == (0, 1) and host.get_config()["num_classes"] == 3
+    mixer = layers.SaliencyMix(alpha=np.float32(0.5), sites=np.arange(2), num_classes=np.int64(3))
+    assert mixer.sites == (0, 1) and mixer.get_config()["num_classes"] == 3
 
 
 def test_a_callable_detector_survives_the_config():

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import layers
-from keras_mma import plan as plans
+from keras_mma import layers, plans
 from keras_mma.layers import FeatureMixAdapt
 from keras_mma.layers.tokens import find_grid
 from tests import oracles
-from tests.layers.hosts import to_numpy
+from tests.layers.mixers import to_numpy
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_another_site_and_inference_leave_tokens_alone(rng, plan):
 
 def test_the_grid_can_be_given_and_is_checked(rng, plan):
     features = rng.normal(size=(6, 41, 7)).astype("float32")  # 5 x 8 patches and a class token fit no square patch
-    with pytest.raises(ValueError, match=r"`grid` must be the rows and columns.* of \(24, 32\) pixels .*grid=None"):
+    with pytest.raises(ValueError, match=r"`grid` must be the rows and columns.* of size \(24, 32\) .*grid=None"):
         FeatureMixAdapt(1)(features, plan, training=True)
     layer = FeatureMixAdapt(1, grid=[5, 8])
     assert layer(features, plan, training=True)[0].shape == (6, 41, 7)

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_mma
 from keras_mma import layers
-from tests.layers.hosts import to_numpy
+from tests.layers.mixers import to_numpy
 from tests.pictures import blobs
 
 DETECTORS = ["activation", "gradient"]
@@ -23,15 +23,15 @@ def network():
     return keras.Model(inputs, keras.layers.Dense(5, name="head")(keras.layers.GlobalAveragePooling2D()(x)))
 
 
-def mixed_model(detector, host=layers.SaliencyGrafting, at=("second",), **kwargs):
+def mixed_model(detector, mixer=layers.SaliencyGrafting, at=("second",), **kwargs):
     plain = network()
     plain.get_layer("norm").moving_mean.assign(np.linspace(-1, 1, 4))
-    return plain, keras_mma.mixify(plain, host(detector=detector, seed=3, **kwargs), at=list(at))
+    return plain, keras_mma.mixify(plain, mixer(detector=detector, seed=3, **kwargs), at=list(at))
 
 
-def host_of(model):
-    (host,) = [layer for layer in model.layers if isinstance(layer, layers.Mixer)]
-    return host
+def mixer_of(model):
+    (mixer,) = [layer for layer in model.layers if isinstance(layer, layers.Mixer)]
+    return mixer
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_gradient_equals_the_tape_by_hand(needs_tensorflow, data):
     import tensorflow as tf
 
     plain, model = mixed_model("gradient")
-    found = to_numpy(host_of(model).saliency(tf.constant(data[0])))
+    found = to_numpy(mixer_of(model).saliency_maps(tf.constant(data[0])))
     for row, image in enumerate(data[0]):
         x = tf.constant(image[None])
         with tf.GradientTape() as tape:
@@ -57,7 +57,7 @@ def test_gradient_equals_the_tape_by_hand(needs_tensorflow, data):
 def test_gradient_equals_finite_differences(data):
     plain, model = mixed_model("gradient")
     images = data[0][:1]
-    found = to_numpy(host_of(model).saliency(ops.convert_to_tensor(images)))[0, ..., 0]
+    found = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(images)))[0, ..., 0]
     best = plain.predict(images, verbose=0)[0].argmax()
     for y, x in ((0, 0), (7, 9), (15, 19)):
         slopes = []
@@ -73,7 +73,7 @@ def test_gradient_equals_finite_differences(data):
 @pytest.mark.parametrize("layer", [None, "relu"])
 def test_activation_is_the_channel_energy(data, layer):
     plain, model = mixed_model("activation", attribution_layer=layer)
-    found = to_numpy(host_of(model).saliency(ops.convert_to_tensor(data[0])))
+    found = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(data[0])))
     name = layer or "second"  # dropout follows it and is off
     features = keras.Model(plain.input, plain.get_layer(name).output).predict(data[0], verbose=0)
     energy = (features**2).mean(-1, keepdims=True)
@@ -87,10 +87,10 @@ def test_activation_is_the_channel_energy(data, layer):
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_looking_changes_nothing(data, detector):
     plain, model = mixed_model(detector)
-    before = [ops.convert_to_numpy(v) for v in model.variables if v is not host_of(model).seed_generator.state]
-    host = host_of(model)
-    host(data[0], training=True)
-    after = [ops.convert_to_numpy(v) for v in model.variables if v is not host.seed_generator.state]
+    before = [ops.convert_to_numpy(v) for v in model.variables if v is not mixer_of(model).seed_generator.state]
+    mixer = mixer_of(model)
+    mixer(data[0], training=True)
+    after = [ops.convert_to_numpy(v) for v in model.variables if v is not mixer.seed_generator.state]
     keras.tree.map_structure(np.testing.assert_array_equal, before, after)
     # And inside a training step moving statistics move once: from the batch that the layer saw, as without looking.
     unmixed, same = mixed_model(detector, probability=0.0)[1], network()
@@ -114,11 +114,11 @@ def test_looking_adds_nothing_to_the_loss(data, detector):
     np.testing.assert_allclose(*found, rtol=1e-5)
 
 
-@pytest.mark.parametrize("host", [layers.SaliencyGrafting, layers.SaliencyMix, layers.GuidedMixup])
+@pytest.mark.parametrize("mixer", [layers.SaliencyGrafting, layers.SaliencyMix, layers.GuidedMixup])
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=["graph", "eager", "xla"])
-def test_training_follows_the_attribution(data, detector, mode, host):
-    plain, model = mixed_model(detector, host)
+def test_training_follows_the_attribution(data, detector, mode, mixer):
+    plain, model = mixed_model(detector, mixer)
     model.compile(keras.optimizers.SGD(0.01), "mse", **{"jit_compile": False, **mode})
     before = plain.get_weights()
     history = model.fit(data[0], data[1], batch_size=4, epochs=2, verbose=0).history
@@ -130,13 +130,13 @@ def test_training_follows_the_attribution(data, detector, mode, host):
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_does_not_lose_the_map(data, detector, policy):
-    expected = to_numpy(host_of(mixed_model(detector)[1]).saliency(ops.convert_to_tensor(data[0])))
+    expected = to_numpy(mixer_of(mixed_model(detector)[1]).saliency_maps(ops.convert_to_tensor(data[0])))
     keras.utils.set_random_seed(0)
     weights = mixed_model(detector)[0].get_weights()
     keras.config.set_dtype_policy(policy)
     plain, model = mixed_model(detector)
     plain.set_weights(weights)
-    found = to_numpy(host_of(model).saliency(ops.convert_to_tensor(data[0])))
+    found = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(data[0])))
     assert found.dtype == "float32" and np.isfinite(found).all() and (found.max((1, 2, 3)) > 0).all()
     assert expected.shape == found.shape
 
@@ -152,13 +152,13 @@ def test_a_reloaded_model_looks_through_its_own_weights(data, detector, tmp_path
     assert {w.path.split("/")[-1] for w in copy.weights} == {w.path.split("/")[-1] for w in model.weights}
     images = ops.convert_to_tensor(data[0])
     np.testing.assert_allclose(
-        to_numpy(host_of(copy).saliency(images)), to_numpy(host_of(model).saliency(images)), atol=1e-5
+        to_numpy(mixer_of(copy).saliency_maps(images)), to_numpy(mixer_of(model).saliency_maps(images)), atol=1e-5
     )
-    before = to_numpy(host_of(copy).saliency(images))
+    before = to_numpy(mixer_of(copy).saliency_maps(images))
     copy.fit(data[0], data[1], epochs=3, verbose=0)
-    after = to_numpy(host_of(copy).saliency(images))
+    after = to_numpy(mixer_of(copy).saliency_maps(images))
     assert not np.allclose(before, after, atol=1e-7)  # its own weights moved, and it sees them
-    np.testing.assert_allclose(to_numpy(host_of(model).saliency(images)), before, atol=1e-5)  # the other's did not
+    np.testing.assert_allclose(to_numpy(mixer_of(model).saliency_maps(images)), before, atol=1e-5)  # unchanged
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
@@ -184,9 +184,9 @@ def test_channels_first_is_the_same_thing_transposed(rng, detector):
         x = keras.layers.GlobalAveragePooling2D(data_format=data_format)(conv(inputs))
         plain = keras.Model(inputs, keras.layers.Dense(5)(x))
         plain.set_weights([np.linspace(-1, 1, w.size).reshape(w.shape) for w in plain.get_weights()])
-        host = host_of(keras_mma.mixify(plain, layers.SaliencyMix(detector=detector, data_format=data_format)))
+        mixer = mixer_of(keras_mma.mixify(plain, layers.SaliencyMix(detector=detector, data_format=data_format)))
         x = images if data_format == "channels_last" else images.transpose(0, 3, 1, 2)
-        found.append(to_numpy(host.saliency(ops.convert_to_tensor(x))))
+        found.append(to_numpy(mixer.saliency_maps(ops.convert_to_tensor(x))))
     np.testing.assert_allclose(*found, atol=1e-5)
 
 
@@ -195,19 +195,19 @@ def test_the_last_map_has_more_than_one_pixel():
     x = keras.layers.Conv2D(4, 3, name="map")(inputs)
     x = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
     plain = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Conv2D(5, 1, name="scores")(x)))
-    host = host_of(keras_mma.mixify(plain, layers.SaliencyMix(detector="activation")))
-    maps = to_numpy(host.saliency(ops.convert_to_tensor(np.random.rand(2, 16, 20, 3), "float32")))
+    mixer = mixer_of(keras_mma.mixify(plain, layers.SaliencyMix(detector="activation")))
+    maps = to_numpy(mixer.saliency_maps(ops.convert_to_tensor(np.random.rand(2, 16, 20, 3), "float32")))
     assert maps.std((1, 2, 3)).min() > 1e-4
 
 
 def test_what_cannot_be_attributed_is_refused():
     plain = network()
-    host = layers.SaliencyMix(detector="activation", attribution_layer="head")
+    mixer = layers.SaliencyMix(detector="activation", attribution_layer="head")
     with pytest.raises(
-        ValueError, match=r"`attribution_layer` must name a layer that gives maps .* Received: .*'head'"
+        ValueError, match=r"`attribution_layer` must name a layer that returns feature maps .* Received: .*'head'"
     ):
-        keras_mma.mixify(plain, host)
+        keras_mma.mixify(plain, mixer)
     inputs = keras.Input((8, 8, 3), dtype="uint8")
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
-    with pytest.raises(ValueError, match="'gradient' needs a model whose input is float.* dtype uint8"):
+    with pytest.raises(ValueError, match="'gradient' requires a model with float inputs.* dtype uint8"):
         keras_mma.mixify(keras.Model(inputs, keras.layers.Dense(2)(x)), layers.SaliencyMix(detector="gradient"))

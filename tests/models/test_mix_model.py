@@ -6,18 +6,17 @@ import pytest
 from keras import ops
 
 import keras_mma
-from keras_mma import layers
-from keras_mma import plan as plans
+from keras_mma import layers, plans
 from tests import oracles
-from tests.layers.hosts import to_numpy
+from tests.layers.mixers import to_numpy
 from tests.pictures import blobs
 
 CROSSENTROPY = keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
-def network(sites=(0, 1), host=layers.SaliencyMix, heads=1, seed=3, **adapt):
+def network(sites=(0, 1), mixer=layers.SaliencyMix, heads=1, seed=3, **adapt):
     inputs = keras.Input((16, 20, 3))
-    x, plan = host(sites=sites, seed=seed)(inputs)
+    x, plan = mixer(sites=sites, seed=seed)(inputs)
     x = keras.layers.Rescaling(1 / 255)(x)
     for site in sites:
         if site:
@@ -170,7 +169,7 @@ class TestLabels:
                 model.fit(images, bad, verbose=0)
 
     @pytest.mark.parametrize("argument", ["loss", "metrics", "weighted_metrics"])
-    def test_losses_and_metrics_of_class_numbers_are_refused(self, argument):
+    def test_losses_and_metrics_of_integer_labels_are_refused(self, argument):
         for value in (
             "sparse_categorical_crossentropy" if argument == "loss" else ["sparse_categorical_accuracy"],
             keras.losses.SparseCategoricalCrossentropy()
@@ -185,9 +184,9 @@ class TestLabels:
 
 
 class TestConstruction:
-    def build(self, host_sites, sites, bypass_plan=(), bypass_features=()):
+    def build(self, mixer_sites, sites, bypass_plan=(), bypass_features=()):
         inputs = keras.Input((16, 20, 3))
-        x, plan = layers.CutMix(sites=host_sites)(inputs)
+        x, plan = layers.CutMix(sites=mixer_sites)(inputs)
         for number, site in enumerate(sites):
             x = keras.layers.Conv2D(4, 3)(x)
             y, passed = layers.FeatureMixAdapt(site)(x, plan)
@@ -197,19 +196,19 @@ class TestConstruction:
         return keras_mma.MixModel(inputs, (outputs, plan))
 
     def test_matching_sites_pass(self):
-        for host_sites, sites in (((0,), ()), ((1,), (1,)), ((0, 1, 2), (1, 2)), ((2, 1), (2, 1))):
-            self.build(host_sites, sites)
+        for mixer_sites, sites in (((0,), ()), ((1,), (1,)), ((0, 1, 2), (1, 2)), ((2, 1), (2, 1))):
+            self.build(mixer_sites, sites)
 
     @pytest.mark.parametrize(
         ("arguments", "match"),
         [
-            (((0, 1), ()), r"`sites` .* must each have a `FeatureMixAdapt` layer .* none for \[1\]"),
+            (((0, 1), ()), r"Each of the `sites` .* must have a `FeatureMixAdapt` layer .* none for \[1\]"),
             (((0, 1, 3), (1,)), r"none for \[3\]"),
-            (((0, 1), (1, 1)), r"must have different sites. Received: sites=\[1, 1\]"),
+            (((0, 1), (1, 1)), r"must have distinct sites. Received: sites=\[1, 1\]"),
             (((0,), (1,)), "Received: site=1, which never fires"),
             (((0, 1), (1, 2)), "Received: site=2, which never fires"),
-            (((0, 1, 2), (1, 2), (0,)), "must each have a `FeatureMixAdapt` layer that its plan passes"),
-            (((0, 2), (1, 2), (0,)), "Received: a plan that did not pass"),
+            (((0, 1, 2), (1, 2), (0,)), "must have a `FeatureMixAdapt` layer that its plan goes through"),
+            (((0, 2), (1, 2), (0,)), "Received: a plan that did not go through"),
             (((0, 1, 2), (1, 2), (), (1,)), "Received: predictions that also depend on features that go around it"),
         ],
         ids=str,
@@ -232,7 +231,7 @@ class TestConstruction:
         inputs = keras.Input((16, 20, 3))
         x, plan = layers.CutMix()(inputs)
         with pytest.raises(
-            ValueError, match=r"must stand in the model itself.* Received: \['mix_up.*'\] inside .*'inner'"
+            ValueError, match=r"must be layers of the model itself.* Received: \['mix_up.*'\] inside .*'inner'"
         ):
             keras_mma.MixModel(inputs, (keras.layers.GlobalAveragePooling2D()(inner(x)), plan))
 

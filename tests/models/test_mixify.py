@@ -62,16 +62,16 @@ def test_every_path_from_the_image_is_mixed(rng):
     mixed = keras_mma.mixify(model, layers.MixUp(seed=1), at=[])
     images = blobs(rng, 8).astype("float32")
     predictions, plan = mixed(images, training=True)
-    blended = keras_mma.plan.mix_images(images, plan)
+    blended = keras_mma.plans.mix_images(images, plan)
     expected = ops.convert_to_numpy(model(blended))
     np.testing.assert_allclose(ops.convert_to_numpy(predictions), expected, atol=1e-4)
 
 
-def test_sites_follow_at_and_the_host_is_left_alone():
-    host = layers.CutMix(probability=0.5, seed=1)
-    mixed = keras_mma.mixify(functional(), host, at=["first", "sum"], temperature=0.5)
+def test_sites_follow_at_and_the_mixer_is_left_alone():
+    mixer = layers.CutMix(probability=0.5, seed=1)
+    mixed = keras_mma.mixify(functional(), mixer, at=["first", "sum"], temperature=0.5)
     found = {layer.site: layer for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)}
-    assert sorted(found) == [1, 2] and found[1].temperature == 0.5 and host.sites == (0,)
+    assert sorted(found) == [1, 2] and found[1].temperature == 0.5 and mixer.sites == (0,)
     (used,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
     assert used.sites == (0, 1, 2) and used.probability == 0.5
     features_only = keras_mma.mixify(functional(), layers.CutMix(sites=(1,)), at="first")
@@ -101,9 +101,9 @@ def test_what_cannot_be_mixed_is_refused():
         ),
         (
             lambda: keras_mma.mixify(model, layers.CutMix(), at=["head"]),
-            "layers that give one map .* Received: 'head'",
+            "layers that return one feature map .* Received: 'head'",
         ),
-        (lambda: keras_mma.mixify(model, keras.layers.ReLU()), "`host` must be a layer that draws a plan"),
+        (lambda: keras_mma.mixify(model, keras.layers.ReLU()), "`mixer` must be a `Mixer`"),
         (lambda: keras_mma.mixify(two, layers.CutMix()), "single input. Received: Functional with 2 inputs"),
         (
             lambda: keras_mma.mixify(keras.Sequential([keras.layers.ReLU()]), layers.CutMix()),
@@ -123,7 +123,7 @@ def test_what_cannot_be_mixed_is_refused():
 
 
 def test_a_point_that_features_go_around_is_refused():
-    with pytest.raises(ValueError, match="must pass .*a branch of a residual block is no mixing point"):
+    with pytest.raises(ValueError, match="must go through .*a branch of a residual block is not a mixing point"):
         keras_mma.mixify(functional(), layers.CutMix(), at=["second"])
     with pytest.raises(ValueError, match="features that go around it"):
         keras_mma.mixify(functional(bypass=True), layers.CutMix(), at=["sum"])
@@ -134,19 +134,19 @@ def test_a_layer_that_is_called_twice_and_the_input_layer_are_refused():
     conv = keras.layers.Conv2D(3, 1, name="twice")
     x = keras.layers.GlobalAveragePooling2D()(conv(conv(inputs)))
     model = keras.Model(inputs, x)
-    with pytest.raises(ValueError, match="layers that are called once. Received: 'twice', called again"):
+    with pytest.raises(ValueError, match="layers that are called once. Received: 'twice', which is called again"):
         keras_mma.mixify(model, layers.CutMix(), at=["twice"])
     with pytest.raises(ValueError, match="`at` must name layers of"):
         keras_mma.mixify(model, layers.CutMix(), at=["pictures"])
 
 
 def test_a_detector_that_is_not_registered_can_be_used(rng):
-    host = layers.SaliencyMix(detector=lambda images: images[..., :1], seed=1)
-    mixed = keras_mma.mixify(functional(), host, at=["first"])
+    mixer = layers.SaliencyMix(detector=lambda images: images[..., :1], seed=1)
+    mixed = keras_mma.mixify(functional(), mixer, at=["first"])
     assert mixed(blobs(rng, 4).astype("float32"), training=True)[0].shape == (4, 5)
 
 
-def test_the_adapters_take_the_data_format_of_the_host():
+def test_the_adapters_take_the_data_format_of_the_mixer():
     inputs = keras.Input((3, 16, 20))
     x = keras.layers.Conv2D(6, 3, strides=2, data_format="channels_first", name="conv")(inputs)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x))

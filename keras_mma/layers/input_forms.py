@@ -1,0 +1,109 @@
+"""The forms in which a batch reaches a mixer: reading them, checking them, and returning the same form."""
+
+import keras
+
+from keras_mma import label_encoding
+
+KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
+
+
+def read(images, labels=None, sample_weight=None):
+    """Read a batch in any of its forms.
+
+    Args:
+        images: The images alone; a tuple `(images, labels)` or `(images, labels, sample_weight)`; or a dict with
+            the keys `images`, `labels` and, optionally, `sample_weight` and `segmentation_masks`.
+        labels, sample_weight: The rest of the tuple when it is passed as separate arguments, as `Dataset.map` does.
+
+    Returns:
+        The batch as a dict with some of the keys above, and a function that converts such a dict to the form of the
+        input. Without labels, the dict holds only `images`, and the function returns `(images, plan)`.
+
+    Raises:
+        ValueError: if the batch has none of these forms.
+    """
+    if isinstance(images, dict):
+        if labels is not None or sample_weight is not None:
+            raise ValueError("`labels` must be inside the dict when `images` is a dict. Received: both")
+        return _read_dict(images)
+    if isinstance(images, (list, tuple)):
+        if labels is not None or sample_weight is not None or len(images) not in (2, 3):
+            raise ValueError(
+                "`images` must be a tensor, a tuple (images, labels) or (images, labels, sample_weight), or a dict. "
+                f"Received: a {type(images).__name__} of {len(images)}"
+            )
+        form = type(images)
+        batch, write = read(*images)
+        return batch, lambda mixed: form(write(mixed))
+    if labels is None:
+        if sample_weight is not None:
+            raise ValueError("`sample_weight` must come with `labels`. Received: sample_weight without labels")
+        return {"images": images}, lambda mixed: (mixed["images"], mixed["plan"])
+    names = KEYS[: 2 if sample_weight is None else 3]
+    batch = dict(zip(names, (images, labels, sample_weight), strict=False))
+    return batch, lambda mixed: tuple(mixed[name] for name in names)
+
+
+def _read_dict(batch):
+    unknown = sorted(set(batch) - set(KEYS))
+    if unknown or not {"images", "labels"} <= set(batch):
+        raise ValueError(
+            f"A batch in a dict must have the keys 'images' and 'labels', and may have {list(KEYS[2:])}; other values "
+            f"cannot be mixed with the images. Received: {sorted(batch)}"
+        )
+    return dict(batch), lambda mixed: {name: mixed[name] for name in batch}
+
+
+def check_images(images, data_format):
+    """Raise a `ValueError` unless the images are a batch of rank 4."""
+    if len(images.shape) != 4:
+        raise ValueError(f"`images` must be a batch of rank 4 ({data_format}). Received: shape {tuple(images.shape)}")
+
+
+def check_labelled(batch, mixer):
+    """Raise a `ValueError` unless a mixer can mix this labelled batch.
+
+    Args:
+        batch: The batch as a dict, its labels encoded.
+        mixer: The `Mixer`.
+    """
+    if mixer.sites != (0,):
+        raise ValueError(
+            "`sites` must be (0,) for a labelled batch, which is mixed before it reaches a network. "
+            f"Received: sites={mixer.sites}"
+        )
+    size = batch["images"].shape[0]
+    for name in ("labels", "sample_weight"):
+        for leaf in keras.tree.flatten(batch.get(name)):
+            if leaf is not None and None not in (size, leaf.shape[0]) and leaf.shape[0] != size:
+                raise ValueError(
+                    f"`{name}` must have as many samples as `images`: expected {size}. "
+                    f"Received: shape {tuple(leaf.shape)}"
+                )
+    if "segmentation_masks" in batch:
+        _check_segmentation_masks(batch["segmentation_masks"], batch["images"], mixer)
+
+
+def _check_segmentation_masks(masks, images, mixer):
+    shape = tuple(masks.shape)
+    expected = (images.shape[0], *mixer.image_size(images.shape))
+    fits = len(shape) in (3, 4) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            "`segmentation_masks` must be of shape (batch, height, width) or (batch, height, width, classes), where "
+            f"(batch, height, width) is {expected} as for the images. Received: shape {shape}"
+        )
+    if not mixer.has_binary_mask and not keras.backend.is_float_dtype(masks.dtype):
+        raise ValueError(
+            f"`segmentation_masks` must be float class shares (one-hot) for {type(mixer).__name__}, whose mask "
+            "blends: class indices cannot be blended. "
+            f"Received: dtype {keras.backend.standardize_dtype(masks.dtype)}"
+        )
+
+
+def encode_labels(batch, num_classes):
+    """The batch with its labels as float32 vectors."""
+    labels = keras.tree.map_structure(lambda leaf: label_encoding.encode(leaf, num_classes), batch["labels"])
+    return {**batch, "labels": labels}

@@ -1,0 +1,56 @@
+"""MixUp (Zhang et al., ICLR 2018)."""
+
+import keras
+from keras import ops
+
+from keras_mma import sampling
+from keras_mma.layers import arguments, masks
+from keras_mma.layers.mixer import Mixer
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class MixUp(Mixer):
+    """Blends each image with its partner, with the same share everywhere.
+
+    With lam ~ Beta(alpha, alpha) for each sample:
+
+        x~ = lam x + (1 - lam) x_partner,    y~ = lam y + (1 - lam) y_partner
+
+    At a feature site of `FeatureMixAdapt(attention=None, smooth=False)`, this is Manifold Mixup.
+
+    Args:
+        alpha: Parameter of the Beta distribution, positive. 1 is the uniform distribution.
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
+
+    Call arguments:
+        images, labels, sample_weight, training: See `Mixer`.
+
+    Returns:
+        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+
+    Raises:
+        ValueError: If `alpha` is not positive; see `Mixer`.
+
+    Example:
+
+    >>> images, labels = np.random.rand(8, 32, 32, 3), np.eye(10)[:8]
+    >>> images, labels = keras_mma.layers.MixUp(alpha=0.2, seed=1)(images, labels)
+    >>> np.allclose(keras.ops.sum(labels, axis=1), 1)
+    True
+
+    References:
+        - H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz, mixup: beyond empirical risk minimization, ICLR 2018,
+          arXiv:1710.09412, equation in section 2.
+    """
+
+    has_binary_mask = False
+
+    def __init__(self, *, alpha=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = arguments.positive("alpha", alpha)
+
+    def sample_mask(self, images, partner, maps):
+        return masks.Uniform(sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator))
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha}

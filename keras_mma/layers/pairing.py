@@ -1,0 +1,99 @@
+"""Partners: for each sample, the sample that it is mixed with, as int32 (batch,).
+
+In a batch that is sharded over devices, all policies pair samples of the same device.
+"""
+
+from keras import ops
+
+from keras_mma import sampling
+from keras_mma.backend import device_groups, xla_compiled
+
+
+def shuffle(batch_size, seed):
+    """A random permutation of the samples."""
+    groups = device_groups(batch_size)
+    if groups == 1:
+        return ops.cast(ops.argsort(sampling.uniform((batch_size,), seed)), "int32")
+    samples = batch_size // groups
+    order = ops.cast(ops.argsort(sampling.uniform((groups, samples), seed), axis=1), "int32")
+    return ops.reshape(order + samples * ops.arange(groups, dtype="int32")[:, None], (batch_size,))
+
+
+def roll(batch_size):
+    """The previous sample; for the first sample, the last one. Nothing is drawn."""
+    samples = batch_size // device_groups(batch_size)
+    index = ops.arange(batch_size, dtype="int32")
+    return index // samples * samples + ops.mod(index + (samples - 1), samples)
+
+
+def farthest(maps, seed):
+    """One cycle through the batch that goes from each sample to the farthest of the remaining ones.
+
+    Args:
+        maps: Non-negative float32 tensor (batch, height, width, 1).
+        seed: A seed generator, from which the start of each cycle is drawn.
+
+    Returns:
+        Int32 tensor (batch,).
+    """
+    batch_size = ops.shape(maps)[0]
+    groups = device_groups(batch_size)
+    samples = batch_size // groups
+    start = ops.cast(sampling.uniform((groups,), seed, maxval=1.0) * ops.cast(samples, "float32"), "int32")
+    start = ops.minimum(start, samples - 1)
+    return _farthest(maps, start, groups)
+
+
+@xla_compiled
+def _farthest(maps, start, groups):
+    batch_size, height, width = ops.shape(maps)[:3]
+    samples = batch_size // groups
+    cycles = farthest_cycles(distances(ops.reshape(maps, (groups, samples, height * width))), start)
+    return ops.reshape(cycles + samples * ops.arange(groups, dtype="int32")[:, None], (batch_size,))
+
+
+def distances(maps):
+    """Squared distances between maps that are normalized to a sum of 1.
+
+    Args:
+        maps: Non-negative float32 tensor (groups, samples, pixels).
+
+    Returns:
+        A float32 tensor (groups, samples, samples).
+    """
+    total = ops.sum(maps, axis=2, keepdims=True)
+    maps = maps / ops.where(total > 0.0, total, 1.0)
+    squares = ops.sum(ops.square(maps), axis=2)
+    products = ops.matmul(maps, ops.transpose(maps, (0, 2, 1)))
+    return squares[:, :, None] + squares[:, None, :] - 2.0 * products
+
+
+def farthest_cycles(distance, start):
+    """One cycle through each group that goes from each sample to the farthest of the remaining ones.
+
+    Args:
+        distance: Float32 tensor (groups, samples, samples).
+        start: Int32 tensor (groups,), the sample where the cycle starts and ends.
+
+    Returns:
+        Int32 tensor (groups, samples): the next sample of the cycle for each sample.
+
+    References:
+        - M. Kang, S. Kim, GuidedMixup: an efficient mixup strategy guided by saliency maps, AAAI 2023,
+          arXiv:2306.16612: greedy pairing, written from its description.
+    """
+    size = ops.shape(distance)[1]
+    samples = ops.arange(size, dtype="int32")[None, :]
+
+    def step(_, state):
+        partner, is_left, current = state
+        # Distances are non-negative up to rounding, so -1 excludes the samples that are used up.
+        from_current = ops.squeeze(ops.take_along_axis(distance, current[:, None, None], axis=1), 1)
+        following = ops.cast(ops.argmax(ops.where(is_left, from_current, -1.0), axis=1), "int32")
+        partner = ops.where(samples == current[:, None], following[:, None], partner)
+        return partner, ops.logical_and(is_left, samples != following[:, None]), following
+
+    start = ops.cast(start, "int32")
+    unused = samples + ops.zeros_like(start)[:, None]
+    partner, _, last = ops.fori_loop(0, size - 1, step, (unused, samples != start[:, None], start))
+    return ops.where(samples == last[:, None], start[:, None], partner)

@@ -1,0 +1,133 @@
+"""Pairing, and the pixel-wise mixing that goes with it."""
+
+import numpy as np
+import pytest
+from keras import ops
+from scipy import stats
+
+from keras_mma import layers, sampling
+from keras_mma.layers import pairing
+from tests import oracles
+from tests.layers.mixers import training_plan
+from tests.pictures import blobs, crops
+
+
+def cycle(distance, start):
+    cycles = pairing.farthest_cycles(ops.convert_to_tensor(distance[None]), ops.convert_to_tensor([start]))
+    return ops.convert_to_numpy(cycles)[0]
+
+
+def distances(maps):
+    return ops.convert_to_numpy(pairing.distances(ops.convert_to_tensor(maps.reshape(1, len(maps), -1))))[0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 33])
+def test_the_farthest_cycle_equals_the_loop(rng, size):
+    for _ in range(3):
+        points = rng.random((size, 4))
+        distance = ((points[:, None] - points[None]) ** 2).sum(-1).astype("float32")
+        start = int(rng.integers(size))
+        found = cycle(distance, start)
+        assert found.tolist() == oracles.farthest_cycle(distance, start)
+        assert found.dtype == "int32"
+
+
+def test_it_is_one_cycle_through_the_batch(rng):
+    distance = rng.random((17, 17)).astype("float32")
+    partner = cycle(distance + distance.T, 3)
+    row, seen = 0, []
+    for _ in range(17):
+        seen.append(row)
+        row = partner[row]
+    assert sorted(seen) == list(range(17)) and row == 0
+
+
+def test_distances_equal_the_loop(rng):
+    maps = rng.random((6, 5, 7, 1)).astype("float32")
+    maps[2] = 0
+    shares = [m / m.sum() if m.any() else m for m in maps.astype("float64")]
+    expected = [[((a - b) ** 2).sum() for b in shares] for a in shares]
+    np.testing.assert_allclose(distances(maps), expected, atol=1e-6)
+
+
+def test_roll_takes_the_row_before(rng):
+    assert ops.convert_to_numpy(pairing.roll(5)).tolist() == [4, 0, 1, 2, 3]
+    _, plan = training_plan(layers.MixUp(partner="roll", seed=1), blobs(rng, 5))
+    assert plan["partner"].tolist() == [4, 0, 1, 2, 3]
+
+
+def test_distance_pairs_by_the_saliency_of_the_mixer(rng):
+    images = blobs(rng, 9)
+    mixer = layers.SaliencyMix(partner="distance", alpha=50.0, seed=1)
+    _, plan = training_plan(mixer, images)
+    distance = distances(ops.convert_to_numpy(mixer.saliency_maps(ops.convert_to_tensor(images))))
+    assert plan["partner"].tolist() in [oracles.farthest_cycle(distance, start) for start in range(9)]
+    for cls in (layers.MixUp, layers.CutMix):
+        with pytest.raises(ValueError, match="`partner` must be one of .* Received: partner='distance'"):
+            cls(partner="distance")
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_the_cycle_compiles(needs_tensorflow, rng, xla):
+    import tensorflow as tf
+
+    distance = rng.random((2, 12, 12)).astype("float32")
+    spec = None if xla else [tf.TensorSpec((None, None, None), tf.float32), tf.TensorSpec((None,), tf.int32)]
+    compiled = tf.function(pairing.farthest_cycles, jit_compile=xla, input_signature=spec)
+    expected = [oracles.farthest_cycle(distance[0], 4), oracles.farthest_cycle(distance[1], 7)]
+    assert compiled(tf.constant(distance), tf.constant([4, 7])).numpy().tolist() == expected
+
+
+def test_guided_mixup_blends_by_the_share_of_saliency(rng):
+    def red(images):
+        return ops.cast(images[..., :1], "float32")
+
+    images = rng.random((6, 9, 11, 3)).astype("float32")
+    images[:, :2, :2, 0] = 0  # salient in none
+    mixed, plan = training_plan(layers.GuidedMixup(detector=red, blur_sigma=0, seed=1), images)
+    for row, other in enumerate(plan["partner"]):
+        for y in range(9):
+            for x in range(11):
+                own = float(images[row, y, x, 0]) / images[row, ..., 0].sum(dtype="float64")
+                given = float(images[other, y, x, 0]) / images[other, ..., 0].sum(dtype="float64")
+                share = own / (own + given) if own + given else 0.5
+                assert plan["mask"][row, y, x, 0] == pytest.approx(share, abs=1e-5)
+        np.testing.assert_allclose(plan["weight"][row], plan["mask"][row].mean(), atol=1e-6)
+
+
+def test_guided_mixup_blurs_the_saliency_as_published(rng):
+    def red(images):
+        return ops.cast(images[..., :1], "float32")
+
+    images = rng.random((3, 9, 11, 3)).astype("float32")
+    mixer = layers.GuidedMixup(detector=red, seed=1)
+    blurred = ops.convert_to_numpy(mixer.saliency_maps(ops.convert_to_tensor(images)))[..., 0]
+    for image, saliency in zip(images[..., 0], blurred, strict=True):
+        np.testing.assert_allclose(saliency, oracles.blur(image, oracles.gaussian(7, 3.0), "reflect"), atol=1e-5)
+
+
+def test_guided_mixup_blends_as_smoothly_as_published():
+    """On CIFAR-10, the published masks show no pixel by more than 90 %, and weights have a spread below 0.04."""
+    images = crops(32, 40)
+    _, plan = training_plan(layers.GuidedMixup(seed=1), images)
+    _, sharp = training_plan(layers.GuidedMixup(detector="spectral_residual", blur_sigma=0, seed=1), images)
+    assert np.mean(np.abs(plan["mask"] - 0.5) > 0.4) < 0.005 < np.mean(np.abs(sharp["mask"] - 0.5) > 0.4)
+    assert plan["weight"].std() < 0.04
+    assert plan["mask"].std() < 0.75 * sharp["mask"].std()
+
+
+def test_guided_mixup_alone_in_its_batch_is_not_mixed(rng):
+    image = blobs(rng, 1)
+    mixed, plan = training_plan(layers.GuidedMixup(), image)
+    np.testing.assert_array_equal(mixed, image)
+    assert plan["weight"][0] == 1
+
+
+def test_shuffled_partners_are_permutations_that_take_every_position_equally():
+    generator = sampling.SeedGenerator(1)
+    counts = np.zeros((5, 5))
+    for _ in range(600):
+        partner = ops.convert_to_numpy(pairing.shuffle(5, generator))
+        assert sorted(partner) == list(range(5)) and partner.dtype == "int32"
+        counts[np.arange(5), partner] += 1
+    assert stats.chisquare(counts.ravel()).pvalue > 1e-3

@@ -1,0 +1,89 @@
+"""The plan: what is made of it, and what is refused."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_mma import plans
+from tests import oracles
+from tests.pictures import blobs, one_hot
+
+
+@pytest.fixture
+def plan(rng):
+    mask = rng.random((6, 16, 20, 1), dtype="float32")
+    mask[2] = 1.0
+    return plans.make(np.array([3, 0, 1, 5, 2, 4]), mask)
+
+
+def numpy_plan(plan):
+    return {key: ops.convert_to_numpy(value) for key, value in plan.items()}
+
+
+def test_make_fills_in_the_weight_and_points_unmixed_rows_at_themselves(plan):
+    plan = numpy_plan(plan)
+    np.testing.assert_allclose(plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6)
+    assert plan["weight"][2] == 1 and plan["partner"].tolist() == [3, 0, 2, 5, 2, 4]
+    assert [plan[key].dtype for key in plans.KEYS] == ["int32", "float32", "float32", "int32"]
+    assert plan["site"].shape == () and plan["site"] == 0
+
+
+def test_mixing_equals_the_loops(plan, rng):
+    images, labels = blobs(rng, 6).astype("float32"), one_hot(rng, 6)
+    expected = oracles.mix(images, numpy_plan(plan))
+    np.testing.assert_allclose(ops.convert_to_numpy(plans.mix_images(images, plan)), expected, rtol=1e-5, atol=1e-4)
+    first = ops.convert_to_numpy(plans.mix_images(images.transpose(0, 3, 1, 2), plan, "channels_first"))
+    np.testing.assert_allclose(first.transpose(0, 2, 3, 1), expected, rtol=1e-5, atol=1e-4)
+    for rows in (labels, rng.random(6), rng.random((6, 1))):
+        mixed = ops.convert_to_numpy(plans.mix_labels(rows, plan))
+        np.testing.assert_allclose(mixed, oracles.mix_rows(rows, numpy_plan(plan)), atol=1e-6)
+        assert mixed.dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+def test_integers_are_blended_and_rounded(plan, rng, dtype):
+    images = blobs(rng, 6).astype(dtype)
+    mixed = ops.convert_to_numpy(plans.mix_images(images, plan))
+    assert mixed.dtype == dtype
+    np.testing.assert_allclose(mixed, oracles.mix(images, numpy_plan(plan)), atol=0.5001)
+
+
+def test_roll_moves_each_image_by_its_own_shift(rng):
+    images = rng.random((3, 5, 7, 2)).astype("float32")
+    shift = np.array([[1, -2], [0, 3], [-4, 0]])
+    expected = np.stack([np.roll(image, by, (0, 1)) for image, by in zip(images, shift, strict=True)])
+    np.testing.assert_array_equal(ops.convert_to_numpy(plans.roll(images, shift)), expected)
+    first = ops.convert_to_numpy(plans.roll(images.transpose(0, 3, 1, 2), shift, "channels_first"))
+    np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), expected)
+
+
+def test_segmentation_masks_follow_a_binary_mask(rng):
+    mask = (rng.random((4, 6, 8, 1)) < 0.5).astype("float32")
+    plan = plans.make(np.array([1, 2, 3, 0]), mask)
+    classes = rng.integers(0, 9, (4, 6, 8))
+    expected = np.where(mask[..., 0] == 1, classes, classes[[1, 2, 3, 0]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(plans.mix_segmentation_masks(classes, plan)), expected)
+
+
+def test_unmixed_mixes_nothing(rng):
+    images = blobs(rng, 3)
+    plan = plans.unmixed(3, 16, 20)
+    np.testing.assert_array_equal(ops.convert_to_numpy(plans.mix_images(images, plan)), images)
+    assert int(plan["site"]) == -1
+
+
+def test_check_names_what_is_wrong(plan):
+    plans.check(plan, 6)
+    plans.check(plan)
+    with pytest.raises(ValueError, match=r"`plan` must be a dict with the keys .*Received: list"):
+        plans.check([plan])
+    with pytest.raises(ValueError, match=r"must be a dict with the keys .*Received: \['mask'\]"):
+        plans.check({"mask": plan["mask"]})
+    with pytest.raises(ValueError, match=r"`plan\['mask'\]` must be a tensor of rank 4. Received: shape \(6,\)"):
+        plans.check({**plan, "mask": plan["weight"]})
+    with pytest.raises(ValueError, match=r"`mask` must be of shape .* Received: shape \(6, 16, 20\)"):
+        plans.make(plan["partner"], plan["mask"][..., 0])
+    with pytest.raises(ValueError, match=r"must have the height and width of the images, \(8, 20\). Received: shape"):
+        plans.mix_images(np.zeros((6, 8, 20, 3), "float32"), plan)
+    with pytest.raises(ValueError, match="expected 5 samples. Received: .* with 6 samples"):
+        plans.check(plan, 5)
