@@ -1,4 +1,4 @@
-"""The papers' networks: sizes, shapes, names."""
+"""The networks of the papers: numbers of weights, shapes, names of layers."""
 
 import keras
 import numpy as np
@@ -9,8 +9,7 @@ from keras_mma.models import PreActResNet18, WideResNet
 
 def test_preact_resnet18_has_the_published_size():
     model = PreActResNet18()
-    # 11,171,146 trainable weights of the usual CIFAR version, and 1,024 of the final normalisation, which He et
-    # al. have and that version leaves out.
+    # The usual CIFAR version has 11,171,146 trainable weights, without the final normalization of He et al. (1,024).
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 11_171_146 + 1_024
     assert [model.get_layer(f"stage{n}").output.shape[1:] for n in (1, 2, 3, 4)] == [
         (32, 32, 64),
