@@ -15,7 +15,6 @@ def everywhere(images):
     return ops.ones_like(ops.cast(images[..., :1], "float32"))
 
 
-<<<<<<< HEAD
 class Case(typing.NamedTuple):
     """A mixer with some of its settings."""
 
@@ -29,33 +28,6 @@ class Case(typing.NamedTuple):
 
     def __str__(self):
         return "-".join([self.cls.__name__, *map(str, self.settings.values())])
-=======
-MIXERS = [
-    (layers.MixUp, {}),
-    (layers.MixUp, {"alpha": 0.2}),
-    (layers.CutMix, {}),
-    (layers.SaliencyMix, {}),
-    (layers.SaliencyMix, {"detector": "spectral_residual"}),
-    (layers.SaliencyMix, {"border": "clip"}),
-    (layers.SaliencyMix, {"box": "batch"}),
-    (layers.SaliencyMix, {"label": "saliency"}),
-    (layers.SaliencyMix, {"detector": "frequency_tuned", "detector_size": 12, "partner": "distance"}),
-    (layers.CutMix, {"partner": "roll"}),
-    (layers.SaliencyGrafting, {}),
-    (layers.SaliencyGrafting, {"norm": 1, "grid": 5, "temperature": 0.3}),
-    (layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
-    (layers.GuidedMixup, {}),
-    (layers.RandomChoice, {}),
-    (layers.RandomChoice, {"per": "sample"}),
-]
-# Mixers that move the patch, and so mix at the input only.
-MOVING = [
-    (layers.SaliencyMix, {"scheme": "salient_to_salient"}),
-    (layers.SaliencyMix, {"scheme": "salient_to_nonsalient"}),
-    (layers.SaliencyMix, {"scheme": "nonsalient_to_salient", "border": "clip"}),
-    (layers.SaliencyMix, {"scheme": "nonsalient_to_nonsalient", "label": "saliency"}),
-]
->>>>>>> main
 
 
 #: Mixers whose mixed images are `mask * images + (1 - mask) * images[partner]`.
@@ -74,6 +46,8 @@ CASES = [
     Case(layers.SaliencyGrafting, {"norm": 1, "grid": 5, "temperature": 0.3}),
     Case(layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
     Case(layers.GuidedMixup),
+    Case(layers.RandomChoice),
+    Case(layers.RandomChoice, {"per": "sample"}),
 ]
 #: Mixers that move the patch to another place, which is possible for images only, not for feature maps.
 MOVING_CASES = [

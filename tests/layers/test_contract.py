@@ -433,15 +433,9 @@ BAD_ARGUMENTS = [
 
 @every_mixer
 @pytest.mark.parametrize(("arguments", "match"), BAD_ARGUMENTS, ids=lambda value: str(value)[:24])
-<<<<<<< HEAD
 def test_invalid_arguments_raise(case, arguments, match):
-    if case[0] is layers.GuidedMixup and "alpha" in arguments:
-        pytest.skip("GuidedMixup has no `alpha`")
-=======
-def test_bad_arguments_are_refused(case, arguments, match):
     if case[0] in (layers.GuidedMixup, layers.RandomChoice) and "alpha" in arguments:
         pytest.skip("the mixer itself draws nothing from Beta")
->>>>>>> main
     with pytest.raises(ValueError, match=match):
         make(case, **arguments)
 
