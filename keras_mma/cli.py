@@ -91,7 +91,7 @@ class _Version(argparse.Action):
     """Prints the version, for which the package is imported only then."""
 
     def __init__(self, option_strings, dest):
-        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="Show the version and exit.")
 
     def __call__(self, parser, *arguments):
         import keras_mma

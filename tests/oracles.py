@@ -153,3 +153,28 @@ def farthest_cycle(distance, start):
         current = following
     partner[current] = start
     return [partner[sample] for sample in range(len(distance))]
+
+
+def blur(values, weights, pad):
+    """A separable filter of a 2-D array, tap by tap; `pad` is a mode of `np.pad`."""
+    radius = len(weights) // 2
+    for axis in (0, 1):
+        padded = np.pad(values, [(radius, radius) if other == axis else (0, 0) for other in (0, 1)], mode=pad)
+        length = values.shape[axis]
+        taps = [np.take(padded, range(offset, offset + length), axis=axis) for offset in range(len(weights))]
+        values = sum(weight * tap for weight, tap in zip(weights, taps, strict=True))
+    return values
+
+
+def gaussian(length, sigma):
+    """Weights of a Gaussian along one axis."""
+    weights = np.exp(-0.5 * ((np.arange(length) - length // 2) / sigma) ** 2)
+    return weights / weights.sum()
+
+
+def published_spectral_residual(gray):
+    """The spectral residual of GuidedMixup's authors: own resolution, repeated edge, not squared, 7 x 7 blur."""
+    spectrum = np.fft.fft2(gray.astype("float64"))
+    amplitude = np.abs(spectrum)
+    residual = np.log(amplitude) - blur(np.log(amplitude), [1 / 3] * 3, "edge")
+    return blur(np.abs(np.fft.ifft2(spectrum / amplitude * np.exp(residual))), gaussian(7, 3.0), "reflect")

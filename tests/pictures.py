@@ -16,3 +16,17 @@ def blobs(rng, size=8, height=16, width=20, channels=3):
 
 def one_hot(rng, size=8, classes=5):
     return np.eye(classes, dtype="float32")[rng.integers(0, classes, size)]
+
+
+def crops(size, count=100):
+    """Natural crops: scikit-learn's two bundled photographs."""
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(11)
+    pictures = load_sample_images().images
+    cut = []
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        y, x = (rng.integers(0, extent - size) for extent in picture.shape[:2])
+        cut.append(picture[y : y + size, x : x + size])
+    return np.stack(cut)

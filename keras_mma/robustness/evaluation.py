@@ -16,7 +16,7 @@ from keras_mma.robustness import comparison, report
 from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, load
 from keras_mma.robustness.options import Options
 from keras_mma.robustness.output import OutputFolder
-from keras_mma.robustness.perturbations import published
+from keras_mma.robustness.perturbations import corruptions, published
 from keras_mma.robustness.run import Setting, run
 
 
@@ -58,6 +58,9 @@ def evaluate(model, dataset, **options):
             comparison.check_comparable([result, setting.baseline], ["this evaluation", options.baseline])
         parts = [part for section in options.sections for part in section.parts(setting)]
         measured = run(parts, folder, _key(result, setting), options.progress)
+        if measured.damaged:
+            names = ", ".join(measured.damaged)
+            result["warnings"].append(f"a damaged part of the interrupted run was measured again: {names}")
         for section in options.sections:
             result[section.name], warnings = section.summarize(setting, measured.results, result)
             result["warnings"] += warnings
@@ -80,7 +83,7 @@ def _setting(model, dataset, options):
     dataset = _as_dataset(dataset, options)
     source = None
     if any(section.name == "corruption" for section in options.sections):
-        source = published.source(options.corruptions, dataset, options.data_dir)
+        source = published.source(options, dataset)
     setting = Setting(classifier, dataset, options, source, baseline)
     classifier.check(setting.first_batch[0], dataset.classes, dataset.exact, options.outputs)
     return setting
@@ -93,8 +96,8 @@ def _as_classifier(model, options):
     if preprocess is not None and not isinstance(preprocess, Preprocess):
         preprocess = Preprocess.parse(preprocess)
     if isinstance(model, str | Path):
-        return load(model, options.signature, preprocess)
-    return from_keras(model, preprocess=preprocess)
+        return load(model, options.signature, preprocess, options.output_name)
+    return from_keras(model, preprocess=preprocess, output_name=options.output_name)
 
 
 def _as_dataset(dataset, options):
@@ -170,6 +173,8 @@ def _key(header, setting):
     """What identifies the parts of a run: not the sections that are measured, nor where they are written."""
     options = {key: value for key, value in setting.options.recorded().items() if key not in ("baseline", "limit")}
     source = setting.published.identity if setting.published else None
+    if options["frost_textures"] is not None:
+        options["frost_textures"] = corruptions.weather.textures_digest(options["frost_textures"])
     identity = [header["model"] | {"path": ""}, header["dataset"], setting.dataset.identity, options, source]
     text = json.dumps([*identity, header["run"]["versions"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -21,8 +21,8 @@ class Options:
 
     only: tuple | None = _option(
         None,
-        f"Sections to measure, of {', '.join(section.name for section in SECTIONS)}; all by default. The clean section is "
-        "always measured.",
+        f"Sections to measure, of {', '.join(section.name for section in SECTIONS)}; all by default. The clean "
+        "section is always measured.",
         nargs="+",
         metavar="SECTION",
     )
@@ -40,11 +40,18 @@ class Options:
     )
     outputs: str | None = _option(None, "logits or probabilities; by default inferred from the values.", metavar="KIND")
     signature: str | None = _option(None, "Signature of the SavedModel; serving_default by default.", metavar="NAME")
+    output_name: str | None = _option(None, "Output to measure, of a model with several.", metavar="NAME")
     corruptions: str = _option(
         "regenerate",
         "Source of the corrupted images: regenerate, tfds (CIFAR-10-C of tensorflow-datasets) or the folder of the "
         "published .npy files.",
         metavar="SOURCE",
+    )
+    extra_corruptions: bool = _option(
+        False,
+        "Whether to measure speckle noise, Gaussian blur, spatter and saturation too, which were published for "
+        "validation and have no part in the mean error.",
+        action="store_true",
     )
     frost_textures: str | None = _option(
         None, "Folder of images of frost, without which that corruption is omitted.", metavar="DIR"

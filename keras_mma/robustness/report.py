@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_mma.errors import InputError, first_line
 from keras_mma.robustness.sections import SECTIONS
 
-SCHEMA = "keras_mma.robustness/1"
+SCHEMA = "keras_mma.robustness/2"
 # What a report must hold so that another run or a comparison can read it; see `fault`.
 FORM = {
     "model": {"path": str, "sha256": str, "classes": int},

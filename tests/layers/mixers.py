@@ -46,6 +46,8 @@ CASES = [
     Case(layers.SaliencyGrafting, {"norm": 1, "grid": 5, "temperature": 0.3}),
     Case(layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
     Case(layers.GuidedMixup),
+    Case(layers.RandomChoice),
+    Case(layers.RandomChoice, {"per": "sample"}),
 ]
 #: Mixers that move the patch to another place, which is possible for images only, not for feature maps.
 MOVING_CASES = [

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 from keras_mma import layers, plans
 from tests import oracles
@@ -292,6 +293,16 @@ def test_sites_are_drawn_uniformly_and_images_are_mixed_at_site_0_only(case, rng
     assert sum(counts.values()) == 60 and min(counts.values()) > 8
 
 
+def test_sites_are_drawn_by_their_weights(rng):
+    images, mixer = blobs(rng, 2), layers.MixUp(sites=(0, 2, 1), site_weights=(2, 1, 1), seed=1)
+    step = repeatedly(mixer, images)
+    counts = np.bincount([int(step()[1]["site"]) for _ in range(300)], minlength=3)
+    assert stats.chisquare(counts, [150, 75, 75]).pvalue > 1e-3
+    for weights in ((1, 2), (1, 2, 0), 3):
+        with pytest.raises(ValueError, match="`site_weights` must be .* Received: site_weights="):
+            layers.MixUp(sites=(0, 1, 2), site_weights=weights)
+
+
 @every_mixer
 def test_symbolic_shapes_and_dtypes(case):
     image, plan = make(case)(keras.Input((16, 20, 3), dtype="uint8"))
@@ -423,8 +434,8 @@ BAD_ARGUMENTS = [
 @every_mixer
 @pytest.mark.parametrize(("arguments", "match"), BAD_ARGUMENTS, ids=lambda value: str(value)[:24])
 def test_invalid_arguments_raise(case, arguments, match):
-    if case[0] is layers.GuidedMixup and "alpha" in arguments:
-        pytest.skip("GuidedMixup has no `alpha`")
+    if case.cls in (layers.GuidedMixup, layers.RandomChoice) and "alpha" in arguments:
+        pytest.skip("the mixer has no `alpha`")
     with pytest.raises(ValueError, match=match):
         make(case, **arguments)
 

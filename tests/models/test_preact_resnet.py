@@ -9,8 +9,10 @@ from keras_mma.models import PreActResNet18, WideResNet
 
 def test_preact_resnet18_has_the_published_size():
     model = PreActResNet18()
-    # The usual CIFAR version has 11,171,146 trainable weights, without the final normalization of He et al. (1,024).
-    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 11_171_146 + 1_024
+    # The network of the mixing papers has no final normalization, whose 1,024 weights He et al. have.
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 11_171_146
+    with_activation = PreActResNet18(final_activation=True)
+    assert sum(int(np.prod(w.shape)) for w in with_activation.trainable_weights) == 11_171_146 + 1_024
     assert [model.get_layer(f"stage{n}").output.shape[1:] for n in (1, 2, 3, 4)] == [
         (32, 32, 64),
         (16, 16, 128),

@@ -1,5 +1,7 @@
 """FGSM and PGD: against Foolbox, closed forms, and what must hold for any attack."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,11 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Foolbox attacks a TensorFlow model here", allow_module_level=True)
 
-from keras_mma.robustness import Preprocess, attacks, draws, model, summary
+from keras_mma.robustness import Options, Preprocess
+from keras_mma.robustness.classifier import from_keras
+from keras_mma.robustness.perturbations import attacks
+from keras_mma.robustness.perturbations.seeds import generators
+from keras_mma.robustness.sections.attack import Attack
 
 
 @pytest.fixture
@@ -17,7 +23,7 @@ def attacked(digits):
 
 
 def settled(network, kind="logits", **arguments):
-    classifier = model.from_keras(network, **arguments)
+    classifier = from_keras(network, **arguments)
     classifier.kind = kind
     return classifier
 
@@ -80,7 +86,7 @@ def test_fgsm_on_a_linear_model_is_exact(rng):
 @pytest.mark.parametrize("name", ["fgsm", "pgd"])
 def test_an_attack_stays_in_its_ball_and_in_the_range(attacked, name):
     classifier, pixels, labels = (attacked[0], *(array[:40] for array in attacked[1:]))
-    rngs = draws.generators(0, "attack", range(40))
+    rngs = generators(0, "attack", range(40))
     found = (
         attacks.fgsm(classifier, pixels, labels, 8)
         if name == "fgsm"
@@ -94,7 +100,7 @@ def test_an_attack_raises_the_loss(attacked):
     classifier, pixels, labels = (attacked[0], *(array[:60] for array in attacked[1:]))
     rows = np.arange(60)
     losses = []
-    rngs = draws.generators(0, "attack", rows)
+    rngs = generators(0, "attack", rows)
     for images in (
         pixels,
         attacks.fgsm(classifier, pixels, labels, 8),
@@ -111,7 +117,7 @@ def test_epsilon_means_the_same_in_every_input_range(attacked, digits):
     same = keras.Model(inputs, network(inputs * (0.25 * 255) + 0.4 * 255))
     other = settled(same, preprocess=Preprocess.parse(["scale=1/255", "mean=0.4", "std=0.25"]))
     classifier, pixels, labels = attacked
-    ours, theirs = (attacks.survives(one, pixels, labels, "fgsm", 16) for one in (classifier, other))
+    ours, theirs = (attacks.survives(victim, pixels, labels, "fgsm", 16) for victim in (classifier, other))
     assert (ours == theirs).mean() > 0.99
 
 
@@ -119,7 +125,7 @@ def test_probabilities_are_attacked_like_logits(attacked, digits):
     inputs = keras.Input((16, 16, 1))
     other = settled(keras.Model(inputs, keras.ops.softmax(digits[0](inputs))), "probabilities")
     classifier, pixels, labels = attacked
-    ours, theirs = (attacks.survives(one, pixels, labels, "fgsm", 16) for one in (classifier, other))
+    ours, theirs = (attacks.survives(victim, pixels, labels, "fgsm", 16) for victim in (classifier, other))
     assert (ours == theirs).mean() > 0.99
 
 
@@ -128,7 +134,7 @@ def test_a_certain_model_does_not_escape(attacked, digits):
     inputs = keras.Input((16, 16, 1))
     other = settled(keras.Model(inputs, 100 * digits[0](inputs)))
     classifier, pixels, labels = attacked
-    ours, theirs = (attacks.survives(one, pixels, labels, "fgsm", 16).mean() for one in (classifier, other))
+    ours, theirs = (attacks.survives(victim, pixels, labels, "fgsm", 16).mean() for victim in (classifier, other))
     assert theirs == pytest.approx(ours, abs=0.05)
 
 
@@ -142,17 +148,20 @@ def test_an_image_that_is_wrong_does_not_survive_and_restarts_only_weaken(attack
 
 def test_an_image_keeps_its_random_start_whatever_the_batch(attacked):
     classifier, pixels, labels = (attacked[0], *(array[:20] for array in attacked[1:]))
-    whole = attacks.pgd(classifier, pixels, labels, 8, draws.generators(0, "attack/pgd20/8/0", range(20)))
-    alone = attacks.pgd(classifier, pixels[7:8], labels[7:8], 8, draws.generators(0, "attack/pgd20/8/0", [7]))
+    whole = attacks.pgd(classifier, pixels, labels, 8, generators(0, "attack/pgd20/8/0", range(20)))
+    alone = attacks.pgd(classifier, pixels[7:8], labels[7:8], 8, generators(0, "attack/pgd20/8/0", [7]))
     assert np.abs(whole[7] - alone[0]).mean() < 0.05
 
 
-def test_masked_gradients_are_told():
-    def results(pgd):
-        found = {f"attack/fgsm/{epsilon}": {"robust_accuracy": 0.5, "n": 9} for epsilon in (2, 4, 8)}
-        return found | {f"attack/pgd20/{epsilon}": {"robust_accuracy": pgd, "n": 9} for epsilon in (4, 8)}
+def test_masked_gradients_trigger_a_warning():
+    def warnings(pgd):
+        results = {f"attack/fgsm/{epsilon}": {"robust_accuracy": 0.5, "n": 9} for epsilon in (2, 4, 8)}
+        results |= {f"attack/pgd20/{epsilon}": {"robust_accuracy": pgd, "n": 9} for epsilon in (4, 8)}
+        setting = types.SimpleNamespace(no_gradient=None, options=Options())
+        section, warnings = Attack().summarize(setting, results, {})
+        assert [entry["attack"] for entry in section["results"]] == ["fgsm"] * 3 + ["pgd20"] * 2
+        return warnings
 
-    assert summary.of_attack(results(0.5), 1)[1] == []
-    section, warnings = summary.of_attack(results(0.6), 1)
-    assert len(warnings) == 2 and "masked gradients: at 4/255 PGD leaves 60.00% right, FGSM only 50.00%" in warnings[0]
-    assert [one["attack"] for one in section["results"]] == ["fgsm"] * 3 + ["pgd20"] * 2
+    assert warnings(0.5) == []
+    assert len(warnings(0.6)) == 2
+    assert "masked gradients: at 4/255 PGD leaves 60.00% correct, FGSM only 50.00%" in warnings(0.6)[0]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_mma.robustness import InputError, outputs
+from keras_mma.robustness import InputError
+from keras_mma.robustness.classifier import outputs
 
 
 @pytest.mark.parametrize(
@@ -18,12 +19,12 @@ from keras_mma.robustness import InputError, outputs
 )
 def test_logits_and_probabilities_are_told_apart(values, kind):
     found, why = outputs.decide(np.asarray(values))
-    assert found == kind and "by their values" in why and f"of {len(values)} images lie in" in why
+    assert found == kind and "from the values" in why and f"of {len(values)} images lie in" in why
 
 
 @pytest.mark.parametrize("values", [[[0.9, 0.8]], [[20.0, 80.0]], [[0.0, 0.0]]])
 def test_what_is_neither_is_refused(values):
-    with pytest.raises(InputError, match="neither logits nor probabilities.*--outputs"):
+    with pytest.raises(InputError, match="neither logits nor probabilities.*`outputs` decides"):
         outputs.decide(np.asarray(values))
 
 

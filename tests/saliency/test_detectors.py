@@ -8,27 +8,14 @@ import pytest
 from keras import ops
 
 from keras_mma import layers, saliency
+from keras_mma.resampling import resize
 from keras_mma.saliency.fine_grained import _blur
 from keras_mma.saliency.frequency_tuned import responses
 from keras_mma.saliency.grayscale import to_gray
 from tests import oracles
-from tests.pictures import blobs
+from tests.pictures import blobs, crops
 
 cv2 = pytest.importorskip("cv2")
-
-
-def crops(size, count=100):
-    """Natural crops: scikit-learn's two bundled photographs."""
-    from sklearn.datasets import load_sample_images
-
-    rng = np.random.default_rng(11)
-    pictures = load_sample_images().images
-    cut = []
-    for number in range(count):
-        picture = pictures[number % len(pictures)]
-        y, x = (rng.integers(0, extent - size) for extent in picture.shape[:2])
-        cut.append(picture[y : y + size, x : x + size])
-    return np.stack(cut)
 
 
 def maps(detector, images):
@@ -50,6 +37,23 @@ def test_fine_grained_agrees_with_opencv_on_natural_crops(size):
     assert np.mean(np.abs(found - expected) <= 1 / 255 + 1e-6) >= 0.999
     peaks = [theirs.flat[ours.argmax()] == theirs.max() for ours, theirs in zip(found, expected, strict=True)]
     assert np.mean(peaks) >= 0.99
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_smooth_spectral_residual_equals_the_published_computation(size):
+    gray = crops(size, 24).mean(-1).round().astype("uint8")
+    gray = gray[gray.std((1, 2)) > 10]  # the spectrum of a nearly constant image contains zeros
+    expected = np.stack([oracles.published_spectral_residual(image) for image in gray])
+    expected /= expected.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(maps("smooth_spectral_residual", gray[..., None])[..., 0], expected, atol=2e-3)
+
+
+def test_smooth_spectral_residual_of_large_images_is_computed_at_128_pixels():
+    images = crops(160, 4)
+    small = maps("smooth_spectral_residual", ops.convert_to_numpy(resize(images.astype("float32"), 128, 128)))
+    expected = ops.convert_to_numpy(resize(ops.convert_to_tensor(small), 160, 160, "bilinear"))[..., 0]
+    for ours, theirs in zip(maps("smooth_spectral_residual", images)[..., 0], expected, strict=True):
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
 
 
 def test_fine_grained_stays_at_the_top_where_opencv_wraps_around():

@@ -68,8 +68,8 @@ class Attack(Section):
             for entry in section["results"]
         ]
         note = (
-            "Accuracy when no pixel value changes by more than epsilon. Images that are misclassified without an attack "
-            "count as errors."
+            "Accuracy when no pixel value changes by more than epsilon. Images that are misclassified without an "
+            "attack count as errors."
         )
         return [(note, ["attack", "epsilon", "robust accuracy"], rows)]
 

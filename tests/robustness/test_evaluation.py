@@ -1,8 +1,7 @@
 """The whole evaluation: what is in the report, that it does not depend on chance, and that it resumes."""
 
-import importlib
-import io
 import json
+import re
 import tracemalloc
 
 import keras
@@ -14,16 +13,18 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_mma import robustness
-from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, draws, metrics, parts, sources, summary
-from keras_mma.robustness.report import comparison as to_comparison
-from keras_mma.robustness.severities import GROUPS, REGENERATED
+from keras_mma import datasets, robustness
+from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, evaluation, metrics, run
+from keras_mma.robustness.classifier import from_keras
+from keras_mma.robustness.output import MARKER, OutputFolder
+from keras_mma.robustness.perturbations.corruptions import CORRUPTIONS
+from keras_mma.robustness.sections import SECTIONS
 from tests.robustness import networks
+from tests.robustness.test_corruptions import save_textures
 from tests.robustness.test_model import saved_model
-from tests.robustness.test_sources import save_published
+from tests.robustness.test_published import save_published
 
-# The package has the function under this name.
-evaluation = importlib.import_module("keras_mma.robustness.evaluate")
+REGENERATED = [name for name, entry in CORRUPTIONS.items() if not entry.needs and entry.group != "extra"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def whole(digits, tmp_path_factory):
 
 def figures(report):
     """What must not depend on how the report was made."""
-    return {section: report[section] for section in parts.SECTIONS if section in report}
+    return {section.name: report[section.name] for section in SECTIONS if section.name in report}
 
 
 def test_the_clean_section_is_that_of_keras(whole, digits):
@@ -47,7 +48,7 @@ def test_the_clean_section_is_that_of_keras(whole, digits):
     clean = whole[0]["clean"]
     assert clean["error"] == pytest.approx((logits.argmax(1) != labels).mean())
     assert clean["nll"] == pytest.approx(float(keras.ops.mean(losses)), rel=1e-4)
-    assert clean["error_interval"] == list(metrics.binomial_interval(round(100 * clean["error"]), 100))
+    assert clean["error_interval"] == metrics.binomial_interval(round(100 * clean["error"]), 100)
 
 
 def test_corruption_and_deformation_are_those_of_the_images(whole, digits):
@@ -60,21 +61,21 @@ def test_corruption_and_deformation_are_those_of_the_images(whole, digits):
 
     report = whole[0]
     for name, severity in (("fog", 3), ("impulse_noise", 5), ("glass_blur", 4)):
-        found = report["corruption"]["results"][name]["severities"][severity - 1]["error"]
-        assert found == pytest.approx(error(corrupt(images, name, severity, 0, rows)), abs=0.011)
+        measured = report["corruption"]["results"][name]["severities"][severity - 1]["error"]
+        assert measured == pytest.approx(error(corrupt(images, name, severity, 0, rows)), abs=0.011)
     assert report["deformation"]["shear_57.3"]["error"] == pytest.approx(error(deform(images, "shear_57.3", 0, rows)))
 
 
 def test_the_means_are_means(whole):
     section, clean = whole[0]["corruption"], whole[0]["clean"]["error"]
     assert set(section["results"]) == set(REGENERATED) and list(section["left_out"]) == ["frost"]
-    means = {name: np.mean([s["error"] for s in one["severities"]]) for name, one in section["results"].items()}
-    assert {name: one["mean_error"] for name, one in section["results"].items()} == pytest.approx(means)
+    means = {name: np.mean([s["error"] for s in result["severities"]]) for name, result in section["results"].items()}
+    assert {name: result["mean_error"] for name, result in section["results"].items()} == pytest.approx(means)
     assert section["mean_error"] == pytest.approx(np.mean(list(means.values())))
     assert section["relative_mean_error"] == pytest.approx(section["mean_error"] - clean)
-    for group, names in GROUPS.items():
-        expected = np.mean([means[name] for name in names if name != "frost"])
-        assert section["group_mean_errors"][group] == pytest.approx(expected)
+    assert list(section["group_mean_errors"]) == ["noise", "blur", "weather", "digital"]
+    for group, error in section["group_mean_errors"].items():
+        assert error == pytest.approx(np.mean([means[name] for name in means if CORRUPTIONS[name].group == group]))
 
 
 def test_the_sections_are_plausible(whole):
@@ -83,7 +84,9 @@ def test_the_sections_are_plausible(whole):
     accuracy = report["occlusion"]["accuracy"]
     assert all(curve[0] > curve[-1] for curve in accuracy.values())
     assert np.mean(accuracy["nonsalient_first"]) > np.mean(accuracy["salient_first"])
-    attack = {(one["attack"], one["epsilon_255"]): one["robust_accuracy"] for one in report["attack"]["results"]}
+    attack = {
+        (entry["attack"], entry["epsilon_255"]): entry["robust_accuracy"] for entry in report["attack"]["results"]
+    }
     assert 1 - report["clean"]["error"] >= attack["fgsm", 2] >= attack["fgsm", 4] >= attack["fgsm", 8]
     assert attack["fgsm", 4] >= attack["pgd20", 4] and report["warnings"] == []
 
@@ -92,13 +95,13 @@ def test_the_report_is_written_whole_and_labelled(whole):
     report, folder = whole
     assert json.loads((folder / "report.json").read_text()) == report
     names = {path.name for path in folder.iterdir()}
-    pictures = {f"{name}.png" for name in ("reliability", "corruption", "deformation", "occlusion", "attack")}
-    assert names == {"report.json", "report.md"} | pictures
+    pictures = {f"{name}.png" for name in ("clean", "corruption", "deformation", "occlusion", "attack")}
+    assert names == {"report.json", "report.md", MARKER, ".lock"} | pictures
     for name in pictures:
         assert (folder / name).read_bytes().startswith(b"\x89PNG") and (folder / name).stat().st_size < 300_000
     text = (folder / "report.md").read_text()
     assert "**regenerated**" in text and "error (regenerated)" in text and "CIFAR-10-C" not in text
-    assert "Left out: frost, because its texture files are not part of this package" in text
+    assert "Left out: frost, because it needs `frost_textures`." in text
     assert "CIFAR-10-C" not in json.dumps(report)
     for name in REGENERATED:
         assert f"| {name.replace('_', ' ')} |" in text
@@ -109,8 +112,9 @@ def test_the_report_is_written_whole_and_labelled(whole):
 def test_the_report_says_how_it_was_made(whole, digits):
     report, _ = whole
     assert report["model"]["path"] == str(digits[2]) and report["model"]["signature"] == "serving_default"
-    assert report["model"]["outputs"] == "logits" and "by their values" in report["model"]["outputs_decided"]
+    assert report["model"]["outputs"] == "logits" and "inferred from the values" in report["model"]["outputs_decided"]
     expected = {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
+    expected |= {"decoding": "8 x 8 digits enlarged to 16 x 16", "selection": "the test part"}
     assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].rows(100, 0), 100)}
     run = report["run"]
     assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
@@ -121,7 +125,7 @@ def test_the_report_says_how_it_was_made(whole, digits):
 @pytest.mark.slow
 def test_batches_and_another_run_give_the_same_report(whole, digits):
     again = robustness.evaluate(digits[2], "digits", limit=100, restarts=1, batch_size=23)
-    first, second = (json.loads(json.dumps(figures(one))) for one in (whole[0], again))
+    first, second = (json.loads(json.dumps(figures(report))) for report in (whole[0], again))
     different = list(compare(first, second))
     # Rounding in another batch may turn an image whose classes are level; nothing else.
     assert len(different) <= 3, different
@@ -160,38 +164,60 @@ def test_an_interrupted_run_resumes_from_the_finished_parts(digits, tmp_path, mo
     monkeypatch.setattr(robustness.Classifier, "probabilities", counted)
     with pytest.raises(KeyboardInterrupt):
         robustness.evaluate(digits[2], "digits", **arguments)
-    assert [path.name for path in (tmp_path / "report").iterdir()] == ["unfinished"]
-    left = list((tmp_path / "report" / "unfinished").rglob("*.json"))
-    assert len(left) == 29
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {MARKER, ".lock", "unfinished"}
+    kept = list((tmp_path / "report" / "unfinished").rglob("*.json"))
+    assert len(kept) == 29
     report = robustness.evaluate(digits[2], "digits", **arguments)
     assert len(measured) == 30 + 1 + 70 + 8 - 29 and report["run"]["parts_resumed"] == 29
     assert list(compare(figures(expected), figures(report))) == []
     assert not (tmp_path / "report" / "unfinished").exists() and (tmp_path / "report" / "report.json").exists()
 
 
-def test_parts_of_other_settings_are_not_taken(digits, tmp_path, monkeypatch):
-    def stop(*arguments, **settings):
-        raise KeyboardInterrupt
+def test_a_damaged_part_is_measured_again_and_the_report_says_so(digits, tmp_path, monkeypatch):
+    real, calls = robustness.Classifier.probabilities, []
 
-    monkeypatch.setattr(parts, "corruption", stop)
-    monkeypatch.setitem(parts.MAKERS, "corruption", lambda setting: [parts.Part("corruption/x/1", 1, stop)])
-    for settings in ({"seed": 0}, {"seed": 1}, {"limit": 30}, {"preprocess": ["scale=1/2"]}, {"seed": 0}):
-        arguments = {"limit": 20, "only": ["corruption"]} | settings
-        with pytest.raises(KeyboardInterrupt):
-            robustness.evaluate(digits[2], "digits", output=tmp_path, **arguments)
-    assert len(list((tmp_path / "unfinished").iterdir())) == 4
+    def interrupted(self, pixels):
+        calls.append(len(pixels))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(self, pixels)
+
+    arguments = {"limit": 20, "only": ["deformation"], "output": tmp_path / "report"}
+    monkeypatch.setattr(robustness.Classifier, "probabilities", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        robustness.evaluate(digits[2], "digits", **arguments)
+    (path,) = (tmp_path / "report").rglob("deformation-rotation_20.json")
+    path.write_text("")
+    report = robustness.evaluate(digits[2], "digits", **arguments)
+    assert report["run"]["parts_resumed"] == 2
+    assert report["warnings"] == ["a damaged part of the interrupted run was measured again: deformation/rotation_20"]
+    assert "**Warning: a damaged part" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_other_settings_have_other_parts(digits):
+    keys = set()
+    for options in ({}, {"seed": 1}, {"limit": 30}, {"preprocess": ["scale=1/2"]}, {"restarts": 3}, {"batch_size": 9}):
+        setting = evaluation._setting(digits[2], "digits", robustness.Options(**{"limit": 20} | options))
+        keys.add(evaluation._key(evaluation._header(setting), setting))
+    assert len(keys) == 6
+    setting = evaluation._setting(str(digits[2]), "digits", robustness.Options(limit=20, only=["clean"], output="x"))
+    assert evaluation._key(evaluation._header(setting), setting) in keys
 
 
 def test_the_folder_of_another_models_report_is_refused(whole, tmp_path):
     _, folder = whole
     networks.untrained((16, 16, 1), 10).save(tmp_path / "other.keras")
-    with pytest.raises(InputError, match="holds the report of another model, .*saved_model: choose another folder"):
+    with pytest.raises(
+        InputError, match="must not hold the report of another model: choose .* the report of .*saved_model"
+    ):
         robustness.evaluate(tmp_path / "other.keras", "digits", only=["clean"], output=folder)
 
 
 def test_sections_of_a_report_are_not_lost(whole, digits):
     report, folder = whole
-    with pytest.raises(InputError, match="holds a report that has corruption, deformation, occlusion too: choose"):
+    with pytest.raises(
+        InputError, match="would be lost: choose .* whose report has corruption, deformation, occlusion"
+    ):
         robustness.evaluate(digits[2], "digits", only=["attack"], limit=5, output=folder)
     assert json.loads((folder / "report.json").read_text()) == report
 
@@ -212,47 +238,23 @@ def test_against_a_baseline(whole, digits, tmp_path):
     assert same["mce"] == pytest.approx(1, abs=0.01) and same["relative_mce"] == pytest.approx(1, abs=0.02)
     half = json.loads(json.dumps(report))
     half["clean"]["error"] = report["clean"]["error"] / 2
-    for one in half["corruption"]["results"].values():
-        for severity in one["severities"]:
+    for result in half["corruption"]["results"].values():
+        for severity in result["severities"]:
             severity["error"] /= 2
     (tmp_path / "report.json").write_text(json.dumps(half))
     output = tmp_path / "mine"
-    found = robustness.evaluate(digits[2], "digits", baseline=tmp_path / "report.json", output=output, **arguments)
+    mine = robustness.evaluate(digits[2], "digits", baseline=tmp_path / "report.json", output=output, **arguments)
     for part in ("ce", "relative_ce"):
-        values = list(found["corruption"]["baseline"][part].values())
+        values = list(mine["corruption"]["baseline"][part].values())
         assert len(values) == 14 and values == pytest.approx([2] * 14, rel=0.05)
     assert "whose error is 100 %" in (output / "report.md").read_text()
     for arguments, match in [
-        ({"limit": 50, "only": ["corruption"]}, "not of the same images: n 50 and 100"),
-        ({"limit": 100, "seed": 3, "only": ["corruption"]}, "not of the same images: seed 3 and 0"),
-        ({"only": ["clean"]}, "--baseline has a meaning for the section corruption only"),
+        ({"limit": 50, "only": ["corruption"]}, "not comparable: n 50 and 100"),
+        ({"limit": 100, "seed": 3, "only": ["corruption"]}, "not comparable: .*seed 3 and 0"),
+        ({"only": ["clean"]}, "`baseline` applies to the section corruption only"),
     ]:
         with pytest.raises(InputError, match=match):
             robustness.evaluate(digits[2], "digits", baseline=folder, **arguments)
-
-
-def test_reports_of_other_images_are_not_comparable():
-    model = networks.untrained((16, 16, 3), 3)
-    images, labels = networks.pictures(4), np.array([0, 1, 2, 0])
-    other = images.copy()
-    other[3, 5, 5, 0] ^= 1
-
-    def report(images, labels, **arguments):
-        return robustness.evaluate(model, (images, labels), only=["clean"], **arguments)
-
-    first = report(images, labels)
-    unkept = json.loads(json.dumps(first))
-    del unkept["dataset"]["sha256"]
-    summary.check_comparable([first, report(images.copy(), labels, batch_size=3), unkept], "abc")
-    sides = first | {"dataset": unkept["dataset"] | {"image_shape": [16, 20, 3]}}
-    for second, match in [
-        (report(other, labels), "sha256 '.*' and '"),
-        (report(images, labels[::-1] * 1), "sha256"),
-        (report(images, labels, seed=1), "seed 0 and 1"),
-        (sides, r"image_shape \[16, 16, 3\] and \[16, 20, 3\]"),
-    ]:
-        with pytest.raises(InputError, match=f"a and b are not of the same images: {match}"):
-            summary.check_comparable([first, second], "ab")
 
 
 @pytest.fixture
@@ -262,7 +264,7 @@ def nothing_measured(monkeypatch):
     def fail(*arguments):
         raise AssertionError("something was measured")
 
-    monkeypatch.setattr(parts, "run", fail)
+    monkeypatch.setattr(evaluation, "run", fail)
 
 
 def test_baselines_that_do_not_do_are_refused_at_once(whole, digits, tmp_path, nothing_measured):
@@ -272,10 +274,14 @@ def test_baselines_that_do_not_do_are_refused_at_once(whole, digits, tmp_path, n
     del lacking["corruption"]["results"]["fog"]
     every["dataset"] |= {"n": 450}
     for other, arguments, match in [
-        (without, {"limit": 100}, "has no section on corruption"),
-        (lacking, {"limit": 100}, "--baseline .* lacks fog"),
-        (every, {"seed": 3}, "not of the same images: .*seed 3 and 0"),
-        (report, {"limit": 100, "corruptions": "published"}, "corruptions 'published arrays, .*' and 'regenerated"),
+        (without, {"limit": 100}, "`baseline` must have a section on corruption"),
+        (lacking, {"limit": 100}, "`baseline` must have the same set of corruptions, .*fog"),
+        (every, {"seed": 3}, "not comparable: .*seed 3 and 0"),
+        (
+            report,
+            {"limit": 100, "corruptions": "published"},
+            "must have the same corruptions, published arrays, .*Received: regenerated",
+        ),
     ]:
         (tmp_path / "report.json").write_text(json.dumps(other))
         if "corruptions" in arguments:
@@ -288,20 +294,29 @@ def test_baselines_that_do_not_do_are_refused_at_once(whole, digits, tmp_path, n
 def test_images_smaller_than_the_grid_are_refused_at_once(nothing_measured):
     model = networks.untrained((7, 16, 3), 3)
     data = networks.pictures(3, height=7), np.arange(3)
-    with pytest.raises(InputError, match="8 x 8 pixels: name the other sections with --only. Received: 7 x 16"):
+    with pytest.raises(InputError, match="8 x 8 pixels: name the other sections with `only`. Received: 7 x 16"):
         robustness.evaluate(model, data)
     with pytest.raises(AssertionError, match="something was measured"):
         robustness.evaluate(model, data, only=["deformation"])
 
 
-def test_folders_that_cannot_be_written_are_refused_at_once(tmp_path):
-    (tmp_path / "file").write_text("")
-    for output in ("file", "file/below", "a" * 300, "new/" + "a" * 300):
-        with pytest.raises(InputError, match="--output .*(cannot be written to|must be a folder)"):
-            robustness.evaluate("no model", "digits", output=tmp_path / output)
-    with pytest.raises(InputError, match="MODEL must be"):
+def test_a_folder_of_others_is_refused_at_once_and_left_as_it_is(tmp_path):
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(InputError, match="`output` must be a new or empty folder"):
+        robustness.evaluate("no model", "digits", output=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"unfinished", "report.md"}
+    with pytest.raises(InputError, match="`model` must be"):
         robustness.evaluate("no model", "digits", output=tmp_path / "some" / "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert not (tmp_path / "some").exists()
+
+
+def test_a_second_evaluation_in_a_folder_is_refused(tmp_path):
+    with (
+        OutputFolder(tmp_path, "robustness report"),
+        pytest.raises(InputError, match="`output` is in use by another process. Received: "),
+    ):
+        robustness.evaluate("no model", "digits", output=tmp_path)
 
 
 def test_published_files_are_named_as_such(tmp_path):
@@ -331,12 +346,33 @@ def test_published_files_and_some_images_have_no_relative_figures(tmp_path):
     robustness.evaluate(model, data, output=tmp_path / "some", limit=4, **arguments)
     some = robustness.evaluate(model, data, output=tmp_path / "mine", limit=4, baseline=tmp_path / "some", **arguments)
     section = some["corruption"]
-    assert section["relative_mean_error"] is None and "--limit" in section["relative_left_out"]
+    assert section["relative_mean_error"] is None and "`limit`" in section["relative_left_out"]
     assert set(section["baseline"]["relative_ce"].values()) == {None} and section["baseline"]["relative_mce"] is None
     assert section["baseline"]["mce"] == pytest.approx(1)
     text = (tmp_path / "mine" / "report.md").read_text()
     assert section["relative_left_out"] in text and "| mean error less clean error |  |  |  |  |  |  | - |" in text
-    assert "less clean error | - |" in to_comparison([some], ["mine"])
+    assert "less clean error | - |" in robustness.compare([tmp_path / "mine"])
+
+
+def test_extra_corruptions_and_frost_are_measured_when_asked_for(tmp_path):
+    model, data = networks.untrained((16, 16, 3), 3), (networks.pictures(3), np.arange(3))
+    textures = save_textures(tmp_path / "textures")
+    report = robustness.evaluate(
+        model, data, only=["corruption"], extra_corruptions=True, frost_textures=textures, output=tmp_path / "report"
+    )
+    section = report["corruption"]
+    assert len(section["results"]) == 19 and section["left_out"] == {}
+    assert re.fullmatch("regenerated, CIFAR severities, frost textures [0-9a-f]{8}", section["label"])
+    means = {name: result["mean_error"] for name, result in section["results"].items()}
+    assert section["mean_error"] == pytest.approx(np.mean([means[name] for name in [*REGENERATED, "frost"]]))
+    assert section["group_mean_errors"]["extra"] == pytest.approx(np.mean(list(means.values())[-4:]))
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| **extra** |" in text and "| saturate |" in text and "| frost |" in text
+    gray = networks.untrained((16, 16, 1), 3), (networks.pictures(3, channels=1), np.arange(3))
+    section = robustness.evaluate(*gray, only=["corruption"], extra_corruptions=True)["corruption"]
+    assert section["left_out"] == {"frost": "it needs `frost_textures`", "saturate": "the images have no colors"}
+    with pytest.raises(InputError, match="`frost_textures` must be a folder of images"):
+        robustness.evaluate(model, data, only=["corruption"], frost_textures=tmp_path / "nowhere")
 
 
 def test_versions_are_in_one_order(monkeypatch):
@@ -358,66 +394,40 @@ def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
     assert not (tmp_path / "attack.png").exists()
 
 
-def test_accuracy_near_chance_is_warned_of(digits):
+def test_accuracy_near_chance_triggers_a_warning(digits):
     report = robustness.evaluate(digits[2], "digits", only=["clean"], preprocess=["scale=-1"])
-    assert "is near chance, 10.00%" in report["warnings"][0] and "--preprocess" in report["warnings"][0]
+    assert "is near chance, 10.00%" in report["warnings"][0] and "`preprocess`" in report["warnings"][0]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "match"),
+    ("options", "match"),
     [
-        ({"only": ["clean", "noise"]}, "--only must name some of clean, .* Received: noise"),
-        ({"only": []}, "--only must name some of"),
-        ({"limit": 0}, "--limit must be at least 1. Received: 0"),
-        ({"batch_size": 0}, "--batch-size must be at least 1"),
-        ({"restarts": 0}, "--restarts must be at least 1"),
-        ({"image_size": 0}, "--image-size must be at least 1. Received: 0"),
-        ({"image_size": -8}, "--image-size must be at least 1. Received: -8"),
-        ({"seed": -1}, "--seed must not be negative"),
-        ({"outputs": "scores"}, "--outputs must be logits or probabilities"),
-        ({"saliency": "edges"}, "--saliency: `detector` must be one of"),
-        ({"corruptions": "nowhere"}, "--corruptions must be regenerate, tfds or a folder"),
+        ({"detector": "edges"}, "`detector` must be one of"),
+        ({"corruptions": "nowhere"}, "`corruptions` must be regenerate, tfds or a folder"),
+        ({"limit": 0}, "`limit` must be a positive integer"),
     ],
 )
-def test_options_out_of_range_are_refused(digits, arguments, match):
+def test_options_that_cannot_be_used_are_refused(digits, nothing_measured, options, match):
     with pytest.raises(InputError, match=match):
-        robustness.evaluate(digits[2], "digits", **{"limit": 10} | arguments)
-
-
-def test_a_bar_shows_how_far_it_is(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
-        monkeypatch.setattr("sys.stderr", stream)
-        parts.run([parts.Part("corruption/fog/1", 9, lambda tick: tick(9) or {})], progress=True)
-        assert ("corruption/fog/1" in stream.getvalue() and "9/9" in stream.getvalue()) == shown
-
-
-def test_draws_differ_by_everything():
-    found = {
-        draws.generator(*key).random() for key in [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1), (1, "a", 1)]
-    }
-    assert len(found) == 5 and draws.generator(0, "a", np.int64(3)).random() == draws.generator(0, "a", 3).random()
+        robustness.evaluate(digits[2], "digits", **{"limit": 10} | options)
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path):
-    """Everything but the model: pictures are read when needed, a batch at a time."""
+    """Everything but the model: images are read when needed, a batch at a time."""
     model = networks.untrained((32, 32, 3), 4)
     path = tmp_path / "images.npy"
     np.save(path, np.random.default_rng(0).integers(0, 256, (800, 32, 32, 3), dtype="uint8"))
     images = np.load(path, mmap_mode="r")
     peaks = []
     for count in (100, 800):
-        dataset = sources.Dataset.of_arrays(images[:count], np.arange(count) % 4, identity="test")
-        classifier = robustness.model.from_keras(model)
-        classifier.settle(images[:32], 4, True)
-        setting = parts.Setting(classifier, dataset, batch_size=64)
+        dataset = datasets.Dataset.of_arrays(images[:count], np.arange(count) % 4, identity="test")
+        classifier = from_keras(model)
+        classifier.check(images[:32], 4, True)
+        setting = run.Setting(classifier, dataset, robustness.Options(batch_size=64))
         wanted = {"corruption/fog/3", "corruption/zoom_blur/1", "clean"}
-        todo = [part for part in parts.clean(setting) + parts.corruption(setting) if part.name in wanted]
+        parts = [part for section in SECTIONS for part in section.parts(setting) if part.name in wanted]
         tracemalloc.start()
-        parts.run(todo)
+        run.run(parts)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0] and peaks[1] < 200e6, peaks
