@@ -159,8 +159,12 @@ class Mixer(keras.layers.Layer):
         partner = self.sample_partner(batch_size, maps)
         mask = self.sample_mask(images, partner, maps)
         if self.probability < 1.0:
-            mask = mask.leave_out(sampling.bernoulli((batch_size,), self.probability, self.seed_generator))
+            mask = mask.leave_out(self.sample_is_mixed(batch_size))
         return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
+
+    def sample_is_mixed(self, batch_size):
+        """Draw by `probability` which samples are mixed, booleans (batch,)."""
+        return sampling.bernoulli((batch_size,), self.probability, self.seed_generator)
 
     def sample_mask(self, images, partner, maps):
         """Sample the masks of a batch.

@@ -4,13 +4,14 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy import stats
 
 from keras_mma import layers, sampling
 from keras_mma.layers import masks
 from keras_mma.layers.label_rules import covered_share
 from keras_mma.layers.mixers.saliency_mix import SCHEMES, peak
 from tests import oracles
-from tests.layers.mixers import training_plan
+from tests.layers.mixers import repeatedly, training_plan
 from tests.pictures import blobs
 
 LAMS = np.array([0.0, 0.05, 0.2, 0.37, 0.5, 0.8, 0.95, 1.0], "float32")
@@ -186,3 +187,29 @@ def test_numpy_and_tensor_images_have_the_same_plan(rng):
     of_numpy = training_plan(layers.SaliencyMix(seed=1), images)[1]
     of_tensor = training_plan(layers.SaliencyMix(seed=1), ops.convert_to_tensor(images))[1]
     keras.tree.map_structure(np.testing.assert_array_equal, of_numpy, of_tensor)
+
+
+def test_one_box_for_the_batch_mixes_the_whole_batch_or_none_of_it(rng):
+    step = repeatedly(layers.SaliencyMix(box="batch", probability=0.5, seed=1), blobs(rng, 16))
+    shares = []
+    for _ in range(40):
+        _, plan = step()
+        unmixed = plan["mask"].min((1, 2, 3)) == 1
+        assert unmixed.all() or not unmixed.any()
+        shares.append(not unmixed.all())
+    assert stats.binomtest(sum(shares), 40, 0.5).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("ties", ["random", "first"])
+def test_ties_are_broken_at_random_or_by_the_first_maximum(rng, ties):
+    def flat(images):
+        saliency = np.zeros((8, 16, 20, 1), "float32")
+        saliency[:, 3, 5] = saliency[:, 3, 9] = saliency[:, 12, 2] = 1
+        return ops.convert_to_tensor(saliency)
+
+    mixer = layers.SaliencyMix(detector=flat, ties=ties, alpha=50.0, seed=1)
+    peaks = set()
+    for _ in range(5):
+        position = mixer._locate(mixer.saliency_maps(ops.convert_to_tensor(blobs(rng, 8))), "max")
+        peaks |= {tuple(map(int, row)) for row in ops.convert_to_numpy(position)}
+    assert peaks == ({(3, 5)} if ties == "first" else {(3, 5), (3, 9), (12, 2)})

@@ -1,5 +1,7 @@
 """`mixing_points`: which layers of a network are suggested."""
 
+import warnings
+
 import keras
 import pytest
 
@@ -193,3 +195,42 @@ def test_site_cannot_be_passed_and_errors_of_adapters_propagate():
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
     with pytest.raises(ValueError, match=r"`grid` must be .* Received: grid=\(5, 5\)"):
         keras_mma.mixify(model, layers.CutMix(), at=["tokens"], grid=(5, 5))
+
+
+def test_a_frozen_network_has_the_same_points():
+    base = residual()
+    expected = names(base)
+    base.trainable = False
+    assert names(base) == expected
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3)(base(keras.layers.Rescaling(1 / 255)(inputs), training=False)))
+    assert [point[1] for point in names(model)] == [point[1] for point in expected]
+
+
+def test_statistics_of_the_data_are_no_weights():
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.ReLU(name="nothing_learned_yet")(keras.layers.Normalization(mean=0.0, variance=1.0)(inputs))
+    x = conv(x, strides=2, name="first")
+    assert names(keras.Model(inputs, head(x))) == [("first", True)]
+
+
+def test_a_network_without_points_triggers_a_warning_that_says_why():
+    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    with pytest.warns(UserWarning, match="mixed at the input only: no layer returns feature maps"):
+        keras_mma.mixify(flat, layers.CutMix())
+
+    class Subclassed(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.conv = keras.layers.Conv2D(4, 3)
+
+        def call(self, inputs):
+            return keras.ops.mean(self.conv(inputs), axis=(1, 2))
+
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3)(Subclassed(name="inner")(inputs)))
+    with pytest.warns(UserWarning, match=r"mixed at the input only: \['inner'\] are models without a graph"):
+        keras_mma.mixify(model, layers.CutMix())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keras_mma.mixify(model, layers.CutMix(), at=[])
