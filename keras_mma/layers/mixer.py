@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 
 import keras
 from keras import ops
@@ -41,7 +42,7 @@ class Mixer(keras.layers.Layer):
             share of saliency that is kept, relative to the sum of the shares that are kept and pasted.
         num_classes: Number of classes, needed to one-hot encode the integer labels of labelled batches.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
-        seed: Int that makes the draws repeatable.
+        seed: Int that makes the draws repeatable. In a worker process, the number of the worker is part of the seed.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Call arguments:
@@ -122,6 +123,7 @@ class Mixer(keras.layers.Layer):
         self._detect = None if detector is None or self.uses_attribution else saliency.get(detector)
 
     def __call__(self, *args, **kwargs):
+        self.seed_generator.enter_process()
         if has_foreign_symbols(args, kwargs):
             raise ValueError(
                 f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
@@ -273,6 +275,10 @@ class Mixer(keras.layers.Layer):
     def load_own_variables(self, store):
         self.seed_generator.state.assign(store["seed_state"][...])
 
+    def __reduce__(self):
+        load, arguments = super().__reduce__()
+        return _unpickle, (os.getpid(), load, *arguments)
+
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
         # The detector itself: a callable need not be registered to be copied.
@@ -316,3 +322,11 @@ class Mixer(keras.layers.Layer):
         if "segmentation_masks" in batch:
             mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.shift)
         return mixed
+
+
+def _unpickle(process, load, *arguments):
+    """Load a pickled mixer; in a worker process that received it from another one, it continues with other draws."""
+    mixer = load(*arguments)
+    if process != os.getpid():
+        mixer.seed_generator.fold_worker()
+    return mixer
