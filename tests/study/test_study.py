@@ -179,7 +179,8 @@ def test_the_command_passes_all_options_on(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "study", stand_in)
     words = (
         "--methods none cutmix --baseline cutmix --seeds 7 --first-seed 2 --margin 1 --part validation "
-        "--evaluate clean --limit 9 --regime visible --dataset digits --data-dir d --fraction 0.5 1 --network a b --image-size 8 16 "
+        "--evaluate clean --limit 9 --regime visible --dataset digits --data-dir d --fraction 0.5 1 "
+        "--network a b --image-size 8 16 "
         "--epochs 1 2 --resize area --skip-damaged --validation-fraction 0.2 --mixing-points x y --batch-size 3 "
         "--optimizer adam --learning-rate 0.5 --schedule constant --weight-decay 0 --no-augmentation --flip "
         "--mixed-precision mixed_bfloat16 --jit --tune --tune-learning-rate 1 2 --tune-weight-decay 3 --tune-seeds 4 "
