@@ -11,7 +11,7 @@ from keras_mma import layers, visualization
 IMAGES = Path(__file__).parent / "images"
 # Arguments and seeds for which the first samples show the method well.
 ARGUMENTS = {
-    "saliencymix": {"seed": 117},
+    "saliencymix": {"seed": 673},
     "saliencygrafting": {"partner": "roll", "grid": 8, "alpha": 8.0, "temperature": 0.3, "seed": 5},
     "guidedmixup": {"partner": "roll"},
     "cutmix": {"partner": "roll", "alpha": 8.0, "seed": 3},

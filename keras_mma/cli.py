@@ -12,6 +12,7 @@ examples:
   keras-mma evaluate runs/digits/saved_model --dataset digits
   keras-mma evaluate model.keras --dataset cifar10 --limit 1000 --only clean corruption --preprocess scale=1/255
   keras-mma compare plain/report.json mixed/report.json --output comparison
+  keras-mma study --dataset digits --methods none saliencymix saliencymix+mma --seeds 5 --output study
 """
 
 
@@ -25,7 +26,7 @@ def parse(arguments=None):
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_evaluate, _add_compare):
+    for add in (_add_evaluate, _add_compare, _add_study):
         add(commands)
     return parser.parse_args(arguments)
 
@@ -67,6 +68,12 @@ def evaluate(model, dataset, **options):
     for line in robustness.headlines(report):
         print(line)
     print(f"wrote {options['output']}/report.md")
+
+
+def _add_study(commands):
+    from keras_mma.study.command import add_parser
+
+    add_parser(commands)
 
 
 def _add_compare(commands):

@@ -77,8 +77,9 @@ def test_all_options_reach_the_evaluation(monkeypatch, capsys):
     monkeypatch.setattr(robustness, "headlines", lambda report: ["clean error 1 %"])
     words = (
         "evaluate m.keras --dataset cifar10 --only clean attack --limit 9 --batch-size 8 --seed 7 --outputs logits "
-        "--preprocess scale=1/255 mean=1 --signature s --corruptions tfds --frost-textures f --extra-corruptions "
-        "--baseline b --restarts 6 --detector spectral_residual --data-dir d --image-size 5 --output o"
+        "--preprocess scale=1/255 mean=1 --signature s --output-name n --corruptions tfds --frost-textures f "
+        "--extra-corruptions --baseline b --epsilons 1 2.5 --steps 7 --restarts 6 --detector spectral_residual "
+        "--data-dir d --image-size 5 --resize area --skip-damaged --output o"
     )
     assert cli.main(words.split()) == 0
     expected = {
@@ -91,14 +92,19 @@ def test_all_options_reach_the_evaluation(monkeypatch, capsys):
         "preprocess": ["scale=1/255", "mean=1"],
         "outputs": "logits",
         "signature": "s",
+        "output_name": "n",
         "corruptions": "tfds",
         "frost_textures": "f",
         "extra_corruptions": True,
         "baseline": "b",
+        "epsilons": [1.0, 2.5],
+        "steps": 7,
         "restarts": 6,
         "detector": "spectral_residual",
         "data_dir": "d",
         "image_size": 5,
+        "resize": "area",
+        "skip_damaged": True,
         "output": "o",
         "progress": True,
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mma import datasets
-from keras_mma.errors import InputError
+from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import comparison, report
 from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, load
 from keras_mma.robustness.options import Options
@@ -30,7 +30,8 @@ def evaluate(model, dataset, **options):
     Args:
         model: Folder of a SavedModel, a `.keras` file, a Keras model or a `Classifier`.
         dataset: Name of a dataset, whose test part is measured, see `keras_mma.datasets.load`; a pair of uint8 images
-            (n, height, width, channels) and class indices (n,); or a `keras_mma.datasets.Dataset`.
+            (n, height, width, channels) and class indices (n,); a `keras_mma.datasets.Dataset`; or a `tf.data.Dataset`
+            of batches of images, with integer values 0 to 255, and class indices, which are read into memory.
         **options: See `Options`.
 
     Returns:
@@ -90,7 +91,10 @@ def _setting(model, dataset, options):
 
 
 def _as_classifier(model, options):
+    if not isinstance(model, str | Path):
+        _refuse_options(options, ("signature",), "a SavedModel")
     if isinstance(model, Classifier):
+        _refuse_options(options, ("preprocess", "output_name"), "models that are not a Classifier yet")
         return model
     preprocess = options.preprocess
     if preprocess is not None and not isinstance(preprocess, Preprocess):
@@ -101,12 +105,45 @@ def _as_classifier(model, options):
 
 
 def _as_dataset(dataset, options):
+    if isinstance(dataset, str):
+        loading = {name: getattr(options, name) for name in ("data_dir", "image_size", "resize", "skip_damaged")}
+        return datasets.load(dataset, **loading).test
+    _refuse_options(options, ("data_dir", "image_size", "skip_damaged"), "datasets by name")
     if isinstance(dataset, datasets.Dataset):
         return dataset
-    if isinstance(dataset, str):
-        return datasets.load(dataset, data_dir=options.data_dir, image_size=options.image_size).test
-    images, labels = dataset
-    return datasets.Dataset.of_arrays(np.asarray(images), labels)
+    if isinstance(dataset, tuple) and len(dataset) == 2:
+        return datasets.Dataset.of_arrays(np.asarray(dataset[0]), dataset[1])
+    return _from_pipeline(dataset)
+
+
+def _from_pipeline(pipeline):
+    """The `Dataset` of a `tf.data.Dataset`, or any iterable, of images and class indices, which are held in memory."""
+    try:
+        if getattr(pipeline, "cardinality", int)() == -1:
+            raise ValueError("infinitely many images")
+        images, labels = ([np.asarray(part) for part in parts] for parts in zip(*pipeline, strict=True))
+        join = np.stack if images[0].ndim == 3 else np.concatenate
+        images, labels = join(images), join(labels)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "`dataset` must be a name, a pair of images and labels, a Dataset, or a tf.data.Dataset of such pairs. "
+            f"Received: {type(pipeline).__name__}: {first_line(error)}"
+        ) from error
+    if images.dtype != np.uint8:
+        if not (images == np.rint(images)).all() or images.min() < 0 or images.max() > 255:
+            raise InputError(
+                "`dataset` must have images of integers 0 to 255: leave scaling to the model or to `preprocess`, and "
+                "round what was resized, as with dataset.map(lambda x, y: (tf.cast(tf.round(x), 'uint8'), y)). "
+                f"Received: {images.dtype} from {images.min():.4g} to {images.max():.4g}"
+            )
+        images = images.astype("uint8")
+    return datasets.Dataset.of_arrays(images, labels, name=type(pipeline).__name__)
+
+
+def _refuse_options(options, names, what):
+    for name in names:
+        if getattr(options, name) not in (None, False):
+            raise InputError(f"`{name}` applies to {what} only. Received: {name}={getattr(options, name)!r}")
 
 
 def _header(setting):
@@ -128,6 +165,7 @@ def _header(setting):
             "image_shape": list(dataset.shape),
             "decoding": dataset.decoding,
             "selection": dataset.selection,
+            "skipped": list(dataset.skipped),
             "sha256": dataset.digest(setting.rows, setting.options.batch_size),
         },
         "run": {

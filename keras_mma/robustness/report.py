@@ -160,12 +160,13 @@ def _header(report):
 
 def _run(report):
     model, dataset, run = report["model"], report["dataset"], report["run"]
+    skipped = [f"damaged files left out: {', '.join(dataset['skipped'])}"] if dataset["skipped"] else []
     rows = [
         ["model", f"{model['kind']}, SHA-256 `{model['sha256'][:16]}…`"],
-        *([["signature", f"`{model['signature']}`"]] if "signature" in model else []),
+        *([key.replace("_", " "), f"`{model[key]}`"] for key in ("signature", "output_name") if key in model),
         ["input", f"{model['input_dtype']} {model['input_shape']}; preprocessing {model['preprocess']}"],
         ["outputs", f"{model['outputs']}, {model['outputs_decided']}"],
-        ["images", f"{dataset['selection']}; {dataset['decoding']}"],
+        ["images", "; ".join([dataset["selection"], dataset["decoding"], *skipped])],
         ["seed, batch size", f"{run['seed']}, {run['batch_size']}"],
         ["repeatable", f"yes: two calls on {run['repeatable']['images']} images gave identical outputs"],
         ["wall time", f"{run['seconds']:.0f} s, {run['parts_resumed']} parts from an interrupted run"],

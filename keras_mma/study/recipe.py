@@ -17,8 +17,9 @@ import numpy as np
 import keras_mma
 from keras_mma import datasets, layers
 from keras_mma.errors import InputError
-from keras_mma.layers.mixers import MIXERS
 
+#: Mixers by name; `switch` chooses between MixUp and CutMix for each step.
+MIXERS = {"switch" if name == "randomchoice" else name: mixer for name, mixer in layers.MIXERS.items()}
 # The papers' settings for CIFAR where they differ from the defaults of the layers.
 PAPER_ARGUMENTS = {
     "cutmix": {"probability": 0.5},

@@ -19,6 +19,7 @@ from keras_mma.robustness.classifier import from_keras
 from keras_mma.robustness.output import MARKER, OutputFolder
 from keras_mma.robustness.perturbations.corruptions import CORRUPTIONS
 from keras_mma.robustness.sections import SECTIONS
+from tests.datasets.files import save_classes
 from tests.robustness import networks
 from tests.robustness.test_corruptions import save_textures
 from tests.robustness.test_model import saved_model
@@ -88,7 +89,7 @@ def test_the_sections_are_plausible(whole):
         (entry["attack"], entry["epsilon_255"]): entry["robust_accuracy"] for entry in report["attack"]["results"]
     }
     assert 1 - report["clean"]["error"] >= attack["fgsm", 2] >= attack["fgsm", 4] >= attack["fgsm", 8]
-    assert attack["fgsm", 4] >= attack["pgd20", 4] and report["warnings"] == []
+    assert attack["fgsm", 4] >= attack["pgd", 4] and report["warnings"] == []
 
 
 def test_the_report_is_written_whole_and_labelled(whole):
@@ -114,7 +115,7 @@ def test_the_report_says_how_it_was_made(whole, digits):
     assert report["model"]["path"] == str(digits[2]) and report["model"]["signature"] == "serving_default"
     assert report["model"]["outputs"] == "logits" and "inferred from the values" in report["model"]["outputs_decided"]
     expected = {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
-    expected |= {"decoding": "8 x 8 digits enlarged to 16 x 16", "selection": "the test part"}
+    expected |= {"decoding": "8 x 8 digits enlarged to 16 x 16", "selection": "the test part", "skipped": []}
     assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].rows(100, 0), 100)}
     run = report["run"]
     assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
@@ -373,6 +374,106 @@ def test_extra_corruptions_and_frost_are_measured_when_asked_for(tmp_path):
     assert section["left_out"] == {"frost": "it needs `frost_textures`", "saturate": "the images have no colors"}
     with pytest.raises(InputError, match="`frost_textures` must be a folder of images"):
         robustness.evaluate(model, data, only=["corruption"], frost_textures=tmp_path / "nowhere")
+
+
+def test_a_pipeline_is_measured_like_its_arrays():
+    images, labels = networks.pictures(7), np.arange(7) % 3
+    model = networks.untrained((16, 16, 3), 3)
+    expected = robustness.evaluate(model, (images, labels), only=["clean"])["clean"]
+    pipeline = tf.data.Dataset.from_tensor_slices((images, labels))
+    floats = pipeline.map(lambda x, y: (tf.cast(x, tf.float32), y)).batch(3)
+    chunks = [(images[:4], labels[:4]), (images[4:6], labels[4:6]), (images[6:], labels[6:])]
+    for dataset in (pipeline, pipeline.batch(3), floats, chunks):
+        assert robustness.evaluate(model, dataset, only=["clean"])["clean"] == expected
+
+
+def test_pipelines_that_cannot_be_measured_say_what_is_needed():
+    images, labels = networks.pictures(6), np.arange(6) % 3
+    model = networks.untrained((16, 16, 3), 3)
+    pipeline = tf.data.Dataset.from_tensor_slices((images, labels)).batch(3)
+    for dataset, match in [
+        (pipeline.map(lambda x, y: (tf.cast(x, tf.float32) / 255, y)), "integers 0 to 255: leave scaling to the model"),
+        (pipeline.map(lambda x, y: (x, tf.one_hot(y, 3))), "labels must be 6 integers. Received: float32"),
+        (
+            pipeline.map(lambda x, y: x),
+            "`dataset` must be a name, a pair of images and labels, a Dataset, or a tf.data",
+        ),
+        (pipeline.repeat(), "Received: .*RepeatDataset: ValueError: infinitely many images"),
+        (3, "`dataset` must be a name, .* Received: int: TypeError"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            robustness.evaluate(model, dataset, only=["clean"])
+
+
+def test_preprocessing_may_be_one_string():
+    data = networks.pictures(6), np.arange(6) % 3
+    model, same = networks.untrained((16, 16, 3), 3), networks.untrained((16, 16, 3), 3, rescale=1)
+    same.set_weights(model.get_weights())
+    expected = robustness.evaluate(model, data, only=["clean"])["clean"]
+    report = robustness.evaluate(same, data, only=["clean"], preprocess="scale=1/255")
+    assert report["clean"]["nll"] == pytest.approx(expected["nll"], rel=1e-4)
+    assert report["model"]["preprocess"].startswith("scale=0.0039215686")
+
+
+def test_options_that_would_have_no_effect_are_refused():
+    model, data = networks.untrained((16, 16, 3), 3), (networks.pictures(6), np.arange(6) % 3)
+    for given, options, match in [
+        (model, {"image_size": 8}, "`image_size` applies to datasets by name only. Received: image_size=8"),
+        (model, {"skip_damaged": True}, "`skip_damaged` applies to datasets by name only"),
+        (model, {"signature": "serve"}, "`signature` applies to a SavedModel only"),
+        (from_keras(model), {"preprocess": "scale=2"}, "`preprocess` applies to models that are not a Classifier yet"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            robustness.evaluate(given, data, only=["clean"], **options)
+
+
+def test_the_report_names_decoder_filter_size_and_damaged_files(tmp_path):
+    save_classes(tmp_path / "test", (("a", 3), ("b", 3)), 24, 30)
+    (tmp_path / "test" / "a" / "1.png").write_bytes(b"no image")
+    options = {"only": ["clean"], "image_size": 16, "resize": "bilinear", "skip_damaged": True}
+    report = robustness.evaluate(
+        networks.untrained((16, 16, 3), 2), f"folder:{tmp_path}", output=tmp_path / "report", **options
+    )
+    assert report["dataset"]["n"] == 5 and report["dataset"]["skipped"] == ["a/1.png"]
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert re.search(
+        r"\| images \| all images; RGB decoded by Pillow [0-9.]+, resized to 16 x 16 by bilinear interpolation without "
+        r"antialiasing, .*; damaged files left out: a/1.png \|",
+        text,
+    )
+
+
+def test_a_model_of_one_sigmoid_unit_is_measured(digits):
+    """Even digits from odd ones, as a binary classifier and as the same one of two classes."""
+    data = datasets.Dataset.of_arrays(digits[1].read(np.arange(60)), digits[1].labels[:60] % 2, "parity", classes=2)
+    inputs = keras.Input((16, 16, 1))
+    logit = keras.layers.Dense(1)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs)))
+    forms = {
+        "sigmoid": keras.ops.sigmoid(logit),
+        "logit": logit,
+        "two logits": keras.ops.concatenate([keras.ops.zeros_like(logit), logit], axis=-1),
+        "softmax": keras.ops.softmax(keras.ops.concatenate([keras.ops.zeros_like(logit), logit], axis=-1)),
+    }
+    sections = {"only": ["deformation", "attack"], "epsilons": [4], "steps": 3, "restarts": 1}
+    reports = {}
+    for name, outputs in forms.items():
+        reports[name] = robustness.evaluate(keras.Model(inputs, outputs), data, **sections)
+    expected = reports.pop("two logits")
+    assert 0.1 < expected["clean"]["error"] < 0.9
+    for name, report in reports.items():
+        assert report["model"]["classes"] == 2
+        assert report["model"]["outputs"] == ("logits" if name == "logit" else "probabilities")
+        for section in ("clean", "deformation", "attack"):
+            assert (
+                list(compare(figures(report)[section] | {"attacked": 0}, figures(expected)[section] | {"attacked": 0}))
+                == []
+            )
+    exact = keras.losses.binary_crossentropy(data.labels[:, None], digits_probabilities(forms["sigmoid"], inputs, data))
+    assert expected["clean"]["nll"] == pytest.approx(float(np.mean(exact)), rel=1e-4)
+
+
+def digits_probabilities(outputs, inputs, data):
+    return keras.Model(inputs, outputs).predict(data.read(np.arange(len(data))), verbose=0)
 
 
 def test_versions_are_in_one_order(monkeypatch):

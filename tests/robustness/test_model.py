@@ -239,6 +239,57 @@ def test_signatures_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
     assert load(tmp_path / "only").description["signature"] == "mine"
 
 
+@pytest.mark.parametrize("form", ["keras", "SavedModel"])
+def test_one_of_several_outputs(tmp_path, form):
+    images = networks.pictures(5)
+    inputs = keras.Input((16, 16, 3))
+    means = keras.ops.mean(inputs, axis=(1, 2)) - 100.0
+    several = keras.Model(inputs, {"other": means[:, :2], "logits": means, "map": inputs})
+    if form == "SavedModel":
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("needs the tensorflow backend")
+        several.export(tmp_path / "model", verbose=False)
+
+    def classifier(name=None):
+        return from_keras(several, output_name=name) if form == "keras" else load(tmp_path / "model", output_name=name)
+
+    with pytest.raises(
+        InputError, match=r"or `output_name` must choose one. Received outputs: \['logits', 'map', 'other'\]"
+    ):
+        classifier()
+    with pytest.raises(InputError, match=r"`output_name` must be one of \['logits', .* Received: output_name='labels'"):
+        classifier("labels")
+    for name, classes in (("logits", 3), ("other", 2)):
+        chosen = classifier(name)
+        chosen.check(images, classes, True)
+        assert chosen.description["output_name"] == name
+        assert chosen.predict(images) == pytest.approx(images.mean((1, 2))[:, :classes] - 100, abs=1e-3)
+        assert chosen.why_no_gradient(images, np.zeros(5, int)) is None
+
+
+@pytest.mark.parametrize("last", ["dense", "activation", "layer", "operation", "nested", "sigmoid"])
+def test_logits_are_found_behind_a_softmax(last):
+    images = networks.pictures(5)
+    body = networks.untrained(activation=None, classes=1 if last == "sigmoid" else 4)
+    inputs = keras.Input((16, 16, 3))
+    logits = body(inputs)
+    outputs = {
+        "activation": lambda: keras.layers.Activation("softmax")(logits),
+        "layer": lambda: keras.layers.Softmax()(logits),
+        "operation": lambda: keras.ops.softmax(logits),
+        "sigmoid": lambda: keras.ops.sigmoid(logits),
+        "nested": lambda: networks.untrained(activation="softmax")(inputs),
+        "dense": lambda: keras.layers.Dense(4, activation="softmax")(keras.layers.Flatten()(inputs) / 255),
+    }[last]()
+    classifier = from_keras(keras.Model(inputs, outputs))
+    classifier.check(images, 2 if last == "sigmoid" else 4, True)
+    through_outputs = classifier.attack_gradient(images.astype("float32"), np.zeros(5, int))[1]
+    assert classifier.attacked == "outputs"
+    assert classifier.why_no_gradient(images, np.zeros(5, int)) is None and classifier.attacked == "logits"
+    through_logits = classifier.attack_gradient(images.astype("float32"), np.zeros(5, int))[1]
+    assert through_logits == pytest.approx(through_outputs, rel=1e-2, abs=1e-4 * float(np.abs(through_outputs).max()))
+
+
 def test_keras_models_that_do_not_fit_are_refused():
     first, second = keras.Input((16, 16, 3)), keras.Input((16, 16, 3))
     with pytest.raises(InputError, match="must take one batch of images"):

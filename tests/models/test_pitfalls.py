@@ -1,0 +1,148 @@
+"""What trains, measures or deploys something else than was meant is refused, triggers a warning, or is made right."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+from keras_mma import layers
+from tests.pictures import blobs
+
+CLASSES = 5
+
+
+@pytest.fixture
+def data(rng):
+    return blobs(rng, 12).astype("float32"), rng.integers(0, CLASSES, 12)
+
+
+def head(x):
+    return keras.layers.Dense(CLASSES)(keras.layers.GlobalAveragePooling2D()(x))
+
+
+def conv(x, name, strides=1):
+    return keras.layers.Conv2D(4, 3, strides=strides, padding="same", name=name)(x)
+
+
+def mixer_of(model):
+    return next(layer for layer in model.layers if isinstance(layer, layers.Mixer))
+
+
+class TestAugmentationInsideTheNetwork:
+    def network(self, form):
+        augmentation = [keras.layers.RandomFlip(name="flip"), keras.layers.RandomCrop(12, 14, name="crop")]
+        inputs = keras.Input((16, 20, 3))
+        if form == "layers":
+            x = inputs
+            for layer in (keras.layers.Rescaling(1 / 255), *augmentation):
+                x = layer(x)
+            return keras.Model(inputs, head(conv(conv(x, "first"), "second", 2)))
+        if form == "sequential":
+            x = keras.Sequential(augmentation, name="augmentation")(keras.layers.Rescaling(1 / 255)(inputs))
+            return keras.Model(inputs, head(conv(conv(x, "first"), "second", 2)))
+        if form == "pipeline":
+            x = keras.layers.Pipeline(augmentation)(inputs)
+            return keras.Model(inputs, head(conv(conv(x, "first"), "second", 2)))
+        convolutions = [keras.layers.Conv2D(4, 3, padding="same", name="first"), keras.layers.Conv2D(4, 3, strides=2)]
+        inner = keras.Sequential([keras.Input((16, 20, 3)), *augmentation, *convolutions], name="inner")
+        return keras.Model(inputs, head(inner(inputs)))
+
+    @pytest.mark.parametrize("form", ["layers", "sequential", "pipeline", "nested"])
+    def test_the_mixer_comes_after_it(self, form, data):
+        network = self.network(form)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            mixed = keras_mma.mixify(network, layers.CutMix(seed=1), at=["first"])
+        # The mixer sees the images that were cropped.
+        assert mixed.output[1]["mask"].shape == (None, 12, 14, 1)
+        np.testing.assert_allclose(mixed.predict(data[0], verbose=0), network.predict(data[0], verbose=0), atol=1e-5)
+        mixed.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        assert np.isfinite(mixed.fit(*data, verbose=0).history["loss"]).all()
+
+    def test_without_augmentation_the_mixer_is_the_first_layer(self):
+        inputs = keras.Input((16, 20, 3))
+        model = keras.Model(inputs, head(conv(keras.layers.Rescaling(1 / 255)(inputs), "first")))
+        assert isinstance(keras_mma.mixify(model, layers.CutMix()).layers[1], layers.CutMix)
+
+    @pytest.mark.parametrize("sites", [(0,), (0, 1)])
+    def test_augmentation_behind_the_mixer_triggers_a_warning(self, sites):
+        def build(*augmentation):
+            inputs = keras.Input((16, 20, 3))
+            x, plan = layers.CutMix(sites=sites)(inputs)
+            for layer in augmentation:
+                x = layer(x)
+            x = conv(x, None)
+            if 1 in sites:
+                x, plan = layers.FeatureMixAdapt(1)(x, plan)
+            return keras_mma.MixModel(inputs, (head(x), plan))
+
+        with pytest.warns(UserWarning, match=r"\['turn'\] move pixels at random after 'cut_mix.*put the mixer after"):
+            build(keras.layers.RandomRotation(0.1, name="turn"), keras.layers.RandomBrightness(0.1))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            build(keras.Sequential([keras.layers.RandomFlip(name="flip")]), keras.layers.GaussianNoise(0.1))
+        # A flip changes no share of the area, but the mask does not describe the features behind it.
+        assert ["'flip'" in str(warning.message) for warning in caught] == [True] * (sites != (0,))
+
+
+class TestMixingLayersThatAreCalledMoreThanOnce:
+    def refused(self, build, match):
+        inputs = keras.Input((16, 20, 3))
+        with pytest.raises(ValueError, match=match):
+            keras_mma.MixModel(inputs, build(inputs))
+
+    def test_a_mixer_called_twice_in_sequence(self):
+        mixer = layers.MixUp(name="mixer")
+
+        def build(inputs):
+            x, plan = mixer(mixer(inputs)[0])
+            return head(x), plan
+
+        self.refused(build, "did not go through 'mixer', which is called more than once")
+
+    def test_a_mixer_called_on_two_branches(self):
+        mixer = layers.MixUp(name="mixer")
+
+        def build(inputs):
+            one, _ = mixer(inputs)
+            two, plan = mixer(keras.layers.Rescaling(2.0)(inputs))
+            return head(keras.layers.Add()([one, two])), plan
+
+        self.refused(build, "did not go through 'mixer', which is called more than once")
+
+    def test_a_mixer_called_on_two_inputs(self):
+        mixer, inputs = layers.MixUp(name="mixer"), [keras.Input((16, 20, 3)), keras.Input((16, 20, 3))]
+        (one, _), (two, plan) = map(mixer, inputs)
+        with pytest.raises(ValueError, match="did not go through 'mixer', which is called more than once"):
+            keras_mma.MixModel(inputs, (head(keras.layers.Add()([one, two])), plan))
+
+    def test_a_feature_mixer_called_twice_with_the_plan_of_the_mixer(self):
+        adapt = layers.FeatureMixAdapt(1, name="adapt")
+
+        def build(inputs):
+            x, plan = layers.MixUp(sites=(1,))(inputs)
+            y, _ = adapt(x, plan)
+            x, plan = adapt(y, plan)
+            return head(x), plan
+
+        self.refused(build, "did not go through 'adapt', which is called more than once")
+
+    def test_a_mixer_that_a_custom_layer_holds(self):
+        class Holder(keras.layers.Layer):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.blocks = [keras.layers.ReLU(), {"mixer": layers.MixUp(name="inside")}]
+
+            def call(self, x, training=None):
+                return self.blocks[1]["mixer"](x, training=training)[0]
+
+            def compute_output_shape(self, shape):
+                return shape
+
+        def build(inputs):
+            x, plan = layers.MixUp()(inputs)
+            return head(Holder(name="holder")(x)), plan
+
+        self.refused(build, r"must be layers of the model itself.* Received: \['inside'\] inside the layer 'holder'")
