@@ -178,7 +178,9 @@ def _check_packages(options):
     import importlib.util
 
     needed = ["scipy", "matplotlib", "tqdm", "filelock", "joblib", "markdown_it", "tensorflow"]
-    needed += ["PIL", "cv2"] * (options["evaluate"] is not None)
+    needed += ["PIL", "cv2"] * (options["evaluate"] is not None) + ["sklearn"] * (
+        options["dataset"] in (None, "digits")
+    )
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[study]'")
