@@ -1,4 +1,4 @@
-"""Mixing alone: every host, its references and the floor, in three ways of running it."""
+"""The time of mixing alone: all mixers, reference implementations, and a copy of the batch, in three modes."""
 
 import keras
 import numpy as np
@@ -6,31 +6,33 @@ import numpy as np
 from benchmarks.opencv_loop import opencv_saliency_mix
 from benchmarks.timing import interleave, ratio, stamp
 from keras_mma import layers
+from keras_mma.errors import first_line
 
 SIZES = ((128, 32), (64, 224))
 QUICK_SIZES = ((8, 16),)
 MODES = ("tf.data", "compiled", "XLA")
-FLOOR = "copy"
+COPY = "copy"
 
 
-def hosts():
-    """Name to host, each with its default settings but for what the name says."""
+def mixers():
+    """Dict from names to mixers: all of `layers.MIXERS` with their default arguments, and variants of SaliencyMix."""
     return {
-        "MixUp": layers.MixUp(),
-        "CutMix": layers.CutMix(),
-        "SaliencyMix": layers.SaliencyMix(),
+        **{mixer.__name__: mixer() for mixer in layers.MIXERS.values()},
         "SaliencyMix, thumbnail 64": layers.SaliencyMix(detector_size=64),
         "SaliencyMix, spectral_residual": layers.SaliencyMix(detector="spectral_residual"),
         "SaliencyMix, frequency_tuned": layers.SaliencyMix(detector="frequency_tuned"),
-        "SaliencyGrafting, fine_grained": layers.SaliencyGrafting(),
-        "GuidedMixup, spectral_residual": layers.GuidedMixup(),
     }
 
 
 def references():
-    """Name to a function of images and labels, and a reason for each reference that is not there."""
+    """Mixing layers of other packages.
+
+    Returns:
+        Dict from names to functions of images and labels, and a dict from the names of references that cannot be used
+        to the reason.
+    """
     mixup, cutmix = keras.layers.MixUp(alpha=1.0), keras.layers.CutMix()
-    found = {
+    available = {
         "keras.layers.MixUp": lambda x, y: mixup({"images": x, "labels": y}, training=True),
         "keras.layers.CutMix": lambda x, y: cutmix({"images": x, "labels": y}, training=True),
     }
@@ -38,11 +40,11 @@ def references():
     try:
         import keras_cv
 
-        theirs = keras_cv.layers.CutMix()
-        found["keras_cv.layers.CutMix"] = lambda x, y: theirs({"images": x, "labels": y}, training=True)
-    except Exception as error:  # whatever an unmaintained package raises under a newer Keras
-        missing["keras_cv.layers.CutMix"] = _first_line(error)
-    return found, missing
+        keras_cv_cutmix = keras_cv.layers.CutMix()
+        available["keras_cv.layers.CutMix"] = lambda x, y: keras_cv_cutmix({"images": x, "labels": y}, training=True)
+    except Exception as error:  # an unmaintained package may raise anything with a newer Keras
+        missing["keras_cv.layers.CutMix"] = first_line(error)
+    return available, missing
 
 
 def natural_crops(count, side, seed=0):
@@ -50,40 +52,40 @@ def natural_crops(count, side, seed=0):
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(seed)
-    pictures, crops = load_sample_images().images, []
+    photographs, crops = load_sample_images().images, []
     for number in range(count):
-        picture = pictures[number % 2]
-        # A side beyond the photographs' is met by repeating them.
-        picture = np.tile(picture, (side // picture.shape[0] + 1, side // picture.shape[1] + 1, 1))
-        y, x = (rng.integers(0, extent - side) for extent in picture.shape[:2])
-        crops.append(picture[y : y + side, x : x + side])
+        photograph = photographs[number % 2]
+        # Photographs that are too small are tiled.
+        photograph = np.tile(photograph, (side // photograph.shape[0] + 1, side // photograph.shape[1] + 1, 1))
+        y, x = (rng.integers(0, extent - side) for extent in photograph.shape[:2])
+        crops.append(photograph[y : y + side, x : x + side])
     return np.stack(crops)
 
 
 def measure(rounds, quick=False):
-    """Part A.
+    """Measure the part `augmentation` of the record.
 
     Yields:
-        After each block a dict with `rows` (size, dtype, mode, method, milliseconds, and ratios to the floor and to the
-        references) and `missing` (what could not run, and why), of all blocks so far.
+        After each block, a dict with the `rows` of all blocks so far (batch, side, dtype, mode, method, milliseconds,
+        and the ratios `to` the copy and the references), and `missing`: what could not run, and why.
     """
-    found = {"rows": [], "missing": {}, "rounds": rounds, "measured": stamp()}
+    part = {"rows": [], "missing": {}, "rounds": rounds, "measured": stamp()}
     for batch, side in QUICK_SIZES if quick else SIZES:
         for dtype in ("uint8",) if quick else ("float32", "uint8"):
             rows, missing = _measure_block(batch, side, dtype, rounds)
-            found["rows"] += rows
-            found["missing"] |= missing
-            yield found
+            part["rows"] += rows
+            part["missing"] |= missing
+            yield part
 
 
 def _measure_block(batch, side, dtype, rounds):
     images = natural_crops(batch, side)
     labels = np.eye(10, dtype="float32")[np.arange(batch) % 10]
     methods, missing = references()
-    ours = hosts()
-    methods |= ours
-    one = np.ones((), dtype)
-    methods[FLOOR] = lambda x, y: (x + one, y)
+    own = mixers()
+    methods |= own
+    increment = np.ones((), dtype)
+    methods[COPY] = lambda x, y: (x + increment, y)
     functions = {}
     for mode in MODES:
         for name, method in methods.items():
@@ -91,9 +93,9 @@ def _measure_block(batch, side, dtype, rounds):
                 function = _prepare(method, mode, images.astype(dtype), labels)
                 function()
             except Exception as error:
-                if name in ours:
+                if name in own:
                     raise
-                missing[f"{name}, {mode}"] = _first_line(error)
+                missing[f"{name}, {mode}"] = first_line(error)
                 continue
             functions[mode, name] = function
     for threads in (1, 0):
@@ -101,15 +103,16 @@ def _measure_block(batch, side, dtype, rounds):
         functions["Python", name] = lambda n=threads: opencv_saliency_mix(images, labels, np.random.default_rng(0), n)
     seconds = interleave(functions, rounds)
     rows = []
-    for (mode, name), taken in seconds.items():
+    for (mode, name), durations in seconds.items():
         row = {"batch": batch, "side": side, "dtype": dtype, "mode": mode, "method": name}
-        row["milliseconds"] = 1e3 * float(np.median(taken))
-        to = {FLOOR: seconds.get((mode, FLOOR), seconds["compiled", FLOOR])}
-        for reference in ("keras.layers.MixUp", "keras.layers.CutMix"):
-            # Where XLA has no kernel for the reference, it is compared as it runs: compiled.
-            to[reference] = seconds.get((mode, reference), seconds["compiled", reference])
+        row["milliseconds"] = 1e3 * float(np.median(durations))
+        # References without an XLA kernel are replaced by the same references compiled without XLA.
+        to = {
+            reference: seconds.get((mode, reference), seconds["compiled", reference])
+            for reference in (COPY, "keras.layers.MixUp", "keras.layers.CutMix")
+        }
         to["OpenCV loop"] = seconds["Python", "OpenCV loop, all threads"]
-        row["to"] = {reference: ratio(taken, times) for reference, times in to.items()}
+        row["to"] = {reference: ratio(durations, times) for reference, times in to.items()}
         rows.append(row)
         print(f"{batch:4} x {side:3} {dtype:8} {mode:9} {name:32} {row['milliseconds']:9.2f} ms", flush=True)
     return rows, missing
@@ -120,7 +123,7 @@ def _prepare(method, mode, images, labels):
 
     if mode == "tf.data":
         options = tf.data.Options()
-        # Nothing is made ahead: it would be made in the time of the others.
+        # Batches that are prefetched would be computed while other functions are timed.
         options.autotune.enabled = False
         options.experimental_optimization.inject_prefetch = False
         dataset = tf.data.Dataset.from_tensors((images, labels)).repeat().map(lambda x, y: method(x, y))
@@ -130,14 +133,9 @@ def _prepare(method, mode, images, labels):
     images, labels = tf.constant(images), tf.constant(labels)
 
     def run():
-        # A copy of something small waits for the work.
+        # Copying a few values waits until the computation is finished.
         mixed = tf.nest.flatten(compiled(images, labels))
         for tensor in mixed:
             tensor[0, ..., 0].numpy()
 
     return run
-
-
-def _first_line(error):
-    text = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {text[0][:160]}"

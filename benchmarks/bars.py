@@ -1,8 +1,8 @@
-"""What the figures must keep to, judged from the record."""
+"""The limits that figures of the record must keep."""
 
 from benchmarks.training_step import MMA
 
-STEP_BARS = {
+STEP_LIMITS = {
     "SaliencyMix": 1.05,
     MMA: 1.08,
     "SaliencyGrafting, activation": 1.4,
@@ -11,22 +11,22 @@ STEP_BARS = {
 
 
 def judge(parts):
-    """The bars of all parts that were measured.
+    """Compare the measured parts of a record with their limits.
 
     Args:
-        parts: Dict of part to its record.
+        parts: Dict from names of parts to their records.
 
     Returns:
-        A list of dicts: `bar`, `where`, `limit`, the ratio's `median`, `min` and `max`, and `met`, whether the median
-        keeps to the limit.
+        A list of dicts: `bar`, `where`, `limit`, `median`, `min` and `max` of the ratio, and `met`: whether the median
+        is at most the limit.
     """
     bars = []
     for row in parts.get("augmentation", {}).get("rows", ()):
-        bars += _of_augmentation(row)
+        bars += _augmentation_bars(row)
     for run in parts.get("step", {}).get("runs", ()):
         for row in run["rows"]:
-            if run["network"] == "preactresnet18" and row["method"] in STEP_BARS:
-                bars.append(_bar(f"step with {row['method']}, to plain", _where(run), STEP_BARS[row["method"]], row))
+            if run["network"] == "preactresnet18" and row["method"] in STEP_LIMITS:
+                bars.append(_bar(f"step with {row['method']}, to plain", _where(run), STEP_LIMITS[row["method"]], row))
     for run in parts.get("memory", {}).get("runs", ()):
         for row in run["rows"]:
             if row["method"] == MMA:
@@ -38,7 +38,7 @@ def _where(run):
     return f"{run['network']}, batch {run['batch']}, {run['backend']} {'with' if run['xla'] else 'without'} XLA"
 
 
-def _of_augmentation(row):
+def _augmentation_bars(row):
     where = f"{row['batch']} × {row['side']} px, {row['dtype']}, {row['mode']}"
     method, to = row["method"], row["to"]
     if row["side"] not in (32, 224):
@@ -48,7 +48,7 @@ def _of_augmentation(row):
     if method == "CutMix":
         yield _bar("CutMix, to keras.layers.CutMix", where, 0.5, to["keras.layers.CutMix"])
     if method == "SaliencyMix" and row["side"] == 224:
-        yield _bar("SaliencyMix as it is by default, to keras.layers.CutMix", where, 1.0, to["keras.layers.CutMix"])
+        yield _bar("SaliencyMix with defaults, to keras.layers.CutMix", where, 1.0, to["keras.layers.CutMix"])
     if method == "SaliencyMix" and (row["mode"], row["dtype"]) == ("XLA", "uint8"):
         limit = 1 / 8 if row["side"] == 224 else 1 / 3
         yield _bar("SaliencyMix, fine_grained at full size, to the OpenCV loop", where, limit, to["OpenCV loop"])

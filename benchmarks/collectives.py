@@ -1,10 +1,10 @@
-"""What each way of pairing moves between devices, read from the program that JAX's compiler makes of it.
+"""Count the communication between devices that mixing a batch needs, in the program that JAX compiles.
 
     python -m benchmarks.collectives --output docs/results/collectives.json
 
-A batch of 128 images of 32 x 32 is spread over two devices. "Whole batch" pairs any row with any other; "each device",
-which is what the layers do under `keras.distribution`, pairs rows that are on the same device. Counted are the
-operations that communicate, and the bytes of their results on each device. Nothing is timed.
+A batch of 128 images of 32 x 32 pixels is sharded over two devices. "Whole batch" pairs any sample with any other;
+"each device", which is what the layers do under `keras.distribution`, pairs samples of the same device. The script
+counts the communicating operations and the bytes of their results on each device. Nothing is timed.
 """
 
 import argparse
@@ -22,7 +22,8 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from keras_mma import layers
+from benchmarks.timing import write
+from keras_mma import layers, plans
 
 BATCH, SIZE, CLASSES, CHANNELS = 128, 32, 10, 64
 COLLECTIVE = re.compile(
@@ -31,70 +32,69 @@ COLLECTIVE = re.compile(
 ARRAY = re.compile(r"\b(pred|[a-z]+(\d+))\[([\d,]*)\]")
 
 
-def hosts():
+def mixers():
+    """Dict from names to mixers: all of `layers.MIXERS` with their default arguments, and other ways of pairing."""
+    defaults = [mixer(seed=1) for mixer in layers.MIXERS.values()]
     return {
-        "CutMix, shuffle": layers.CutMix(seed=1),
+        **{f"{type(mixer).__name__}, {mixer.partner}": mixer for mixer in defaults},
         "CutMix, roll": layers.CutMix(partner="roll", seed=1),
-        "SaliencyMix, shuffle": layers.SaliencyMix(seed=1),
         "SaliencyMix, distance": layers.SaliencyMix(partner="distance", seed=1),
-        "SaliencyGrafting, shuffle": layers.SaliencyGrafting(seed=1),
-        "GuidedMixup (spectral_residual), distance": layers.GuidedMixup(seed=1),
     }
 
 
 def collectives(text):
     """Names and bytes of the communicating operations in a compiled program."""
-    found = []
+    operations = []
     for match in COLLECTIVE.finditer(text):
         size = 0
         for kind, bits, shape in ARRAY.findall(match["result"]):
             size += (1 if kind == "pred" else int(bits) // 8) * math.prod(map(int, filter(None, shape.split(","))))
-        found.append((match["name"], size))
-    return found
+        operations.append((match["name"], size))
+    return operations
 
 
 def compiled(function, *arguments, state):
-    """The program of a function of batches that are spread over the devices, and of a seed's state that is not."""
+    """The compiled program of a function of sharded batches and a replicated seed state."""
     split = NamedSharding(Mesh(np.array(jax.devices()), ("batch",)), PartitionSpec("batch"))
     program = jax.jit(function, in_shardings=(*[split] * len(arguments), None), out_shardings=split)
     return program.lower(*arguments, state).compile().as_text()
 
 
-def host_program(host):
+def mixer_program(mixer):
+    """The program of a mixer on a labelled batch."""
     images, labels = np.zeros((BATCH, SIZE, SIZE, 3), "float32"), np.zeros((BATCH, CLASSES), "float32")
 
     def mix(images, labels, state):
-        with keras.StatelessScope([(host.seed_generator.state, state)]):
-            return host(images, labels, training=True)
+        with keras.StatelessScope([(mixer.seed_generator.state, state)]):
+            return mixer(images, labels, training=True)
 
-    return compiled(mix, images, labels, state=host.seed_generator.state.value)
+    return compiled(mix, images, labels, state=mixer.seed_generator.state.value)
 
 
-def adapter_program():
-    """`FeatureMixAdapt` and the labels that follow it, with the plan of a host before it."""
-    from keras_mma import plan as plans
-
-    host, adapter = layers.CutMix(sites=(1,), seed=1), layers.FeatureMixAdapt(1)
+def feature_program():
+    """The program of `FeatureMixAdapt` and the labels that follow it, with the plan of CutMix."""
+    mixer, feature_mixer = layers.CutMix(sites=(1,), seed=1), layers.FeatureMixAdapt(1)
 
     def mix(images, features, labels, state):
-        with keras.StatelessScope([(host.seed_generator.state, state)]):
-            plan = host(images, training=True)[1]
-            features, plan = adapter(features, plan, training=True)
+        with keras.StatelessScope([(mixer.seed_generator.state, state)]):
+            plan = mixer(images, training=True)[1]
+            features, plan = feature_mixer(features, plan, training=True)
             return features, plans.mix_labels(labels, plan)
 
     arrays = [np.zeros((BATCH, SIZE, SIZE, channels), "float32") for channels in (3, CHANNELS)]
-    state = host.seed_generator.state.value
+    state = mixer.seed_generator.state.value
     return compiled(mix, *arrays, np.zeros((BATCH, CLASSES), "float32"), state=state)
 
 
 def measure():
+    """The rows of the record: operations and bytes of each method, for both ways of pairing."""
     rows = []
-    for name in [*hosts(), f"FeatureMixAdapt, {CHANNELS} channels, shuffle"]:
+    for name in [*mixers(), f"FeatureMixAdapt, {CHANNELS} channels, shuffle"]:
         row = {"method": name}
         for policy, distribution in (("whole_batch", None), ("each_device", keras.distribution.DataParallel())):
             keras.distribution.set_distribution(distribution)
-            found = collectives(host_program(hosts()[name]) if name in hosts() else adapter_program())
-            row[policy] = {"operations": len(found), "bytes": sum(size for _, size in found)}
+            operations = collectives(mixer_program(mixers()[name]) if name in mixers() else feature_program())
+            row[policy] = {"operations": len(operations), "bytes": sum(size for _, size in operations)}
         keras.distribution.set_distribution(None)
         rows.append(row)
     return rows
@@ -111,7 +111,7 @@ def main():
     if options.output:
         record = {"command": "python -m benchmarks.collectives", "devices": 2, "batch": BATCH, "size": SIZE}
         record |= {"jax": jax.__version__, "keras": keras.__version__, "rows": rows}
-        options.output.write_text(json.dumps(record, indent=2) + "\n")
+        write(options.output, json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

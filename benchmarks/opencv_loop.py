@@ -1,4 +1,4 @@
-"""SaliencyMix as one would write it with OpenCV: a loop over the samples."""
+"""SaliencyMix written with OpenCV and NumPy, as a loop over the samples."""
 
 import numpy as np
 
@@ -19,18 +19,19 @@ def opencv_saliency_mix(images, labels, rng, threads):
 
     cv2.setNumThreads(threads if threads else cv2.getNumberOfCPUs())
     detector = cv2.saliency.StaticSaliencyFineGrained_create()
-    size, height, width = images.shape[:3]
-    partner = rng.permutation(size)
+    batch_size, height, width = images.shape[:3]
+    partner = rng.permutation(batch_size)
     mixed, mixed_labels = images.copy(), np.empty_like(labels)
-    for row in range(size):
-        donor = images[partner[row]]
-        _, saliency_map = detector.computeSaliency(np.ascontiguousarray(donor[..., ::-1]))
+    for sample in range(batch_size):
+        partner_image = images[partner[sample]]
+        _, saliency_map = detector.computeSaliency(np.ascontiguousarray(partner_image[..., ::-1]))
         y, x = np.unravel_index(saliency_map.argmax(), saliency_map.shape)
         side = np.sqrt(1.0 - rng.beta(1.0, 1.0))
         rows, columns = int(height * side), int(width * side)
         top = min(max(y - rows // 2, 0), height - rows)
         left = min(max(x - columns // 2, 0), width - columns)
-        mixed[row, top : top + rows, left : left + columns] = donor[top : top + rows, left : left + columns]
-        share = 1.0 - rows * columns / (height * width)
-        mixed_labels[row] = share * labels[row] + (1.0 - share) * labels[partner[row]]
+        box = np.s_[top : top + rows, left : left + columns]
+        mixed[sample][box] = partner_image[box]
+        weight = 1.0 - rows * columns / (height * width)
+        mixed_labels[sample] = weight * labels[sample] + (1.0 - weight) * labels[partner[sample]]
     return mixed, mixed_labels

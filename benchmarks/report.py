@@ -1,26 +1,31 @@
 """The record as a page of Markdown."""
 
-from benchmarks.augmentation import FLOOR, MODES
+import textwrap
+
+from benchmarks.augmentation import COPY, MODES
 from benchmarks.bars import judge
 
 
 def render(record):
-    """A page of tables.
+    """Render a record as a page of tables.
 
     Args:
         record: Dict with `command`, `machine`, `versions` and `parts`.
 
     Returns:
-        The text.
+        The text of the page.
     """
     parts = record["parts"]
     page = [
         "# Throughput",
         "",
-        "Everything is a ratio within one run: the median of interleaved rounds, in brackets the smallest and largest.",
-        "Times of a shared machine mean nothing by themselves; the few that are given say which work a ratio is of.",
-        "Parts, and runs of them, can be measured one by one; each says the day and the commit.",
-        "What was slow and what fixed it is told in [performance](../performance.md).",
+        *_wrapped(
+            "All figures are ratios within one run: the median over interleaved rounds, with the minimum and the "
+            "maximum in parentheses. Absolute times on a shared machine mean little; the few that are given show the "
+            "scale of the work. Parts and single runs can be measured separately; each states its day and commit. "
+            "Mixers have the default arguments of that commit, except for what their name says. "
+            "[Performance](../performance.md) explains what was slow and how it was fixed."
+        ),
         "",
         "```sh",
         record["command"],
@@ -30,23 +35,21 @@ def render(record):
         "",
         *_bars(judge(parts)),
     ]
-    if "augmentation" in parts:
-        page += _augmentation(parts["augmentation"])
-    if "step" in parts:
-        page += _step(parts["step"])
-    if "memory" in parts:
-        page += _memory(parts["memory"])
-    if "growth" in parts:
-        page += _growth(parts["growth"])
+    for name, section in (("augmentation", _augmentation), ("step", _step), ("memory", _memory), ("growth", _growth)):
+        if name in parts:
+            page += section(parts[name])
     return "\n".join(page) + "\n"
 
 
+def _wrapped(text):
+    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
 def _bars(bars):
-    lines = ["## Bars", "", "| bar | where | at most | measured | |", "|---|---|---|---|---|"]
+    lines = ["## Targets", "", "| target | where | limit | measured | |", "|---|---|---|---|---|"]
     for bar in sorted(bars, key=lambda bar: bar["bar"]):
-        measured = _show(bar, 3)
         verdict = "met" if bar["met"] else "**missed**"
-        lines.append(f"| {bar['bar']} | {bar['where']} | {bar['limit']:.3g} | {measured} | {verdict} |")
+        lines.append(f"| {bar['bar']} | {bar['where']} | {bar['limit']:.3g} | {_show(bar, 3)} | {verdict} |")
     return [*lines, ""]
 
 
@@ -54,9 +57,12 @@ def _augmentation(part):
     lines = [
         "## Mixing alone",
         "",
-        f"Medians of {_measured(part)}. The floor is one pass over the batch that copies it. Where XLA has no",
-        "kernel for a reference, the ratio to it under XLA is to the same reference compiled without it. In the other",
-        "modes XLA compiles parts of ours on its own; the references run as they come, op by op.",
+        *_wrapped(
+            f"Medians of {_measured(part)}. `{COPY}` is one pass over the batch that copies it. In `tf.data` and "
+            "under `tf.function` (*compiled*), parts of the mixers are compiled with XLA automatically; the references "
+            "run op by op. In the rows of XLA, a reference that XLA cannot compile is replaced by the same one without "
+            "XLA."
+        ),
         "",
     ]
     rows = part["rows"]
@@ -70,29 +76,33 @@ def _augmentation(part):
         ]
         order = ("Python", *MODES)
         for row in sorted(block, key=lambda row: order.index(row["mode"])):
-            ratios = [_show(row["to"][name], 2) for name in (FLOOR, "keras.layers.CutMix", "OpenCV loop")]
+            ratios = [_show(row["to"][name], 2) for name in (COPY, "keras.layers.CutMix", "OpenCV loop")]
             lines.append(f"| {row['method']} | {row['mode']} | {row['milliseconds']:.2f} | {' | '.join(ratios)} |")
         lines.append("")
     if part["missing"]:
-        lines += ["What did not run:", ""]
+        lines += ["These did not run:", ""]
         lines += [f"- {name}: `{reason.replace('`', '')}`" for name, reason in part["missing"].items()]
         lines.append("")
     return lines
 
 
 def _step(part):
-    lines = ["## A training step", ""]
-    lines += [
-        "To the plain step; every row mixed. Site 1 and 2 mix at the first and second mixing point alone. SaliencyMix",
-        "+ MMA is a model with all three sites, which takes them in turn, and its time the mean over them. Beside it",
-        "stands, where they were measured, the mean over the models that mix at the input and at either point alone.",
+    lines = [
+        "## A training step",
+        "",
+        *_wrapped(
+            "Times relative to a step without mixing (*plain*); every sample of every batch is mixed. The rows of "
+            "site 1 and site 2 mix at the first and the second mixing point only. SaliencyMix + MMA is a model with "
+            "all three sites, which fire in turn; its time is the mean over them. The mean over sites, where it was "
+            "measured, is that of three models with one site each."
+        ),
         "",
     ]
     for title in dict.fromkeys(_setting(run) for run in part["runs"]):
         lines += [f"### {title}", ""]
         for run in part["runs"]:
             if _setting(run) == title:
-                lines += [f"{_measured(run)}; the plain step takes {run['plain_seconds']:.2f} s.", ""]
+                lines += [f"{_measured(run)}; a step without mixing takes {run['plain_seconds']:.2f} s.", ""]
                 lines += ["| method | time |", "|---|---|"]
                 lines += [f"| {row['method']} | {_show(row, 3)} |" for row in run["rows"]]
                 lines.append("")
@@ -103,21 +113,23 @@ def _memory(part):
     lines = [
         "## Peak memory of training steps",
         "",
-        "Each method in processes of its own: the largest resident size of the whole process (`VmHWM` of",
-        "`/proc/self/status`) after 3 steps, one at each site where there are several; and that less the resident size",
-        "before the first step.",
+        *_wrapped(
+            "Each method runs in separate processes. *Peak* is the largest resident size of the process (`VmHWM` of "
+            "`/proc/self/status`) after three steps, one at each site if there are several; *growth* is the peak minus "
+            "the resident size before the first step."
+        ),
         "",
     ]
-    for setting in part["runs"]:
+    for run in part["runs"]:
         lines += [
-            f"### {_setting(setting)}",
+            f"### {_setting(run)}",
             "",
-            f"{_measured(setting, 'processes of each')}; plain {setting['plain_mebibytes'] / 1024:.2f} GiB.",
+            f"{_measured(run, 'processes for each method')}; without mixing {run['plain_mebibytes'] / 1024:.2f} GiB.",
             "",
-            "| method | peak | above that before the first step |",
+            "| method | peak | growth |",
             "|---|---|---|",
         ]
-        lines += [f"| {r['method']} | {_show(r['peak'], 3)} | {_show(r['growth'], 3)} |" for r in setting["rows"]]
+        lines += [f"| {row['method']} | {_show(row['peak'], 3)} | {_show(row['growth'], 3)} |" for row in run["rows"]]
         lines.append("")
     return lines
 
@@ -136,13 +148,15 @@ def _growth(part):
     lines = [
         "## Growth",
         "",
-        f"Medians of {_measured(part)}. Compiled by XLA, uint8: nanoseconds for each pixel (for each image, of the",
-        "distance pairing of images of 32 pixels), and their ratio to the first of the row's kind. Linear growth is a",
-        "flat row; what falls is the fixed cost of a call, which more pixels share. The pairing compares every image",
-        "with every other, pixel by pixel, and walks from one to the next: its work for each image grows with the",
-        "batch, and so does that of GuidedMixup with its default pairing.",
+        *_wrapped(
+            f"Medians of {_measured(part)}, compiled with XLA, uint8 images. Nanoseconds per pixel (for the distance "
+            "pairing of 32-pixel images, per image), and their ratio to the first value. A constant ratio is linear "
+            "growth; a falling one means that more pixels share the fixed cost of a call. The pairing compares every "
+            "image with every other one, so that its cost per image, and that of GuidedMixup with its default pairing, "
+            "grows with the batch size."
+        ),
         "",
-        "| method | grows | value | ns | to the first |",
+        "| method | axis | value | ns | to the first |",
         "|---|---|---|---|---|",
     ]
     for row in sorted(part["rows"], key=lambda row: (row["axis"], row["method"], row["value"])):

@@ -1,9 +1,9 @@
-"""What mixing costs, side by side with its peers, in one run.
+"""Measure the cost of mixing relative to other implementations and to training without mixing.
 
     python -m benchmarks.throughput
 
-prints the figures as they come, writes them to docs/results/throughput.json after every block, and beside it the page
-throughput.md. `--only` measures one part anew and keeps what the file has of the others; with `--run`, one run of it.
+prints the figures and, after each block, writes them to docs/results/throughput.json and to the page throughput.md
+beside it. `--only` measures one part again and keeps the other parts of the file; with `--run`, a single run of it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import keras
 from benchmarks import augmentation, growth, training_step
 from benchmarks.bars import judge
 from benchmarks.report import render
-from benchmarks.timing import machine, versions
+from benchmarks.timing import machine, versions, write
 
 PARTS = {
     "augmentation": augmentation.measure,
@@ -33,20 +33,20 @@ PACKAGES = ("keras", "tensorflow", "jax", "opencv-contrib-python-headless", "num
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", choices=PARTS, help="measure this part alone")
-    parser.add_argument("--run", type=int, help="with --only step or memory, make this run of it alone, from 0")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and one round, to see that all of it runs")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds of each measurement (default 5)")
-    parser.add_argument("--output", type=Path, help="folder (default docs/results; with --quick runs/throughput)")
+    parser.add_argument("--only", choices=PARTS, help="measure this part only")
+    parser.add_argument("--run", type=int, help="with --only step or memory, the index of a single run to measure")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and one round, to check that everything runs")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds of each measurement (default: 5)")
+    parser.add_argument("--output", type=Path, help="folder (default: docs/results; with --quick, runs/throughput)")
     options = parser.parse_args(arguments)
     if keras.backend.backend() != "tensorflow":
-        parser.error(f"needs KERAS_BACKEND=tensorflow, as its references do. Received: {keras.backend.backend()}")
+        parser.error(f"KERAS_BACKEND must be tensorflow for the references. Received: {keras.backend.backend()}")
     if importlib.util.find_spec("cv2") is None:
-        parser.error("needs OpenCV for one of its references: pip install -e '.[dev]'")
+        parser.error("a reference requires OpenCV: pip install -e '.[dev]'")
     if options.rounds is not None and options.rounds < 1:
-        parser.error(f"--rounds must be at least 1. Received: {options.rounds}")
+        parser.error(f"--rounds must be a positive integer. Received: --rounds {options.rounds}")
     if options.run is not None and options.only not in ("step", "memory"):
-        parser.error(f"--run needs --only step or --only memory. Received: --only {options.only}")
+        parser.error(f"--run requires --only step or --only memory. Received: --only {options.only}")
     rounds = options.rounds or (1 if options.quick else 5)
     target = (options.output or Path("runs/throughput" if options.quick else "docs/results")) / "throughput.json"
     try:
@@ -63,8 +63,8 @@ def main(arguments=None):
         for part in PARTS[name](rounds, quick=options.quick, **chosen):
             record["parts"][name] = part
             record["bars"] = [] if options.quick else judge(record["parts"])
-            _write(target, json.dumps(record, indent=1) + "\n")
-            _write(target.with_suffix(".md"), render(record))
+            write(target, json.dumps(record, indent=1) + "\n")
+            write(target.with_suffix(".md"), render(record))
         print(f"{name}: {time.perf_counter() - start:.0f} s, written to {target}", flush=True)
     for bar in record["bars"]:
         verdict = "met" if bar["met"] else "MISSED"
@@ -72,28 +72,22 @@ def main(arguments=None):
 
 
 def _record(target, quick, is_needed):
-    """The record that stands there, if it is of this machine and these versions and sizes, or a new one."""
+    """The record in a file if it is of this machine, these versions and these sizes; otherwise an empty record."""
     here = {
         "command": "python -m benchmarks.throughput" + (" --quick" if quick else ""),
         "machine": machine(),
         "versions": versions(*PACKAGES),
     }
     if target.exists():
-        written = json.loads(target.read_text())
-        if here == {name: written.get(name) for name in here}:
-            return written
+        record = json.loads(target.read_text())
+        if here == {name: record.get(name) for name in here}:
+            return record
         if is_needed:
             raise ValueError(
-                f"--only adds to figures of the same machine, versions and sizes, and {target} has those of others"
+                "--only requires a record of the same machine, versions and sizes. "
+                f"Received: {target}, which was measured elsewhere"
             )
     return {**here, "parts": {}}
-
-
-def _write(path, text):
-    """All of it or nothing."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-# A repetition lasts at least so long, so that a moment of the machine weighs little.
+# Each repetition lasts at least this long, so that short disturbances matter little.
 SHORTEST_SECONDS = 0.04
 
 
 def interleave(functions, rounds):
-    """Time functions in turns, so that a busy moment of the machine meets all alike.
+    """Time several functions alternately, so that other load on the machine affects all of them alike.
 
     Args:
-        functions: Dict of name to a function without arguments that returns when its work is done.
-        rounds: How many times each is timed; each is called twice before.
+        functions: Dict from names to functions without arguments that return when their work is done.
+        rounds: Number of times that each function is timed, after two warm-up calls.
 
     Returns:
-        Dict of name to a list of seconds for one call, of the length `rounds`.
+        Dict from names to lists of `rounds` durations of one call, in seconds.
     """
     calls = {}
     for name, function in functions.items():
@@ -42,13 +42,13 @@ def interleave(functions, rounds):
 
 
 def ratio(seconds, reference):
-    """Median, smallest and largest of the ratios of each round."""
+    """Median, minimum and maximum of the ratios of the rounds."""
     ratios = np.array(seconds) / np.array(reference)
     return {"median": float(np.median(ratios)), "min": float(ratios.min()), "max": float(ratios.max())}
 
 
 def machine():
-    """Where the figures come from, in words."""
+    """Description of this machine."""
     model = platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:
@@ -59,18 +59,18 @@ def machine():
 
 
 def versions(*packages):
-    """Installed versions by package, where a package is installed."""
-    found = {}
+    """Dict from packages to their versions, without packages that are not installed."""
+    installed = {}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def stamp():
-    """The day and the commit of a measurement, as a dict; the commit is `None` outside a repository."""
+    """Dict with the day (UTC) and the commit of a measurement; the commit is `None` outside a repository."""
     root = Path(__file__).parents[1]
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
@@ -78,3 +78,13 @@ def stamp():
     except OSError:
         return {"day": day, "commit": None}
     return {"day": day, "commit": git.stdout.strip() or None}
+
+
+def write(path, text):
+    """Write a file completely or not at all."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""A training step with each method, its time and its peak memory, each set of them in a process of its own.
+"""The time and the peak memory of a training step with each method, measured in separate processes.
 
     python -m benchmarks.training_step '{"network": "preactresnet18", "batch": 32, ...}'
 
-prints one line of JSON; `benchmarks.throughput` starts it.
+prints one line of JSON. `benchmarks.throughput` starts these processes.
 """
 
 import json
@@ -14,18 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import interleave, ratio, stamp, versions
+from keras_mma.layers import MIXERS, SaliencyGrafting, SaliencyMix
 
 ROOT = Path(__file__).parents[1]
 MMA = "SaliencyMix + MMA"
 MEAN = "SaliencyMix + MMA, mean over sites"
 POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out", "conv3_block4_out")}
-#: Sites are drawn alike, so that the mean over them is a step of a model with all of them.
+#: Sites are drawn uniformly, so the mean over these is a step of a model with all of them.
 SITES = ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")
 ATTRIBUTIONS = ("SaliencyGrafting, activation", "SaliencyGrafting, gradient")
-INPUTS = ("MixUp", "CutMix", "SaliencyGrafting, fine_grained", "GuidedMixup, spectral_residual")
-HOSTS = ("plain", *SITES, *ATTRIBUTIONS, *INPUTS)
+#: All mixers, at the input only.
+AT_INPUT = {mixer.__name__: mixer for mixer in MIXERS.values()}
+OTHERS = tuple(name for name in AT_INPUT if name != "SaliencyMix")
+BASIC = ("plain", *SITES, *ATTRIBUTIONS, *OTHERS)
 ALL = (
-    *HOSTS,
+    *BASIC,
     MMA,
     "SaliencyGrafting, activation at stage2",
     "SaliencyMix, spectral_residual",
@@ -36,7 +39,7 @@ SETTING = ("network", "batch", "side", "backend", "xla")
 
 
 def settings(quick=False):
-    """The runs: which network on what, with which methods; those of time, and those of memory."""
+    """The settings of all runs, a list for the time and a list for the memory: networks, batches and methods."""
     if quick:
         small = {"network": "wideresnet10", "batch": 8, "side": 16, "xla": False, "backend": "tensorflow"}
         return [{**small, "methods": ["plain", "SaliencyMix", MMA]}], [{**small, "methods": ["plain", MMA]}]
@@ -47,18 +50,18 @@ def settings(quick=False):
         {"network": "resnet50", "batch": batch, "side": 224, **where}
         for batch, where in ((32, without), (16, with_xla), (16, jax))
     ]
-    # In several processes, because each holds all of its networks at once.
+    # Several runs, because a process holds the networks of all its methods at once.
     times = [
         {**small, **without, "methods": ALL},
-        {**small, **with_xla, "methods": HOSTS},
-        {**small, **jax, "methods": HOSTS},
+        {**small, **with_xla, "methods": BASIC},
+        {**small, **jax, "methods": BASIC},
         *({**network, "methods": ("plain", *SITES, *ATTRIBUTIONS)} for network in large),
         {**small, **with_xla, "methods": ("plain", MMA, "MixUp", "CutMix")},
         {**small, **jax, "methods": ("plain", MMA, "MixUp", "CutMix")},
-        *({**network, "methods": ("plain", MMA, *INPUTS)} for network in large),
+        *({**network, "methods": ("plain", MMA, *OTHERS)} for network in large),
     ]
     memory = [
-        {**small, **without, "methods": (*MEMORY, *ATTRIBUTIONS, *INPUTS)},
+        {**small, **without, "methods": (*MEMORY, *ATTRIBUTIONS, *OTHERS)},
         {**small, **with_xla, "methods": MEMORY},
         {**small, **jax, "methods": MEMORY},
         *({**network, "batch": 16, "methods": MEMORY} for network in large),
@@ -67,43 +70,50 @@ def settings(quick=False):
 
 
 def measure(rounds, quick=False, only=None, kept=()):
-    """Part B, the time.
+    """Measure the part `step` of the record: the time of training steps.
 
     Args:
-        rounds: How many times each step is timed.
-        quick: Whether to take tiny sizes.
-        only: Number of the one run to make, from 0; all of them by default.
-        kept: The runs that were made before, among which the one is put.
+        rounds: Number of times that each step is timed.
+        quick: Whether to use tiny sizes.
+        only: Index of a single run to measure; all runs by default.
+        kept: With `only`, the runs that were measured before. The new run replaces one of them or follows them.
 
     Yields:
-        After each run a dict with `runs`: the runs so far, each with its setting, its `rounds` and its rows.
+        After each run, a dict with `runs`: all runs so far, each with its setting, `rounds` and `rows`.
     """
     yield from _each(settings(quick)[0], _time, rounds, only, kept)
 
 
 def measure_memory(rounds, quick=False, only=None, kept=()):
-    """Part B, the memory: as `measure`, but that `rounds` are processes."""
+    """Measure the part `memory` of the record; see `measure`. `rounds` is the number of processes for each method."""
     yield from _each(settings(quick)[1], _memory, rounds, only, kept)
 
 
-def _each(runs, take, rounds, only, kept):
-    found = {"runs": list(kept if only is not None else ())}
-    for number, setting in enumerate(runs):
-        if only in (None, number):
-            run = {**setting, "rounds": rounds, "measured": stamp(), **take(setting, rounds)}
-            found["runs"][number : number + 1] = [run]
-            yield found
+def _each(settings, measure_run, rounds, only, kept):
+    part = {"runs": list(kept if only is not None else ())}
+    for index, setting in enumerate(settings):
+        if only in (None, index):
+            run = {**setting, "rounds": rounds, "measured": stamp(), **measure_run(setting, rounds)}
+            part["runs"][index : index + 1] = [run]
+            yield part
 
 
-def check_run(runs, only, kept):
-    """Raise a `ValueError` unless the run can be put among those that are kept, which must be of these settings."""
-    if only not in range(min(len(runs), len(kept) + 1)):
-        raise ValueError(f"--run must be below {len(runs)}, and at most the first that is missing. Received: {only}")
-    for number, (setting, run) in enumerate(zip(runs, kept, strict=False)):
+def check_run(settings, only, kept):
+    """Raise a `ValueError` unless a single run can be added to the runs that are kept.
+
+    Args:
+        settings: List of the settings of all runs.
+        only: Index of the run.
+        kept: The runs that were measured before; they must have these settings.
+    """
+    if only not in range(min(len(settings), len(kept) + 1)):
+        raise ValueError(
+            f"--run must be below {len(settings)}, and at most the number of runs in the record, {len(kept)}. "
+            f"Received: --run {only}"
+        )
+    for index, (setting, run) in enumerate(zip(settings, kept, strict=False)):
         if {name: setting[name] for name in SETTING} != {name: run[name] for name in SETTING}:
-            raise ValueError(
-                f"--run needs a record of the same settings. Received: one whose run {number} is of another"
-            )
+            raise ValueError(f"--run needs a record of the same settings. Received: a record whose run {index} differs")
 
 
 def _time(setting, rounds):
@@ -111,31 +121,33 @@ def _time(setting, rounds):
 
 
 def _memory(setting, rounds):
-    taken = {name: [] for name in setting["methods"]}
+    memory = {name: [] for name in setting["methods"]}
     for _ in range(rounds):
-        for name in taken:
-            taken[name].append(_in_process({**setting, "methods": [name], "rounds": 0})["memory"])
-            print(f"{setting['network']} {setting['backend']} memory {name:36} {taken[name][-1]}", flush=True)
-    rows = []
-    for name, each in taken.items():
-        row = {"method": name}
-        for kind in ("peak", "growth"):
-            row[kind] = ratio([one[kind] for one in each], [one[kind] for one in taken["plain"]])
-        rows.append(row)
-    return {"rows": rows, "plain_mebibytes": float(np.median([one["peak"] for one in taken["plain"]]))}
+        for name, processes in memory.items():
+            processes.append(_in_process({**setting, "methods": [name], "rounds": 0})["memory"])
+            print(f"{setting['network']} {setting['backend']} memory {name:36} {processes[-1]}", flush=True)
+
+    def values(name, kind):
+        return [process[kind] for process in memory[name]]
+
+    rows = [
+        {"method": name, **{kind: ratio(values(name, kind), values("plain", kind)) for kind in ("peak", "growth")}}
+        for name in memory
+    ]
+    return {"rows": rows, "plain_mebibytes": float(np.median(values("plain", "peak")))}
 
 
 def _in_process(setting):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.training_step", json.dumps(setting)],
         cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": setting["backend"], "TF_CPP_MIN_LOG_LEVEL": "2"},
         stdout=subprocess.PIPE,
         text=True,
     )
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        raise RuntimeError(f"The run of {setting} must end well. Received: exit status {done.returncode}")
+    lines = process.stdout.strip().splitlines()
+    if process.returncode or not lines:
+        raise RuntimeError(f"The run of {setting} failed. Received: exit status {process.returncode}")
     print("\n".join(lines[:-1]), flush=True)
     return json.loads(lines[-1])
 
@@ -154,43 +166,35 @@ def _build(network, side):
     return models.WideResNet(10, 1, (side, side, 3))
 
 
-def host_of(name, network):
-    """What a method's name means: its host, or `None`, and the names of the layers after which features are mixed."""
-    from keras_mma import layers
-
+def mixer_of(name, network):
+    """The mixer of a method, or `None`, and the names of the layers after which it mixes features."""
     points = POINTS.get(network, ("stage1", "stage2"))
-    mix, graft = layers.SaliencyMix, layers.SaliencyGrafting
-    return {
+    special = {
         "plain": lambda: (None, ()),
-        "MixUp": lambda: (layers.MixUp(), ()),
-        "CutMix": lambda: (layers.CutMix(), ()),
-        "SaliencyMix": lambda: (mix(), ()),
-        "SaliencyMix, site 1": lambda: (mix(sites=(1,)), points[:1]),
-        "SaliencyMix, site 2": lambda: (mix(sites=(1,)), points[1:]),
-        MMA: lambda: (in_turn(mix)(), points),
-        "SaliencyMix, spectral_residual": lambda: (mix(detector="spectral_residual"), ()),
-        "SaliencyMix, frequency_tuned": lambda: (mix(detector="frequency_tuned"), ()),
-        "GuidedMixup, spectral_residual": lambda: (layers.GuidedMixup(), ()),
-        "SaliencyGrafting, fine_grained": lambda: (graft(), ()),
-        "SaliencyGrafting, activation": lambda: (graft(detector="activation"), ()),
+        "SaliencyMix, site 1": lambda: (SaliencyMix(sites=(1,)), points[:1]),
+        "SaliencyMix, site 2": lambda: (SaliencyMix(sites=(1,)), points[1:]),
+        MMA: lambda: (in_turn(SaliencyMix)(), points),
         "SaliencyGrafting, activation at stage2": lambda: (
-            graft(detector="activation", attribution_layer="stage2"),
+            SaliencyGrafting(detector="activation", attribution_layer="stage2"),
             (),
         ),
-        "SaliencyGrafting, gradient": lambda: (graft(detector="gradient"), ()),
-    }[name]()
+    }
+    if name in special:
+        return special[name]()
+    mixer, _, detector = name.partition(", ")
+    return AT_INPUT[mixer](**({"detector": detector} if detector else {})), ()
 
 
 def _step(name, setting, images, labels):
-    """A function that makes one training step with a method."""
+    """A function that runs one training step of a method."""
     import keras
 
     from keras_mma import mixify
 
-    host, at = host_of(name, setting["network"])
+    mixer, at = mixer_of(name, setting["network"])
     model = _build(setting["network"], setting["side"])
-    if host is not None:
-        model = mixify(model, host, at=list(at))
+    if mixer is not None:
+        model = mixify(model, mixer, at=list(at))
     model.compile(
         keras.optimizers.SGD(1e-4),
         keras.losses.CategoricalCrossentropy(from_logits=True),
@@ -199,17 +203,17 @@ def _step(name, setting, images, labels):
     return lambda: model.train_on_batch(images, labels)
 
 
-def in_turn(host):
-    """A class like the host's that does not draw its sites: each step takes the next."""
+def in_turn(mixer):
+    """A subclass of a mixer class whose sites fire in turn instead of being drawn."""
     import keras
     from keras import ops
 
-    class InTurn(host):
+    class InTurn(mixer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
             self.turn = keras.Variable(0, trainable=False, dtype="int32", name="turn")
 
-        def _draw_site(self):
+        def _sample_site(self):
             site = ops.take(ops.convert_to_tensor(self.sites, "int32"), self.turn % len(self.sites), axis=0)
             self.turn.assign(self.turn + 1)
             return site
@@ -218,9 +222,9 @@ def in_turn(host):
 
 
 def _apart(steps):
-    """The steps in the order of a round; that of several sites once for each.
+    """The steps in the order of a round. The step of several sites occurs once for each site.
 
-    There are others between: a step is faster after one of the same network.
+    Other steps are placed between them, because a step is faster right after a step of the same network.
     """
     order = [(name, name) for name in steps if name != MMA]
     if MMA in steps:
@@ -230,9 +234,9 @@ def _apart(steps):
 
 
 def _joined(seconds):
-    """The seconds of a round's steps, those of all sites as one, and the mean over the models of one site each."""
-    joined = {name: taken for name, taken in seconds.items() if not name.startswith(MMA)}
-    parts = [taken for name, taken in seconds.items() if name.startswith(MMA)]
+    """The seconds of each method: the steps of MMA are averaged over its sites, and so are models of one site each."""
+    joined = {name: durations for name, durations in seconds.items() if not name.startswith(MMA)}
+    parts = [durations for name, durations in seconds.items() if name.startswith(MMA)]
     if parts:
         joined[MMA] = np.mean(parts, axis=0)
     if all(site in joined for site in SITES):
@@ -241,15 +245,15 @@ def _joined(seconds):
 
 
 def _resident(key):
-    """`VmHWM` (the peak) or `VmRSS` of this process in MiB, as the kernel counts it."""
+    """`VmHWM` (the peak) or `VmRSS` of this process in MiB, as the kernel reports it."""
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
 
 
 def run(setting):
-    """Time the steps of all methods in turns, or, with no rounds, make some of one and look at the memory."""
+    """Time the steps of all methods alternately; with `rounds` 0, measure the memory of a few steps of one method."""
     if setting["backend"] == "jax":
-        # Where it is installed, Keras imports TensorFlow when it serialises a layer, as `mixify` does: 0.4 GiB.
+        # If TensorFlow is installed, Keras imports it when a layer is serialized, as `mixify` does: 0.4 GiB.
         sys.modules["tensorflow"] = None
     import keras
 
@@ -267,8 +271,8 @@ def run(setting):
         return {"memory": {"peak": peak, "growth": peak - before}}
     seconds = _joined(interleave(_apart(steps), setting["rounds"]))
     rows = []
-    for name, taken in seconds.items():
-        rows.append({"method": name, **ratio(taken, seconds["plain"])})
+    for name, durations in seconds.items():
+        rows.append({"method": name, **ratio(durations, seconds["plain"])})
         print(f"{setting['network']} {setting['backend']} {name:36} {rows[-1]['median']:.3f}", flush=True)
     backend = keras.backend.backend()
     return {"rows": rows, "plain_seconds": float(np.median(seconds["plain"])), "versions": versions("keras", backend)}

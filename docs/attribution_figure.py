@@ -1,10 +1,9 @@
-"""Draw ten images with their maps from every detector and attribution: `python docs/attribution_figure.py MODEL`.
+"""Draw the saliency maps of all detectors and attributions for ten images: `python docs/attribution_figure.py MODEL`.
 
-MODEL is a `.keras` file that `examples/train_cifar.py` made on CIFAR-10; the attributions are that network's.
+MODEL is a `.keras` file that `examples/train_cifar.py` wrote for CIFAR-10. The attributions are those of its network.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import keras
@@ -13,50 +12,56 @@ from keras import ops
 from matplotlib.figure import Figure
 
 import keras_mma
-from keras_mma import layers
+from keras_mma import datasets, layers, saliency
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-import datasets
+# Detector and `attribution_layer` of each attribution.
+ATTRIBUTIONS = (("activation", "stage2"), ("activation", None), ("gradient", None))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
-    parser.add_argument("model")
-    parser.add_argument("--data-dir")
+    parser.add_argument("model", help="a .keras file")
+    parser.add_argument("--data-dir", help="folder of tensorflow-datasets")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images" / "saliency-cifar10.png")
     options = parser.parse_args()
     model = keras.models.load_model(options.model)
     network = model.inference_model() if isinstance(model, keras_mma.MixModel) else model
-    data = datasets.load("cifar10", options.data_dir)
-    images, labels = data.test
-    # One test image of each class, the first.
-    rows = [int(np.flatnonzero(labels == label)[0]) for label in range(10)]
-    images = images[rows].astype("float32")
+    test = datasets.load("cifar10", data_dir=options.data_dir).test
+    # The first test image of each class.
+    samples = test.take([int(np.flatnonzero(test.labels == label)[0]) for label in range(test.classes)])
+    images = samples.arrays()[0].astype("float32")
+    draw(columns_of(network, images), [test.class_names[label] for label in samples.labels], options.output)
+
+
+def columns_of(network, images):
+    """Dict from titles to images or maps (batch, height, width, channels)."""
     columns = {"image": images / 255}
-    for detector in keras_mma.saliency.names():
-        columns[detector] = keras_mma.saliency.get(detector)(images)
-    settings = [("activation", "stage2"), ("activation", None), ("gradient", None)]
-    for detector, layer in settings:
-        host = layers.SaliencyMix(detector=detector, attribution_layer=layer)
-        mixed = keras_mma.mixify(network, host)
-        (bound,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
+    for detector in saliency.names():
+        columns[detector] = saliency.get(detector)(images)
+    for detector, layer in ATTRIBUTIONS:
+        mixed = keras_mma.mixify(network, layers.SaliencyMix(detector=detector, attribution_layer=layer))
+        (mixer,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
         title = detector if detector == "gradient" else f"activation, {layer or 'last map'}"
-        columns[title] = bound.saliency_maps(ops.convert_to_tensor(images))
-    figure = Figure(figsize=(1.35 * len(columns), 13.5), layout="constrained")
-    axes = figure.subplots(10, len(columns))
-    for column, (title, values) in enumerate(columns.items()):
-        values = ops.convert_to_numpy(values)
-        for row in range(10):
-            axis = axes[row, column]
-            picture = values[row] if column == 0 else values[row, ..., 0]
-            axis.imshow(picture, cmap=None if column == 0 else "magma", interpolation="nearest")
+        columns[title] = mixer.saliency_maps(ops.convert_to_tensor(images))
+    return {title: ops.convert_to_numpy(values) for title, values in columns.items()}
+
+
+def draw(columns, names, path):
+    """Draw one row for each sample."""
+    figure = Figure(figsize=(1.35 * len(columns), 1.35 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), len(columns))
+    for number, (title, values) in enumerate(columns.items()):
+        for axis, value in zip(axes[:, number], values, strict=True):
+            is_image = value.shape[-1] == 3
+            axis.imshow(
+                value if is_image else value[..., 0], cmap=None if is_image else "magma", interpolation="nearest"
+            )
             axis.set_xticks([])
             axis.set_yticks([])
-            if row == 0:
-                axis.set_title(title.replace("_", " "), fontsize=8)
-            if column == 0:
-                axis.set_ylabel(data.class_names[labels[rows[row]]], fontsize=8)
-    figure.savefig(options.output, dpi=100)
+        axes[0, number].set_title(title.replace("_", " "), fontsize=8)
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        axis.set_ylabel(name, fontsize=8)
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

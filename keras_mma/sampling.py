@@ -1,5 +1,7 @@
 """Random draws that work under XLA, on every backend and on every replica."""
 
+import contextlib
+import contextvars
 import math
 import multiprocessing
 import os
@@ -11,8 +13,11 @@ from keras import ops
 
 from keras_mma.backend import replica_id
 
-# Any large odd number: it keeps the streams of neighbouring replicas far apart.
+# Any large odd numbers: they keep the streams of neighbouring replicas and consecutive draws far apart.
 _REPLICA_STRIDE = 0x1E3779B1
+_DRAW_STRIDE = 0x5851F42D
+
+_BRANCH_SEEDS = contextvars.ContextVar("branch_seeds", default=None)
 
 
 class SeedGenerator(keras.random.SeedGenerator):
@@ -67,8 +72,37 @@ class SeedGenerator(keras.random.SeedGenerator):
             self.state.assign(self.state + ops.convert_to_tensor([offset, 0], self.state.dtype))
 
 
+class _BranchSeeds(keras.random.SeedGenerator):
+    """Seeds derived from one seed, without a state."""
+
+    def __init__(self, seed):
+        self._seed, self._count = seed, 0
+
+    def next(self, ordered=True):
+        self._count += 1
+        offset = ops.convert_to_tensor([0, self._count * _DRAW_STRIDE % 2**31], self._seed.dtype)
+        return self._seed + offset
+
+
+@contextlib.contextmanager
+def branch(seed):
+    """A context in which all draws derive from one seed, whatever generator they are given.
+
+    A branch of `ops.cond` or `ops.switch` must not update the state of a generator.
+
+    Args:
+        seed: What `SeedGenerator.next()` returned outside the branch.
+    """
+    token = _BRANCH_SEEDS.set(_BranchSeeds(seed))
+    try:
+        yield
+    finally:
+        _BRANCH_SEEDS.reset(token)
+
+
 def uniform(shape, seed, minval=0.0, maxval=1.0):
     """Uniform float32 numbers in [minval, maxval)."""
+    seed = _BRANCH_SEEDS.get() or seed
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
 
 

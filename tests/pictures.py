@@ -1,4 +1,4 @@
-"""Pictures for tests: smooth blobs over noise, so that saliency has something to find."""
+"""Images with salient regions: synthetic blobs, and crops of photographs."""
 
 import numpy as np
 
@@ -16,3 +16,17 @@ def blobs(rng, size=8, height=16, width=20, channels=3):
 
 def one_hot(rng, size=8, classes=5):
     return np.eye(classes, dtype="float32")[rng.integers(0, classes, size)]
+
+
+def crops(size, count=100):
+    """Crops of the two photographs that scikit-learn contains."""
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(11)
+    photographs = load_sample_images().images
+    patches = []
+    for index in range(count):
+        photograph = photographs[index % len(photographs)]
+        y, x = (rng.integers(0, extent - size) for extent in photograph.shape[:2])
+        patches.append(photograph[y : y + size, x : x + size])
+    return np.stack(patches)

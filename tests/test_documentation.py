@@ -13,7 +13,7 @@ import pytest
 
 import keras_mma
 from keras_mma import robustness
-from keras_mma.robustness import metrics, outputs
+from keras_mma.robustness.classifier import outputs
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -33,7 +33,6 @@ MEASURING = [
     robustness.occlude,
     robustness.Preprocess,
     outputs.decide,
-    metrics.binomial_interval,
 ]
 
 

@@ -105,7 +105,10 @@ class Parts:
     def train(self):
         """The training images, without those of `validation`."""
         rows = self._own_validation_rows
-        return self._training if rows is None else self._training.take(np.setdiff1d(self._training.rows(), rows))
+        if rows is None:
+            return self._training
+        kept = np.setdiff1d(self._training.rows(), rows)
+        return self._training.take(kept, f"{self._training.selection}, without {len(rows)} for validation")
 
     @functools.cached_property
     def validation(self):
@@ -147,14 +150,16 @@ class Parts:
         if "validation" in self._readers or self._validation_fraction == 0:
             return None
         labels = self._training.labels
-        counts = np.bincount(labels, minlength=self._training.classes)
-        if 1 in counts:
-            class_name = self._training.class_names[counts.tolist().index(1)]
+        rows = balanced_rows(labels, self._validation_fraction, self._seed)
+        missing = np.setdiff1d(labels, np.delete(labels, rows))
+        if len(missing):
             raise InputError(
-                f"{self.name} must have at least two training images of every class for a validation part, or "
-                f"`validation_fraction` must be 0. Received: one of class {class_name}"
+                f"{self.name} must have more training images of class {self._training.class_names[missing[0]]}, or "
+                "`validation_fraction` must be smaller: none is left for training. Received: "
+                f"{np.count_nonzero(labels == missing[0])} images, "
+                f"validation_fraction={self._validation_fraction}"
             )
-        return balanced_rows(labels, self._validation_fraction, self._seed)
+        return rows
 
 
 def _folder_readers(name, path, image_size, resize, skip_damaged):

@@ -1,6 +1,7 @@
 """The base of all mixers."""
 
 import contextlib
+import itertools
 import os
 
 import keras
@@ -25,6 +26,7 @@ class Mixer(keras.layers.Layer):
         probability: Probability in [0, 1] with which each sample is mixed.
         sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labelled
             batches are mixed at the input and require `sites=(0,)`, the default.
+        site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
         partner: How samples are paired: `"shuffle"` (a random permutation), `"roll"` (the previous sample; nothing is
             drawn, so it is as random as the order of the batch), or, with a detector, `"distance"` (a greedy cycle
             from each image to the one whose saliency is farthest). In a batch that is sharded over devices, partners
@@ -79,6 +81,7 @@ class Mixer(keras.layers.Layer):
         *,
         probability=1.0,
         sites=(0,),
+        site_weights=None,
         partner="shuffle",
         detector=None,
         detector_size=None,
@@ -94,6 +97,7 @@ class Mixer(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
+        self.site_weights = arguments.site_weights(site_weights, self.sites)
         policies = ("shuffle", "roll") if detector is None else ("shuffle", "roll", "distance")
         self.partner = arguments.choice("partner", partner, policies)
         self.label = arguments.choice("label", label, ("area", "saliency"))
@@ -146,14 +150,30 @@ class Mixer(keras.layers.Layer):
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
         with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
             site = 0 if is_labelled else self._sample_site()
-            maps = self.saliency_maps(images)
-            partner = self.sample_partner(batch_size, maps)
-            mask = self.sample_mask(images, partner, maps)
-            if self.probability < 1.0:
-                mask = mask.leave_out(sampling.bernoulli((batch_size,), self.probability, self.seed_generator))
-            weight = self.label_weight(mask, partner, maps, height, width)
+            partner, mask, weight = self.sample(images)
             plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
             return write({**self._mix(batch, plan, mask), "plan": plan})
+
+    def sample(self, images):
+        """Sample partners, masks and label weights.
+
+        Args:
+            images: The images, in the layer's data format.
+
+        Returns:
+            Int32 partners (batch,), the mask and float32 weights (batch,).
+        """
+        batch_size = ops.shape(images)[0]
+        maps = self.saliency_maps(images)
+        partner = self.sample_partner(batch_size, maps)
+        mask = self.sample_mask(images, partner, maps)
+        if self.probability < 1.0:
+            mask = mask.leave_out(self.sample_is_mixed(batch_size))
+        return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
+
+    def sample_is_mixed(self, batch_size):
+        """Draw by `probability` which samples are mixed, booleans (batch,)."""
+        return sampling.bernoulli((batch_size,), self.probability, self.seed_generator)
 
     def sample_mask(self, images, partner, maps):
         """Sample the masks of a batch.
@@ -209,6 +229,10 @@ class Mixer(keras.layers.Layer):
             maps = self._detect(images, size=self.detector_size)
         return ops.stop_gradient(maps)
 
+    def attributing_mixers(self):
+        """The mixers in this one whose detector is an attribution of the network."""
+        return [self] if self.uses_attribution else []
+
     def attach_network(self, network):
         """Give the mixer the network of its attribution. `MixModel` calls this.
 
@@ -236,6 +260,7 @@ class Mixer(keras.layers.Layer):
             **super().get_config(),
             "probability": self.probability,
             "sites": list(self.sites),
+            "site_weights": None if self.site_weights is None else list(self.site_weights),
             "partner": self.partner,
             "detector": keras.saving.serialize_keras_object(self.detector),
             "detector_size": self.detector_size,
@@ -286,8 +311,9 @@ class Mixer(keras.layers.Layer):
     def _sample_site(self):
         if len(self.sites) == 1:
             return self.sites[0]
-        number = sampling.uniform((), self.seed_generator, maxval=float(len(self.sites)))
-        index = ops.minimum(ops.cast(number, "int32"), len(self.sites) - 1)
+        weights = self.site_weights or [1.0] * len(self.sites)
+        number = sampling.uniform((), self.seed_generator, maxval=float(sum(weights)))
+        index = sum(ops.cast(number >= bound, "int32") for bound in list(itertools.accumulate(weights))[:-1])
         return ops.take(ops.convert_to_tensor(self.sites, "int32"), index, axis=0)
 
     def _mix(self, batch, plan, mask):

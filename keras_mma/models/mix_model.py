@@ -89,8 +89,7 @@ class MixModel(MultiWorkerTraining, keras.Model):
         # Losses and metrics are named after the predictions; the plan has none.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
         # Attached whenever the model is built, also after loading, so that nothing is saved twice.
-        mixer = graph.plan_calls(plan)[0].operation
-        if mixer.uses_attribution:
+        for mixer in graph.plan_calls(plan)[0].operation.attributing_mixers():
             mixer.attach_network(self._network_view(mixer))
 
     def call(self, inputs, training=None, mask=None, **kwargs):

@@ -1,10 +1,10 @@
-"""Small separable filters; the border is padded by reflection."""
+"""Small separable filters."""
 
 from keras import ops
 
 
 def blur(images, kernel):
-    """Filter rows and columns with the same odd, symmetric kernel.
+    """Filter rows and columns with the same odd, symmetric kernel, padding by reflection.
 
     Args:
         images: Float tensor (batch, height, width, ...).
@@ -13,9 +13,21 @@ def blur(images, kernel):
     Returns:
         A tensor of the same shape.
     """
+    return separable(images, kernel, reflect_pad)
+
+
+def separable(images, kernel, pad):
+    """`blur` with another padding: `pad(images, radius, axis)`."""
     for axis in (1, 2):
-        images = convolve(reflect_pad(images, len(kernel) // 2, axis), kernel, axis)
+        images = convolve(pad(images, len(kernel) // 2, axis), kernel, axis)
     return images
+
+
+def edge_pad(images, radius, axis):
+    """Pad both ends of an axis by repeating the edge pixel; the arguments are those of `reflect_pad`."""
+    length = ops.shape(images)[axis]
+    first, last = _slice(images, 0, 1, axis), _slice(images, length - 1, 1, axis)
+    return ops.concatenate([*[first] * radius, images, *[last] * radius], axis=axis)
 
 
 def reflect_pad(images, radius, axis):

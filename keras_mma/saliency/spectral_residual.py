@@ -6,11 +6,11 @@ from keras import ops
 
 from keras_mma.resampling import resize
 from keras_mma.saliency.detector import built_in, chunked, sanitize_maps
-from keras_mma.saliency.filters import blur
+from keras_mma.saliency.filters import blur, edge_pad, reflect_pad, separable
 from keras_mma.saliency.grayscale import to_gray
 
 SIZE = 64
-_SIGMA = 8.0
+MAX_SIZE = 128
 
 
 @built_in
@@ -36,21 +36,70 @@ def spectral_residual(images):
     """
     height, width = ops.shape(images)[1:3]
     small = resize(ops.expand_dims(to_gray(images), -1), SIZE, SIZE, "bilinear")
-    return resize(_detect(small), height, width, "bilinear")
+    return resize(_detect_squared(small), height, width, "bilinear")
+
+
+@built_in
+def smooth_spectral_residual(images):
+    """The spectral residual at the resolution of the image, as the authors of GuidedMixup compute it.
+
+    With F the spectrum of the gray levels:
+
+        R = log|F| - mean_3x3(log|F|),    S = G * |IFFT(exp(R) F / |F|)|
+
+    with G a 7 x 7 Gaussian of sigma 3. Unlike `spectral_residual`, the map is not squared. Sides above 128 pixels are
+    reduced to 128. The map is scaled to a maximum of 1.
+
+    Args:
+        images: Tensor (batch, height, width, channels) of any dtype and range.
+        size: Height and width in pixels at which the detector works, or `None` for those of the images.
+
+    Returns:
+        A float32 tensor (batch, height, width, 1) in [0, 1].
+
+    References:
+        - X. Hou, L. Zhang, Saliency detection: a spectral residual approach, CVPR 2007.
+        - M. Kang, S. Kim, GuidedMixup: an efficient mixup strategy guided by saliency maps, AAAI 2023,
+          arXiv:2306.16612.
+    """
+    height, width = ops.shape(images)[1:3]
+    gray = ops.expand_dims(to_gray(images), -1)
+    # Static sides stay Python integers.
+    sides = (min(side, MAX_SIZE) if isinstance(side, int) else ops.minimum(side, MAX_SIZE) for side in (height, width))
+    small = resize(gray, *sides)
+    return resize(_detect_smooth(small), height, width, "bilinear")
 
 
 @chunked
-def _detect(gray):
+def _detect_squared(gray):
     """The maps of gray images (batch, SIZE, SIZE, 1)."""
-    gray = ops.squeeze(gray, -1)
+    magnitude = _magnitude(ops.squeeze(gray, -1), reflect_pad)
+    return _normalize(ops.square(blur(magnitude, gaussian(5, 8.0))))
+
+
+@chunked
+def _detect_smooth(gray):
+    """The maps of gray images (batch, height, width, 1)."""
+    return _normalize(blur(_magnitude(ops.squeeze(gray, -1), edge_pad), gaussian(7, 3.0)))
+
+
+def gaussian(length, sigma):
+    """The weights of a Gaussian along one axis, with a sum of 1."""
+    weights = [math.exp(-((index - length // 2) ** 2) / (2 * sigma**2)) for index in range(length)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _magnitude(gray, pad):
+    """|IFFT(exp(R) F / |F|)|."""
     real, imaginary = ops.fft2((gray, ops.zeros_like(gray)))
     amplitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
     log_amplitude = ops.log(ops.maximum(amplitude, 1e-6))
-    residual = log_amplitude - blur(log_amplitude, [1 / 3] * 3)
+    residual = log_amplitude - separable(log_amplitude, [1 / 3] * 3, pad)
     gain = ops.exp(residual) / ops.maximum(amplitude, 1e-6)
     real, imaginary = ops.ifft2((real * gain, imaginary * gain))
-    magnitude = ops.sqrt(ops.square(real) + ops.square(imaginary))
-    weights = [math.exp(-(offset**2) / (2 * _SIGMA**2)) for offset in range(-2, 3)]
-    saliency = ops.square(blur(magnitude, [weight / sum(weights) for weight in weights]))
+    return ops.sqrt(ops.square(real) + ops.square(imaginary))
+
+
+def _normalize(saliency):
     maximum = ops.max(saliency, axis=(1, 2), keepdims=True)
     return sanitize_maps(ops.expand_dims(saliency / ops.where(maximum > 0.0, maximum, 1.0), -1))

@@ -19,10 +19,10 @@ from keras_mma.errors import InputError, first_line
 
 SPELLING = (
     "METHOD, METHOD(ARGUMENT=VALUE, ...) or MIXER(...)+mma(...), with an optional name before it, as in "
-    "NAME=MIXER+mma(temperature=1). Values are numbers, True, False, None, words such as add, lists such as 0-1-2 or "
-    "stage1-stage2, and {0: 2, 1: 1}. Arguments in the parentheses of a mixer are its own; mma takes those of "
-    "FeatureMixAdapt, at (names of the layers after which features are mixed) and sites (0 is the input, 1 the first of "
-    "at). MIXER+naive uses the mixer's mask as it is"
+    "NAME=MIXER+mma(temperature=1). Values are numbers, True, False, None, words such as add, and lists such as 0-1-2 "
+    "or stage1-stage2. Arguments in the parentheses of a mixer are its own. mma takes those of FeatureMixAdapt, at "
+    "(names of the layers after which features are mixed), sites (0 is the input, 1 the first of at) and site_weights "
+    "(how often each site fires). MIXER+naive uses the mixer's mask as it is"
 )
 #: What may follow a mixer: arguments of FeatureMixAdapt.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
@@ -92,8 +92,9 @@ def parse(text):
     if adaptation not in ADAPTATIONS:
         raise InputError(f"+{adaptation} must be one of +{', +'.join(ADAPTATIONS)}. Received: {text}")
     at = adapt_arguments.pop("at", None)
-    if "sites" in adapt_arguments:
-        mixer_arguments["sites"] = adapt_arguments.pop("sites")
+    for key in ("sites", "site_weights"):
+        if key in adapt_arguments:
+            mixer_arguments[key] = adapt_arguments.pop(key)
     return Arm(
         name,
         f"{mixer}+mma",

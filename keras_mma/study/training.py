@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import keras
@@ -125,6 +126,7 @@ def train(
             validation_data=validation,
             initial_epoch=log.epochs,
             epochs=recipe.epochs,
+            shuffle=False,  # the batches are shuffled already
             steps_per_epoch=batches.steps_per_epoch(recipe, len(train_data), devices),
             callbacks=[log, *callbacks],
             verbose=verbose,
@@ -224,7 +226,8 @@ def read_rows(path):
         if None in row or None in row.values():
             continue
         try:
-            rows[int(row.pop("epoch"))] = {name: float(value) for name, value in row.items()}
+            epoch = int(row.pop("epoch"))
+            rows[epoch] = {name: float(value) for name, value in row.items()}
         except (KeyError, ValueError):
             continue
     return rows
@@ -239,8 +242,6 @@ def _columns(rows):
 
 def save(model, output):
     """Write `model.keras` and `saved_model/`, each whole or not at all."""
-    import shutil
-
     output = Path(output)
     temporary = output / f"unfinished-{os.getpid()}.keras"
     folder = output / f"unfinished-{os.getpid()}"

@@ -25,28 +25,33 @@ CORRUPTIONS = (
     "pixelate",
     "jpeg_compression",
 )
+# These have no part in the published mean errors.
+EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 SEVERITIES = (1, 2, 3, 4, 5)
 # Names that differ in tensorflow-datasets.
 _TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
 
 
-def source(corruptions, dataset, data_dir=None):
+def source(options, dataset):
     """The source of corrupted images that the option `corruptions` names; `None` to regenerate them."""
-    if corruptions == "regenerate":
+    if options.corruptions == "regenerate":
         return None
-    return TensorflowDatasets(dataset.name, data_dir) if corruptions == "tfds" else Folder(corruptions, dataset)
+    names = CORRUPTIONS + EXTRA_CORRUPTIONS * options.extra_corruptions
+    if options.corruptions == "tfds":
+        return TensorflowDatasets(dataset.name, options.data_dir, names)
+    return Folder(options.corruptions, dataset, names)
 
 
 class TensorflowDatasets:
     """CIFAR-10-C as `cifar10_corrupted/NAME_SEVERITY` of tensorflow-datasets."""
 
-    def __init__(self, dataset_name, data_dir=None):
+    def __init__(self, dataset_name, data_dir=None, names=CORRUPTIONS):
         if dataset_name != "cifar10":
             raise InputError(
                 "`corruptions` tfds is CIFAR-10-C and needs `dataset` cifar10; CIFAR-100-C is read from the folder of "
                 f"its .npy files. Received: dataset={dataset_name!r}"
             )
-        self.data_dir = data_dir
+        self.data_dir, self.names = data_dir, names
         self.label, self.identity = "CIFAR-10-C, published (tensorflow-datasets)", "tfds"
 
     def load(self, corruption, severity):
@@ -58,13 +63,13 @@ class TensorflowDatasets:
 class Folder:
     """A folder of the published `.npy` files: five severities in succession in each, and `labels.npy`."""
 
-    def __init__(self, path, dataset):
-        self.path = Path(path)
+    def __init__(self, path, dataset, names=CORRUPTIONS):
+        self.path, self.names = Path(path), names
         if not self.path.is_dir():
             raise InputError(f"`corruptions` must be regenerate, tfds or a folder. Received: corruptions={str(path)!r}")
         if not any(self.path.glob("*.npy")):
             raise InputError(f"{path} must hold the published .npy files. Received: a folder without any")
-        missing = [name for name in CORRUPTIONS if not (self.path / f"{name}.npy").is_file()]
+        missing = [name for name in names if not (self.path / f"{name}.npy").is_file()]
         if missing:
             raise InputError(f"{path} lacks {', '.join(f'{name}.npy' for name in missing)}")
         self.classes = dataset.classes
@@ -74,7 +79,7 @@ class Folder:
         self.identity = datasets.file_stamp(sorted(self.path.glob("*.npy")), self.path)
         # Checked for all of them before an hour is spent on the first.
         expected = (len(SEVERITIES) * len(dataset), *dataset.shape)
-        for name in CORRUPTIONS:
+        for name in names:
             shape = datasets.read_npy(self.path / f"{name}.npy").shape
             if shape != expected:
                 raise InputError(
