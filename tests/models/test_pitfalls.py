@@ -146,3 +146,63 @@ class TestMixingLayersThatAreCalledMoreThanOnce:
             return head(Holder(name="holder")(x)), plan
 
         self.refused(build, r"must be layers of the model itself.* Received: \['inside'\] inside the layer 'holder'")
+
+
+class TestPlansThatNothingFollows:
+    def model(self, **kwargs):
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.SaliencyMix(name="mixer", **kwargs)(inputs)
+        outputs = head(x)
+        return keras.Model(inputs, outputs), keras_mma.MixModel(inputs, (outputs, plan))
+
+    def test_a_plain_model_around_a_mixer_does_not_train(self, data):
+        images, labels = data
+        plain, mixed = self.model()
+        for model in (plain, mixed):
+            model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        with pytest.raises(ValueError, match="'mixer' would mix images, and nothing would mix their labels.*MixModel"):
+            plain.fit(images, np.eye(CLASSES)[labels], verbose=0)
+        assert plain.predict(images, verbose=0).shape == (12, CLASSES)
+        assert np.isfinite(mixed.fit(images, labels, verbose=0).history["loss"]).all()
+
+    def test_a_subclassed_model_around_a_mixer_does_not_train(self, data):
+        class Subclassed(keras.Model):
+            def __init__(self, **kwargs):
+                super().__init__()
+                self.mixer = layers.CutMix(name="mixer", **kwargs)
+                self.dense = keras.layers.Dense(CLASSES)
+
+            def call(self, images, training=None):
+                return self.dense(keras.ops.mean(self.mixer(images, training=training)[0], axis=(1, 2)))
+
+        images = data[0]
+        with pytest.raises(ValueError, match="'mixer' would mix images"):
+            Subclassed()(images, training=True)
+        assert Subclassed()(images, training=False).shape == (12, CLASSES)
+        assert Subclassed(requires_mix_model=False)(images, training=True).shape == (12, CLASSES)
+
+    def test_who_follows_the_plan_can_say_so(self, data):
+        plain, _ = self.model(requires_mix_model=False)
+        plain.compile("sgd", "mse")
+        plain.fit(data[0], np.eye(CLASSES)[data[1]], verbose=0)
+        assert mixer_of(keras.models.clone_model(plain)).requires_mix_model is False
+        layers.SaliencyMix()(data[0], training=True)  # outside a model
+
+    def test_a_sequential_model_says_what_to_do(self, data):
+        match = "cannot be a layer of a `Sequential` model.*mixify.* Received: 'mixer' in 'pipeline'"
+        mixer = layers.SaliencyMix(name="mixer", num_classes=CLASSES)
+        with pytest.raises(ValueError, match=match):
+            keras.Sequential([keras.Input((16, 20, 3)), mixer, keras.layers.Conv2D(4, 3)], name="pipeline")
+
+        def pipeline():
+            return keras.Sequential([keras.layers.RandomFlip(), mixer], name="pipeline")
+
+        with pytest.raises(ValueError, match=match):
+            pipeline()(data[0], training=True)
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            with pytest.raises(ValueError, match=match):
+                tf.data.Dataset.from_tensor_slices(data[0]).batch(4).map(pipeline())
+        labelled = keras.Sequential([mixer])({"images": data[0], "labels": data[1]})
+        assert labelled["labels"].shape == (12, CLASSES)
