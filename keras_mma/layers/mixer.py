@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 
 import keras
 from keras import ops
@@ -15,7 +14,7 @@ from keras_mma.saliency.attribution import ATTRIBUTIONS
 from keras_mma.saliency.detector import identifier, sanitize_maps
 
 
-class Mixer(keras.layers.Layer):
+class Mixer(sampling.SeededLayer):
     """Base of the layers that mix the images of a batch with each other and draw the plan for it.
 
     A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
@@ -94,7 +93,7 @@ class Mixer(keras.layers.Layer):
         **kwargs,
     ):
         # A plan must stay float32 and int32 whatever the precision policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
         self.site_weights = arguments.site_weights(site_weights, self.sites)
@@ -104,8 +103,6 @@ class Mixer(keras.layers.Layer):
         self.num_classes = None if num_classes is None else arguments.integer("num_classes", num_classes, 1)
         self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
         self.data_format = arguments.data_format(data_format)
-        self.seed = seed
-        self.seed_generator = sampling.SeedGenerator(seed)
         self._set_detector(detector, detector_size, attribution_layer)
 
     def _set_detector(self, detector, size, layer):
@@ -128,7 +125,6 @@ class Mixer(keras.layers.Layer):
         self._detect = None if detector is None or self.uses_attribution else saliency.get(detector)
 
     def __call__(self, *args, **kwargs):
-        self.seed_generator.enter_process()
         if has_foreign_symbols(args, kwargs):
             raise ValueError(
                 f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
@@ -269,24 +265,12 @@ class Mixer(keras.layers.Layer):
             "num_classes": self.num_classes,
             "requires_mix_model": self.requires_mix_model,
             "data_format": self.data_format,
-            "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
         detector = keras.saving.deserialize_keras_object(config.get("detector"))
         return cls(**{**config, "detector": detector})
-
-    # Keras does not save seed states; without them, a resumed training would repeat its draws.
-    def save_own_variables(self, store):
-        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store):
-        self.seed_generator.state.assign(store["seed_state"][...])
-
-    def __reduce__(self):
-        load, arguments = super().__reduce__()
-        return _unpickle, (os.getpid(), load, *arguments)
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
@@ -331,11 +315,3 @@ class Mixer(keras.layers.Layer):
         if "segmentation_masks" in batch:
             mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.shift)
         return mixed
-
-
-def _unpickle(process, load, *arguments):
-    """Load a pickled mixer; in a worker process that received it from another one, it continues with other draws."""
-    mixer = load(*arguments)
-    if process != os.getpid():
-        mixer.seed_generator.fold_worker()
-    return mixer
