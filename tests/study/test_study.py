@@ -16,7 +16,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the recipe feeds its networks by tf.data", allow_module_level=True)
 
 from keras_mma.errors import InputError  # noqa: E402
-from keras_mma.study import cell_training, cells, checking, command, plan, study, tuning  # noqa: E402
+from keras_mma.study import cell_training, cells, checking, command, plan, running, study, tuning  # noqa: E402
 from keras_mma.study.__main__ import main  # noqa: E402
 from tests.study import fakes  # noqa: E402
 
@@ -350,6 +350,26 @@ def test_a_real_cell_that_diverges_has_the_accuracy_of_chance(tmp_path):
     # What a process that was killed right after this epoch leaves behind.
     history = (tmp_path / "x" / "history.csv").read_text().splitlines()
     assert len(history) == 2 and "nan" in history[1]
+
+
+@pytest.mark.slow
+def test_a_real_cell_that_runs_out_of_time_resumes_with_the_numbers_of_an_undisturbed_one(tmp_path):
+    recipe = {"batch_size": 64, "fraction": 0.1}
+    (cell,) = cells.of_plan(fakes.make_plan(("none", "switch"), 2, recipe=recipe))[1:2]
+    assert cell.recipe["method"] == "switch" and cell.recipe["epochs"] == 3
+    seen = []
+
+    def stop_after_two(epochs, seconds):
+        seen.append(epochs)
+        if epochs == 2:
+            raise running.OutOfTime
+
+    with pytest.raises(running.OutOfTime):
+        cell_training.train_cell(cell, tmp_path / "stopped", stop_after_two)
+    resumed = cell_training.train_cell(cell, tmp_path / "stopped", lambda epochs, _: seen.append(epochs))
+    undisturbed = cell_training.train_cell(cell, tmp_path / "undisturbed", lambda *_: None)
+    assert seen == [1, 2, 3]
+    assert (resumed["correct"] == undisturbed["correct"]).all() and resumed["loss"] == undisturbed["loss"]
 
 
 @pytest.mark.slow
