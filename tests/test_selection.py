@@ -35,7 +35,7 @@ def test_a_sampled_table_keeps_every_pair_of_values(monkeypatch):
         {"case": case, "sites": sites, "mode": mode}
         for case, sites, mode in itertools.product(CASES, [(0,), (1,), (0, 1)], ["graph", "xla"])
     ]
-    for backend, strength, most in (("tensorflow", 2, 30), ("jax", 1, 8)):
+    for backend, strength, most in (("tensorflow", 2, 30), ("jax", 1, 10)):
         monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
         items = [Item(params) for params in table]
         pytest_collection_modifyitems(items)
