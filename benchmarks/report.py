@@ -23,8 +23,8 @@ def render(record):
             "All figures are ratios within one run: the median over interleaved rounds, with the minimum and the "
             "maximum in parentheses. Absolute times on a shared machine mean little; the few that are given show the "
             "scale of the work. Parts and single runs can be measured separately; each states its day and commit. "
-            "Mixers have their default arguments, except for what their name says. [Performance](../performance.md) "
-            "explains what was slow and how it was fixed."
+            "Mixers have the default arguments of that commit, except for what their name says. "
+            "[Performance](../performance.md) explains what was slow and how it was fixed."
         ),
         "",
         "```sh",

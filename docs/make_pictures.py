@@ -11,11 +11,12 @@ from keras_mma import layers, visualization
 IMAGES = Path(__file__).parent / "images"
 # Arguments and seeds for which the first samples show the method well.
 ARGUMENTS = {
-    "saliencymix": {"seed": 117},
+    "saliencymix": {"seed": 673},
     "saliencygrafting": {"partner": "roll", "grid": 8, "alpha": 8.0, "temperature": 0.3, "seed": 5},
     "guidedmixup": {"partner": "roll"},
     "cutmix": {"partner": "roll", "alpha": 8.0, "seed": 3},
     "mixup": {"partner": "roll", "alpha": 2.0, "seed": 3},
+    "randomchoice": {"per": "sample", "seed": 3},
 }
 
 

@@ -43,7 +43,7 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
     folders = class_folders(path)
     if len(folders) < 2:
         names = ", ".join(folder.name for folder in folders) or "no folder"
-        raise InputError(f"{path} must hold images in one folder for each of two or more classes. Received: {names}")
+        raise InputError(f"{path} must hold images in one folder for each class, at least two. Received: {names}")
     files, labels = [], []
     for index, folder in enumerate(folders):
         members = _image_files(folder)

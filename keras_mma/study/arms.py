@@ -21,8 +21,8 @@ SPELLING = (
     "METHOD, METHOD(ARGUMENT=VALUE, ...) or MIXER(...)+mma(...), with an optional name before it, as in "
     "NAME=MIXER+mma(temperature=1). Values are numbers, True, False, None, words such as add, and lists such as 0-1-2 "
     "or stage1-stage2. Arguments in the parentheses of a mixer are its own. mma takes those of FeatureMixAdapt, at "
-    "(names of the layers after which features are mixed), sites (0 is the input, 1 the first of at) and site_weights (how "
-    "often each site fires). MIXER+naive uses the mixer's mask as it is"
+    "(names of the layers after which features are mixed), sites (0 is the input, 1 the first of at) and site_weights "
+    "(how often each site fires). MIXER+naive uses the mixer's mask as it is"
 )
 #: What may follow a mixer: arguments of FeatureMixAdapt.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}

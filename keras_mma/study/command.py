@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+import textwrap
 
 from keras_mma.datasets import NAMES
 from keras_mma.errors import InputError
 from keras_mma.study.arms import SPELLING
+from keras_mma.study.recipe import MIXERS
 from keras_mma.study.regimes import REGIMES
 
 DESCRIPTION = """\
@@ -18,8 +20,9 @@ extends a finished one, and the report says so.
 """
 EPILOG = f"""\
 methods:
-  {SPELLING}.
-  Quote what has parentheses: 'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'.
+  none, manifold (Manifold Mixup), or a mixer: {", ".join(MIXERS)}
+{textwrap.indent(textwrap.fill(SPELLING + ". Quote what has parentheses:", 100), "  ")}
+    'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'
 
 examples:
   keras-mma study --dataset digits --network wideresnet-10-1 --epochs 10 --seeds 3 --methods none cutmix --output DIR
@@ -178,7 +181,9 @@ def _check_packages(options):
     import importlib.util
 
     needed = ["scipy", "matplotlib", "tqdm", "filelock", "joblib", "markdown_it", "tensorflow"]
-    needed += ["PIL", "cv2"] * (options["evaluate"] is not None)
+    needed += ["PIL", "cv2"] * (options["evaluate"] is not None) + ["sklearn"] * (
+        options["dataset"] in (None, "digits")
+    )
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[study]'")

@@ -110,7 +110,7 @@ def settle(folder, plan, complete_seeds):
     before = read(folder)
     changed = [name for name in _FIXED if before[name] != plan[name]]
     if changed:
-        values = ", ".join(f"{name} {_difference(before[name], plan[name])}" for name in changed)
+        values = ", ".join(f"{name} {_difference(name, before[name], plan[name])}" for name in changed)
         raise InputError(f"`output` {folder} holds another study, with {values}: choose another folder")
     if plan["seeds"] < before["seeds"]:
         raise InputError(
@@ -186,8 +186,10 @@ def title_of(plan, setting):
     return ", ".join(words[name](setting[name]) for name in several)
 
 
-def _difference(before, now):
-    """What differs, where two values are dicts, and otherwise the one that was there before."""
+def _difference(name, before, now):
+    """What a plan has that another does not have."""
+    if name == "arms" and set(before) != set(now):
+        return ", ".join(before)
     if isinstance(before, dict) and isinstance(now, dict):
         names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         return ", ".join(f"{name}={before.get(name)!r}" for name in names[:3])

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -237,7 +238,10 @@ def _bar(cells, folder):
             bar.update(max(0, count() - bar.n))
 
     total, ended = sum(cell.recipe["epochs"] for cell in cells), threading.Event()
-    with tqdm.tqdm(total=total, initial=count(), unit="epoch", smoothing=0, dynamic_ncols=True) as bar:
+    interval = 1 if sys.stderr.isatty() else 60  # a line a minute in the log of a run in the background
+    with tqdm.tqdm(
+        total=total, initial=count(), unit="epoch", smoothing=0, dynamic_ncols=True, mininterval=interval
+    ) as bar:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:

@@ -2,6 +2,7 @@
 
 import json
 
+from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import statistics
 
@@ -136,7 +137,12 @@ def precision(report):
                 f"{where}The seeds explain {analysis_of_variance['correlation']:.0%} of the variance within a method, "
                 "which is what pairing gains."
             )
-    if not lines:
+    if lines:
+        lines.append(
+            "Intervals and verdicts are about trainings with other seeds, measured on these images. Other images of "
+            "the same kind would give other differences."
+        )
+    else:
         lines.append("Nothing yet: an interval needs two seeds of a method and of the baseline.")
     tuned = report["tuned"]
     if plan["tuning"] is None:
@@ -231,9 +237,12 @@ def plan(report):
     ]
     blocks = [markdown(["", ""], rows)]
     if tuned:
-        chosen = [
-            [f"`{key}`", f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"] for key, values in tuned.items()
-        ]
+        chosen = []
+        for setting in plans.settings_of(quoted):
+            for name in quoted["arms"]:
+                values, title = tuned[study_cells.key_of(name, setting)], plans.title_of(quoted, setting)
+                label = f"`{name}`" + (f", {title}" if title else "")
+                chosen.append([label, f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"])
         blocks.append(markdown(["tuned on the validation part", "learning rate", "weight decay"], chosen))
     lines = [f"{json.dumps(name)}: {json.dumps(settings)}" for name, settings in quoted["arms"].items()]
     blocks.append("The methods and the recipe in full:\n\n```text\n" + "\n".join(lines) + "\n```")
@@ -267,7 +276,9 @@ def _seeds(quoted):
 
 def _grid(tuning):
     rates, decays = (", ".join(f"{value:g}" for value in tuning[name]) for name in ("learning_rate", "weight_decay"))
-    return f"learning rate {rates}; weight decay {decays}; on the validation part, {tuning['seeds']} seeds each"
+    return (
+        f"learning rate {rates}; weight decay {decays}; on the validation part, seeds for each point: {tuning['seeds']}"
+    )
 
 
 def _p_value(p):

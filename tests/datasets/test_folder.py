@@ -103,7 +103,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(InputError, match="`dataset` folder:PATH must name a folder. Received: .*nowhere"):
         datasets.load(f"folder:{tmp_path}/nowhere")
     for folders, received in ((tmp_path / "empty", "no folder"), (tmp_path / "single", "a")):
-        match = f"must hold images in one folder for each of two or more classes. Received: {received}$"
+        match = f"must hold images in one folder for each class, at least two. Received: {received}$"
         with pytest.raises(InputError, match=match):
             read(folders)
     with pytest.raises(InputError, match=r"/class/c must hold at least one image file \(.bmp, .gif, .*without any"):

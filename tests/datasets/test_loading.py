@@ -210,7 +210,7 @@ class FakeBuilder:
         labels = np.arange(count) % 2
         if None not in self.shape:
             assert batch_size == -1
-            return {"image": np.full((count, *self.shape), 257).astype(self.dtype), "label": labels}
+            return {"image": np.full((count, *self.shape), np.iinfo(self.dtype).max, self.dtype), "label": labels}
         assert batch_size is None
         return [{"image": np.full((20 + n, 30, 3), 40 + n, "uint8"), "label": labels[n]} for n in range(count)]
 
@@ -241,7 +241,7 @@ def test_cifar_comes_from_tensorflow_datasets(serve, name):
     asked = serve(builder)
     data = datasets.load(name, data_dir="here", validation_fraction=0)
     assert asked == [(name.removeprefix("tfds:"), "here")] and builder.prepared
-    assert data.train.arrays()[0].shape == (6, 32, 32, 3) and (data.train.arrays()[0] == 1).all()
+    assert data.train.arrays()[0].shape == (6, 32, 32, 3) and (data.train.arrays()[0] == 255).all()
     assert data.test.labels.tolist() == [0, 1, 0] and data.test.class_names == ("a", "b") and data.test.exact
     assert data.test.name == name and data.test.flip and data.test.selection == "the test split"
 

@@ -1,4 +1,4 @@
-"""The papers' networks: sizes, shapes, names."""
+"""The networks of the papers: numbers of weights, shapes, names of layers."""
 
 import keras
 import numpy as np

@@ -11,9 +11,8 @@ import pytest
 import keras_mma
 from keras_mma.datasets import Dataset
 from keras_mma.errors import InputError
-from keras_mma.layers.mixers import MIXERS
 from keras_mma.study import recipe as recipes
-from keras_mma.study.recipe import METHODS, Recipe, build
+from keras_mma.study.recipe import METHODS, MIXERS, Recipe, build
 
 SMALL = Recipe(network="wideresnet-10-1", epochs=10)
 

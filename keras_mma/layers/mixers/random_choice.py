@@ -77,7 +77,7 @@ class RandomChoice(Mixer):
         else:
             partner, mask, weight = select(index, [branch() for branch in branches])
         if self.probability < 1.0:
-            is_mixed = sampling.bernoulli((batch_size,), self.probability, self.seed_generator)
+            is_mixed = self.sample_is_mixed(batch_size)
             mask, weight = masks.Dense(mask).leave_out(is_mixed).values, ops.where(is_mixed, weight, 1.0)
         return partner, masks.Dense(mask), weight
 
