@@ -33,9 +33,7 @@ _TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic
 
 
 def source(options, dataset):
-    """The source of corrupted images that the option `corruptions` names; `None` to regenerate them."""
-    if options.corruptions == "regenerate":
-        return None
+    """The source of corrupted images that the option `corruptions` names, unless they are regenerated."""
     names = CORRUPTIONS + EXTRA_CORRUPTIONS * options.extra_corruptions
     if options.corruptions == "tfds":
         return TensorflowDatasets(dataset.name, options.data_dir, names)
