@@ -12,7 +12,7 @@ examples:
   keras-mma evaluate runs/digits/saved_model --dataset digits
   keras-mma evaluate model.keras --dataset cifar10 --limit 1000 --only clean corruption --preprocess scale=1/255
   keras-mma compare plain/report.json mixed/report.json --output comparison
-  keras-mma study --dataset digits --methods none saliencymix saliencymix+mma --seeds 5 --output study
+  keras-mma study --dataset digits --seeds 3 --methods none cutmix --output runs/study
 """
 
 
@@ -70,12 +70,6 @@ def evaluate(model, dataset, **options):
     print(f"wrote {options['output']}/report.md")
 
 
-def _add_study(commands):
-    from keras_mma.study.command import add_parser
-
-    add_parser(commands)
-
-
 def _add_compare(commands):
     parser = commands.add_parser(
         "compare",
@@ -92,6 +86,12 @@ def compare(reports, output):
     from keras_mma import robustness
 
     print(robustness.compare(reports, output), end="")
+
+
+def _add_study(commands):
+    from keras_mma.study import command
+
+    command.add_parser(commands)
 
 
 class _Version(argparse.Action):

@@ -156,7 +156,7 @@ def farthest_cycle(distance, start):
 
 
 def blur(values, weights, pad):
-    """A separable filter of a 2-D array, tap by tap; `pad` is a mode of `np.pad`."""
+    """Filter a 2-D array along both axes, weight by weight; `pad` is a mode of `np.pad`."""
     radius = len(weights) // 2
     for axis in (0, 1):
         padded = np.pad(values, [(radius, radius) if other == axis else (0, 0) for other in (0, 1)], mode=pad)
@@ -173,7 +173,7 @@ def gaussian(length, sigma):
 
 
 def published_spectral_residual(gray):
-    """The spectral residual of GuidedMixup's authors: own resolution, repeated edge, not squared, 7 x 7 blur."""
+    """The spectral residual of the authors of GuidedMixup: at full resolution, not squared, with a 7 x 7 blur."""
     spectrum = np.fft.fft2(gray.astype("float64"))
     amplitude = np.abs(spectrum)
     residual = np.log(amplitude) - blur(np.log(amplitude), [1 / 3] * 3, "edge")

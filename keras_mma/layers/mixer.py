@@ -8,13 +8,13 @@ from keras import ops
 
 from keras_mma import plans, saliency, sampling
 from keras_mma.backend import MIN_PIXELS_FOR_XLA, has_foreign_symbols, without_xla
-from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
+from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, supervision
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
 from keras_mma.saliency.detector import identifier, sanitize_maps
 
 
-class Mixer(keras.layers.Layer):
+class Mixer(sampling.SeededLayer):
     """Base of the layers that mix the images of a batch with each other and draw the plan for it.
 
     A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
@@ -40,8 +40,10 @@ class Mixer(keras.layers.Layer):
         label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
             share of saliency that is kept, relative to the sum of the shares that are kept and pasted.
         num_classes: Number of classes, needed to one-hot encode the integer labels of labelled batches.
+        requires_mix_model: Whether images without labels may be mixed inside a model only if it is a `MixModel`, which
+            mixes their labels. Pass `False` if your own training step mixes the labels by the plan.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
-        seed: Int that makes the draws repeatable.
+        seed: Int that makes the draws repeatable. In a worker process, the number of the worker is part of the seed.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Call arguments:
@@ -62,7 +64,8 @@ class Mixer(keras.layers.Layer):
 
     Raises:
         ValueError: If an argument is out of range, the images are not of rank 4, the labels have an unsupported form,
-            integer labels come without `num_classes`, or a dict has unknown keys.
+            integer labels come without `num_classes`, a dict has unknown keys, or images without labels would be
+            mixed inside a model that is no `MixModel`.
     """
 
     #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
@@ -84,12 +87,13 @@ class Mixer(keras.layers.Layer):
         attribution_layer=None,
         label="area",
         num_classes=None,
+        requires_mix_model=True,
         data_format=None,
         seed=None,
         **kwargs,
     ):
         # A plan must stay float32 and int32 whatever the precision policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
         self.site_weights = arguments.site_weights(site_weights, self.sites)
@@ -97,9 +101,8 @@ class Mixer(keras.layers.Layer):
         self.partner = arguments.choice("partner", partner, policies)
         self.label = arguments.choice("label", label, ("area", "saliency"))
         self.num_classes = None if num_classes is None else arguments.integer("num_classes", num_classes, 1)
+        self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
         self.data_format = arguments.data_format(data_format)
-        self.seed = seed
-        self.seed_generator = sampling.SeedGenerator(seed)
         self._set_detector(detector, detector_size, attribution_layer)
 
     def _set_detector(self, detector, size, layer):
@@ -137,6 +140,8 @@ class Mixer(keras.layers.Layer):
         batch_size, height, width = ops.shape(images)[0], *self.image_size(ops.shape(images))
         if not (is_labelled if training is None else training):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
+        if self.requires_mix_model and not is_labelled:
+            supervision.check_followed(self)
         # Labelled batches come from pipelines, where XLA pays off for every image size.
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
         with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
@@ -238,6 +243,7 @@ class Mixer(keras.layers.Layer):
         batch, write = self._read(images, labels, sample_weight)
         images = batch["images"]
         if "labels" not in batch:
+            supervision.check_not_in_sequential(self)
             plan = plans.spec(images.shape[0], *self.image_size(images.shape))
             return write({"images": keras.KerasTensor(images.shape, images.dtype), "plan": plan})
         for name in ("labels", "sample_weight"):
@@ -257,21 +263,14 @@ class Mixer(keras.layers.Layer):
             "attribution_layer": self.attribution_layer,
             "label": self.label,
             "num_classes": self.num_classes,
+            "requires_mix_model": self.requires_mix_model,
             "data_format": self.data_format,
-            "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
         detector = keras.saving.deserialize_keras_object(config.get("detector"))
         return cls(**{**config, "detector": detector})
-
-    # Keras does not save seed states; without them, a resumed training would repeat its draws.
-    def save_own_variables(self, store):
-        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store):
-        self.seed_generator.state.assign(store["seed_state"][...])
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""

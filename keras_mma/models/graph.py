@@ -68,7 +68,7 @@ def check_sites(predictions, plan):
                 + (", which is called more than once: call each mixing layer once" if is_repeated else "")
             )
         hidden = [inner.name for inner in with_sublayers(layer)[1:] if isinstance(inner, MIXING)]
-        if hidden:
+        if hidden and not isinstance(layer, MIXING):  # a mixer may consist of others
             raise ValueError(
                 "Mixing layers must be layers of the model itself, not of a nested layer, which hides the plan. "
                 f"Received: {hidden} inside the layer {layer.name!r}"

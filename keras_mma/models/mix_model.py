@@ -6,6 +6,7 @@ import warnings
 import keras
 
 from keras_mma import label_encoding, plans
+from keras_mma.layers import supervision
 from keras_mma.models import graph
 from keras_mma.models.augmentation import spatial_layers
 from keras_mma.models.multi_worker import MultiWorkerTraining
@@ -92,7 +93,8 @@ class MixModel(MultiWorkerTraining, keras.Model):
             mixer.attach_network(self._network_view(mixer))
 
     def call(self, inputs, training=None, mask=None, **kwargs):
-        predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
+        with supervision.following_the_plan():
+            predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
         return (predictions, plan) if training else predictions
 
     def compute_output_spec(self, inputs, training=None, mask=None):

@@ -1,4 +1,4 @@
-"""RandomChoice: how often each mixer is chosen, and that the chosen one mixes as it would alone."""
+"""RandomChoice: each mixer is chosen with its probability, and mixes as it does alone."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ MIXERS = [layers.MixUp(), layers.CutMix()]
 
 
 def is_uniform(plan):
-    """Whether the mask of each sample is the same everywhere, as that of MixUp and unlike that of CutMix."""
+    """Whether the mask of each sample is uniform, as MixUp's is and CutMix's is not."""
     return np.ptp(plan["mask"], axis=(1, 2, 3)) < 1e-6
 
 
@@ -43,8 +43,8 @@ def test_a_mixer_is_chosen_for_each_sample(rng):
 
 
 @pytest.mark.parametrize("per", ["step", "sample"])
-def test_a_mixer_that_is_always_chosen_mixes_as_it_would_alone(rng, per):
-    """The distribution of the weights is that of the mixer: its own probability included."""
+def test_a_mixer_with_probability_1_mixes_as_it_does_alone(rng, per):
+    """The weights have the distribution of the mixer, including its own probability."""
     images = blobs(rng, 500)
     mixer = layers.CutMix(probability=0.5, seed=1)
     _, alone = training_plan(mixer, images)
@@ -72,7 +72,7 @@ def test_only_the_saliency_of_the_chosen_mixer_is_computed(needs_tensorflow, rng
     assert int(calls) == 20 - sum(kinds)
 
 
-def test_it_trains_in_a_model_is_saved_and_draws_anew_after_loading(rng, tmp_path):
+def test_a_model_trains_is_saved_and_resumes_training(rng, tmp_path):
     mixers = [layers.MixUp(alpha=0.2), layers.SaliencyMix(detector="activation")]
     network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=5)
     model = keras_mma.mixify(network, layers.RandomChoice(mixers, seed=1), at=["stage1"])
@@ -96,12 +96,12 @@ def test_it_trains_in_a_model_is_saved_and_draws_anew_after_loading(rng, tmp_pat
         ({"mixers": MIXERS, "per": "batch"}, "`per` must be one of"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, match):
+def test_invalid_arguments_raise(arguments, match):
     with pytest.raises(ValueError, match=match):
         layers.RandomChoice(**arguments)
 
 
-def test_a_mixer_that_moves_its_box_is_refused(rng):
+def test_a_mixer_that_moves_its_box_raises(rng):
     mixer = layers.RandomChoice([layers.SaliencyMix(scheme="salient_to_salient")])
     with pytest.raises(ValueError, match="`mixers` must not move their box"):
         mixer(blobs(rng, 4), training=True)

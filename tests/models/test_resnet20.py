@@ -1,4 +1,4 @@
-"""The ResNet-20 of Keras' examples: size, mixing points, penalty."""
+"""The ResNet-20 of the examples of Keras: number of weights, shapes, weight penalty."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import keras_mma
 from keras_mma.models import ResNet20
 
 
-def test_the_published_size():
+def test_resnet20_has_the_published_size():
     model = ResNet20()
     # 0.27 million in the paper's table; projections and biases add 2 %.
     assert round(sum(int(np.prod(w.shape)) for w in model.trainable_weights) / 1e6, 2) == 0.27

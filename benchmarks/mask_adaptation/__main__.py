@@ -1,0 +1,172 @@
+"""Diagnose the masks of `FeatureMixAdapt` in a network that is trained briefly or loaded.
+
+    python -m benchmarks.mask_adaptation --dataset cifar10 --network wideresnet-10-2 --fraction 0.1 --epochs 6 \\
+        --output runs/mask-adaptation
+
+prints a table of every setting at every mixing point and writes OUTPUT.json, OUTPUT.md and OUTPUT.png. A setting is
+spelled `mma(temperature=1, combine=add)` or `NAME=mma(...)`; `benchmarks/mask_adaptation/settings.py` describes it.
+`--search` measures all combinations of many arguments, too.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+
+import keras_mma
+from benchmarks.mask_adaptation import page
+from benchmarks.mask_adaptation import settings as settings_module
+from benchmarks.mask_adaptation.diagnosis import BARS, diagnose, meets
+from benchmarks.timing import stamp, versions, write
+from keras_mma import datasets, layers
+from keras_mma.errors import InputError, with_flags
+from keras_mma.robustness import Preprocess
+from keras_mma.study import arms, batches, training
+from keras_mma.study.recipe import METHODS, Recipe, build
+
+
+def parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mask_adaptation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--dataset", default="digits", help=f"{datasets.NAMES} (default: %(default)s)")
+    add("--data-dir", help="folder of tensorflow-datasets")
+    add("--image-size", type=int, help="height and width to which images are resized")
+    add("--model", help="a .keras file to diagnose instead of training a network")
+    add(
+        "--preprocess",
+        nargs="+",
+        metavar="WORD",
+        help="what --model expects, such as scale=1/255; see keras-mma evaluate",
+    )
+    add("--network", default="wideresnet-10-1", help="network to train (default: %(default)s)")
+    add("--method", default="none", choices=METHODS, help="how the network is trained (default: %(default)s)")
+    add("--fraction", type=float, default=1.0, help="share of the training images (default: %(default)s)")
+    add("--epochs", type=int, default=5, help="epochs of training (default: %(default)s)")
+    add("--batch-size", type=int, default=128, help="batch size of training (default: %(default)s)")
+    add("--save", type=Path, help="file to which the trained network is saved, for --model")
+    add("--mixer", default="saliencymix", help="mixer, as in saliencymix(alpha=0.5) (default: %(default)s)")
+    add("--at", nargs="+", metavar="LAYER", help="mixing points (default: one for each resolution)")
+    add("--images", type=int, default=400, help="number of test images that are mixed (default: %(default)s)")
+    add("--settings", nargs="+", default=[], metavar="SETTING", help="settings beside the default ones")
+    add("--only-settings", action="store_true", help="measure the --settings only, without the default ones")
+    add("--search", action="store_true", help="measure all combinations of many arguments, without the distortion")
+    add("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    add("--output", type=Path, help="where to write, without suffix: .json, .md and .png are appended")
+    return parser
+
+
+def parse_mixer(text, seed):
+    """The mixer that a text spells, as `NAME` or `NAME(ARGUMENT=VALUE, ...)`."""
+    arm = arms.parse(text)
+    if arm.method not in layers.MIXERS:
+        raise InputError(f"`mixer` must be one of {', '.join(layers.MIXERS)}. Received: {text}")
+    try:
+        return layers.MIXERS[arm.method](**{"seed": seed} | arm.mixer_arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`mixer` {text}: {error}") from error
+
+
+def load_network(options, data):
+    """A network, and sentences that describe it."""
+    test = batches.evaluation_batches(data.test, 500)
+    if options.model:
+        try:
+            model = keras.models.load_model(options.model)
+        except Exception as error:  # Keras raises anything for a file that is no model
+            raise InputError(f"`model` {options.model} cannot be loaded: {error}") from error
+        network = model.inference_model() if isinstance(model, keras_mma.MixModel) else model
+        return network, f"The network is {options.model} with {network.count_params():,} weights."
+    recipe = Recipe(
+        dataset=options.dataset,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        method=options.method,
+        network=options.network,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        fraction=options.fraction,
+        seed=options.seed,
+    )
+    train = data.train.balanced_subset(recipe.fraction, recipe.seed)
+    built = build(recipe, train, batches.steps_per_epoch(recipe, len(train)))
+    training.train(recipe, built.model, train, verbose=2)
+    if options.save:
+        built.network.save(options.save)
+    accuracy = built.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    how = "without mixing" if recipe.method == "none" else f"with {recipe.method}"
+    return built.network, (
+        f"The network is {recipe.network} ({built.network.count_params():,} weights), trained {how} for "
+        f"{recipe.epochs} epochs on {len(train):,} images of {recipe.dataset}; test accuracy {accuracy:.3f}."
+    )
+
+
+def print_rows(diagnosis):
+    for row in diagnosis["mismatch"]:
+        print(f"{row['stage']}: saliency and attention correlate by {row['correlation']:.2f}")
+    for row in diagnosis["rows"]:
+        figures = {name: "-" if row[name] is None else f"{row[name]:.2f}" for name in page.COLUMNS}
+        missed = [name for name, verdict in meets(row).items() if verdict is False]
+        text = " ".join(f"{name} {figure}" for name, figure in figures.items())
+        print(f"{row['stage']:8} {row['setting']:28} {text} {'misses ' + ', '.join(missed) if missed else 'keeps all'}")
+
+
+def run(options, words):
+    settings = [] if options.only_settings else [settings_module.parse(text) for text in settings_module.DEFAULTS]
+    settings += [settings_module.parse(text) for text in options.settings]
+    if not settings:
+        raise InputError("`settings` must name at least one setting with `only_settings`")
+    mixer = parse_mixer(options.mixer, options.seed)
+    data = datasets.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
+    network, subject = load_network(options, data)
+    test = data.test
+    images = test.read(test.rows(options.images, options.seed)).astype("float32")
+    if options.preprocess:
+        images = Preprocess.parse(options.preprocess).apply(images).astype("float32")
+    diagnosis = diagnose(network, images, mixer, settings, options.at)
+    print_rows(diagnosis)
+    print("limits: " + ", ".join(f"{name} {kind} {limit}" for name, (kind, limit) in BARS.items()))
+    record = {
+        "command": shlex.join(["python", "-m", "benchmarks.mask_adaptation", *words]),
+        "measured": stamp(),
+        "versions": versions("keras", keras.backend.backend(), "numpy"),
+        "subject": f"{subject} Masks are those of {options.mixer} on {len(images)} test images.",
+        "diagnosis": diagnosis,
+    }
+    if options.search:
+        mixer = parse_mixer(options.mixer, options.seed)
+        candidates = settings_module.search()
+        record["search"] = diagnose(network, images, mixer, candidates, options.at, with_distortion=False)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        mixer = parse_mixer(options.mixer, options.seed)
+        picture = options.output.with_suffix(".png")
+        record["picture"] = picture.name
+        page.draw(network, images[:64], mixer, settings, options.at).savefig(picture, dpi=110)
+        write(options.output.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+        write(options.output.with_suffix(".md"), page.render(record))
+        print(f"wrote {options.output.with_suffix('.md')}")
+    return record
+
+
+def main(words=None):
+    words = sys.argv[1:] if words is None else words
+    options = parser().parse_args(words)
+    try:
+        return run(options, words)
+    except InputError as error:
+        print(f"mask_adaptation: error: {' '.join(with_flags(str(error), vars(options)).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

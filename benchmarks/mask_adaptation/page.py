@@ -1,0 +1,206 @@
+"""The record of a diagnosis as a page of Markdown, and a picture of masks."""
+
+import textwrap
+
+import numpy as np
+from keras import ops
+
+from benchmarks.mask_adaptation.diagnosis import BARS, Network, attach, meets, meets_all
+from keras_mma.layers.attention import activation, normalize
+from keras_mma.resampling import resize
+
+COLUMNS = {
+    "difference": "abs(M − m)",
+    "soft": "soft",
+    "jump": "jump",
+    "spread": "spread",
+    "correlation": "corr.",
+    "deviation": "sd",
+    "distortion_near": "distortion, edge",
+    "distortion_rest": "rest",
+    "distortion_all": "all",
+}
+_MEANINGS = """\
+- *abs(M − m)*: mean difference between the adapted mask M and the mixer's mask m at the resolution of the features.
+- *soft*: share of cells with 0.1 < M < 0.9.
+- *jump*: mean difference of M between two cells on different sides of the edge of m, without or with a single cell
+  between them that the edge crosses; 1 for a hard mask.
+- *spread*: standard deviation of the labels' weights over the samples, relative to that of the mixer's weights.
+- *corr.*: correlation of M with A_own − A_partner over the cells of one side of the edge in one sample, mean over sides
+  and samples. A is the activation attention with mean 1. A constant mask counts as 0; cells that the edge crosses are
+  left out.
+- *sd*: standard deviation of M over the same cells: how much of M the attention decides.
+- *distortion*: with G the next block, the mean of abs(G(mixed) − (M G(own) + (1 − M) G(partner))) relative to the mean
+  of abs(G), for cells within one cell of the edge, for the rest and for all cells."""
+
+
+def render(record):
+    """Render a record as a page.
+
+    Args:
+        record: Dict with `command`, `measured`, `versions`, `subject` (sentences) and `diagnosis`; `picture` and
+            `search` are optional.
+
+    Returns:
+        The text of the page.
+    """
+    diagnosis = record["diagnosis"]
+    commit = record["measured"]["commit"]
+    lines = [
+        "# Mask adaptation, diagnosed",
+        "",
+        *_wrapped(
+            "Does `FeatureMixAdapt` cure the two issues that its paper describes? *Saliency Mismatch*: a mask that "
+            "keeps what is salient at the input need not keep what is significant in the features. *Hard Boundary "
+            "Issue*: a binary mask makes edges in the features that no image makes."
+        ),
+        "",
+        "```sh",
+        record["command"],
+        "```",
+        "",
+        *_wrapped(
+            f"{record['subject']} {record['measured']['day']}"
+            f"{f', commit {commit}' if commit else ''}; "
+            + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+            + "."
+        ),
+        "",
+        "## Saliency and attention",
+        "",
+        "| stage | correlation of pooled saliency and attention | standard deviation of the attention |",
+        "|---|---|---|",
+        *(
+            f"| {row['stage']} | {_show(row['correlation'])} | {_show(row['attention_deviation'])} |"
+            for row in diagnosis["mismatch"]
+        ),
+        "",
+        "## Adapted masks",
+        "",
+        _MEANINGS,
+        "",
+        *_wrapped(
+            "Limits: "
+            + ", ".join(f"{name} {kind} {limit}" for name, (kind, limit) in BARS.items())
+            + f". Figures beyond a limit are bold. The mixer's weights have a standard deviation of "
+            f"{diagnosis['mixer_spread']:.2f}. Everything is in inference mode: batch normalization uses its moving "
+            "statistics, in the features and in G."
+        ),
+        "",
+        *_table(diagnosis),
+    ]
+    if "picture" in record:
+        lines += ["## Masks", "", f"![Masks of several settings]({record['picture']})", ""]
+    if "search" in record:
+        lines += _search(record["search"])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(diagnosis):
+    lines = []
+    for stage in diagnosis["stages"]:
+        block = diagnosis["blocks"][stage]
+        lines += [
+            f"### {stage}" + (f", G up to {block}" if block else ""),
+            "",
+            f"| setting | {' | '.join(COLUMNS.values())} | all limits |",
+            "|---" * (len(COLUMNS) + 2) + "|",
+        ]
+        for row in (row for row in diagnosis["rows"] if row["stage"] == stage):
+            verdicts = meets(row)
+            cells = [_show(row[name], verdicts.get(name) is False) for name in COLUMNS]
+            lines.append(f"| {row['setting']} | {' | '.join(cells)} | {'kept' if meets_all([row]) else '-'} |")
+        lines.append("")
+    return lines
+
+
+def _search(search):
+    """The settings of a search that keep all limits at every stage; figures are the worst of the stages."""
+    by_setting = {}
+    for row in search["rows"]:
+        by_setting.setdefault(row["spelling"], []).append(row)
+    kept = {spelling: rows for spelling, rows in by_setting.items() if meets_all(rows)}
+    lines = [
+        "## Which settings keep all limits",
+        "",
+        *_wrapped(
+            f"{len(kept)} of {len(by_setting)} combinations keep all limits at every stage. Figures are the worst over "
+            "the stages, the standard deviation the smallest. `power-P`, `minmax`, `standard-G`, `blur` and "
+            "`resize=bilinear` are candidates that the layer does not offer."
+        ),
+        "",
+        "| setting | jump | spread | corr. | sd | abs(M − m) |",
+        "|---|---|---|---|---|---|",
+    ]
+    table = []
+    for spelling, rows in kept.items():
+        worst = {
+            "jump": max(row["jump"] for row in rows),
+            **{name: min(row[name] for row in rows) for name in ("spread", "correlation", "deviation")},
+            "difference": max(row["difference"] for row in rows),
+        }
+        table.append((worst, spelling))
+    for worst, spelling in sorted(table, key=lambda entry: -entry[0]["correlation"]):
+        lines.append(f"| `{spelling}` | {' | '.join(_show(value) for value in worst.values())} |")
+    return [*lines, ""]
+
+
+def draw(network, images, mixer, settings, at=None, samples=2):
+    """Draw the masks of some samples: one row for each sample and mixing point.
+
+    Args:
+        network, images, mixer, settings, at: As for `diagnose`; the first images are mixed with each other.
+        samples: Number of samples.
+
+    Returns:
+        The matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    parts, mixer = Network(network, at), attach(network, mixer)
+    batch = ops.convert_to_tensor(images)
+    _, plan = mixer(batch, training=True)
+    partner, weight = (ops.convert_to_numpy(plan[key]) for key in ("partner", "weight"))
+    # Samples that are mixed about evenly show most.
+    chosen = np.argsort(np.abs(weight - 0.6))[:samples]
+    low, high = float(np.min(images)), float(np.max(images))
+    shown = (ops.convert_to_numpy(batch) - low) / max(high - low, 1e-6)
+    figure = Figure(figsize=(1.15 * (5 + len(settings)), 1.3 * len(parts.stages) * samples + 0.4), layout="constrained")
+    axes = figure.subplots(len(parts.stages) * samples, 5 + len(settings), squeeze=False)
+    features = parts.features(batch)
+    for stage, (point, maps) in enumerate(zip(parts.stages, features, strict=True)):
+        size = parts.to_maps(maps).shape[1:3]
+        attention = ops.convert_to_numpy(normalize(activation(parts.to_maps(maps))))[..., 0]
+        masks = {"m": resize(plan["mask"], *size, "area")}
+        for setting in settings:
+            masks[setting.name] = setting.layer.mask(maps, setting.prepare(plan, *size))
+        masks = {name: ops.convert_to_numpy(mask)[..., 0] for name, mask in masks.items()}
+        for number, sample in enumerate(chosen):
+            row = axes[number * len(parts.stages) + stage]
+            style = {"cmap": "magma", "vmin": 0, "vmax": attention[[sample, partner[sample]]].max()}
+            pictures = [
+                ("own", shown[sample], {}),
+                ("partner", shown[partner[sample]], {}),
+                ("A own", attention[sample], style),
+                ("A partner", attention[partner[sample]], style),
+                *((name, mask[sample], {"cmap": "gray", "vmin": 0, "vmax": 1}) for name, mask in masks.items()),
+            ]
+            for axis, (title, values, keywords) in zip(row, pictures, strict=True):
+                axis.imshow(values.squeeze(), interpolation="nearest", **{"cmap": "gray"} | keywords)
+                axis.set_xticks([])
+                axis.set_yticks([])
+                if title in masks:
+                    axis.set_xlabel(f"{masks[title][sample].mean():.2f}", fontsize=7)
+                if number == stage == 0:
+                    axis.set_title("\n".join(textwrap.wrap(title, 14)), fontsize=7)
+            row[0].set_ylabel(point.name, fontsize=7)
+    return figure
+
+
+def _wrapped(text):
+    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _show(value, is_missed=False):
+    text = "–" if value is None else f"{value:.2f}"
+    return f"**{text}**" if is_missed else text
