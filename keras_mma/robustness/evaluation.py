@@ -76,7 +76,7 @@ def _output_folder(path):
 
 
 def _setting(model, dataset, options):
-    """Load and check everything, before an hour is spent on measuring."""
+    """Load and check everything before measuring, which takes long."""
     baseline = None if options.baseline is None else report.read(options.baseline)
     measures_corruption = any(section.name == "corruption" for section in options.sections)
     if baseline is not None and not measures_corruption:
