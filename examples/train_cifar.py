@@ -16,6 +16,7 @@ The recipe itself is `keras_mma.study.recipe`; this script reads the options, tr
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -55,7 +56,7 @@ def parser():
         choices=["activation", "gradient"],
         help="saliency according to the network instead of a detector; activation by default for saliencygrafting",
     )
-    add("--network", default="preactresnet18", help="preactresnet18 or wideresnet-DEPTH-WIDTH")
+    add("--network", default="preactresnet18", help="preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH")
     add("--epochs", type=int, default=200)
     add("--batch-size", type=int, default=128)
     add("--learning-rate", type=float, default=0.1)
@@ -97,7 +98,7 @@ def describe(recipe, data, train, steps, network):
     print(f"images {' x '.join(map(str, train.shape))}, {train.decoding}; test images: {data.test.selection}")
     for part in parts.values():
         if part.skipped:
-            print(f"left out {len(part.skipped)} damaged files: {', '.join(part.skipped[:3])}")
+            print(f"damaged files left out: {len(part.skipped)}, {', '.join(part.skipped[:3])}")
     last = len(train) % recipe.batch_size
     smaller = f", the last with {last} images" if last else ""
     print(f"{steps} steps an epoch{smaller}; {network.count_params():,} weights")
@@ -159,13 +160,13 @@ def main(arguments=None):
     validation = data.validation if recipe.validation_fraction else None
     check_devices(options, recipe, train, data.test, devices)
     steps = batches.steps_per_epoch(recipe, len(train), devices)
-    with scope:
-        built = build(recipe, train, steps)
-    # Not before all options have proved to be good.
-    spread = {"distribute": options.distribute, "devices": options.devices}
-    with training.claim(output, recipe, data, spread):
-        describe(recipe, data, train, steps, built.network)
+    with contextlib.ExitStack() as stack:
         with scope:
+            built = build(recipe, train, steps)
+            # Not before all options have proved to be good.
+            spread = {"distribute": options.distribute, "devices": options.devices}
+            stack.enter_context(training.claim(output, recipe, data, spread))
+            describe(recipe, data, train, steps, built.network)
             resumable = options.distribute != "multiworker"
             history = training.train(recipe, built.model, train, validation, output, devices, resumable)
             draw(recipe, built, train, history, output)
@@ -186,6 +187,6 @@ def main(arguments=None):
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         names = [action.dest for action in parser()._actions]
         sys.exit(f"train_cifar.py: error: {with_flags(str(error), names)}")

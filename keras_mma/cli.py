@@ -12,6 +12,7 @@ examples:
   keras-mma evaluate runs/digits/saved_model --dataset digits
   keras-mma evaluate model.keras --dataset cifar10 --limit 1000 --only clean corruption --preprocess scale=1/255
   keras-mma compare plain/report.json mixed/report.json --output comparison
+  keras-mma study --dataset digits --seeds 3 --methods none cutmix --output runs/study
 """
 
 
@@ -25,8 +26,9 @@ def parse(arguments=None):
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_evaluate, _add_compare):
-        add(commands)
+    _add_evaluate(commands)
+    _add_compare(commands)
+    _add_study(commands, is_chosen="study" in (sys.argv[1:] if arguments is None else arguments)[:1])
     return parser.parse_args(arguments)
 
 
@@ -87,11 +89,20 @@ def compare(reports, output):
     print(robustness.compare(reports, output), end="")
 
 
+def _add_study(commands, is_chosen):
+    if not is_chosen:  # its options name the mixers, and that imports Keras
+        commands.add_parser("study", help="compare mixing methods over several seeds")
+        return
+    from keras_mma.study import command
+
+    command.add_parser(commands)
+
+
 class _Version(argparse.Action):
     """Prints the version, for which the package is imported only then."""
 
     def __init__(self, option_strings, dest):
-        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="Show the version and exit.")
 
     def __call__(self, parser, *arguments):
         import keras_mma

@@ -1,21 +1,35 @@
 """Random draws that work under XLA, on every backend and on every replica."""
 
+import contextlib
+import contextvars
 import math
+import multiprocessing
+import os
+import time
+import zlib
 
 import keras
 from keras import ops
 
 from keras_mma.backend import replica_id
 
-# Any large odd number: it keeps the streams of neighbouring replicas far apart.
+# Any large odd numbers: they keep the streams of neighbouring replicas and consecutive draws far apart.
 _REPLICA_STRIDE = 0x1E3779B1
+_DRAW_STRIDE = 0x5851F42D
+
+_BRANCH_SEEDS = contextvars.ContextVar("branch_seeds", default=None)
 
 
 class SeedGenerator(keras.random.SeedGenerator):
-    """A `keras.random.SeedGenerator` whose draws differ between the replicas of a `tf.distribute` strategy.
+    """A `keras.random.SeedGenerator` whose draws differ between replicas and between worker processes.
 
-    Every replica keeps a copy of the same state, so the stock generator returns the same seed on all of them.
+    Every replica of a `tf.distribute` strategy keeps a copy of the same state, so the stock generator returns the same
+    seed on all of them. So do processes that inherit the generator, such as the workers of a torch `DataLoader`.
     """
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(seed, **kwargs)
+        self._process = os.getpid()
 
     def next(self, ordered=True):
         seed = super().next(ordered)
@@ -25,9 +39,110 @@ class SeedGenerator(keras.random.SeedGenerator):
         offset = ops.stack([ops.cast(replica, seed.dtype) * _REPLICA_STRIDE, ops.zeros((), seed.dtype)])
         return seed + offset
 
+    def enter_process(self):
+        """Continue with other draws if this process is a fork of the one that made the generator.
+
+        Raises:
+            RuntimeError: On the TensorFlow and JAX backends, whose operations hang after a fork.
+        """
+        if os.getpid() == self._process:
+            return
+        if keras.backend.backend() != "torch":
+            raise RuntimeError(
+                "Mixing must not take place in a forked worker process, where the operations of the "
+                f"{keras.backend.backend()} backend hang: mix the batches that leave the workers, or put the mixer "
+                f"into the model. Received: a mixer of process {self._process} in its fork {os.getpid()}"
+            )
+        self.fold_worker()
+
+    def fold_worker(self):
+        """Move the state to a part of the stream that belongs to this process alone.
+
+        The number that `multiprocessing` gives to a worker is repeatable. Without a seed, nothing has to be: the
+        process and the time are folded in too.
+        """
+        self._process = os.getpid()
+        # Counted over the whole life of the parent, so that new workers in the next epoch draw other numbers. There is
+        # no public name for it except as a part of the process' name, which a user can change.
+        parts = list(multiprocessing.current_process()._identity)
+        if self._initial_seed is None:
+            parts += [self._process, time.time_ns()]
+        if parts:
+            offset = zlib.crc32(repr(parts).encode()) >> 1
+            self.state.assign(self.state + ops.convert_to_tensor([offset, 0], self.state.dtype))
+
+
+class SeededLayer(keras.layers.Layer):
+    """A layer with a seed generator whose state is saved and differs between worker processes.
+
+    Args:
+        seed: Int, or `None`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(self, *, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+
+    def __call__(self, *args, **kwargs):
+        self.seed_generator.enter_process()
+        return super().__call__(*args, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+    # Keras does not save seed states; without them, a resumed training would repeat its draws.
+    def save_own_variables(self, store):
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        self.seed_generator.state.assign(store["seed_state"][...])
+
+    def __reduce__(self):
+        load, arguments = super().__reduce__()
+        return _unpickle, (os.getpid(), load, *arguments)
+
+
+def _unpickle(process, load, *arguments):
+    """Load a pickled layer; in a worker process that received it from another one, it continues with other draws."""
+    layer = load(*arguments)
+    if process != os.getpid():
+        layer.seed_generator.fold_worker()
+    return layer
+
+
+class _BranchSeeds(keras.random.SeedGenerator):
+    """Seeds derived from one seed, without a state."""
+
+    def __init__(self, seed):
+        self._seed, self._count = seed, 0
+
+    def next(self, ordered=True):
+        self._count += 1
+        offset = ops.convert_to_tensor([0, self._count * _DRAW_STRIDE % 2**31], self._seed.dtype)
+        return self._seed + offset
+
+
+@contextlib.contextmanager
+def branch(seed):
+    """A context in which all draws derive from one seed, whatever generator they are given.
+
+    A branch of `ops.cond` or `ops.switch` must not update the state of a generator.
+
+    Args:
+        seed: What `SeedGenerator.next()` returned outside the branch.
+    """
+    token = _BRANCH_SEEDS.set(_BranchSeeds(seed))
+    try:
+        yield
+    finally:
+        _BRANCH_SEEDS.reset(token)
+
 
 def uniform(shape, seed, minval=0.0, maxval=1.0):
     """Uniform float32 numbers in [minval, maxval)."""
+    seed = _BRANCH_SEEDS.get() or seed
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
 
 

@@ -1,4 +1,4 @@
-"""The formulas as loops over rows and pixels, in float64 and plain Python: nothing is shared with the package."""
+"""The formulas as plain Python loops over samples and pixels, in float64. They share no code with the package."""
 
 import math
 
@@ -8,29 +8,28 @@ import numpy as np
 def mix(images, plan):
     """mask x + (1 - mask) x_partner, pixel by pixel."""
     mixed = np.empty(images.shape, "float64")
-    for row in range(images.shape[0]):
-        other = int(plan["partner"][row])
+    for sample, partner in enumerate(plan["partner"]):
         for y in range(images.shape[1]):
             for x in range(images.shape[2]):
-                share = float(plan["mask"][row, y, x, 0])
-                mixed[row, y, x] = share * images[row, y, x].astype("float64") + (1 - share) * images[other, y, x]
+                own = float(plan["mask"][sample, y, x, 0])
+                mixed[sample, y, x] = own * images[sample, y, x].astype("float64") + (1 - own) * images[partner, y, x]
     return mixed
 
 
-def mix_rows(rows, plan):
-    """weight y + (1 - weight) y_partner, row by row."""
-    mixed = np.empty(rows.shape, "float64")
-    for row in range(rows.shape[0]):
-        weight = float(plan["weight"][row])
-        mixed[row] = weight * rows[row].astype("float64") + (1 - weight) * rows[int(plan["partner"][row])]
+def mix_labels(labels, plan):
+    """weight y + (1 - weight) y_partner, sample by sample."""
+    mixed = np.empty(labels.shape, "float64")
+    for sample, partner in enumerate(plan["partner"]):
+        weight = float(plan["weight"][sample])
+        mixed[sample] = weight * labels[sample].astype("float64") + (1 - weight) * labels[partner]
     return mixed
 
 
-def box(share, place, height, width, border):
-    """Rows and columns (start, end) of the box around a place."""
+def box(lam, pixel, height, width, border):
+    """The box around a pixel: (top, bottom), (left, right), the ends exclusive."""
     bounds = []
-    for centre, size in zip(place, (height, width), strict=True):
-        length = int(math.floor(size * math.sqrt(1 - share)))
+    for centre, size in zip(pixel, (height, width), strict=True):
+        length = int(math.floor(size * math.sqrt(1 - lam)))
         start, end = centre - length // 2, centre - length // 2 + length
         if border == "clip":
             end = centre + length // 2
@@ -44,7 +43,7 @@ def box(share, place, height, width, border):
 
 
 def fine_grained(gray):
-    """Montabone & Soto by loops over windows, on a blurred integer grey image (height, width)."""
+    """The detector of Montabone and Soto, window by window, of a blurred integer grey image (height, width)."""
     height, width = gray.shape
     on, off = np.zeros((height, width), int), np.zeros((height, width), int)
     for window in (12, 24, 48, 28, 56, 112):
@@ -55,7 +54,7 @@ def fine_grained(gray):
                 )
                 centre = int(gray[y, x])
                 total, others = int(patch.sum()) - centre, patch.size - 1
-                # floor of g - m and m - g in whole numbers
+                # The floors of g - m and m - g, in integers.
                 on[y, x] += max(centre * others - total, 0) // others
                 off[y, x] += max(total - centre * others, 0) // others
     both = np.minimum(_levels(on) + _levels(off), 255)
@@ -67,7 +66,7 @@ def _levels(values):
 
 
 def area_pool(mask, height, width):
-    """The mean of the source under each target pixel, by exact fractions of overlap."""
+    """Mean of the source under each target pixel, weighted by the area of overlap."""
     source_height, source_width = mask.shape
     pooled = np.zeros((height, width))
     for i in range(height):
@@ -85,41 +84,39 @@ def area_pool(mask, height, width):
 
 
 def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", smooth=True):
-    """MMA's mask for each row, pixel by pixel; features (batch, height, width, channels), channels last."""
+    """The mask of MMA, pixel by pixel, for features of shape (batch, height, width, channels)."""
     size, height, width, channels = features.shape
     maps = np.ones((size, height, width))
-    for row in range(size):
+    for sample in range(size):
         for y in range(height):
             for x in range(width):
-                maps[row, y, x] = sum(abs(float(v)) for v in features[row, y, x]) / channels
-        maps[row] /= maps[row].sum() / (height * width)
+                maps[sample, y, x] = sum(abs(float(v)) for v in features[sample, y, x]) / channels
+        maps[sample] /= maps[sample].sum() / (height * width)
     adapted = np.empty((size, height, width, 1))
-    for row in range(size):
-        mixer = plan["mask"][row, :, :, 0].astype("float64")
-        pooled = area_pool(mixer, height, width)
+    for sample, partner in enumerate(plan["partner"]):
+        mask = plan["mask"][sample, :, :, 0].astype("float64")
+        pooled = area_pool(mask, height, width)
         for y in range(height):
             for x in range(width):
-                m, own, other = pooled[y, x], maps[row, y, x], maps[int(plan["partner"][row]), y, x]
+                m, own, other = pooled[y, x], maps[sample, y, x], maps[partner, y, x]
                 if not attention:
-                    keep, give = m, 1 - m
+                    a, b = m, 1 - m
                 elif combine == "multiply":
-                    keep, give = m * own, (1 - m) * other
+                    a, b = m * own, (1 - m) * other
                 else:
-                    keep, give = m + own, 1 - m + other
+                    a, b = m + own, 1 - m + other
                 if smooth:
-                    a, b = math.exp(keep / temperature), math.exp(give / temperature)
-                    adapted[row, y, x, 0] = a / (a + b)
-                else:
-                    adapted[row, y, x, 0] = keep / (keep + give)
-        if (mixer == 1).all():
-            adapted[row] = 1
+                    a, b = math.exp(a / temperature), math.exp(b / temperature)
+                adapted[sample, y, x, 0] = a / (a + b)
+        if (mask == 1).all():
+            adapted[sample] = 1
     return adapted
 
 
 def graft(own, partner, rate, noise, temperature, threshold, norm):
-    """Saliency Grafting for one row: own share of each pixel (height, width), and of the label.
+    """Mask (height, width) and weight of Saliency Grafting for one sample.
 
-    `own` and `partner` are saliency maps (height, width), `noise` is (grid, grid).
+    `own` and `partner` are saliency maps (height, width); `noise` is (grid, grid).
     """
     height, width = own.shape
     grid = noise.shape[0]
@@ -136,30 +133,30 @@ def graft(own, partner, rate, noise, temperature, threshold, norm):
             if cell in candidates and noise[cell] < rate:
                 mask[y, x] = 0
 
-    def influence(saliency, keep):
+    def influence(saliency, region):
         def length(values):
             return sum(abs(v) ** norm for v in values) ** (1 / norm)
 
-        return length(s * k for s, k in zip(saliency.ravel(), keep.ravel(), strict=True)) / length(saliency.ravel())
+        return length(s * r for s, r in zip(saliency.ravel(), region.ravel(), strict=True)) / length(saliency.ravel())
 
-    kept, given = influence(own, mask), influence(partner, 1 - mask)
-    return mask, kept / (kept + given)
+    kept, pasted = influence(own, mask), influence(partner, 1 - mask)
+    return mask, kept / (kept + pasted)
 
 
 def farthest_cycle(distance, start):
-    """Greedy pairing: from each row to the farthest that is left, and back to the start."""
+    """Greedy pairing: each sample is followed by the farthest of those left; the last is followed by the first."""
     left, current, partner = set(range(len(distance))) - {start}, start, {}
     while left:
-        following = max(left, key=lambda row: distance[current][row])
+        following = max(left, key=lambda sample: distance[current][sample])
         partner[current] = following
         left.remove(following)
         current = following
     partner[current] = start
-    return [partner[row] for row in range(len(distance))]
+    return [partner[sample] for sample in range(len(distance))]
 
 
 def blur(values, weights, pad):
-    """A separable filter of a 2-D array, tap by tap; `pad` is a mode of `np.pad`."""
+    """Filter a 2-D array along both axes, weight by weight; `pad` is a mode of `np.pad`."""
     radius = len(weights) // 2
     for axis in (0, 1):
         padded = np.pad(values, [(radius, radius) if other == axis else (0, 0) for other in (0, 1)], mode=pad)
@@ -176,7 +173,7 @@ def gaussian(length, sigma):
 
 
 def published_spectral_residual(gray):
-    """The spectral residual of GuidedMixup's authors: own resolution, repeated edge, not squared, 7 x 7 blur."""
+    """The spectral residual of the authors of GuidedMixup: at full resolution, not squared, with a 7 x 7 blur."""
     spectrum = np.fft.fft2(gray.astype("float64"))
     amplitude = np.abs(spectrum)
     residual = np.log(amplitude) - blur(np.log(amplitude), [1 / 3] * 3, "edge")

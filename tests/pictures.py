@@ -1,4 +1,4 @@
-"""Pictures for tests: smooth blobs over noise, so that saliency has something to find."""
+"""Images with salient regions: synthetic blobs, and crops of photographs."""
 
 import numpy as np
 
@@ -19,14 +19,14 @@ def one_hot(rng, size=8, classes=5):
 
 
 def crops(size, count=100):
-    """Natural crops: scikit-learn's two bundled photographs."""
+    """Crops of the two photographs that scikit-learn contains."""
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(11)
-    pictures = load_sample_images().images
-    cut = []
-    for number in range(count):
-        picture = pictures[number % len(pictures)]
-        y, x = (rng.integers(0, extent - size) for extent in picture.shape[:2])
-        cut.append(picture[y : y + size, x : x + size])
-    return np.stack(cut)
+    photographs = load_sample_images().images
+    patches = []
+    for index in range(count):
+        photograph = photographs[index % len(photographs)]
+        y, x = (rng.integers(0, extent - size) for extent in photograph.shape[:2])
+        patches.append(photograph[y : y + size, x : x + size])
+    return np.stack(patches)

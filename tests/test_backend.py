@@ -1,4 +1,4 @@
-"""What runs compiled, and that it gives the same."""
+"""Which functions XLA compiles, and that the values stay the same."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-import keras_mma
+from keras_mma import layers
 from keras_mma.backend import without_xla, xla_compiled
 
 
@@ -16,22 +16,22 @@ def _scaled(values, by=2.0, also=None):
 
 
 def _calls_of_xla(function, *specs):
-    """The calls in a traced graph that XLA must compile."""
+    """The calls in a traced graph that are marked for compilation by XLA."""
     graph = function.get_concrete_function(*specs).graph
     called = [node.attr["f"].func.name for node in graph.as_graph_def().node if "PartitionedCall" in node.op]
     inner = {f.signature.name: f for f in graph.as_graph_def().library.function}
     return [name for name in called if inner[name].attr["_XlaMustCompile"].b]
 
 
-def test_values_are_those_of_the_function(rng):
+def test_compiled_functions_return_the_same_values(rng):
     x, also = rng.random((3, 4)).astype("float32"), np.ones((3, 1), "float32")
     np.testing.assert_allclose(ops.convert_to_numpy(_scaled({"x": ops.convert_to_tensor(x)})), 2 * x, rtol=1e-6)
-    found = _scaled({"x": ops.convert_to_tensor(x)}, 3.0, also=ops.convert_to_tensor(also))
-    np.testing.assert_allclose(ops.convert_to_numpy(found), 3 * x + 1, rtol=1e-6)
+    scaled = _scaled({"x": ops.convert_to_tensor(x)}, 3.0, also=ops.convert_to_tensor(also))
+    np.testing.assert_allclose(ops.convert_to_numpy(scaled), 3 * x + 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape, is_compiled", [((3, 4), True), ((None, 4), True), ((3, None), False)])
-def test_graphs_with_known_sizes_are_compiled(needs_tensorflow, rng, shape, is_compiled):
+def test_graphs_with_static_sizes_are_compiled(needs_tensorflow, rng, shape, is_compiled):
     import tensorflow as tf
 
     function = tf.function(lambda x: _scaled({"x": x}, by=5.0))
@@ -41,7 +41,7 @@ def test_graphs_with_known_sizes_are_compiled(needs_tensorflow, rng, shape, is_c
     np.testing.assert_allclose(function(x), 5 * x, rtol=1e-6)
 
 
-def test_accelerators_are_left_alone(needs_tensorflow, monkeypatch):
+def test_nothing_is_compiled_with_an_accelerator(needs_tensorflow, monkeypatch):
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices()
@@ -50,7 +50,7 @@ def test_accelerators_are_left_alone(needs_tensorflow, monkeypatch):
     assert not _calls_of_xla(tf.function(lambda x: _scaled({"x": x}, by=7.0)), tf.TensorSpec((3, 4)))
 
 
-def test_gradients_pass(needs_tensorflow):
+def test_compiled_functions_have_gradients(needs_tensorflow):
     import tensorflow as tf
 
     @tf.function
@@ -63,43 +63,48 @@ def test_gradients_pass(needs_tensorflow):
     np.testing.assert_allclose(gradient(tf.ones((2, 2))), 3.0)
 
 
-@pytest.mark.parametrize(
-    "mixer, parts",
-    [("MixUp", 1), ("CutMix", 1), ("SaliencyMix", 3), ("SaliencyGrafting", 2), ("GuidedMixup", 3)],
-)
-def test_mixers_in_a_pipeline_are_compiled(needs_tensorflow, mixer, parts):
-    """What mixes, what looks, what finds the peak or the partner."""
+#: Compiled functions of each mixer: it mixes, finds saliency, and finds the peak or the partner.
+COMPILED_FUNCTIONS = {
+    "mixup": 1,
+    "cutmix": 1,
+    "saliencymix": 3,
+    "saliencygrafting": 2,
+    "guidedmixup": 3,
+    "randomchoice": 1,
+}
+
+
+@pytest.mark.parametrize("name", layers.MIXERS)
+def test_mixers_in_a_pipeline_are_compiled(needs_tensorflow, name):
     import tensorflow as tf
 
-    mixer = getattr(keras_mma.layers, mixer)()
+    mixer = layers.MIXERS[name]()
     function = tf.function(lambda x, y: mixer(x, y))
-    assert len(_calls_of_xla(function, tf.TensorSpec((None, 32, 32, 3), tf.uint8), tf.TensorSpec((None, 10)))) == parts
+    calls = _calls_of_xla(function, tf.TensorSpec((None, 32, 32, 3), tf.uint8), tf.TensorSpec((None, 10)))
+    assert len(calls) == COMPILED_FUNCTIONS[name]
 
 
-MIXERS = ("MixUp", "CutMix", "SaliencyMix", "SaliencyGrafting", "GuidedMixup")
-
-
-@pytest.mark.parametrize("mixer, side, parts", [*((mixer, 63, 0) for mixer in MIXERS), ("SaliencyMix", 64, 3)])
-def test_small_images_in_a_model_are_left_to_tensorflow(needs_tensorflow, mixer, side, parts):
-    """The network hides what they take, and XLA's compiler would not pay for its memory."""
+@pytest.mark.parametrize("name, side, count", [*((name, 63, 0) for name in layers.MIXERS), ("saliencymix", 64, 3)])
+def test_small_images_in_a_model_are_not_compiled(needs_tensorflow, name, side, count):
+    """Mixing small images takes a small part of the step, so loading XLA's compiler would not pay off."""
     import tensorflow as tf
 
-    mixer = getattr(keras_mma.layers, mixer)(sites=(0, 1))
+    mixer = layers.MIXERS[name](sites=(0, 1))
     function = tf.function(lambda x: mixer(x, training=True))
     graph = function.get_concrete_function(tf.TensorSpec((None, side, side, 3))).graph.as_graph_def()
     marked = [inner.signature.name for inner in graph.library.function if inner.attr["_XlaMustCompile"].b]
-    assert len(marked) == parts
+    assert len(marked) == count
     images, plan = function(tf.random.uniform((4, side, side, 3)))
     assert images.shape == (4, side, side, 3) and plan["mask"].shape == (4, side, side, 1)
 
 
-def test_draws_are_the_same_op_by_op(needs_tensorflow, rng):
+def test_draws_are_the_same_with_and_without_xla(needs_tensorflow, rng):
     import tensorflow as tf
 
     images, labels = rng.random((6, 24, 24, 3)).astype("float32"), np.eye(6, dtype="float32")
 
     def mixed(context):
-        mixer = keras_mma.layers.SaliencyMix(seed=3)
+        mixer = layers.SaliencyMix(seed=3)
 
         @tf.function(autograph=False)
         def mix():
@@ -109,11 +114,11 @@ def test_draws_are_the_same_op_by_op(needs_tensorflow, rng):
         calls = _calls_of_xla(mix)
         return [value.numpy() for value in mix()], len(calls)
 
-    (one, compiled_parts), (other, none) = mixed(contextlib.nullcontext), mixed(without_xla)
-    assert compiled_parts == 3 and none == 0
-    np.testing.assert_allclose(one[0], other[0], atol=1e-6)
-    np.testing.assert_allclose(one[1], other[1], atol=1e-6)
-    assert np.abs(one[1] - labels).max() > 0.01
+    (with_xla, calls), (op_by_op, calls_without_xla) = mixed(contextlib.nullcontext), mixed(without_xla)
+    assert calls == 3 and calls_without_xla == 0
+    np.testing.assert_allclose(with_xla[0], op_by_op[0], atol=1e-6)
+    np.testing.assert_allclose(with_xla[1], op_by_op[1], atol=1e-6)
+    assert np.abs(with_xla[1] - labels).max() > 0.01
 
 
 def test_the_context_ends_with_an_error(needs_tensorflow):

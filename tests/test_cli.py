@@ -1,5 +1,6 @@
 """The command as it is typed: reports, comparisons, and one line for whatever cannot be used."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,11 +20,23 @@ import tensorflow as tf
 
 import keras_mma
 from keras_mma import cli, robustness
-from keras_mma.robustness import files, occlusion
+from keras_mma.robustness import report as report_files
+from keras_mma.robustness.perturbations.occlusion import ORDERS
+from tests.datasets.files import save_classes
 from tests.robustness import networks
 from tests.robustness.conftest import digits  # noqa: F401
 from tests.robustness.test_model import channel_means, saved_model
-from tests.robustness.test_sources import save_pictures, save_published
+from tests.robustness.test_published import save_published
+
+ROOT = Path(__file__).parents[1]
+
+
+def save_arrays(path, images=None, labels=(0, 1, 2, 0)):
+    """The name of a dataset whose test part has these images."""
+    (path / "test").mkdir(parents=True)
+    np.save(path / "test" / "images.npy", networks.pictures(4) if images is None else images)
+    np.save(path / "test" / "labels.npy", np.array(labels))
+    return f"arrays:{path}"
 
 
 def refused(capsys, *arguments):
@@ -42,34 +55,34 @@ def test_evaluate_writes_a_report_and_says_what_matters(digits, tmp_path, capsys
     assert cli.main(["evaluate", str(digits[2]), "--dataset", "digits", *arguments]) == 0
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "r" / "report.json").read_text())
-    assert f"clean error {report['clean']['error']:.2%}" in printed and "outputs are logits, decided by" in printed
+    assert (
+        f"clean error {report['clean']['error']:.2%}" in printed
+        and "outputs are logits, inferred from the values" in printed
+    )
     assert f"mean corruption error {report['corruption']['mean_error']:.2%} (regenerated, CIFAR severities)" in printed
-    assert "under PGD-20 at 8/255" in printed and f"wrote {tmp_path / 'r' / 'report.md'}" in printed
+    assert "under PGD-20 8/255" in printed and f"wrote {tmp_path / 'r' / 'report.md'}" in printed
     assert set(report) >= {"clean", "corruption", "attack"} and not set(report) & {"deformation", "occlusion"}
     text = (tmp_path / "r" / "report.md").read_text()
     assert "## Deformation\n\nNot measured." in text
 
 
-def test_all_options_reach_the_evaluation(monkeypatch, tmp_path, capsys):
+def test_all_options_reach_the_evaluation(monkeypatch, capsys):
     seen = {}
 
-    def evaluate(model, dataset, **arguments):
-        seen.update(arguments, model=model, dataset=dataset)
-        return {
-            "warnings": ["careful"],
-            "clean": {"error": 0.5, "ece": 0.1},
-            "model": dict.fromkeys(["outputs", "outputs_decided"]),
-        }
+    def evaluate(model, dataset, **options):
+        seen.update(options, model=model, dataset=dataset)
+        return {"warnings": ["careful with `batch_size` and `plan`"]}
 
-    monkeypatch.setattr(cli, "evaluate", evaluate)
+    monkeypatch.setattr(robustness, "evaluate", evaluate)
+    monkeypatch.setattr(robustness, "headlines", lambda report: ["clean error 1 %"])
     words = (
         "evaluate m.keras --dataset cifar10 --only clean attack --limit 9 --batch-size 8 --seed 7 --outputs logits "
-        "--preprocess scale=1/255 mean=1 --signature s --corruptions tfds --baseline b --restarts 6 "
-        "--saliency spectral_residual --data-dir d --image-size 5 --output o"
+        "--preprocess scale=1/255 mean=1 --signature s --output-name n --corruptions tfds --frost-textures f "
+        "--extra-corruptions --baseline b --epsilons 1 2.5 --steps 7 --restarts 6 --detector spectral_residual "
+        "--data-dir d --image-size 5 --resize area --skip-damaged --output o"
     )
-    cli.main(words.split())
-    assert seen.pop("progress") and str(seen.pop("output")) == "o"
-    assert seen == {
+    assert cli.main(words.split()) == 0
+    expected = {
         "model": "m.keras",
         "dataset": "cifar10",
         "only": ["clean", "attack"],
@@ -79,20 +92,43 @@ def test_all_options_reach_the_evaluation(monkeypatch, tmp_path, capsys):
         "preprocess": ["scale=1/255", "mean=1"],
         "outputs": "logits",
         "signature": "s",
+        "output_name": "n",
         "corruptions": "tfds",
+        "frost_textures": "f",
+        "extra_corruptions": True,
         "baseline": "b",
+        "epsilons": [1.0, 2.5],
+        "steps": 7,
         "restarts": 6,
-        "saliency": "spectral_residual",
+        "detector": "spectral_residual",
         "data_dir": "d",
         "image_size": 5,
+        "resize": "area",
+        "skip_damaged": True,
+        "output": "o",
+        "progress": True,
     }
-    assert "keras-mma: warning: careful" in capsys.readouterr().err
+    assert seen == expected
+    assert {field.name for field in dataclasses.fields(robustness.Options)} | {"model", "dataset"} == set(expected)
+    printed = capsys.readouterr()
+    assert "keras-mma: warning: careful with --batch-size and `plan`" in printed.err
+    assert printed.out == "clean error 1 %\nwrote o/report.md\n"
+
+
+def test_the_defaults_of_the_command_line_are_those_of_python():
+    words = vars(cli.parse(["evaluate", "m", "--dataset", "digits"]))
+    for field in dataclasses.fields(robustness.Options):
+        if field.name not in ("output", "progress"):
+            assert words[field.name] == field.default, field.name
+    assert words["output"] == "robustness-report"
 
 
 def test_help_and_version(capsys):
     for words, text in (
         (["--help"], "evaluate"),
-        (["evaluate", "--help"], "--compare"),
+        (["evaluate", "--help"], "--frost-textures DIR"),
+        (["compare", "--help"], "-o DIR"),
+        (["study", "--help"], "--seeds N"),
         (["--version"], keras_mma.__version__),
     ):
         with pytest.raises(SystemExit) as caught:
@@ -100,13 +136,28 @@ def test_help_and_version(capsys):
         assert caught.value.code == 0 and text in capsys.readouterr().out
 
 
+def test_help_imports_nothing_heavy():
+    """The package itself imports Keras: here a module without content stands for it."""
+    code = (
+        "import sys, types; package = types.ModuleType('keras_mma'); package.__path__ = ['keras_mma'];"
+        "sys.modules['keras_mma'] = package; from keras_mma import cli\n"
+        "try: cli.main(['evaluate', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'scipy', 'cv2', 'PIL', 'matplotlib', 'sklearn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: keras-mma evaluate" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        ("evaluate", "give either MODEL or --compare"),
-        ("evaluate model --compare a", "give either MODEL or --compare"),
-        ("evaluate model", "--dataset is needed: digits"),
+        ("evaluate", "required: MODEL, --dataset"),
+        ("evaluate model", "required: --dataset"),
         ("evaluate model --dataset digits --limit many", "--limit: invalid int value"),
+        ("evaluate model --dataset digits --limit 0", "error: --limit must be a positive integer. Received: limit=0"),
+        ("compare", "required: REPORT"),
         ("", "required: COMMAND"),
     ],
 )
@@ -121,44 +172,47 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
     module.two = tf.function(lambda a, b: channel_means(a + b), input_signature=[spec, spec])
     tf.saved_model.save(module, tmp_path / "two", signatures=module.two)
     sigmoid = saved_model(tmp_path / "sigmoid", lambda x: tf.sigmoid(channel_means(x) / 100))
-    np.save(tmp_path / "images.npy", networks.pictures(4))
-    np.save(tmp_path / "labels.npy", np.array([0, 1, 2, 0]))
-    arrays = f"arrays:{tmp_path}"
+    arrays = save_arrays(tmp_path / "arrays")
     (tmp_path / "empty").mkdir()
-    damaged = tmp_path / "damaged"
-    damaged.mkdir()
-    (damaged / "images.npy").write_bytes((tmp_path / "images.npy").read_bytes()[:-9])
-    np.save(damaged / "labels.npy", np.array([0, 1, 2, 0]))
-    broken = save_published(tmp_path / "broken")
+    damaged = save_arrays(tmp_path / "damaged").removeprefix("arrays:")
+    images = Path(damaged) / "test" / "images.npy"
+    images.write_bytes(images.read_bytes()[:-9])
+    broken = save_published(tmp_path / "broken", count=4)
     (broken / "snow.npy").write_bytes(b"\x93NUMPY")
     other = save_published(tmp_path / "other", count=4, side=8)
-    (tmp_path / "hollow.json").write_text(json.dumps({"schema": files.SCHEMA}))
-    save_pictures(tmp_path / "sizes", [(16, 16), (16, 18)], "abc")
+    (tmp_path / "hollow.json").write_text(json.dumps({"schema": report_files.SCHEMA}))
+    save_classes(tmp_path / "sizes" / "test", (("a", 1), ("b", 1)))
+    save_classes(tmp_path / "sizes" / "test", (("c", 1),), width=18)
     three = saved_model(tmp_path / "three", channel_means)
     for model, dataset, more, match in [
-        (tmp_path / "nowhere", "digits", [], "must be a SavedModel's folder or a .keras file"),
+        (tmp_path / "nowhere", "digits", [], "MODEL must be the folder of a SavedModel or a .keras file"),
         (tmp_path / "empty", "digits", [], "a folder without saved_model.pb"),
         (tmp_path / "unsigned", "digits", [], "has no serving signature"),
         (tmp_path / "two", arrays, [], "must take one batch of images"),
         (sigmoid, arrays, [], "neither logits nor probabilities"),
         (good, "digits", ["--outputs", "probabilities"], "--outputs probabilities must not be negative"),
-        (three, f"folder:{tmp_path / 'sizes'}", [], "pictures must be of one size"),
+        (
+            three,
+            f"folder:{tmp_path / 'sizes'}",
+            ["--batch-size", "3"],
+            "must be of one size, or --image-size must be given",
+        ),
         (three, "digits", [], "takes images of 16 x 16 x 3"),
         (saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]), arrays, [], "has 3 classes, the model 2"),
-        (three, f"folder:{tmp_path / 'empty'}", [], "must hold pictures in one folder for each class"),
+        (three, f"folder:{tmp_path / 'empty'}", [], "must hold images in one folder for each class, at least two"),
         (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy is missing"),
-        (three, f"arrays:{damaged}", [], "images.npy is damaged or no .npy file"),
+        (three, f"arrays:{damaged}", [], "images.npy is damaged or not a .npy file"),
         (three, arrays, ["--corruptions", tmp_path / "empty"], "must hold the published .npy files"),
-        (three, arrays, ["--corruptions", broken], "snow.npy is damaged or no .npy file"),
+        (three, arrays, ["--corruptions", broken], "snow.npy is damaged or not a .npy file"),
         (three, arrays, ["--corruptions", other], "must hold five severities of the images of arrays:"),
         (three, arrays, ["--baseline", tmp_path / "hollow.json"], "hollow.json is a damaged report: lacks model"),
-        (three, f"folder:{tmp_path / 'sizes'}", ["--image-size", "-1"], "--image-size must be at least 1"),
-        (three, arrays, ["--corruptions", "tfds"], "is CIFAR-10-C and needs --dataset cifar10"),
+        (three, f"folder:{tmp_path / 'sizes'}", ["--image-size", "-1"], "--image-size must be a positive integer"),
+        (three, arrays, ["--corruptions", "tfds"], "--corruptions tfds is CIFAR-10-C and needs --dataset cifar10"),
         (three, arrays, ["--baseline", tmp_path / "none.json"], "none.json cannot be read as a report"),
         (three, arrays, ["--preprocess", "scale=x"], "must have numbers such as"),
-        (three, arrays, ["--output", tmp_path / "images.npy"], "--output must be a folder"),
+        (three, arrays, ["--output", images], "--output must be a folder"),
         (good, "mnist", [], "--dataset must be digits, cifar10"),
-        (good, "digits", ["--saliency", "edges", "--only", "occlusion"], "--saliency: `detector` must be one of"),
+        (good, "digits", ["--detector", "edges", "--only", "occlusion"], "--detector must be one of"),
     ]:
         line = refused(capsys, "evaluate", model, "--dataset", dataset, "--output", output, *more)
         assert match in line, line
@@ -167,9 +221,8 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
 
 def test_a_model_that_is_not_repeatable_leaves_with_2(tmp_path, capsys):
     noisy = saved_model(tmp_path / "m", lambda x: channel_means(x) * tf.random.uniform(()))
-    np.save(tmp_path / "images.npy", networks.pictures(4))
-    np.save(tmp_path / "labels.npy", np.array([0, 1, 2, 0]))
-    line = refused(capsys, "evaluate", noisy, "--dataset", f"arrays:{tmp_path}", "--output", tmp_path / "r")
+    arrays = save_arrays(tmp_path / "arrays")
+    line = refused(capsys, "evaluate", noisy, "--dataset", arrays, "--output", tmp_path / "r")
     assert "two identical calls of the model on 4 images disagree" in line and not (tmp_path / "r").exists()
 
 
@@ -190,25 +243,25 @@ def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F
         tmp_path / "other.keras", "digits", only=["corruption"], output=tmp_path / "b", **arguments
     )
     a, b, output = tmp_path / "a", tmp_path / "b" / "report.json", tmp_path / "both"
-    assert cli.main(["evaluate", "--compare", str(a), str(b), "--output", str(output)]) == 0
+    assert cli.main(["compare", str(a), str(b), "-o", str(output)]) == 0
     printed = capsys.readouterr().out
     assert printed in (output / "comparison.md").read_text() and f"| `{a}` | `{b}` |" in printed
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in printed.splitlines() if row[:1] == "|"}
-    means = [f"{100 * one['corruption']['mean_error']:.1f} %" for one in (first, second)]
-    found = rows["**corruption, mean error** (regenerated, CIFAR severities)"]
-    assert [cell.strip(" |") for cell in found] == means
+    means = [f"{100 * report['corruption']['mean_error']:.1f} %" for report in (first, second)]
+    cells = rows["**corruption, mean error** (regenerated, CIFAR severities)"]
+    assert [cell.strip(" |") for cell in cells] == means
     assert rows["rotation ±20°, error"][1].strip(" |") == "-" == rows["PGD-20 8/255, robust accuracy"][1].strip(" |")
     assert (output / "comparison.png").read_bytes().startswith(b"\x89PNG")
     robustness.evaluate(digits[2], "digits", limit=41, only=["clean"], output=tmp_path / "c")
     (tmp_path / "text.json").write_text("{}")
-    (tmp_path / "hollow.json").write_text(json.dumps({"schema": files.SCHEMA}))
+    (tmp_path / "hollow.json").write_text(json.dumps({"schema": report_files.SCHEMA}))
     for other, match in [
-        (tmp_path / "c", "are not of the same images: n 40 and 41"),
-        (tmp_path / "text.json", "is no report of this version"),
+        (tmp_path / "c", "are not comparable: n 40 and 41"),
+        (tmp_path / "text.json", "must be a report of this version"),
         (tmp_path / "hollow.json", "hollow.json is a damaged report: lacks model"),
         (tmp_path / "none", "cannot be read as a report"),
     ]:
-        assert match in refused(capsys, "evaluate", "--compare", a, other, "--output", tmp_path / "not")
+        assert match in refused(capsys, "compare", a, other, "--output", tmp_path / "not")
         assert not (tmp_path / "not").exists()
 
 
@@ -228,11 +281,13 @@ def test_interrupted_by_the_keyboard_it_resumes(digits, tmp_path):  # noqa: F811
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
-    while len(list(output.rglob("*.json"))) < 3 and process.poll() is None and time.monotonic() < deadline:
+    while (
+        len(list(output.rglob("unfinished/**/*.json"))) < 3 and process.poll() is None and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
-    assert process.returncode == 130 and "interrupted; the same command goes on" in errors, errors
+    assert process.returncode == 130 and "interrupted; the same command resumes" in errors, errors
     assert "Traceback" not in errors and not (output / "report.json").exists()
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -245,9 +300,8 @@ def test_a_stock_application(tmp_path, capsys):
     """MobileNetV2 of keras.applications, which takes inputs from -1 to 1 and gives probabilities."""
     application = keras.applications.MobileNetV2((32, 32, 3), weights=None, classes=3, alpha=0.35)
     application.export(tmp_path / "application", verbose=False)
-    np.save(tmp_path / "images.npy", networks.pictures(12, 32, 32))
-    np.save(tmp_path / "labels.npy", np.arange(12) % 3)
-    words = f"evaluate {tmp_path / 'application'} --dataset arrays:{tmp_path} --only deformation attack --restarts 1"
+    arrays = save_arrays(tmp_path / "arrays", networks.pictures(12, 32, 32), np.arange(12) % 3)
+    words = f"evaluate {tmp_path / 'application'} --dataset {arrays} --only deformation attack --restarts 1"
     words += f" --preprocess scale=1/127.5 mean=1 --output {tmp_path / 'report'}"
     assert cli.main(words.split()) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
@@ -258,7 +312,7 @@ def test_a_stock_application(tmp_path, capsys):
     assert "outputs are probabilities" in capsys.readouterr().out
 
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "train_cifar.py"
+EXAMPLE = ROOT / "examples" / "train_cifar.py"
 JAX = (
     "import sys; from tests.robustness import networks;"
     "networks.untrained((16, 16, 1), 10).export(sys.argv[1] + '/saved_model', verbose=False)"
@@ -277,5 +331,5 @@ def test_exports_from_the_command_line(tmp_path, made_by, capsys):
     assert cli.main(words.split()) == 0
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert report["attack"]["left_out"] is None and len(report["corruption"]["results"]) == 14
-    assert len(report["deformation"]) == 8 and set(report["occlusion"]["accuracy"]) == set(occlusion.ORDERS)
+    assert len(report["deformation"]) == 8 and set(report["occlusion"]["accuracy"]) == set(ORDERS)
     assert "wrote" in capsys.readouterr().out

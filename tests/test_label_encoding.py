@@ -1,4 +1,4 @@
-"""Labels become rows, or the error says why not."""
+"""Encoding of labels, and errors for labels that cannot be encoded."""
 
 import numpy as np
 import pytest
@@ -16,21 +16,21 @@ def test_integers_are_one_hot_encoded(dtype, shape):
     assert encoded.dtype == "float32"
 
 
-def test_a_number_that_is_no_class_is_not_a_number():
+def test_a_class_index_out_of_range_becomes_nan():
     encoded = ops.convert_to_numpy(encode(np.array([0, 3, -1, 2]), 3))
     assert np.isnan(encoded[1:3]).all() and (encoded[[0, 3]] == np.eye(3)[[0, 2]]).all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "bool"])
-def test_rows_pass_as_float32(dtype):
-    rows = np.eye(3)[[0, 2]].astype(dtype)
-    encoded = ops.convert_to_numpy(encode(rows, 3))
-    np.testing.assert_array_equal(encoded, rows.astype("float32"))
+def test_one_hot_labels_become_float32(dtype):
+    labels = np.eye(3)[[0, 2]].astype(dtype)
+    encoded = ops.convert_to_numpy(encode(labels, 3))
+    np.testing.assert_array_equal(encoded, labels.astype("float32"))
     assert encoded.dtype == "float32"
-    assert ops.convert_to_numpy(encode(rows, None)).shape == (2, 3)
+    assert ops.convert_to_numpy(encode(labels, None)).shape == (2, 3)
 
 
-def test_one_output_takes_numbers():
+def test_labels_of_a_single_output_are_numbers():
     for labels in (np.array([0, 1, 1]), np.array([[0.0], [0.5], [1.0]])):
         assert ops.convert_to_numpy(encode(labels, 1)).shape == (3, 1)
 
@@ -47,6 +47,6 @@ def test_one_output_takes_numbers():
         (np.zeros((4, 2), "float32"), 1, r"shape \(batch, 1\)"),
     ],
 )
-def test_anything_else_is_refused(labels, classes, match):
+def test_other_labels_raise(labels, classes, match):
     with pytest.raises(ValueError, match=match):
         encode(labels, classes)

@@ -1,4 +1,4 @@
-"""The plan: what is made of it, and what is refused."""
+"""Making plans, mixing by them, and checking them."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def numpy_plan(plan):
     return {key: ops.convert_to_numpy(value) for key, value in plan.items()}
 
 
-def test_make_fills_in_the_weight_and_points_unmixed_rows_at_themselves(plan):
+def test_make_computes_the_weight_and_pairs_unmixed_samples_with_themselves(plan):
     plan = numpy_plan(plan)
     np.testing.assert_allclose(plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6)
     assert plan["weight"][2] == 1 and plan["partner"].tolist() == [3, 0, 2, 5, 2, 4]
@@ -34,21 +34,21 @@ def test_mixing_equals_the_loops(plan, rng):
     np.testing.assert_allclose(ops.convert_to_numpy(plans.mix_images(images, plan)), expected, rtol=1e-5, atol=1e-4)
     first = ops.convert_to_numpy(plans.mix_images(images.transpose(0, 3, 1, 2), plan, "channels_first"))
     np.testing.assert_allclose(first.transpose(0, 2, 3, 1), expected, rtol=1e-5, atol=1e-4)
-    for rows in (labels, rng.random(6), rng.random((6, 1))):
-        mixed = ops.convert_to_numpy(plans.mix_labels(rows, plan))
-        np.testing.assert_allclose(mixed, oracles.mix_rows(rows, numpy_plan(plan)), atol=1e-6)
+    for values in (labels, rng.random(6), rng.random((6, 1))):
+        mixed = ops.convert_to_numpy(plans.mix_labels(values, plan))
+        np.testing.assert_allclose(mixed, oracles.mix_labels(values, numpy_plan(plan)), atol=1e-6)
         assert mixed.dtype == "float32"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
-def test_integers_are_blended_and_rounded(plan, rng, dtype):
+def test_mixed_integers_are_rounded(plan, rng, dtype):
     images = blobs(rng, 6).astype(dtype)
     mixed = ops.convert_to_numpy(plans.mix_images(images, plan))
     assert mixed.dtype == dtype
     np.testing.assert_allclose(mixed, oracles.mix(images, numpy_plan(plan)), atol=0.5001)
 
 
-def test_roll_moves_each_image_by_its_own_shift(rng):
+def test_roll_shifts_each_image_separately(rng):
     images = rng.random((3, 5, 7, 2)).astype("float32")
     shift = np.array([[1, -2], [0, 3], [-4, 0]])
     expected = np.stack([np.roll(image, by, (0, 1)) for image, by in zip(images, shift, strict=True)])
@@ -65,14 +65,14 @@ def test_segmentation_masks_follow_a_binary_mask(rng):
     np.testing.assert_array_equal(ops.convert_to_numpy(plans.mix_segmentation_masks(classes, plan)), expected)
 
 
-def test_unmixed_mixes_nothing(rng):
+def test_an_unmixed_plan_changes_nothing(rng):
     images = blobs(rng, 3)
     plan = plans.unmixed(3, 16, 20)
     np.testing.assert_array_equal(ops.convert_to_numpy(plans.mix_images(images, plan)), images)
     assert int(plan["site"]) == -1
 
 
-def test_check_names_what_is_wrong(plan):
+def test_invalid_plans_raise(plan):
     plans.check(plan, 6)
     plans.check(plan)
     with pytest.raises(ValueError, match=r"`plan` must be a dict with the keys .*Received: list"):

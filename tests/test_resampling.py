@@ -1,4 +1,4 @@
-"""Resizing against loops and OpenCV."""
+"""Resizing equals the loops and OpenCV."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_nearest_and_bilinear_equal_opencv(rng, target):
         np.testing.assert_allclose(ops.convert_to_numpy(resize(maps, *target, method)), expected, atol=1e-5)
 
 
-def test_several_channels_are_resized_alike(rng):
+def test_channels_are_resized_independently(rng):
     maps = rng.random((2, 9, 12, 3), dtype="float32")
     together = ops.convert_to_numpy(resize(maps, 4, 5, "bilinear"))
     for channel in range(3):
@@ -34,7 +34,7 @@ def test_several_channels_are_resized_alike(rng):
         np.testing.assert_allclose(together[..., channel : channel + 1], alone, atol=1e-6)
 
 
-def test_sizes_unknown_until_run_give_the_same_matrix(needs_tensorflow):
+def test_dynamic_and_static_sizes_give_the_same_matrix(needs_tensorflow):
     import tensorflow as tf
 
     for method in ("area", "nearest", "bilinear"):
@@ -42,6 +42,6 @@ def test_sizes_unknown_until_run_give_the_same_matrix(needs_tensorflow):
         np.testing.assert_allclose(dynamic(tf.constant(20), tf.constant(7)), resize_matrix(20, 7, method), atol=1e-6)
 
 
-def test_unknown_method_is_refused():
+def test_an_unknown_method_raises():
     with pytest.raises(ValueError, match="`method` must be one of"):
         resize_matrix(4, 2, "cubic")

@@ -1,13 +1,13 @@
-"""The example from the command line: what it leaves behind, what it refuses, and that it resumes."""
+"""The examples from the command line: what they leave behind, what they refuse, and that a training resumes."""
 
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import keras
@@ -17,8 +17,9 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the example feeds its network by tf.data", allow_module_level=True)
 
-import tensorflow as tf  # noqa: E402
-
+from keras_mma.study.batches import steps_per_epoch  # noqa: E402
+from keras_mma.study.recipe import Recipe  # noqa: E402
+from tests.datasets.files import save_classes  # noqa: E402
 from tests.distribution.test_distribution import free_ports  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -74,15 +75,18 @@ def test_a_killed_run_resumes_and_finishes_with_all_epochs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Epoch 1/6" not in done.stdout and "Epoch 6/6" in done.stdout
     assert epochs(tmp_path) == list(range(6))
+    undisturbed = tmp_path.with_name(f"{tmp_path.name}-undisturbed")
+    assert run(*arguments[:-1], undisturbed).returncode == 0
+    assert (undisturbed / "history.csv").read_bytes() == (tmp_path / "history.csv").read_bytes()
     assert json.loads((tmp_path / "result.json").read_text())["epochs"] == 6
     other = run(*SMALL, "--epochs", 7, "--method", "cutmix", "--output", tmp_path)
     assert other.returncode == 1 and "holds another run, with epochs=6: choose another folder" in other.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["none", "cutmix+mma", "manifold", "grafting", "guided+mma"])
+@pytest.mark.parametrize("method", ["none", "cutmix+mma", "manifold", "saliencygrafting", "guidedmixup+mma"])
 def test_every_kind_of_method_takes_a_step(tmp_path, method):
-    extra = {"cutmix+mma": ["--mixed-precision"], "guided+mma": ["--attribution", "gradient"]}.get(method, [])
+    extra = {"cutmix+mma": ["--mixed-precision"], "guidedmixup+mma": ["--attribution", "gradient"]}.get(method, [])
     done = run(*SMALL, "--fraction", 0.1, "--epochs", 1, "--method", method, *extra, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "mixing.png").exists() == (method != "none")
@@ -103,6 +107,17 @@ def test_a_folder_of_pictures(tmp_path):
     done = run("--dataset", folder, *options, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
+
+
+def test_the_quickstart(tmp_path):
+    """It runs as it stands, on one epoch of it, and its last line is an accuracy."""
+    text = (ROOT / "examples" / "quickstart.py").read_text()
+    assert len(text.splitlines()) <= 45
+    short, replaced = re.subn(r"epochs=\d+", "epochs=1", text)
+    assert replaced == 1
+    done = subprocess.run([sys.executable, "-c", short], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"test accuracy: 0\.\d{4}", done.stdout.strip().splitlines()[-1])
 
 
 TWO_DEVICES = [*SMALL, "--epochs", 1, "--devices", 2]
@@ -149,26 +164,31 @@ def example(monkeypatch):
     [
         (
             ["--dataset", "mnist"],
-            "--dataset must be digits, cifar10, cifar100 or folder:PATH. Received: 'mnist'",
+            "`dataset` must be digits, cifar10, cifar100, tfds:NAME, folder:PATH or arrays:FOLDER. "
+            "Received: dataset='mnist'",
         ),
         (["--dataset", "folder:/nowhere"], "must name a folder. Received: /nowhere"),
         (
             ["--network", "resnet50"],
-            "--network must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: 'resnet50'",
+            "`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. Received: network='resnet50'",
         ),
         (["--network", "wideresnet-11-1"], "`depth` must be 6 n"),
-        (["--fraction", "0"], r"--fraction must be in \(0, 1\]. Received: 0.0"),
+        (["--fraction", "0"], r"`fraction` must be in \(0, 1\]. Received: fraction=0.0"),
+        (["--epochs", "0"], "`epochs` must be a positive integer. Received: epochs=0"),
+        (["--learning-rate", "-1"], "`learning_rate` must be a finite number, not negative. Received: .*-1.0"),
+        (["--validation-fraction", "1"], r"`validation_fraction` must be in \[0, 1\)"),
+        (["--image-size", "0"], "`image_size` must be a positive integer. Received: image_size=0"),
         (["--alpha", "0"], "`alpha` must be a positive"),
-        (["--detector", "edges"], "`detector` must be one of"),
+        (["--detector", "edges"], "`detector` must be"),
         (["--detector", "fine_grained", "--attribution", "gradient"], "exclude each other"),
-        (["--method", "guided", "--alpha", "1"], "--alpha has no meaning for --method guided"),
-        (["--method", "cutmix", "--detector", "fine_grained"], "has no meaning for --method cutmix"),
-        (["--method", "none", "--alpha", "1"], "have no meaning for --method none"),
+        (["--method", "guidedmixup", "--alpha", "1"], "`alpha` has no meaning for `method` guidedmixup"),
+        (["--method", "cutmix", "--detector", "fine_grained"], "`detector` must be given to CutMix if and only if"),
+        (["--method", "none", "--alpha", "1"], "`alpha` has no meaning for `method` none"),
         (["--mixing-points", "stage9"], "`at` must name layers"),
         (["--distribute", "jax"], "needs the environment's KERAS_BACKEND=jax. Received: tensorflow"),
         (["--devices", "2"], "--devices has no meaning without --distribute mirrored or jax"),
         (["--distribute", "multiworker"], "needs the environment's TF_CONFIG"),
-        (["--distribute", "multiworker", "--method", "none"], "--method none cannot be trained by"),
+        (["--distribute", "multiworker", "--method", "none"], "`method` none cannot be trained by"),
         (["--distribute", "multiworker", "--devices", "2"], "--devices has no meaning without --distribute"),
     ],
 )
@@ -178,83 +198,37 @@ def test_bad_options_are_refused(example, tmp_path, arguments, match):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_recipe(example, tmp_path):
-    options = example.parse(["--epochs", "10", "--output", str(tmp_path)])
-    rng = np.random.default_rng(0)
-    images = example.datasets.Images(
-        (rng.integers(1, 256, (40, 32, 32, 3), dtype="uint8"), np.arange(40) % 4), None, list("abcd"), flip=True
-    )
-    (x, y) = next(iter(example.training_batches(images, options)))
-    shifts, flips = set(), 0
-    for picture in x.numpy():
-        # Black rows and columns tell the crop, what is left tells the picture and whether it was mirrored.
-        rows, columns = np.flatnonzero(picture.any((1, 2))), np.flatnonzero(picture.any((0, 2)))
-        inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        shifts.add((rows[0], 31 - rows[-1], columns[0], 31 - columns[-1]))
-        flips += not any(inside.tobytes() in _windows(original, inside.shape) for original in images.train[0])
-    assert len(shifts) > 15 and max(map(max, shifts)) == 4  # padded by 4
-    assert 8 < flips < 32
-    network = example.make_network(example.parse(["--network", "wideresnet-10-1", "--output", str(tmp_path)]), images)
-    example.compile_model(network, options, steps=7)
-    config = network.optimizer.get_config()
-    assert config["momentum"] == 0.9 and config["nesterov"] and config["weight_decay"] == pytest.approx(5e-3)
-    schedule = config["learning_rate"]["config"]
-    assert schedule["initial_learning_rate"] == 0.1 and schedule["decay_steps"] == 70
-    assert float(network.optimizer.learning_rate) == pytest.approx(0.1)
+def test_an_error_names_the_flags_in_one_line(tmp_path):
+    done = run("--dataset", "digits", "--fraction", "2", "--output", tmp_path / "run")
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last == "train_cifar.py: error: --fraction must be in (0, 1]. Received: fraction=2.0"
 
 
-def _windows(image, shape):
-    height, width = shape[:2]
-    return {image[y : y + height, x : x + width].tobytes() for y in range(33 - height) for x in range(33 - width)}
+def test_the_options_are_the_recipe(example, tmp_path):
+    def recipe(*arguments):
+        return example.make_recipe(example.parser().parse_args([*arguments, "--output", str(tmp_path)]))
+
+    assert recipe() == Recipe()
+    changed = recipe("--method", "saliencymix", "--alpha", "0.5", "--attribution", "gradient", "--no-augmentation")
+    assert changed.mixer_arguments == {"alpha": 0.5, "detector": "gradient"} and not changed.augmentation
+    assert recipe("--dataset", "folder:x").image_size == 32 and recipe("--dataset", "cifar10").image_size is None
+    assert recipe("--dataset", "folder:x", "--image-size", "64").image_size == 64
 
 
-def test_a_folder_with_train_and_test(example, tmp_path):
-    from PIL import Image
-
-    for part, count in (("train", 3), ("test", 2)):
-        for value, name in ((50, "a"), (200, "b")):
-            (tmp_path / part / name).mkdir(parents=True)
-            for number in range(count):
-                Image.new("RGB", (10, 12), (value,) * 3).save(tmp_path / part / name / f"{number}.png")
-    data = example.datasets.load(f"folder:{tmp_path}", image_size=8)
-    assert data.train[0].shape == (6, 8, 8, 3) and data.test[0].shape == (4, 8, 8, 3) and data.class_names == ["a", "b"]
-    assert (data.train[0][:, 0, 0, 0] == np.where(data.train[1] == 0, 50, 200)).all()
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_comes_from_tensorflow_datasets(example, tmp_path, monkeypatch, name):
-    tfds = pytest.importorskip("tensorflow_datasets")
-    asked = []
-
-    class Builder:
-        info = types.SimpleNamespace(features={"label": types.SimpleNamespace(names=["a", "b"])})
-
-        def __init__(self, name, data_dir):
-            asked.append((name, data_dir))
-
-        def download_and_prepare(self):
-            asked.append("download")
-
-        def as_dataset(self, split, batch_size):
-            assert batch_size == -1
-            count = {"train": 5, "test": 3}[split]
-            return {"image": tf.zeros((count, 32, 32, 3), tf.uint8), "label": tf.ones((count,), tf.int64)}
-
-    monkeypatch.setattr(tfds, "builder", Builder)
-    data = example.datasets.load(name, data_dir=tmp_path)
-    assert asked == [(name, tmp_path), "download"]
-    assert (
-        data.train[0].shape == (5, 32, 32, 3) and data.test[1].tolist() == [1, 1, 1] and data.class_names == ["a", "b"]
-    )
-
-
-def test_a_subset_keeps_the_share_of_every_class(example):
-    labels = np.repeat([0, 1, 2], [50, 100, 4])
-    images, kept = example.datasets.balanced_subset(np.arange(154), labels, 0.1, seed=1)
-    assert np.bincount(kept).tolist() == [5, 10, 1] and len(set(images)) == 16
-    assert (labels[images] == kept).all()
-
-
-def test_the_history_keeps_the_last_row_of_an_epoch_that_ran_twice(example, tmp_path):
-    (tmp_path / "h.csv").write_text("epoch,loss\n0,3.0\n1,2.0\n1,1.5\n2,1.0\n")
-    assert example.read_history(tmp_path / "h.csv") == {"epoch": [0, 1, 2], "loss": [3.0, 1.5, 1.0]}
+def test_what_may_surprise_is_said(example, tmp_path, capsys):
+    """150 images: few steps, a smaller last batch, images that are resized, files left out."""
+    save_classes(tmp_path, [(name, 50) for name in "abc"], height=20, width=24)
+    (tmp_path / "a" / "07.png").write_bytes(b"")
+    recipe = Recipe(dataset=f"folder:{tmp_path}", image_size=32, batch_size=32, epochs=3, skip_damaged=True)
+    data = recipe.load_data()
+    network = keras.Sequential([keras.Input(data.train.shape), keras.layers.Flatten(), keras.layers.Dense(3)])
+    example.describe(recipe, data, data.train, steps_per_epoch(recipe, len(data.train)), network)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f": {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test")
+    assert "resized to 32 x 32 by bilinear interpolation with antialiasing" in lines[1]
+    assert lines[1].endswith("test images: every fifth of 150 images, because there is no test part")
+    assert "damaged files left out: 1, a/07.png" in lines[2:4]
+    steps = -(-len(data.train) // 32)
+    assert f"{steps} steps an epoch, the last with {len(data.train) % 32} images; 9,219 weights" in lines
+    assert lines[-1].startswith(f"an epoch has only {steps} steps, {3 * steps} in all")

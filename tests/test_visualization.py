@@ -1,4 +1,4 @@
-"""The pictures: one panel for each thing that is shown."""
+"""Figures of mixed batches and of training histories."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 
 @pytest.mark.parametrize("mixer", [layers.SaliencyMix, layers.CutMix, layers.MixUp])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_mixed_batch_is_drawn(rng, tmp_path, mixer, channels):
+def test_a_mixed_batch_is_plotted(rng, tmp_path, mixer, channels):
     images = blobs(rng, 5, channels=channels)
     features = {"stage1": rng.normal(size=(5, 8, 10, 4)).astype("float32")}
     path = tmp_path / "new" / "mixing.png"
@@ -32,7 +32,7 @@ def test_a_mixed_batch_is_drawn(rng, tmp_path, mixer, channels):
     np.testing.assert_allclose(shown, expected / 255, atol=1e-5)
 
 
-def test_a_history_is_drawn(tmp_path):
+def test_a_history_is_plotted(tmp_path):
     history = {"epoch": [0, 1], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "accuracy": [0.1, 0.5]}
     figure = visualization.show_history(history, tmp_path / "history.png")
     assert [axis.get_title() for axis in figure.axes] == ["loss", "accuracy"]

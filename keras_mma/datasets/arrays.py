@@ -33,7 +33,10 @@ def file_stamp(files, folder):
     """SHA-256 of the names below a folder, sizes and modification times of files."""
     digest = hashlib.sha256()
     for file in files:
-        state = file.stat()
+        try:
+            state = file.stat()
+        except FileNotFoundError as error:
+            raise InputError(f"{file} is missing or a broken link") from error
         name = os.fsencode(file.relative_to(folder))
         digest.update(name + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from keras_mma.datasets.dataset import Dataset
+from keras_mma.errors import InputError
 
 
 def readers():
@@ -14,9 +15,12 @@ def readers():
 
 @functools.cache
 def _read():
-    from scipy.ndimage import zoom
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    try:
+        from scipy.ndimage import zoom
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        raise InputError("digits needs scikit-learn and scipy: pip install 'keras-mma[datasets]'") from error
 
     data = load_digits()
     images = np.clip(zoom(data.images / 16.0, (1, 2, 2), order=1), 0, 1)

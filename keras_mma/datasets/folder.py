@@ -31,7 +31,7 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
     Args:
         path: A `pathlib.Path`.
         name: Name for messages and reports.
-        image_size: Height and width to which images are resized. `None`: all must have one size.
+        image_size: Height and width to which images are resized. If `None`, all must have the same size.
         resize: One of `resizing.RESIZES`.
         skip_damaged: Whether to leave out files that cannot be decoded. This decodes every file once.
         part: `"test"` for every fifth file, `"train"` for the others, `None` for all. Damaged files count, so that
@@ -41,8 +41,9 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
         A `Dataset`. Its `skipped` names the files left out.
     """
     folders = class_folders(path)
-    if not folders:
-        raise InputError(f"{path} must hold images in one folder for each class. Received: no folder")
+    if len(folders) < 2:
+        names = ", ".join(folder.name for folder in folders) or "no folder"
+        raise InputError(f"{path} must hold images in one folder for each class, at least two. Received: {names}")
     files, labels = [], []
     for index, folder in enumerate(folders):
         members = _image_files(folder)
@@ -65,6 +66,7 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
             f"{folder} must hold more image files: none is left for {part or 'use'}. Received: "
             f"{len(_image_files(folder))} files, {sum(files[row].is_relative_to(folder) for row in skipped)} damaged"
         )
+    pillow = resizing.import_pillow().__version__
     return Dataset(
         name,
         _reader(path, [files[row] for row in rows], image_size, resize),
@@ -72,7 +74,7 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
         tuple(folder.name for folder in folders),
         decode(files[rows[0]], image_size, resize).shape,
         identity=f"{file_stamp([files[row] for row in rows], path)} {image_size} {resize}",
-        decoding=f"RGB decoded by Pillow {_pillow_version()}, {resizing.describe(image_size, resize)}",
+        decoding=f"RGB decoded by Pillow {pillow}, {resizing.describe(image_size, resize)}",
         selection=selection,
         skipped=tuple(str(files[row].relative_to(path)) for row in skipped),
     )
@@ -103,23 +105,16 @@ def _is_damaged(file, image_size, resize):
     return False
 
 
-def _pillow_version():
-    import PIL
-
-    return PIL.__version__
-
-
 class DamagedFile(InputError):
     """An image file that cannot be decoded."""
 
 
 def decode(file, image_size=None, resize="antialiased"):
     """Decode an image file as uint8 RGB (height, width, 3), resized to `image_size` unless that is `None`."""
-    from PIL import Image
-
-    if not stat.S_ISREG(os.stat(file).st_mode):
-        raise DamagedFile(f"{file} must be a regular file. Received: a FIFO, a socket or a device")
+    Image = resizing.import_pillow()
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise DamagedFile(f"{file} must be a regular file. Received: a FIFO, a socket or a device")
         with Image.open(file) as picture:
             width, height = picture.size
             if image_size is None and width * height > resizing.MAX_PIXELS:
@@ -135,7 +130,7 @@ def decode(file, image_size=None, resize="antialiased"):
 
 
 def _rgb(picture):
-    """The pixels as uint8 RGB. Pillow cuts 16-bit gray off at 255, so that is scaled here."""
+    """The pixels as uint8 RGB. Pillow clips 16-bit gray values at 255, so they are scaled here."""
     if picture.mode == "F":
         raise ValueError("pixels must be integers; received floating-point values, whose range is unknown")
     if picture.mode.startswith("I"):

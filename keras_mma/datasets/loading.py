@@ -25,12 +25,12 @@ def load(
     seed=0,
     skip_damaged=False,
 ):
-    """The parts of a dataset, each of which is read when it is first asked for.
+    """The parts of a dataset, each of which is read at its first access.
 
     A source with a test part has it as `test`. A source with a validation part but no test part has that as `test`.
-    Any other source holds out every fifth image, in an order drawn once and for all. `validation` is the source's own
-    where it has one beside the test part, and a class-balanced share of its training images otherwise; these are no
-    longer in `train`.
+    Any other source holds out every fifth image of a fixed random order. `validation` is the source's own if it has one
+    beside the test part. Otherwise it is a class-balanced share of the training images, which are then removed from
+    `train`.
 
     Args:
         dataset: `digits` (scikit-learn's 8 x 8 digits, enlarged to 16 x 16), `cifar10`, `cifar100` or `tfds:NAME` (a
@@ -50,8 +50,8 @@ def load(
         `Parts`, with the attributes `train`, `validation` and `test`.
 
     Raises:
-        InputError: if the name is unknown or an argument is invalid; and where a part is first asked for, if it cannot
-            be read.
+        InputError: if the name is unknown or an argument is invalid; and at the first access of a part that cannot be
+            read.
 
     Example:
 
@@ -105,7 +105,10 @@ class Parts:
     def train(self):
         """The training images, without those of `validation`."""
         rows = self._own_validation_rows
-        return self._training if rows is None else self._training.take(np.setdiff1d(self._training.rows(), rows))
+        if rows is None:
+            return self._training
+        kept = np.setdiff1d(self._training.rows(), rows)
+        return self._training.take(kept, f"{self._training.selection}, without {len(rows)} for validation")
 
     @functools.cached_property
     def validation(self):
@@ -121,23 +124,23 @@ class Parts:
     @functools.cached_property
     def test(self):
         """Images that neither training nor choices have seen."""
-        return self._readers["test"]() if "test" in self._readers else self._of_whole("test")
+        return self._readers["test"]() if "test" in self._readers else self._of_undivided("test")
 
     @functools.cached_property
     def _training(self):
         """The training images, with those that `validation` draws from them."""
         if "train" not in self._readers:
             raise InputError(f"{self.name} has no training part, only a test part")
-        return self._readers["train"]() if "test" in self._readers else self._of_whole("train")
+        return self._readers["train"]() if "test" in self._readers else self._of_undivided("train")
 
-    def _of_whole(self, part):
+    def _of_undivided(self, part):
         """A part of a source without parts."""
-        whole = self._readers["train"]()
-        dataset = whole.take(*split_off_fifth(len(whole), part))
-        missing = np.setdiff1d(whole.labels, dataset.labels)
+        undivided = self._readers["train"]()
+        dataset = undivided.take(*split_off_fifth(len(undivided), part))
+        missing = np.setdiff1d(undivided.labels, dataset.labels)
         if part == "train" and len(missing):
             raise InputError(
-                f"{self.name} must have more images of class {whole.class_names[missing[0]]}: none is left for "
+                f"{self.name} must have more images of class {undivided.class_names[missing[0]]}: none is left for "
                 "training when every fifth image is held out for testing"
             )
         return dataset
@@ -147,14 +150,16 @@ class Parts:
         if "validation" in self._readers or self._validation_fraction == 0:
             return None
         labels = self._training.labels
-        counts = np.bincount(labels, minlength=self._training.classes)
-        if 1 in counts:
-            class_name = self._training.class_names[counts.tolist().index(1)]
+        rows = balanced_rows(labels, self._validation_fraction, self._seed)
+        missing = np.setdiff1d(labels, np.delete(labels, rows))
+        if len(missing):
             raise InputError(
-                f"{self.name} must have at least two training images of every class for a validation part, or "
-                f"`validation_fraction` must be 0. Received: one of class {class_name}"
+                f"{self.name} must have more training images of class {self._training.class_names[missing[0]]}, or "
+                "`validation_fraction` must be smaller: none is left for training. Received: "
+                f"{np.count_nonzero(labels == missing[0])} images, "
+                f"validation_fraction={self._validation_fraction}"
             )
-        return balanced_rows(labels, self._validation_fraction, self._seed)
+        return rows
 
 
 def _folder_readers(name, path, image_size, resize, skip_damaged):

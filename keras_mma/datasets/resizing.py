@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_mma.errors import InputError
 
-# Name to what a report says of it.
+# Descriptions of the methods for reports.
 RESIZES = {
     "antialiased": "bilinear interpolation with antialiasing",
     "area": "area averaging",
@@ -25,7 +25,7 @@ def check_resize(image_size, resize):
 
 
 def describe(image_size, resize):
-    """What a report says of a resize."""
+    """Description of a resize for reports."""
     return "not resized" if image_size is None else f"resized to {image_size} x {image_size} by {RESIZES[resize]}"
 
 
@@ -48,8 +48,7 @@ def resize_image(image, image_size, resize="antialiased"):
         return image
     if resize == "bilinear":
         return _bilinear(image, image_size)
-    from PIL import Image
-
+    Image = import_pillow()
     method = {"antialiased": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}[resize]
 
     def resized(pixels):
@@ -59,6 +58,15 @@ def resize_image(image, image_size, resize="antialiased"):
         return resized(image)
     # Pillow has no images of two or of five channels.
     return np.stack([resized(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, -1, 0)], -1)
+
+
+def import_pillow():
+    """The module `PIL.Image`."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise InputError("images need Pillow: pip install 'keras-mma[datasets]'") from error
+    return Image
 
 
 def _bilinear(image, image_size):

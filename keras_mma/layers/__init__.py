@@ -3,7 +3,7 @@
 from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.layers.mixer import Mixer
-from keras_mma.layers.mixers import MIXERS, CutMix, GuidedMixup, MixUp, SaliencyGrafting, SaliencyMix
+from keras_mma.layers.mixers import MIXERS, CutMix, GuidedMixup, MixUp, RandomChoice, SaliencyGrafting, SaliencyMix
 
 __all__ = [
     "MIXERS",
@@ -13,6 +13,7 @@ __all__ = [
     "GuidedMixup",
     "MixUp",
     "Mixer",
+    "RandomChoice",
     "SaliencyGrafting",
     "SaliencyMix",
 ]

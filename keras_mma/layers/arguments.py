@@ -69,3 +69,15 @@ def sites(value):
             f"Received: sites={value!r}"
         )
     return tuple(map(int, values))
+
+
+def site_weights(value, sites):
+    """A positive weight for each site, or `None`."""
+    if value is None:
+        return None
+    weights = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(weights) != len(sites):
+        raise ValueError(
+            f"`site_weights` must be a number for each of the sites {sites}. Received: site_weights={value!r}"
+        )
+    return tuple(positive("site_weights", weight) for weight in weights)

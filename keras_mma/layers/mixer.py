@@ -1,6 +1,7 @@
 """The base of all mixers."""
 
 import contextlib
+import itertools
 
 import keras
 from keras import ops
@@ -13,7 +14,7 @@ from keras_mma.saliency.attribution import ATTRIBUTIONS
 from keras_mma.saliency.detector import identifier, sanitize_maps
 
 
-class Mixer(keras.layers.Layer):
+class Mixer(sampling.SeededLayer):
     """Base of the layers that mix the images of a batch with each other and draw the plan for it.
 
     A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
@@ -24,6 +25,7 @@ class Mixer(keras.layers.Layer):
         probability: Probability in [0, 1] with which each sample is mixed.
         sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labelled
             batches are mixed at the input and require `sites=(0,)`, the default.
+        site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
         partner: How samples are paired: `"shuffle"` (a random permutation), `"roll"` (the previous sample; nothing is
             drawn, so it is as random as the order of the batch), or, with a detector, `"distance"` (a greedy cycle
             from each image to the one whose saliency is farthest). In a batch that is sharded over devices, partners
@@ -38,8 +40,10 @@ class Mixer(keras.layers.Layer):
         label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
             share of saliency that is kept, relative to the sum of the shares that are kept and pasted.
         num_classes: Number of classes, needed to one-hot encode the integer labels of labelled batches.
+        requires_mix_model: Whether images without labels may be mixed inside a model only if it is a `MixModel`, which
+            mixes their labels. Pass `False` if your own training step mixes the labels by the plan.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
-        seed: Int that makes the draws repeatable.
+        seed: Int that makes the draws repeatable. In a worker process, the number of the worker is part of the seed.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Call arguments:
@@ -60,7 +64,8 @@ class Mixer(keras.layers.Layer):
 
     Raises:
         ValueError: If an argument is out of range, the images are not of rank 4, the labels have an unsupported form,
-            integer labels come without `num_classes`, or a dict has unknown keys.
+            integer labels come without `num_classes`, a dict has unknown keys, or images without labels would be
+            mixed inside a model that is no `MixModel`.
     """
 
     #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
@@ -75,27 +80,29 @@ class Mixer(keras.layers.Layer):
         *,
         probability=1.0,
         sites=(0,),
+        site_weights=None,
         partner="shuffle",
         detector=None,
         detector_size=None,
         attribution_layer=None,
         label="area",
         num_classes=None,
+        requires_mix_model=True,
         data_format=None,
         seed=None,
         **kwargs,
     ):
         # A plan must stay float32 and int32 whatever the precision policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
+        self.site_weights = arguments.site_weights(site_weights, self.sites)
         policies = ("shuffle", "roll") if detector is None else ("shuffle", "roll", "distance")
         self.partner = arguments.choice("partner", partner, policies)
         self.label = arguments.choice("label", label, ("area", "saliency"))
         self.num_classes = None if num_classes is None else arguments.integer("num_classes", num_classes, 1)
+        self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
         self.data_format = arguments.data_format(data_format)
-        self.seed = seed
-        self.seed_generator = sampling.SeedGenerator(seed)
         self._set_detector(detector, detector_size, attribution_layer)
 
     def _set_detector(self, detector, size, layer):
@@ -133,18 +140,36 @@ class Mixer(keras.layers.Layer):
         batch_size, height, width = ops.shape(images)[0], *self.image_size(ops.shape(images))
         if not (is_labelled if training is None else training):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
+        if self.requires_mix_model and not is_labelled:
+            input_forms.check_followed(self)
         # Labelled batches come from pipelines, where XLA pays off for every image size.
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
         with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
             site = 0 if is_labelled else self._sample_site()
-            maps = self.saliency_maps(images)
-            partner = self.sample_partner(batch_size, maps)
-            mask = self.sample_mask(images, partner, maps)
-            if self.probability < 1.0:
-                mask = mask.leave_out(sampling.bernoulli((batch_size,), self.probability, self.seed_generator))
-            weight = self.label_weight(mask, partner, maps, height, width)
+            partner, mask, weight = self.sample(images)
             plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
             return write({**self._mix(batch, plan, mask), "plan": plan})
+
+    def sample(self, images):
+        """Sample partners, masks and label weights.
+
+        Args:
+            images: The images, in the layer's data format.
+
+        Returns:
+            Int32 partners (batch,), the mask and float32 weights (batch,).
+        """
+        batch_size = ops.shape(images)[0]
+        maps = self.saliency_maps(images)
+        partner = self.sample_partner(batch_size, maps)
+        mask = self.sample_mask(images, partner, maps)
+        if self.probability < 1.0:
+            mask = mask.leave_out(self.sample_is_mixed(batch_size))
+        return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
+
+    def sample_is_mixed(self, batch_size):
+        """Draw by `probability` which samples are mixed, booleans (batch,)."""
+        return sampling.bernoulli((batch_size,), self.probability, self.seed_generator)
 
     def sample_mask(self, images, partner, maps):
         """Sample the masks of a batch.
@@ -200,6 +225,10 @@ class Mixer(keras.layers.Layer):
             maps = self._detect(images, size=self.detector_size)
         return ops.stop_gradient(maps)
 
+    def attributing_mixers(self):
+        """The mixers in this one whose detector is an attribution of the network."""
+        return [self] if self.uses_attribution else []
+
     def attach_network(self, network):
         """Give the mixer the network of its attribution. `MixModel` calls this.
 
@@ -214,6 +243,7 @@ class Mixer(keras.layers.Layer):
         batch, write = self._read(images, labels, sample_weight)
         images = batch["images"]
         if "labels" not in batch:
+            input_forms.check_not_in_sequential(self)
             plan = plans.spec(images.shape[0], *self.image_size(images.shape))
             return write({"images": keras.KerasTensor(images.shape, images.dtype), "plan": plan})
         for name in ("labels", "sample_weight"):
@@ -226,27 +256,21 @@ class Mixer(keras.layers.Layer):
             **super().get_config(),
             "probability": self.probability,
             "sites": list(self.sites),
+            "site_weights": None if self.site_weights is None else list(self.site_weights),
             "partner": self.partner,
             "detector": keras.saving.serialize_keras_object(self.detector),
             "detector_size": self.detector_size,
             "attribution_layer": self.attribution_layer,
             "label": self.label,
             "num_classes": self.num_classes,
+            "requires_mix_model": self.requires_mix_model,
             "data_format": self.data_format,
-            "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
         detector = keras.saving.deserialize_keras_object(config.get("detector"))
         return cls(**{**config, "detector": detector})
-
-    # Keras does not save seed states; without them, a resumed training would repeat its draws.
-    def save_own_variables(self, store):
-        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store):
-        self.seed_generator.state.assign(store["seed_state"][...])
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
@@ -271,8 +295,9 @@ class Mixer(keras.layers.Layer):
     def _sample_site(self):
         if len(self.sites) == 1:
             return self.sites[0]
-        number = sampling.uniform((), self.seed_generator, maxval=float(len(self.sites)))
-        index = ops.minimum(ops.cast(number, "int32"), len(self.sites) - 1)
+        weights = self.site_weights or [1.0] * len(self.sites)
+        number = sampling.uniform((), self.seed_generator, maxval=float(sum(weights)))
+        index = sum(ops.cast(number >= bound, "int32") for bound in list(itertools.accumulate(weights))[:-1])
         return ops.take(ops.convert_to_tensor(self.sites, "int32"), index, axis=0)
 
     def _mix(self, batch, plan, mask):

@@ -4,5 +4,6 @@ from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixify import mixify
 from keras_mma.models.mixing_points import MixingPoint, mixing_points
 from keras_mma.models.preact_resnet import PreActResNet18, WideResNet
+from keras_mma.models.resnet20 import ResNet20
 
-__all__ = ["MixModel", "MixingPoint", "PreActResNet18", "WideResNet", "mixify", "mixing_points"]
+__all__ = ["MixModel", "MixingPoint", "PreActResNet18", "ResNet20", "WideResNet", "mixify", "mixing_points"]

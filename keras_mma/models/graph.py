@@ -18,45 +18,72 @@ def features_and_plan(layer, args, kwargs):
     return features, arguments.get("plan") if isinstance(layer, FeatureMixer) else None
 
 
-def plan_chain(plan):
-    """The layers that a symbolic plan went through, from its mixer to the last feature mixer.
+def plan_calls(plan):
+    """The calls (Keras nodes) that a symbolic plan went through, from its mixer to the last feature mixer.
 
     Args:
         plan: A plan of `KerasTensor`s.
 
     Returns:
-        A list of layers; the first is a `Mixer`, the others are `FeatureMixer`s.
+        A list of nodes; the layer of the first is a `Mixer`, those of the others are `FeatureMixer`s.
 
     Raises:
         ValueError: If the plan does not come from a `Mixer`, or another layer than a `FeatureMixer` changed it.
     """
-    chain = []
+    calls = []
     while True:
-        layer, node_index, _ = plan["weight"]._keras_history
-        chain.insert(0, layer)
+        node = _node_of(plan["weight"])
+        layer = node.operation
+        calls.insert(0, node)
         if isinstance(layer, Mixer):
-            return chain
+            return calls
         if not isinstance(layer, FeatureMixer):
             raise ValueError(
                 "`outputs` must end with the plan that a mixer and its `FeatureMixAdapt` layers returned. "
                 f"Received: a plan that comes from the layer {layer.name!r} ({type(layer).__name__})"
             )
-        call = layer._inbound_nodes[node_index].arguments
-        _, plan = features_and_plan(layer, call.args, call.kwargs)
+        _, plan = features_and_plan(layer, node.arguments.args, node.arguments.kwargs)
 
 
 def check_sites(predictions, plan):
     """Raise a `ValueError` unless labels that follow the plan are right for the predictions.
 
-    The mixer's sites must match the feature mixers, and every path to the predictions must go through all of them:
-    features that go around a mixing point are not mixed as the labels are.
+    The mixer's sites must match the feature mixers, and every path to the predictions must go through all of them, each
+    called once: features that go around a mixing point are not mixed as the labels are.
 
     Args:
         predictions: Symbolic predictions of the model.
         plan: The symbolic plan that the model returns.
     """
-    mixer, *feature_mixers = plan_chain(plan)
-    sites = [layer.site for layer in feature_mixers]
+    chain = plan_calls(plan)
+    mixer, *feature_mixers = (call.operation for call in chain)
+    _check_numbers(mixer, [layer.site for layer in feature_mixers])
+    for call in feature_calls(predictions):
+        layer = call.operation
+        if isinstance(layer, MIXING) and call not in chain:
+            is_repeated = any(layer is other.operation for other in chain)
+            raise ValueError(
+                "`outputs` must end with a plan that went through every mixing layer on the way to the predictions. "
+                f"Received: a plan that did not go through {layer.name!r}"
+                + (", which is called more than once: call each mixing layer once" if is_repeated else "")
+            )
+        hidden = [inner.name for inner in with_sublayers(layer)[1:] if isinstance(inner, MIXING)]
+        if hidden and not isinstance(layer, MIXING):  # a mixer may consist of others
+            raise ValueError(
+                "Mixing layers must be layers of the model itself, not of a nested layer, which hides the plan. "
+                f"Received: {hidden} inside the layer {layer.name!r}"
+            )
+    for call in chain:
+        if any(isinstance(end.operation, keras.layers.InputLayer) for end in feature_calls(predictions, stop=call)):
+            raise ValueError(
+                f"All features that reach the predictions must go through {call.operation.name!r}, or they are not "
+                "mixed as the labels are (a branch of a residual block is not a mixing point, the sum after it is). "
+                "Received: predictions that also depend on features that go around it"
+            )
+
+
+def _check_numbers(mixer, sites):
+    """Raise a `ValueError` unless the sites of the feature mixers are those of the mixer."""
     if len(set(sites)) < len(sites):
         raise ValueError(f"`FeatureMixAdapt` layers must have distinct sites. Received: sites={sites}")
     missing = sorted(set(mixer.sites) - set(sites) - {0})
@@ -71,26 +98,6 @@ def check_sites(predictions, plan):
             f"`FeatureMixAdapt` layers must have a site among those of {mixer.name!r}: {mixer.sites}. "
             f"Received: site={unreachable[0]}, which never fires"
         )
-    chain = [mixer, *feature_mixers]
-    for layer in _layers_behind(predictions):
-        if isinstance(layer, MIXING) and layer not in chain:
-            raise ValueError(
-                "`outputs` must end with a plan that went through every mixing layer on the way to the predictions. "
-                f"Received: a plan that did not go through {layer.name!r}"
-            )
-        hidden = [inner.name for inner in _inner_layers(layer) if isinstance(inner, MIXING)]
-        if hidden:
-            raise ValueError(
-                "Mixing layers must be layers of the model itself, not of a nested layer, which hides the plan. "
-                f"Received: {hidden} inside the layer {layer.name!r}"
-            )
-    for layer in chain:
-        if any(isinstance(end, keras.layers.InputLayer) for end in _layers_behind(predictions, stop=layer)):
-            raise ValueError(
-                f"All features that reach the predictions must go through {layer.name!r}, or they are not mixed as the "
-                "labels are (a branch of a residual block is not a mixing point, the sum after it is). "
-                "Received: predictions that also depend on features that go around it"
-            )
 
 
 def output_of(model):
@@ -102,6 +109,17 @@ def output_of(model):
 def is_transparent(layer):
     """Whether a layer is a model that only runs its graph, so that the graph can replace the call."""
     return type(layer).call.__qualname__ in ("Functional.call", "Sequential.call") and bool(layer.inputs)
+
+
+def has_learned_weights(layer):
+    """Whether a layer has weights that training changes, or would change if the layer were not frozen."""
+    # The weights of `Normalization` are statistics of the data.
+    return bool(getattr(layer, "weights", ())) and not isinstance(layer, keras.layers.Normalization)
+
+
+def with_sublayers(layer):
+    """A layer and all layers inside it, held in whatever way."""
+    return layer._flatten_layers() if isinstance(layer, keras.layers.Layer) else [layer]
 
 
 def calls_behind(outputs):
@@ -156,18 +174,18 @@ def rebuild_graph(outputs, values, call, enter_nested=lambda path, layer: False,
     return keras.tree.map_structure(lambda tensor: values[id(tensor)], outputs)
 
 
-def paths(outputs, path=""):
-    """The paths of all layers in the graph behind symbolic outputs, including those of nested models."""
-    names = []
+def layers_by_path(outputs, path=""):
+    """All layers in the graph behind symbolic outputs by their paths, including those of nested models."""
+    layers = {}
     for node in calls_behind(outputs):
         layer = node.operation
         if isinstance(layer, keras.layers.InputLayer):
             continue
         name = f"{path}/{layer.name}" if path else layer.name
-        names.append(name)
+        layers.setdefault(name, layer)
         if is_transparent(layer):
-            names.extend(paths(output_of(layer), name))
-    return list(dict.fromkeys(names))
+            layers |= layers_by_path(output_of(layer), name)
+    return layers
 
 
 def fresh_inputs(inputs):
@@ -177,29 +195,21 @@ def fresh_inputs(inputs):
     return fresh, {id(old): new for old, new in pairs}
 
 
-def _layers_behind(tensors, stop=None):
-    """The layers that tensors depend on through features (not through plans), up to `stop`."""
-    waiting, seen, layers = keras.tree.flatten(tensors), set(), []
+def feature_calls(tensors, stop=None):
+    """The calls (Keras nodes) that tensors depend on through features (not through plans), up to the call `stop`."""
+    waiting, calls = keras.tree.flatten(tensors), {}
     while waiting:
-        layer, node_index, _ = waiting.pop()._keras_history
-        if layer is stop or (id(layer), node_index) in seen:
+        node = _node_of(waiting.pop())
+        if node is stop or id(node) in calls:
             continue
-        seen.add((id(layer), node_index))
-        layers.append(layer)
-        node = layer._inbound_nodes[node_index]
-        if isinstance(layer, MIXING):
-            waiting.append(features_and_plan(layer, node.arguments.args, node.arguments.kwargs)[0])
+        calls[id(node)] = node
+        if isinstance(node.operation, MIXING):
+            waiting.append(features_and_plan(node.operation, node.arguments.args, node.arguments.kwargs)[0])
         else:
             waiting.extend(node.input_tensors)
-    return layers
+    return list(calls.values())
 
 
 def _node_of(tensor):
     layer, index, _ = tensor._keras_history
     return layer._inbound_nodes[index]
-
-
-def _inner_layers(layer):
-    for inner in getattr(layer, "layers", ()):
-        yield inner
-        yield from _inner_layers(inner)

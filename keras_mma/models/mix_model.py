@@ -1,11 +1,14 @@
 """A Functional model that mixes labels as its features were mixed."""
 
 import functools
+import warnings
 
 import keras
 
 from keras_mma import label_encoding, plans
+from keras_mma.layers import input_forms
 from keras_mma.models import graph
+from keras_mma.models.augmentation import spatial_layers
 from keras_mma.models.multi_worker import MultiWorkerTraining
 from keras_mma.models.network_view import NetworkView
 
@@ -81,16 +84,17 @@ class MixModel(MultiWorkerTraining, keras.Model):
         predictions, plan = outputs
         plans.check(plan, keras.tree.flatten(predictions)[0].shape[0])
         graph.check_sites(predictions, plan)
+        _warn_of_moved_pixels(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan has none.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
         # Attached whenever the model is built, also after loading, so that nothing is saved twice.
-        mixer = graph.plan_chain(plan)[0]
-        if mixer.uses_attribution:
+        for mixer in graph.plan_calls(plan)[0].operation.attributing_mixers():
             mixer.attach_network(self._network_view(mixer))
 
     def call(self, inputs, training=None, mask=None, **kwargs):
-        predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
+        with input_forms.following_the_plan():
+            predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
         return (predictions, plan) if training else predictions
 
     def compute_output_spec(self, inputs, training=None, mask=None):
@@ -211,6 +215,20 @@ class MixModel(MultiWorkerTraining, keras.Model):
             raise ValueError(f"`y` must have labels for {len(heads)} heads. Received: labels for {len(labels)}")
         encoded = [label_encoding.encode(label, head.shape[-1], "y") for label, head in zip(labels, heads, strict=True)]
         return keras.tree.pack_sequence_as(y, encoded)
+
+
+def _warn_of_moved_pixels(predictions, plan):
+    """Warn of augmentation layers behind the mixer: the plan's mask does not describe what they return."""
+    call = graph.plan_calls(plan)[0]
+    behind = [other.operation for other in graph.feature_calls(predictions, stop=call)]
+    moving = spatial_layers(behind, has_feature_sites=call.operation.sites != (0,))
+    if moving:
+        warnings.warn(
+            f"{moving} move pixels at random after {call.operation.name!r} has drawn its mask, so that features and "
+            "labels are not mixed by the same shares: put the mixer after them (`mixify` does, if they are the first "
+            "layers of the network), or augment the images before they reach the model.",
+            stacklevel=4,
+        )
 
 
 def _refuse_sparse(argument, structure):

@@ -1,17 +1,22 @@
 """Add mixing to an existing model."""
 
 import difflib
+import warnings
 
 import keras
 
 from keras_mma.layers import FeatureMixAdapt, Mixer
 from keras_mma.models import graph
+from keras_mma.models.augmentation import end_of_augmentation
 from keras_mma.models.mix_model import MixModel
-from keras_mma.models.mixing_points import check_single_input, mixing_points
+from keras_mma.models.mixing_points import check_single_input, mixing_points, why_none
 
 
 def mixify(model, mixer, at=None, name=None, **adapt):
     """Build a `MixModel` from the same layers and weights: training one trains the other.
+
+    If the network starts with random augmentation layers, such as `keras.layers.RandomFlip`, images are mixed after
+    them.
 
     Args:
         model: A Functional or Sequential model with one image input: a network of `keras.applications`, a KerasHub
@@ -52,12 +57,19 @@ def mixify(model, mixer, at=None, name=None, **adapt):
         )
     if at is None:
         at = [point.name for point in mixing_points(model, mixer.data_format) if point.is_default]
+        if not at:
+            warnings.warn(
+                f"{model.name!r} is mixed at the input only: {why_none(model)}. Pass `at=[]` if that is intended, or "
+                "the names of layers.",
+                stacklevel=2,
+            )
     points = _find(model, _names(at))
     mixer = _with_sites(mixer, len(points))
 
     source = model.inputs[0]
     inputs = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
-    images, plan = mixer(inputs)
+    augmented_at = end_of_augmentation(model)
+    images, plan = (inputs, None) if augmented_at else mixer(inputs)
     adapt.setdefault("data_format", mixer.data_format)
     mixed_at, paths = set(), {}
 
@@ -71,6 +83,8 @@ def mixify(model, mixer, at=None, name=None, **adapt):
                 "use points that are not nested, or other points"
             )
         outputs = layer(*args, **kwargs)
+        if path == augmented_at:
+            outputs, plan = mixer(outputs)
         if path not in points:
             return outputs
         if path in mixed_at:
@@ -85,7 +99,7 @@ def mixify(model, mixer, at=None, name=None, **adapt):
         return outputs
 
     def enter_nested(path, layer):
-        return any(point.startswith(path + "/") for point in points)
+        return any(place.startswith(path + "/") for place in (*points, augmented_at or ""))
 
     outputs = graph.rebuild_graph(graph.output_of(model), {id(source): images}, call, enter_nested)
     return MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
@@ -100,7 +114,7 @@ def _names(at):
 
 def _find(model, at):
     """The paths of the named layers. A layer is named by its path, or by its name where that is unique."""
-    paths = graph.paths(graph.output_of(model))
+    paths = list(graph.layers_by_path(graph.output_of(model)))
     points = []
     for wanted in at:
         matches = [path for path in paths if path == wanted] or [

@@ -82,6 +82,21 @@ def mixing_points(model, data_format=None):
     ]
 
 
+def why_none(model):
+    """Why a model has no mixing points, as a clause that ends a sentence."""
+    opaque = [
+        path
+        for path, layer in graph.layers_by_path(graph.output_of(model)).items()
+        if isinstance(layer, keras.Model) and not graph.is_transparent(layer)
+    ]
+    if opaque:
+        return f"{opaque} are models without a graph of layers, because they define `call` themselves"
+    return (
+        "no layer returns feature maps of more than one pixel, or tokens on a grid, that every path from the input to "
+        "the predictions goes through"
+    )
+
+
 def check_single_input(model):
     """Raise a `ValueError` unless a model is a built graph with one input and does not override `call`."""
     inputs = getattr(model, "inputs", None) or ()
@@ -133,7 +148,7 @@ def _cuts(model, data_format):
     cuts, smallest, reach, is_after_weights = [], image_size, used_until[-1], False
     for index, call in enumerate(calls):
         is_cut, reach = reach <= index, max(reach, used_until[index])
-        is_after_weights = is_after_weights or bool(getattr(call.layer, "trainable_weights", ()))
+        is_after_weights = is_after_weights or graph.has_learned_weights(call.layer)
         if not (is_cut and is_after_weights and len(call.results) == 1 and times_called[call.name] == 1):
             continue
         shape = call.results[0].shape

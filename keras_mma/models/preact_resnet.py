@@ -6,7 +6,9 @@ The last layer of every stage is named `stage1`, `stage2`, ..., as `mixify(model
 from keras import Input, Model, layers
 
 
-def PreActResNet18(input_shape=(32, 32, 3), classes=10, name="preact_resnet18", preprocessing=()):
+def PreActResNet18(
+    input_shape=(32, 32, 3), classes=10, name="preact_resnet18", preprocessing=(), final_activation=False
+):
     """Pre-activation ResNet-18 for small images.
 
     Args:
@@ -14,6 +16,8 @@ def PreActResNet18(input_shape=(32, 32, 3), classes=10, name="preact_resnet18", 
         classes: Number of classes.
         name: Name of the model.
         preprocessing: Layers applied to the images first, such as a `keras.layers.Normalization`.
+        final_activation: Whether to normalize and activate the features before they are pooled, as He et al. do. The
+            networks of the mixing papers (Manifold Mixup, PuzzleMix, GuidedMixup) do not, and neither does the default.
 
     Returns:
         A Functional model from images to logits (batch, classes), with the mixing points `stage1` (full resolution)
@@ -22,7 +26,7 @@ def PreActResNet18(input_shape=(32, 32, 3), classes=10, name="preact_resnet18", 
     References:
         - K. He, X. Zhang, S. Ren, J. Sun, Identity mappings in deep residual networks, ECCV 2016, arXiv:1603.05027.
     """
-    return _resnet(input_shape, classes, 64, (64, 128, 256, 512), 2, 0.0, name, preprocessing)
+    return _resnet(input_shape, classes, 64, (64, 128, 256, 512), 2, 0.0, name, preprocessing, final_activation)
 
 
 def WideResNet(depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.0, name=None, preprocessing=()):
@@ -53,10 +57,12 @@ def WideResNet(depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.0, n
         raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
     channels = (16 * width, 32 * width, 64 * width)
     name = name or f"wide_resnet{depth}_{width}"
-    return _resnet(input_shape, classes, 16, channels, (depth - 4) // 6, dropout, name, preprocessing)
+    return _resnet(input_shape, classes, 16, channels, (depth - 4) // 6, dropout, name, preprocessing, True)
 
 
-def _resnet(input_shape, classes, stem_channels, stage_channels, blocks, dropout, name, preprocessing):
+def _resnet(
+    input_shape, classes, stem_channels, stage_channels, blocks, dropout, name, preprocessing, final_activation
+):
     x = inputs = Input(input_shape, name="images")
     for layer in preprocessing:
         x = layer(x)
@@ -67,7 +73,8 @@ def _resnet(input_shape, classes, stem_channels, stage_channels, blocks, dropout
             prefix = f"stage{stage}_block{block}"
             block_name = f"stage{stage}" if block == blocks else f"{prefix}_add"
             x = _block(x, channels, strides, dropout, prefix, block_name)
-    x = _norm_relu(x, "head")
+    if final_activation:
+        x = _norm_relu(x, "head")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     outputs = layers.Dense(classes, dtype="float32", name="logits")(x)
     return Model(inputs, outputs, name=name)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_mma import datasets
-from keras_mma.errors import InputError
+from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import comparison, report
 from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, load
 from keras_mma.robustness.options import Options
 from keras_mma.robustness.output import OutputFolder
-from keras_mma.robustness.perturbations import published
+from keras_mma.robustness.perturbations import corruptions, published
 from keras_mma.robustness.run import Setting, run
 
 
@@ -30,7 +30,8 @@ def evaluate(model, dataset, **options):
     Args:
         model: Folder of a SavedModel, a `.keras` file, a Keras model or a `Classifier`.
         dataset: Name of a dataset, whose test part is measured, see `keras_mma.datasets.load`; a pair of uint8 images
-            (n, height, width, channels) and class indices (n,); or a `keras_mma.datasets.Dataset`.
+            (n, height, width, channels) and class indices (n,); a `keras_mma.datasets.Dataset`; or a `tf.data.Dataset`
+            of batches of images, with integer values 0 to 255, and class indices, which are read into memory.
         **options: See `Options`.
 
     Returns:
@@ -58,6 +59,9 @@ def evaluate(model, dataset, **options):
             comparison.check_comparable([result, setting.baseline], ["this evaluation", options.baseline])
         parts = [part for section in options.sections for part in section.parts(setting)]
         measured = run(parts, folder, _key(result, setting), options.progress)
+        if measured.damaged:
+            names = ", ".join(measured.damaged)
+            result["warnings"].append(f"a damaged part of the interrupted run was measured again: {names}")
         for section in options.sections:
             result[section.name], warnings = section.summarize(setting, measured.results, result)
             result["warnings"] += warnings
@@ -72,38 +76,75 @@ def _output_folder(path):
 
 
 def _setting(model, dataset, options):
-    """Load and check everything, before an hour is spent on measuring."""
+    """Load and check everything before measuring, which takes long."""
     baseline = None if options.baseline is None else report.read(options.baseline)
-    if baseline is not None and all(section.name != "corruption" for section in options.sections):
+    measures_corruption = any(section.name == "corruption" for section in options.sections)
+    if baseline is not None and not measures_corruption:
         raise InputError("`baseline` applies to the section corruption only. Received: `only` without it")
     classifier = _as_classifier(model, options)
     dataset = _as_dataset(dataset, options)
     source = None
-    if any(section.name == "corruption" for section in options.sections):
-        source = published.source(options.corruptions, dataset, options.data_dir)
+    if options.corruptions != "regenerate" and measures_corruption:
+        source = published.source(options, dataset)
     setting = Setting(classifier, dataset, options, source, baseline)
     classifier.check(setting.first_batch[0], dataset.classes, dataset.exact, options.outputs)
     return setting
 
 
 def _as_classifier(model, options):
+    if not isinstance(model, str | Path):
+        _refuse_options(options, ("signature",), "a SavedModel")
     if isinstance(model, Classifier):
+        _refuse_options(options, ("preprocess", "output_name"), "models that are not a Classifier yet")
         return model
     preprocess = options.preprocess
     if preprocess is not None and not isinstance(preprocess, Preprocess):
         preprocess = Preprocess.parse(preprocess)
     if isinstance(model, str | Path):
-        return load(model, options.signature, preprocess)
-    return from_keras(model, preprocess=preprocess)
+        return load(model, options.signature, preprocess, options.output_name)
+    return from_keras(model, preprocess=preprocess, output_name=options.output_name)
 
 
 def _as_dataset(dataset, options):
+    if isinstance(dataset, str):
+        loading = {name: getattr(options, name) for name in ("data_dir", "image_size", "resize", "skip_damaged")}
+        return datasets.load(dataset, **loading).test
+    _refuse_options(options, ("data_dir", "image_size", "skip_damaged"), "datasets by name")
     if isinstance(dataset, datasets.Dataset):
         return dataset
-    if isinstance(dataset, str):
-        return datasets.load(dataset, data_dir=options.data_dir, image_size=options.image_size).test
-    images, labels = dataset
-    return datasets.Dataset.of_arrays(np.asarray(images), labels)
+    if isinstance(dataset, tuple) and len(dataset) == 2:
+        return datasets.Dataset.of_arrays(np.asarray(dataset[0]), dataset[1])
+    return _from_pipeline(dataset)
+
+
+def _from_pipeline(pipeline):
+    """The `Dataset` of a `tf.data.Dataset`, or any iterable, of images and class indices, which are held in memory."""
+    try:
+        if getattr(pipeline, "cardinality", int)() == -1:
+            raise ValueError("infinitely many images")
+        images, labels = ([np.asarray(part) for part in parts] for parts in zip(*pipeline, strict=True))
+        join = np.stack if images[0].ndim == 3 else np.concatenate
+        images, labels = join(images), join(labels)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "`dataset` must be a name, a pair of images and labels, a Dataset, or a tf.data.Dataset of such pairs. "
+            f"Received: {type(pipeline).__name__}: {first_line(error)}"
+        ) from error
+    if images.dtype != np.uint8:
+        if not (images == np.rint(images)).all() or images.min() < 0 or images.max() > 255:
+            raise InputError(
+                "`dataset` must have images of integers 0 to 255: leave scaling to the model or to `preprocess`, and "
+                "round what was resized, as with dataset.map(lambda x, y: (tf.cast(tf.round(x), 'uint8'), y)). "
+                f"Received: {images.dtype} from {images.min():.4g} to {images.max():.4g}"
+            )
+        images = images.astype("uint8")
+    return datasets.Dataset.of_arrays(images, labels, name=type(pipeline).__name__)
+
+
+def _refuse_options(options, names, what):
+    for name in names:
+        if getattr(options, name) not in (None, False):
+            raise InputError(f"`{name}` applies to {what} only. Received: {name}={getattr(options, name)!r}")
 
 
 def _header(setting):
@@ -125,6 +166,7 @@ def _header(setting):
             "image_shape": list(dataset.shape),
             "decoding": dataset.decoding,
             "selection": dataset.selection,
+            "skipped": list(dataset.skipped),
             "sha256": dataset.digest(setting.rows, setting.options.batch_size),
         },
         "run": {
@@ -170,6 +212,8 @@ def _key(header, setting):
     """What identifies the parts of a run: not the sections that are measured, nor where they are written."""
     options = {key: value for key, value in setting.options.recorded().items() if key not in ("baseline", "limit")}
     source = setting.published.identity if setting.published else None
+    if options["frost_textures"] is not None:
+        options["frost_textures"] = corruptions.weather.textures_digest(options["frost_textures"])
     identity = [header["model"] | {"path": ""}, header["dataset"], setting.dataset.identity, options, source]
     text = json.dumps([*identity, header["run"]["versions"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_mma.datasets import RESIZES
 from keras_mma.errors import InputError
 from keras_mma.robustness.sections import SECTIONS
 
@@ -13,7 +14,7 @@ def _option(default, help, **argument):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What can be chosen about an evaluation.
+    """The options of an evaluation.
 
     Raises:
         InputError: if a value is out of range.
@@ -21,8 +22,8 @@ class Options:
 
     only: tuple | None = _option(
         None,
-        f"Sections to measure, of {', '.join(section.name for section in SECTIONS)}; all by default. The clean section is "
-        "always measured.",
+        f"Sections to measure, of {', '.join(section.name for section in SECTIONS)}; all by default. The clean "
+        "section is always measured.",
         nargs="+",
         metavar="SECTION",
     )
@@ -40,11 +41,18 @@ class Options:
     )
     outputs: str | None = _option(None, "logits or probabilities; by default inferred from the values.", metavar="KIND")
     signature: str | None = _option(None, "Signature of the SavedModel; serving_default by default.", metavar="NAME")
+    output_name: str | None = _option(None, "Output to measure, of a model with several.", metavar="NAME")
     corruptions: str = _option(
         "regenerate",
         "Source of the corrupted images: regenerate, tfds (CIFAR-10-C of tensorflow-datasets) or the folder of the "
         "published .npy files.",
         metavar="SOURCE",
+    )
+    extra_corruptions: bool = _option(
+        False,
+        "Whether to measure speckle noise, Gaussian blur, spatter and saturation too, which were published for "
+        "validation and have no part in the mean error.",
+        action="store_true",
     )
     frost_textures: str | None = _option(
         None, "Folder of images of frost, without which that corruption is omitted.", metavar="DIR"
@@ -52,6 +60,14 @@ class Options:
     baseline: str | None = _option(
         None, "Report, or folder of one, relative to which corruption errors are also given.", metavar="REPORT"
     )
+    epsilons: tuple | None = _option(
+        None,
+        "Largest changes of a pixel by the attacks, in levels of 255. By default 2 4 8 for FGSM and 4 8 for PGD.",
+        nargs="+",
+        type=float,
+        metavar="EPSILON",
+    )
+    steps: int = _option(20, "Number of steps of PGD.", type=int, metavar="N")
     restarts: int = _option(2, "Number of random starts of PGD.", type=int, metavar="N")
     detector: str = _option(
         "fine_grained", "Saliency detector that orders the patches of the occlusion.", metavar="NAME"
@@ -61,6 +77,14 @@ class Options:
     )
     image_size: int | None = _option(
         None, "Height and width to which images are resized; by default they keep their size.", type=int, metavar="N"
+    )
+    resize: str = _option(
+        "antialiased",
+        f"How images are resized: {', '.join(RESIZES)} (as keras.utils.image_dataset_from_directory).",
+        metavar="METHOD",
+    )
+    skip_damaged: bool = _option(
+        False, "Whether to leave out image files that cannot be decoded; the report names them.", action="store_true"
     )
     output: str | None = _option(
         None,
@@ -74,13 +98,22 @@ class Options:
         names = [section.name for section in SECTIONS]
         if self.only is not None and (not self.only or isinstance(self.only, str) or set(self.only) - set(names)):
             raise InputError(f"`only` must name some of {', '.join(names)}. Received: only={self.only}")
-        for name, least in (("limit", 1), ("batch_size", 1), ("seed", 0), ("restarts", 1), ("image_size", 1)):
+        for name, least in (
+            ("limit", 1),
+            ("batch_size", 1),
+            ("seed", 0),
+            ("steps", 1),
+            ("restarts", 1),
+            ("image_size", 1),
+        ):
             value = getattr(self, name)
             if value is None and type(self).__dataclass_fields__[name].default is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 kind = "a positive" if least else "a non-negative"
                 raise InputError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
+        if self.epsilons is not None and not (len(self.epsilons) and all(0 < value <= 255 for value in self.epsilons)):
+            raise InputError(f"`epsilons` must be levels between 0 and 255. Received: epsilons={self.epsilons}")
         if self.outputs not in (None, "logits", "probabilities"):
             raise InputError(f"`outputs` must be logits or probabilities. Received: outputs={self.outputs!r}")
 

@@ -15,7 +15,7 @@ LOCK = ".lock"
 class OutputFolder:
     """A folder in which only files that it has written are replaced or removed. A context manager.
 
-    Entering makes the folder if necessary and locks it. Leaving unlocks it, and removes it again if nothing was written.
+    Entering makes the folder if necessary and locks it. Leaving unlocks it, and removes it if nothing was written.
 
     Args:
         path: Path of the folder.

@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_mma.errors import InputError, first_line
 from keras_mma.robustness.sections import SECTIONS
 
-SCHEMA = "keras_mma.robustness/1"
+SCHEMA = "keras_mma.robustness/2"
 # What a report must hold so that another run or a comparison can read it; see `fault`.
 FORM = {
     "model": {"path": str, "sha256": str, "classes": int},
@@ -57,7 +57,7 @@ def read(path):
 
 
 def fault(value, form, place=""):
-    """What is wrong with a value, in one line.
+    """Describe in one line what is wrong with a value.
 
     Args:
         value: Plain values, as JSON holds them.
@@ -90,7 +90,7 @@ def fault(value, form, place=""):
 
 
 def save(report, folder):
-    """Write `report.json`, `report.md` and a plot for each section, and remove what an earlier run has left.
+    """Write `report.json`, `report.md` and a plot for each section, and remove other files of an earlier run.
 
     Args:
         report: What `evaluate` returns.
@@ -160,12 +160,13 @@ def _header(report):
 
 def _run(report):
     model, dataset, run = report["model"], report["dataset"], report["run"]
+    skipped = [f"damaged files left out: {', '.join(dataset['skipped'])}"] if dataset["skipped"] else []
     rows = [
         ["model", f"{model['kind']}, SHA-256 `{model['sha256'][:16]}…`"],
-        *([["signature", f"`{model['signature']}`"]] if "signature" in model else []),
+        *([key.replace("_", " "), f"`{model[key]}`"] for key in ("signature", "output_name") if key in model),
         ["input", f"{model['input_dtype']} {model['input_shape']}; preprocessing {model['preprocess']}"],
         ["outputs", f"{model['outputs']}, {model['outputs_decided']}"],
-        ["images", f"{dataset['selection']}; {dataset['decoding']}"],
+        ["images", "; ".join([dataset["selection"], dataset["decoding"], *skipped])],
         ["seed, batch size", f"{run['seed']}, {run['batch_size']}"],
         ["repeatable", f"yes: two calls on {run['repeatable']['images']} images gave identical outputs"],
         ["wall time", f"{run['seconds']:.0f} s, {run['parts_resumed']} parts from an interrupted run"],

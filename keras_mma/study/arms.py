@@ -19,12 +19,12 @@ from keras_mma.errors import InputError, first_line
 
 SPELLING = (
     "METHOD, METHOD(ARGUMENT=VALUE, ...) or MIXER(...)+mma(...), with an optional name before it, as in "
-    "NAME=MIXER+mma(temperature=1). Values are numbers, True, False, None, words such as add, lists such as 0-1-2 or "
-    "stage1-stage2, and {0: 2, 1: 1}. Arguments in the parentheses of a mixer are its own; mma takes those of "
-    "FeatureMixAdapt, at (names of the layers after which features are mixed) and sites (0 is the input, 1 the first of "
-    "at). MIXER+naive uses the mixer's mask as it is"
+    "NAME=MIXER+mma(temperature=1). Values are numbers, True, False, None, words such as add, and lists such as 0-1-2 "
+    "or stage1-stage2. Arguments in the parentheses of a mixer are its own. mma takes those of FeatureMixAdapt, at "
+    "(names of the layers after which features are mixed), sites (0 is the input, 1 the first of at) and site_weights "
+    "(how often each site fires). MIXER+naive uses the mixer's mask as it is"
 )
-#: What may follow a mixer: arguments of FeatureMixAdapt.
+#: Suffixes of a mixer and their arguments of `FeatureMixAdapt`.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
 
 
@@ -59,7 +59,7 @@ def parse(text):
         text: See the head of this module.
 
     Returns:
-        An `Arm`. Its name is the one given, or the text without spaces.
+        An `Arm`. Its name is that in the text, or else the text without spaces.
 
     Raises:
         InputError: if the text spells no arm. Whether the method exists and takes the arguments is left to the recipe.
@@ -92,8 +92,9 @@ def parse(text):
     if adaptation not in ADAPTATIONS:
         raise InputError(f"+{adaptation} must be one of +{', +'.join(ADAPTATIONS)}. Received: {text}")
     at = adapt_arguments.pop("at", None)
-    if "sites" in adapt_arguments:
-        mixer_arguments["sites"] = adapt_arguments.pop("sites")
+    for key in ("sites", "site_weights"):
+        if key in adapt_arguments:
+            mixer_arguments[key] = adapt_arguments.pop(key)
     return Arm(
         name,
         f"{mixer}+mma",
@@ -132,7 +133,7 @@ def read_file(path):
 
 
 def check(arms, baseline, methods):
-    """Refuse what cannot be compared.
+    """Refuse arms that cannot be compared.
 
     Args:
         arms: List of `Arm`s.

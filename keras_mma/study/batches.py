@@ -33,7 +33,7 @@ def training_batches(recipe, train, first_epoch=0, devices=1):
     pad = max(1, train.shape[0] // 8) if recipe.augmentation else 0
     with tf.device("CPU:0"):
         images = tf.constant(images)
-        labels = tf.constant(keras.utils.to_categorical(labels, train.classes))
+        labels = tf.constant(_one_hot(labels, train.classes))
 
     def epoch_batches(epoch):
         seeds = tf.random.experimental.stateless_split(tf.stack([recipe.seed, epoch]), 3)
@@ -54,7 +54,7 @@ def training_batches(recipe, train, first_epoch=0, devices=1):
 
 
 def crop_and_flip(images, corners, mirrored, pad):
-    """Cut each image out of itself padded with zeros, and mirror some.
+    """Pad each image with zeros, crop it to its size at the given corner, and mirror some images.
 
     Args:
         images: Images (batch, height, width, channels).
@@ -79,5 +79,9 @@ def evaluation_batches(dataset, batch_size, devices=1):
     import tensorflow as tf
 
     images, labels = dataset.take(np.arange(len(dataset) - len(dataset) % devices)).arrays()
-    labels = keras.utils.to_categorical(labels, dataset.classes)
+    labels = _one_hot(labels, dataset.classes)
     return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _one_hot(labels, classes):
+    return keras.utils.to_categorical(labels, classes).astype("float32")

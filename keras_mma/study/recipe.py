@@ -1,4 +1,4 @@
-"""The training recipe: what is trained, and by which settings.
+"""The training recipe: the settings of a training, and the model that they describe.
 
 `Recipe` is plain data. The functions here turn it into a compiled model; `batches` feeds the model and `training`
 fits it. For one seed, the training subset, the initial weights of the network and the order and augmentation of the
@@ -18,13 +18,8 @@ import keras_mma
 from keras_mma import datasets, layers
 from keras_mma.errors import InputError
 
-MIXERS = {
-    "mixup": layers.MixUp,
-    "cutmix": layers.CutMix,
-    "saliencymix": layers.SaliencyMix,
-    "saliencygrafting": layers.SaliencyGrafting,
-    "guidedmixup": layers.GuidedMixup,
-}
+#: Mixers by name; `switch` chooses between MixUp and CutMix for each step.
+MIXERS = {"switch" if name == "randomchoice" else name: mixer for name, mixer in layers.MIXERS.items()}
 # The papers' settings for CIFAR where they differ from the defaults of the layers.
 PAPER_ARGUMENTS = {
     "cutmix": {"probability": 0.5},
@@ -54,7 +49,7 @@ class Recipe:
         mixer_arguments: Dict of arguments of the mixer that replace those of its paper, such as `alpha`, `probability`
             and `detector`.
         adapt_arguments: Dict of arguments of every `FeatureMixAdapt`.
-        network: `"preactresnet18"` or `"wideresnet-DEPTH-WIDTH"`.
+        network: `"preactresnet18"`, `"resnet20"` or `"wideresnet-DEPTH-WIDTH"`.
         epochs: Positive integer.
         batch_size: Positive integer. Fewer training images make one batch.
         optimizer: `"sgd"` (Nesterov momentum of 0.9) or `"adam"`.
@@ -132,7 +127,7 @@ class Recipe:
         if self.mixer_name is None:
             if self.mixer_arguments:
                 names = ", ".join(f"`{name}`" for name in self.mixer_arguments)
-                raise InputError(f"{names} must not be given for `method` none. Received: {self.mixer_arguments}")
+                raise InputError(f"{names} has no meaning for `method` none. Received: {self.mixer_arguments}")
             return
         known = set()
         for parent in MIXERS[self.mixer_name].__mro__:
@@ -140,7 +135,7 @@ class Recipe:
                 known |= set(inspect.signature(parent.__init__).parameters)
         for name, value in self.mixer_arguments.items():
             if name not in known:
-                raise InputError(f"`{name}` is no argument of `method` {self.method}. Received: {name}={value!r}")
+                raise InputError(f"`{name}` has no meaning for `method` {self.method}. Received: {name}={value!r}")
 
     @property
     def mixer_name(self):
@@ -211,10 +206,13 @@ def make_network(recipe, train):
     }
     if recipe.network == "preactresnet18":
         return keras_mma.models.PreActResNet18(**common)
+    if recipe.network == "resnet20":
+        return keras_mma.models.ResNet20(**common)
     kind, *sizes = recipe.network.split("-")
     if kind != "wideresnet" or len(sizes) != 2 or not all(size.isdecimal() for size in sizes):
         raise InputError(
-            f"`network` must be preactresnet18 or wideresnet-DEPTH-WIDTH. Received: network={recipe.network!r}"
+            "`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. "
+            f"Received: network={recipe.network!r}"
         )
     return keras_mma.models.WideResNet(*map(int, sizes), **common)
 

@@ -5,7 +5,6 @@ the order of the batches. Intervals are t intervals of the differences within th
 what they should, the percentile bootstrap does not.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -14,8 +13,6 @@ from scipy import stats
 
 #: Two-sided error of one comparison that is looked at once.
 ALPHA = 0.05
-#: What all extensions of a study together may add to it.
-ALPHA_OF_EXTENSIONS = 0.005
 
 BETTER, WORSE = "better", "worse"
 NO_DIFFERENCE, CANNOT_BE_TOLD = "no difference larger than the margin", "cannot be told"
@@ -114,7 +111,7 @@ def holm(p_values, nominal=None):
     Args:
         p_values: One for each comparison.
         nominal: Function that gives the level of a comparison among `m`, `ALPHA / m` by default. An extended study
-            has stricter levels, see `sequential_level`.
+            has stricter levels, see `keras_mma.study.sequential`.
 
     Returns:
         Adjusted p values, to be compared with `ALPHA`, in the order of `p_values`.
@@ -134,7 +131,7 @@ def holm(p_values, nominal=None):
 
 
 def verdict(difference, p, p_equivalence):
-    """What can be said about an arm against the baseline.
+    """The verdict about an arm against the baseline.
 
     Args:
         difference: `Interval` of arm minus baseline; positive is better.
@@ -148,55 +145,6 @@ def verdict(difference, p, p_equivalence):
     if p <= ALPHA:
         return BETTER if difference.mean > 0 else WORSE
     return NO_DIFFERENCE if p_equivalence <= ALPHA else CANNOT_BE_TOLD
-
-
-def power(n, effect, level=ALPHA):
-    """Probability that the paired t test sees a difference.
-
-    Args:
-        n: Number of pairs, at least 2.
-        effect: True mean difference divided by the standard deviation of the differences.
-        level: Two-sided level of the test.
-
-    Returns:
-        A float in (0, 1).
-    """
-    critical = stats.t.isf(level / 2, n - 1)
-    shift = abs(effect) * math.sqrt(n)
-    if shift > 37:  # where SciPy's noncentral t underflows, the power is 1 to double precision
-        return 1.0
-    return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
-
-
-def seeds_for_power(sd, difference, wanted=0.8, level=ALPHA, most=1_000_000):
-    """Number of seeds with which a difference is seen.
-
-    Args:
-        sd: Standard deviation of the paired differences.
-        difference: True mean difference.
-        wanted: The power.
-        level: Two-sided level of the test.
-        most: Largest answer.
-
-    Returns:
-        The smallest number of seeds, at least 2, whose power is `wanted`; `None` where it would exceed `most`.
-
-    Example:
-
-    >>> seeds_for_power(sd=0.5, difference=0.5)
-    10
-    """
-    if not sd:
-        return 2
-    low, high = 1, 2
-    while power(high, difference / sd, level) < wanted:
-        low, high = high, 2 * high
-        if low >= most:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(middle, difference / sd, level) >= wanted else (middle, high)
-    return high
 
 
 class Probability(NamedTuple):
@@ -253,8 +201,8 @@ class TwoWay(NamedTuple):
         df: Its degrees of freedom, (seeds - 1) (arms - 1).
         seed_sd: Standard deviation of the seeds' own effect, 0 where it is not seen.
         correlation: Share of the seeds in the variance within an arm: the correlation of two arms.
-        likeness: P value of the Brown-Forsythe test that the residuals of all arms vary alike. Where it is small, one
-            error for all arms misleads.
+        likeness: P value of the Brown-Forsythe test of equal variances of the residuals of all arms. If it is small, a
+            pooled error misleads.
     """
 
     sd: float
@@ -339,61 +287,3 @@ def noise_floor(share, images):
     0.00224
     """
     return math.sqrt(share / (2 * images))
-
-
-@functools.lru_cache(maxsize=256)
-def sequential_level(looks, comparisons=1):
-    """The level of the last look at a study that was extended.
-
-    The first look is that of the plan and has the level `ALPHA / comparisons`. Whoever adds seeds because the answer
-    was "cannot be told", and looks again, has another chance of a false answer. All looks after the first together
-    may add `ALPHA_OF_EXTENSIONS / comparisons`, of which 1 - (first / n)^2 is spent at n seeds: however often
-    and whenever seeds are added, the error of the whole stays below 5.5 %. The levels come from a million simulated
-    studies without any difference, by draws that are the same in each call.
-
-    Args:
-        looks: Tuple of numbers of seeds, increasing, from 2: at how many seeds the study was looked at. The last is
-            that of now.
-        comparisons: By how many the error is shared, as a step of `holm` asks for it.
-
-    Returns:
-        The two-sided level of each t test at the last look.
-
-    Example:
-
-    >>> sequential_level((5,))
-    0.05
-    >>> 0.007 < sequential_level((5, 10)) < 0.009
-    True
-    """
-    if len(looks) == 1:
-        return ALPHA / comparisons
-    p_values = _null_studies(looks)
-    count = p_values.shape[1]
-    alive, spent = np.ones(count, bool), 0
-    for look, p in zip(looks, p_values, strict=True):
-        extra = ALPHA_OF_EXTENSIONS * (1 - (looks[0] / look) ** 2)
-        may_spend = round(count * (ALPHA + extra) / comparisons) - spent
-        candidates = p[alive]
-        level = float(np.partition(candidates, may_spend)[may_spend]) if look > looks[0] else ALPHA / comparisons
-        rejected = alive & (p < level)
-        spent += int(rejected.sum())
-        alive &= ~rejected
-    return level
-
-
-@functools.lru_cache(maxsize=4)
-def _null_studies(looks, count=1_000_000):
-    """P values of the t test at each look of many studies without any difference: array (looks, studies)."""
-    rng = np.random.default_rng(0)
-    total, squares, before = np.zeros(count), np.zeros(count), 0
-    p_values = np.empty((len(looks), count))
-    for row, n in enumerate(looks):
-        added = n - before
-        mean = rng.standard_normal(count) / math.sqrt(added)
-        squares += added * mean**2 + (rng.chisquare(added - 1, count) if added > 1 else 0.0)
-        total += added * mean
-        before = n
-        variance = (squares - total**2 / n) / (n - 1)
-        p_values[row] = 2 * stats.t.sf(np.abs(total) / np.sqrt(n * variance), n - 1)
-    return p_values

@@ -95,14 +95,17 @@ def _seeds_of_test_images():
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
+    save_classes(tmp_path / "single", [("a", 3)])
     save_classes(tmp_path / "class")
     (tmp_path / "class" / "c").mkdir()
     save_classes(tmp_path / "sizes")
     Image.new("RGB", (20, 16)).save(tmp_path / "sizes" / "a" / "1.png")
     with pytest.raises(InputError, match="`dataset` folder:PATH must name a folder. Received: .*nowhere"):
         datasets.load(f"folder:{tmp_path}/nowhere")
-    with pytest.raises(InputError, match="/empty must hold images in one folder for each class. Received: no folder"):
-        read(tmp_path / "empty")
+    for folders, received in ((tmp_path / "empty", "no folder"), (tmp_path / "single", "a")):
+        match = f"must hold images in one folder for each class, at least two. Received: {received}$"
+        with pytest.raises(InputError, match=match):
+            read(folders)
     with pytest.raises(InputError, match=r"/class/c must hold at least one image file \(.bmp, .gif, .*without any"):
         read(tmp_path / "class")
     match = r"images must be of one size, or `image_size` must be given. Received: 0.png of \(16, 16\), 1.png of"
@@ -115,6 +118,11 @@ def test_a_fifo_is_one_clear_line_and_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "b" / "9.png")
     with pytest.raises(InputError, match="b/9.png must be a regular file. Received: a FIFO"):
         read(tmp_path).arrays()
+    assert read(tmp_path, skip_damaged=True).skipped == ("b/9.png",)
+    (tmp_path / "b" / "9.png").unlink()
+    (tmp_path / "b" / "9.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match="b/9.png is missing or a broken link"):
+        read(tmp_path)
     assert read(tmp_path, skip_damaged=True).skipped == ("b/9.png",)
 
 

@@ -48,7 +48,8 @@ def test_the_validation_part_is_balanced_drawn_by_the_seed_and_not_in_train():
     with pytest.raises(InputError, match="x has no validation part with `validation_fraction` of 0"):
         undivided.validation  # noqa: B018
     assert "of every class, drawn by seed 3" in one.validation.selection
-    assert one.test.selection == "every fifth of 100 images, for lack of a test part"
+    assert one.train.selection.endswith(f"held out, without {len(one.validation)} for validation")
+    assert one.test.selection == "every fifth of 100 images, because there is no test part"
 
 
 def test_parts_are_read_when_they_are_asked_for_and_once():
@@ -77,11 +78,13 @@ def test_too_few_images_of_a_class_are_refused_by_name(tmp_path):
     save_classes(tmp_path / "train", [("a", 9), ("rare", 1)])
     save_classes(tmp_path / "test", [("a", 1), ("rare", 1)])
     parts = datasets.load(f"folder:{tmp_path}")
-    match = "must have at least two training images of every class .* Received: one of class rare"
+    match = "must have more training images of class rare, or `validation_fraction` must be smaller: .* 1 images"
     for part in ("train", "validation"):
         with pytest.raises(InputError, match=match):
             getattr(parts, part)
     assert len(parts.test) == 2 and len(datasets.load(f"folder:{tmp_path}", validation_fraction=0).train) == 10
+    with pytest.raises(InputError, match="more training images of class a, .* Received: 9 images, .*=0.99"):
+        datasets.load(f"folder:{tmp_path}", validation_fraction=0.99).train  # noqa: B018
     rows = np.sort(np.random.default_rng(0).permutation(10)[::5])
     labels = np.isin(np.arange(10), rows[:1]).astype(int)
     lost = Parts("x", {"train": lambda: datasets.Dataset.of_arrays(np.zeros((10, 2, 2, 1), "uint8"), labels)})
@@ -207,7 +210,7 @@ class FakeBuilder:
         labels = np.arange(count) % 2
         if None not in self.shape:
             assert batch_size == -1
-            return {"image": np.full((count, *self.shape), 257).astype(self.dtype), "label": labels}
+            return {"image": np.full((count, *self.shape), np.iinfo(self.dtype).max, self.dtype), "label": labels}
         assert batch_size is None
         return [{"image": np.full((20 + n, 30, 3), 40 + n, "uint8"), "label": labels[n]} for n in range(count)]
 
@@ -238,7 +241,7 @@ def test_cifar_comes_from_tensorflow_datasets(serve, name):
     asked = serve(builder)
     data = datasets.load(name, data_dir="here", validation_fraction=0)
     assert asked == [(name.removeprefix("tfds:"), "here")] and builder.prepared
-    assert data.train.arrays()[0].shape == (6, 32, 32, 3) and (data.train.arrays()[0] == 1).all()
+    assert data.train.arrays()[0].shape == (6, 32, 32, 3) and (data.train.arrays()[0] == 255).all()
     assert data.test.labels.tolist() == [0, 1, 0] and data.test.class_names == ("a", "b") and data.test.exact
     assert data.test.name == name and data.test.flip and data.test.selection == "the test split"
 

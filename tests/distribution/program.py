@@ -1,7 +1,7 @@
-"""What every way of distribution has to get right, as one record.
+"""Train the zero-loss probe and a network with a fixed plan under a distribution strategy, and record the results.
 
-`python -m tests.distribution.program multiworker` and `... jax` print it as JSON; under `MirroredStrategy` the tests
-call `record` themselves. The global batch is 16 rows on two devices.
+`python -m tests.distribution.program multiworker` and `... jax` print the record as JSON. For `MirroredStrategy`, the
+tests call `record` themselves. The global batch has 16 samples, on two devices.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ import keras_mma
 from keras_mma import layers
 from keras_mma.layers import masks
 
-BATCH, ROWS, CLASSES = 16, 64, 5
+BATCH, SAMPLES, CLASSES = 16, 64, 5
 
 
 class PairMix(layers.Mixer):
-    """A mixer without randomness: neighbours are pairs, and the mask is computed from the image."""
+    """A deterministic mixer: neighbours are partners, and the mask is computed from the image."""
 
     has_binary_mask = True
 
@@ -35,9 +35,9 @@ class PairMix(layers.Mixer):
 
 def images_and_labels():
     rng = np.random.default_rng(0)
-    rows = np.eye(CLASSES, dtype="float32")[rng.integers(0, CLASSES, ROWS)]
-    carried = np.broadcast_to(rows[:, None, None], (ROWS, 12, 12, CLASSES))
-    return np.concatenate([carried, rng.random((ROWS, 12, 12, 2))], -1).astype("float32"), rows
+    labels = np.eye(CLASSES, dtype="float32")[rng.integers(0, CLASSES, SAMPLES)]
+    label_channels = np.broadcast_to(labels[:, None, None], (SAMPLES, 12, 12, CLASSES))
+    return np.concatenate([label_channels, rng.random((SAMPLES, 12, 12, 2))], -1).astype("float32"), labels
 
 
 def identity_network():
@@ -63,30 +63,34 @@ def network_with_a_fixed_plan():
 
 
 def record(data, scope=contextlib.nullcontext):
-    """Train under a strategy and say what came out.
+    """Train both models under a strategy.
 
     Args:
-        data: What `fit` takes: the arrays, or a data set of global batches.
-        scope: Makes the context in which models are made.
+        data: A pair of arrays, or a dataset of global batches.
+        scope: Returns the context in which to create models.
+
+    Returns:
+        A dict of lists: `"probe"`, the losses of the zero-loss probe; `"loss"`, `"accuracy"` and `"weights"` of the
+        network with a fixed plan.
     """
     settings = {"verbose": 0, "shuffle": False} | ({"batch_size": BATCH} if isinstance(data, tuple) else {})
     data = data if isinstance(data, tuple) else (data,)
-    found = {}
+    results = {}
     keras.utils.set_random_seed(0)
     with scope():
         probe = identity_network()
-    found["probe"] = probe.fit(*data, epochs=2, **settings).history["loss"]
+    results["probe"] = probe.fit(*data, epochs=2, **settings).history["loss"]
     keras.utils.set_random_seed(0)
     with scope():
         model = network_with_a_fixed_plan()
     history = model.fit(*data, epochs=2, **settings).history
-    found["loss"], found["accuracy"] = history["loss"], history["accuracy"]
-    found["weights"] = [np.asarray(ops.convert_to_numpy(weight)).ravel().tolist() for weight in model.weights]
-    return found
+    results["loss"], results["accuracy"] = history["loss"], history["accuracy"]
+    results["weights"] = [np.asarray(ops.convert_to_numpy(weight)).ravel().tolist() for weight in model.weights]
+    return results
 
 
 def mask_means(plan):
-    """What tells the draws of one row from those of another."""
+    """Mean of the mask of each sample, which identifies its draw."""
     return np.asarray(ops.convert_to_numpy(plan["mask"])).mean((1, 2, 3)).tolist()
 
 
@@ -97,39 +101,39 @@ def multiworker():
     worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 
     def local_batches(context):
-        # The rows of each global batch that this worker would have were the batch split in two.
+        # Each global batch is split in halves, one for each worker.
         half = BATCH // context.num_input_pipelines
-        mine = np.arange(ROWS) // half % 2 == worker
-        return tf.data.Dataset.from_tensor_slices(tuple(x[mine] for x in images_and_labels())).batch(half)
+        is_local = np.arange(SAMPLES) // half % 2 == worker
+        return tf.data.Dataset.from_tensor_slices(tuple(x[is_local] for x in images_and_labels())).batch(half)
 
-    found = record(strategy.distribute_datasets_from_function(local_batches), strategy.scope)
+    results = record(strategy.distribute_datasets_from_function(local_batches), strategy.scope)
     with strategy.scope():
         mixer = layers.MixUp(seed=5)
     images = tf.zeros((BATCH // 2, 12, 12, 3))
-    found["draws"] = (
+    results["draws"] = (
         mask_means(strategy.run(tf.function(lambda: mixer(images, training=True)[1]))) if worker >= 0 else []
     )
-    return found
+    return results
 
 
-def jax():
-    import jax as backend
+def data_parallel():
+    import jax
 
     single = record(images_and_labels())
     devices = keras.distribution.list_devices()
-    assert len(devices) == len(backend.devices()) == 2
+    assert len(devices) == len(jax.devices()) == 2
     distribution = keras.distribution.DataParallel(devices=devices)
     keras.distribution.set_distribution(distribution)
-    found = record(images_and_labels())
+    results = record(images_and_labels())
     mixer = layers.MixUp(seed=5)
     _, plan = mixer(np.zeros((BATCH, 12, 12, 3), "float32"), training=True)
-    found["draws"], found["partner"] = mask_means(plan), ops.convert_to_numpy(plan["partner"]).tolist()
+    results["draws"], results["partner"] = mask_means(plan), ops.convert_to_numpy(plan["partner"]).tolist()
     for policy in ("roll", "distance"):
         mixer = layers.SaliencyMix(partner=policy, seed=5)
         _, plan = mixer(images_and_labels()[0][:BATCH, ..., -3:], training=True)
-        found[policy] = ops.convert_to_numpy(plan["partner"]).tolist()
-    return {"single": single, "distributed": found}
+        results[policy] = ops.convert_to_numpy(plan["partner"]).tolist()
+    return {"single": single, "distributed": results}
 
 
 if __name__ == "__main__":
-    print(json.dumps({"multiworker": multiworker, "jax": jax}[sys.argv[1]]()))
+    print(json.dumps({"multiworker": multiworker, "jax": data_parallel}[sys.argv[1]]()))

@@ -1,4 +1,4 @@
-"""What the compiled program of a distributed batch moves between devices."""
+"""Communication between devices in the compiled program of a distributed batch."""
 
 import json
 import os
@@ -13,11 +13,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads JAX's compiled programs")
-def test_pairing_within_a_device_moves_nothing(tmp_path):
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads the compiled programs of JAX")
+def test_pairing_within_a_device_needs_no_communication(tmp_path):
     output = tmp_path / "collectives.json"
     command = [sys.executable, "-m", "benchmarks.collectives", "--output", str(output)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}  # as users compile it
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("JAX_")
+    }  # optimized, as for users
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=500)
     rows = json.loads(output.read_text())["rows"]
     assert len(rows) == 7

@@ -1,4 +1,4 @@
-"""The zero-loss probe, the draws and a training with a fixed plan, on two devices of every kind."""
+"""The zero-loss probe, random draws, and training with a fixed plan, on two devices."""
 
 import json
 import os
@@ -15,11 +15,10 @@ from keras_mma import layers
 from tests.distribution import program
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow
 
 
 def start(kind, **environment):
-    """The program in a process of its own."""
+    """Start `tests.distribution.program` in another process."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.distribution.program", kind],
         cwd=ROOT,
@@ -42,21 +41,22 @@ def finish(process, seconds=400):
 
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    for sock in sockets:
+        sock.bind(("localhost", 0))
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
     return ports
 
 
-def check(found, single):
-    assert max(found["probe"]) < 1e-9
+def check(distributed, single):
+    """Distributed training has a zero-loss probe of 0, and gives the results of training on one device."""
+    assert max(distributed["probe"]) < 1e-9
     for key in ("loss", "accuracy"):
-        np.testing.assert_allclose(found[key], single[key], rtol=1e-4)
-    for weight, expected in zip(found["weights"], single["weights"], strict=True):
+        np.testing.assert_allclose(distributed[key], single[key], rtol=1e-4)
+    for weight, expected in zip(distributed["weights"], single["weights"], strict=True):
         np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
-    assert single["loss"][-1] < 0.9 * single["loss"][0]  # it did learn
+    assert single["loss"][-1] < 0.9 * single["loss"][0]  # the weights changed, so the comparison means something
 
 
 @pytest.fixture(scope="module")
@@ -74,22 +74,23 @@ def test_mirrored_strategy(needs_tensorflow, single):
         mixer = layers.MixUp(seed=5)
     images = tf.zeros((8, 12, 12, 3))
     masks = strategy.run(tf.function(lambda: mixer(images, training=True)[1]["mask"]))
-    one, two = (np.asarray(part).mean((1, 2, 3)) for part in strategy.experimental_local_results(masks))
-    assert not np.isclose(one, two).any()
+    means = [np.asarray(part).mean((1, 2, 3)) for part in strategy.experimental_local_results(masks)]
+    assert not np.isclose(*means).any()
 
 
 def test_integer_labels_train_on_mirrored_replicas(needs_tensorflow):
     import tensorflow as tf
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    images, rows = program.images_and_labels()
+    images, labels = program.images_and_labels()
     with strategy.scope():
         model = program.identity_network()
-    data = tf.data.Dataset.from_tensor_slices((images, rows.argmax(1))).batch(program.BATCH)
+    data = tf.data.Dataset.from_tensor_slices((images, labels.argmax(1))).batch(program.BATCH)
     history = model.fit(data, validation_data=data, verbose=0).history
     assert max(history["loss"] + history["val_loss"]) < 1e-9
 
 
+@pytest.mark.slow
 def test_two_workers(needs_tensorflow, single):
     workers = [f"localhost:{port}" for port in free_ports(2)]
     processes = [
@@ -99,20 +100,21 @@ def test_two_workers(needs_tensorflow, single):
         )
         for index in range(2)
     ]
-    one, two = map(finish, processes)
-    check(one, single)
-    assert one["weights"] == two["weights"] and one["loss"] == two["loss"]
-    assert not np.isclose(one["draws"], two["draws"]).any()
+    first, second = map(finish, processes)
+    check(first, single)
+    assert first["weights"] == second["weights"] and first["loss"] == second["loss"]
+    assert not np.isclose(first["draws"], second["draws"]).any()
 
 
+@pytest.mark.slow
 def test_data_parallel_on_jax():
     if keras.backend.backend() != "jax":
-        pytest.skip("runs with the tests of the jax backend")
-    found = finish(start("jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_mixer_platform_device_count=2"))
-    check(found["distributed"], found["single"])
-    draws = found["distributed"]["draws"]
-    assert not np.isclose(draws[:8], draws[8:]).any()
-    # Partners are on the same device, whatever the policy.
-    for partner in (found["distributed"][key] for key in ("partner", "roll", "distance")):
+        pytest.skip("requires the JAX backend")
+    result = finish(start("jax", KERAS_BACKEND="jax", XLA_FLAGS="--xla_force_host_platform_device_count=2"))
+    distributed = result["distributed"]
+    check(distributed, result["single"])
+    assert not np.isclose(distributed["draws"][:8], distributed["draws"][8:]).any()
+    # Every pairing finds partners on the same device.
+    for partner in (distributed[key] for key in ("partner", "roll", "distance")):
         assert sorted(partner[:8]) == list(range(8)) and sorted(partner[8:]) == list(range(8, 16))
-    assert found["distributed"]["roll"][:3] == [7, 0, 1] and found["distributed"]["roll"][8:11] == [15, 8, 9]
+    assert distributed["roll"][:3] == [7, 0, 1] and distributed["roll"][8:11] == [15, 8, 9]

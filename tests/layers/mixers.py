@@ -1,4 +1,6 @@
-"""The table over which the contract runs: every mixer with the settings that change its behaviour."""
+"""The table of the contract: every mixer with its defaults, and with each setting that changes its behaviour."""
+
+import typing
 
 import keras
 import numpy as np
@@ -9,38 +11,51 @@ from keras_mma import layers, saliency
 
 @saliency.register("everywhere")
 def everywhere(images):
-    """The same saliency everywhere: a label calibrated by it follows the area."""
+    """Uniform saliency, for which a calibrated label equals the share of the area."""
     return ops.ones_like(ops.cast(images[..., :1], "float32"))
 
 
-MIXERS = [
-    (layers.MixUp, {}),
-    (layers.MixUp, {"alpha": 0.2}),
-    (layers.CutMix, {}),
-    (layers.SaliencyMix, {}),
-    (layers.SaliencyMix, {"detector": "spectral_residual"}),
-    (layers.SaliencyMix, {"border": "clip"}),
-    (layers.SaliencyMix, {"box": "batch"}),
-    (layers.SaliencyMix, {"label": "saliency"}),
-    (layers.SaliencyMix, {"detector": "frequency_tuned", "detector_size": 12, "partner": "distance"}),
-    (layers.CutMix, {"partner": "roll"}),
-    (layers.SaliencyGrafting, {}),
-    (layers.SaliencyGrafting, {"norm": 1, "grid": 5, "temperature": 0.3}),
-    (layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
-    (layers.GuidedMixup, {}),
-]
-# Mixers that move the patch, and so mix at the input only.
-MOVING = [
-    (layers.SaliencyMix, {"scheme": "salient_to_salient"}),
-    (layers.SaliencyMix, {"scheme": "salient_to_nonsalient"}),
-    (layers.SaliencyMix, {"scheme": "nonsalient_to_salient", "border": "clip"}),
-    (layers.SaliencyMix, {"scheme": "nonsalient_to_nonsalient", "label": "saliency"}),
-]
+class Case(typing.NamedTuple):
+    """A mixer with some of its settings."""
+
+    cls: type
+    settings: dict = {}
+
+    @property
+    def kind(self):
+        """Cases of one kind count as the same value in tables of which the fast suite runs a sample."""
+        return self.cls, "scheme" in self.settings
+
+    def __str__(self):
+        return "-".join([self.cls.__name__, *map(str, self.settings.values())])
 
 
-def name(case):
-    cls, kwargs = case
-    return "-".join([cls.__name__, *map(str, kwargs.values())])
+#: Mixers whose mixed images are `mask * images + (1 - mask) * images[partner]`.
+CASES = [
+    Case(layers.MixUp),
+    Case(layers.MixUp, {"alpha": 0.2}),
+    Case(layers.CutMix),
+    Case(layers.SaliencyMix),
+    Case(layers.SaliencyMix, {"detector": "spectral_residual"}),
+    Case(layers.SaliencyMix, {"border": "clip"}),
+    Case(layers.SaliencyMix, {"box": "batch"}),
+    Case(layers.SaliencyMix, {"label": "saliency"}),
+    Case(layers.SaliencyMix, {"detector": "frequency_tuned", "detector_size": 12, "partner": "distance"}),
+    Case(layers.CutMix, {"partner": "roll"}),
+    Case(layers.SaliencyGrafting),
+    Case(layers.SaliencyGrafting, {"norm": 1, "grid": 5, "temperature": 0.3}),
+    Case(layers.SaliencyGrafting, {"norm": 1, "detector": "everywhere"}),
+    Case(layers.GuidedMixup),
+    Case(layers.RandomChoice),
+    Case(layers.RandomChoice, {"per": "sample"}),
+]
+#: Mixers that move the patch to another place, which is possible for images only, not for feature maps.
+MOVING_CASES = [
+    Case(layers.SaliencyMix, {"scheme": "salient_to_salient"}),
+    Case(layers.SaliencyMix, {"scheme": "salient_to_nonsalient"}),
+    Case(layers.SaliencyMix, {"scheme": "nonsalient_to_salient", "border": "clip"}),
+    Case(layers.SaliencyMix, {"scheme": "nonsalient_to_nonsalient", "label": "saliency"}),
+]
 
 
 def to_numpy(structure):
@@ -48,14 +63,14 @@ def to_numpy(structure):
 
 
 def is_calibrated(case):
-    """Whether the label's share is not the mask's mean."""
-    return case[1].get("label") == "saliency" or (
-        case[0] is layers.SaliencyGrafting and case[1].get("detector") != "everywhere"
+    """Whether the weight of the label differs from the mean of the mask."""
+    return case.settings.get("label") == "saliency" or (
+        case.cls is layers.SaliencyGrafting and case.settings.get("detector") != "everywhere"
     )
 
 
 def training_plan(mixer, images, **kwargs):
-    """The images and the plan of one training call, as numpy arrays."""
+    """The mixed images and the plan of a training call, as NumPy arrays."""
     mixed, plan = mixer(images, training=True, **kwargs)
     return to_numpy(mixed), to_numpy(plan)
 
@@ -65,7 +80,7 @@ def gather(images, plan):
 
 
 def repeatedly(mixer, images):
-    """A function that makes one training call after the other, compiled once where eager control flow never is."""
+    """A function that makes a training call each time, compiled on JAX, which would compile eager control flow anew."""
     if keras.backend.backend() != "jax":
         return lambda: training_plan(mixer, images)
     import jax

@@ -1,6 +1,6 @@
-"""Peak memory of one `FeatureMixAdapt` that fires and of one that does not, as multiples of the features' size.
+"""Measure the peak memory of a `FeatureMixAdapt` that fires and of one that does not, relative to the features' size.
 
-`python -m tests.layers.site_memory` prints it as JSON. In a process of its own, so that nothing else allocates.
+`python -m tests.layers.site_memory` prints the result as JSON, from a process of its own, where nothing else allocates.
 """
 
 import json
@@ -16,18 +16,18 @@ SHAPE = (64, 64, 64, 128)  # 128 MiB
 
 
 def resident(name):
-    """`VmRSS` (now) or `VmHWM` (the peak) of this process in bytes, as Linux counts them."""
+    """Memory of this process in bytes, from Linux: `VmRSS` is the current value, `VmHWM` the peak."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
 
 
-def forget_the_peak():
+def reset_peak():
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
 def compiled(layer, *example):
-    """Runs the layer inside a larger computation, of which only a number is read."""
+    """Compile a computation that contains the layer and returns a scalar."""
 
     def run(features, plan):
         mixed, after = layer(features, plan, training=True)
@@ -49,14 +49,14 @@ def main():
     mask = np.ones((SHAPE[0], 8, 8, 1), "float32")
     mask[:, :4] = 0
     plan = plans.make(np.roll(np.arange(SHAPE[0]), 1), mask, site=1)
-    found = {}
-    for site in (2, 1):  # the one that should not allocate first: what is freed may stay with the process
+    peaks = {}
+    for site in (2, 1):  # the layer that does not fire comes first, because freed memory may stay with the process
         run = compiled(FeatureMixAdapt(site), features, plan)
         before = resident("VmRSS")
-        forget_the_peak()
+        reset_peak()
         float(ops.convert_to_numpy(run(features, plan)))
-        found[site] = (resident("VmHWM") - before) / (np.prod(SHAPE) * 4)
-    print(json.dumps({"fires": found[1], "does_not_fire": found[2]}))
+        peaks[site] = (resident("VmHWM") - before) / (np.prod(SHAPE) * 4)
+    print(json.dumps({"fires": peaks[1], "does_not_fire": peaks[2]}))
 
 
 if __name__ == "__main__":

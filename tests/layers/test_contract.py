@@ -1,16 +1,18 @@
-"""Every sentence of the conventions, over every mixer."""
+"""The conventions that every mixer must satisfy, one test per convention, over the table of mixers."""
 
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 from keras_mma import layers, plans
 from tests import oracles
-from tests.layers.mixers import MIXERS, MOVING, gather, is_calibrated, name, repeatedly, to_numpy, training_plan
+from tests.layers.mixers import CASES, MOVING_CASES, gather, is_calibrated, repeatedly, to_numpy, training_plan
 from tests.pictures import blobs, one_hot
 
-every_mixer = pytest.mark.parametrize("case", MIXERS + MOVING, ids=name)
-every_mask_mixer = pytest.mark.parametrize("case", MIXERS, ids=name)
+every_mixer = pytest.mark.parametrize("case", CASES + MOVING_CASES, ids=str)
+every_mask_mixer = pytest.mark.parametrize("case", CASES, ids=str)
+sampled = pytest.mark.sampled
 
 
 def make(case, **kwargs):
@@ -22,8 +24,12 @@ def is_mixed(plan):
     return plan["mask"].min((1, 2, 3)) < 1
 
 
+def test_the_table_contains_every_mixer_with_its_defaults():
+    assert {cls for cls, settings in CASES if not settings} == set(layers.MIXERS.values())
+
+
 @every_mixer
-def test_the_plan_has_its_form(case, rng):
+def test_plan_shapes_dtypes_and_ranges(case, rng):
     images = blobs(rng, 7, 16, 20)
     mixed, plan = training_plan(make(case), images)
     assert plans.is_plan(plan) and mixed.shape == images.shape
@@ -37,7 +43,7 @@ def test_the_plan_has_its_form(case, rng):
 
 
 @every_mixer
-def test_the_weight_is_that_of_the_applied_mask(case, rng):
+def test_weight_is_the_mean_of_the_applied_mask(case, rng):
     mixer = make(case)
     for _ in range(5):
         _, plan = training_plan(mixer, blobs(rng, 9))
@@ -48,7 +54,7 @@ def test_the_weight_is_that_of_the_applied_mask(case, rng):
 
 
 @every_mask_mixer
-def test_mask_and_weight_speak_of_the_own_share(case, rng):
+def test_mask_is_the_share_of_the_own_image(case, rng):
     images = blobs(rng, 8).astype("float32")
     mixed, plan = training_plan(make(case), images)
     np.testing.assert_allclose(mixed, oracles.mix(images, plan), rtol=1e-4, atol=1e-2)
@@ -56,8 +62,8 @@ def test_mask_and_weight_speak_of_the_own_share(case, rng):
 
 
 @every_mixer
-def test_draws_are_for_each_sample(case, rng):
-    # A box has few sizes on a small image: of 16 rows, 9 differ by chance only, of 32 almost surely.
+def test_draws_are_per_sample(case, rng):
+    # A small image allows few box sizes: 32 samples almost surely have more than 8, 16 samples may not.
     _, plan = training_plan(make(case), blobs(rng, 32))
     if case[1].get("box") == "batch":
         mixed = plan["partner"] != np.arange(32)
@@ -68,59 +74,61 @@ def test_draws_are_for_each_sample(case, rng):
     assert len(np.unique(plan["partner"])) > 8
 
 
+@sampled
 @every_mixer
-def test_probability_is_a_rate_of_rows(case, rng):
+def test_probability_is_the_rate_of_mixed_samples(case, rng):
     images = np.tile(blobs(rng, 10, 16, 16), (40, 1, 1, 1))
     mixer = make(case, probability=0.3)
-    rows = []
+    mixed = []
     for _ in range(4):
         _, plan = training_plan(mixer, images)
-        rows.append(is_mixed(plan))
-    rows = np.concatenate(rows)
-    # A drawn box can be empty, a drawn row its own partner: the always-mixed rate is the reference.
+        mixed.append(is_mixed(plan))
+    mixed = np.concatenate(mixed)
+    # A box can be empty and a sample its own partner, so even probability 1 leaves samples unmixed.
     _, always = training_plan(make(case), images)
     expected = 0.3 * is_mixed(always).mean()
-    assert abs(rows.mean() - expected) < 5 * np.sqrt(0.25 / rows.size)
+    assert abs(mixed.mean() - expected) < 5 * np.sqrt(0.25 / mixed.size)
     _, never = training_plan(make(case, probability=0.0), images)
     assert (never["weight"] == 1).all() and (never["mask"] == 1).all()
 
 
 @every_mixer
-def test_unmixed_rows_stay_exactly_as_they_are(case, rng):
+def test_unmixed_samples_are_unchanged(case, rng):
     images = blobs(rng, 32).astype("float32")
     mixed, plan = training_plan(make(case, probability=0.5), images)
-    untouched = ~is_mixed(plan)
-    assert (plan["weight"][untouched] == 1).all()
-    assert 0 < untouched.sum() < 32
-    np.testing.assert_array_equal(mixed[untouched], images[untouched])
-    np.testing.assert_array_equal(plan["partner"][untouched], np.flatnonzero(untouched))
+    is_unmixed = ~is_mixed(plan)
+    assert (plan["weight"][is_unmixed] == 1).all()
+    if case.settings.get("box") != "batch":  # which mixes all samples or none
+        assert 0 < is_unmixed.sum() < 32
+    np.testing.assert_array_equal(mixed[is_unmixed], images[is_unmixed])
+    np.testing.assert_array_equal(plan["partner"][is_unmixed], np.flatnonzero(is_unmixed))
 
 
 @every_mixer
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float32", "float64"])
-def test_images_of_any_dtype_keep_it(case, rng, dtype):
+def test_images_keep_their_dtype(case, rng, dtype):
     images = blobs(rng, 6).astype(dtype)
     if keras.backend.backend() == "jax" and dtype == "float64":
-        pytest.skip("jax has no 64-bit numbers by default")
+        pytest.skip("JAX disables 64-bit types by default")
     mixed, plan = training_plan(make(case), images)
     assert mixed.dtype == dtype
-    if case in MIXERS:
+    if case in CASES:
         np.testing.assert_allclose(mixed.astype("float64"), oracles.mix(images, plan), atol=0.51)
 
 
 @every_mixer
-def test_the_range_of_the_images_does_not_change_the_plan(case, rng):
+def test_value_range_does_not_change_the_plan(case, rng):
     images = blobs(rng, 8, 32, 32)
     _, expected = training_plan(make(case), images)
-    for same in (images.astype("float32"), (images / 255).astype("float32")):
-        _, plan = training_plan(make(case), same)
+    for rescaled in (images.astype("float32"), (images / 255).astype("float32")):
+        _, plan = training_plan(make(case), rescaled)
         for key in ("partner", "mask"):
             np.testing.assert_array_equal(plan[key], expected[key])
         np.testing.assert_allclose(plan["weight"], expected["weight"], atol=1e-5)
 
 
 @every_mixer
-def test_channels_first_is_the_same_thing_transposed(case, rng):
+def test_channels_first_equals_channels_last(case, rng):
     images = blobs(rng, 6).astype("float32")
     last, expected = training_plan(make(case, data_format="channels_last"), images)
     first, plan = training_plan(make(case, data_format="channels_first"), images.transpose(0, 3, 1, 2))
@@ -132,24 +140,24 @@ def test_channels_first_is_the_same_thing_transposed(case, rng):
 
 @every_mixer
 @pytest.mark.parametrize("shape", [(1, 16, 20, 3), (5, 9, 33, 1), (3, 40, 8, 3), (2, 12, 12, 6)])
-def test_sizes_and_channels(case, rng, shape):
+def test_image_sizes_and_channel_counts(case, rng, shape):
     images = rng.integers(0, 256, shape).astype("uint8")
     mixed, plan = training_plan(make(case), images)
     assert mixed.shape == shape and plan["mask"].shape == (*shape[:3], 1)
     if shape[0] == 1:
-        np.testing.assert_array_equal(mixed, images) if case in MIXERS else None
+        np.testing.assert_array_equal(mixed, images) if case in CASES else None
         assert plan["partner"].tolist() == [0]
 
 
 @every_mixer
-def test_labels_of_every_form(case, rng):
+def test_all_label_forms_give_the_same_labels(case, rng):
     images, classes = blobs(rng, 8), rng.integers(0, 5, 8)
-    rows = np.eye(5, dtype="float32")[classes]
-    expected = to_numpy(make(case)(images, rows))
+    encoded = np.eye(5, dtype="float32")[classes]
+    expected = to_numpy(make(case)(images, encoded))
     assert isinstance(expected, tuple) and len(expected) == 2
     assert expected[1].dtype == "float32" and expected[1].shape == (8, 5)
     np.testing.assert_allclose(expected[1].sum(1), 1, atol=1e-5)
-    for labels in (classes, classes[:, None], rows.astype("float64"), rows.astype("int32")):
+    for labels in (classes, classes[:, None], encoded.astype("float64"), encoded.astype("int32")):
         images_out, labels_out = to_numpy(make(case, num_classes=5)(images, labels))
         np.testing.assert_array_equal(images_out, expected[0])
         np.testing.assert_array_equal(labels_out, expected[1])
@@ -158,7 +166,7 @@ def test_labels_of_every_form(case, rng):
 
 
 @every_mixer
-def test_batches_leave_in_the_form_in_which_they_came(case, rng):
+def test_batches_keep_their_structure(case, rng):
     images, labels, weights = blobs(rng, 8), one_hot(rng), rng.random(8).astype("float32")
     shares = rng.random((8, 16, 20, 2)).astype("float32")
     expected = to_numpy(make(case)(images, labels, weights))
@@ -177,24 +185,24 @@ def test_batches_leave_in_the_form_in_which_they_came(case, rng):
 
 
 @every_mask_mixer
-def test_labels_weights_and_segmentation_follow_the_images(case, rng):
-    """What is hidden in the images as constant maps must be found in everything else that was mixed."""
+def test_labels_weights_and_segmentation_masks_follow_the_images(case, rng):
+    """Labels and weights are stored in the images as constant channels, which must stay equal to the mixed labels."""
     labels, weights = one_hot(rng), rng.random(8).astype("float32")
-    # The last channel gives the detector something to see; the others carry the label and the weight everywhere.
+    # The last channel has salient regions; the others hold the label and the weight at every pixel.
     texture = blobs(rng, 8, 16, 20, 1) / 255.0
-    carried = np.concatenate([labels, weights[:, None]], 1)
-    images = np.concatenate([np.broadcast_to(carried[:, None, None], (8, 16, 20, 6)), texture], -1).astype("float32")
+    constants = np.concatenate([labels, weights[:, None]], 1)
+    images = np.concatenate([np.broadcast_to(constants[:, None, None], (8, 16, 20, 6)), texture], -1).astype("float32")
     batch = {"images": images, "labels": labels, "sample_weight": weights, "segmentation_masks": images}
     out = to_numpy(make(case)(batch))
     np.testing.assert_allclose(out["segmentation_masks"], out["images"], atol=1e-6)
     if not is_calibrated(case):
-        found = out["images"].mean((1, 2))
-        np.testing.assert_allclose(out["labels"], found[:, :5], atol=1e-5)
-        np.testing.assert_allclose(out["sample_weight"], found[:, 5], atol=1e-5)
+        mean = out["images"].mean((1, 2))
+        np.testing.assert_allclose(out["labels"], mean[:, :5], atol=1e-5)
+        np.testing.assert_allclose(out["sample_weight"], mean[:, 5], atol=1e-5)
 
 
 @every_mixer
-def test_heads_in_a_structure_are_mixed_alike(case, rng):
+def test_labels_of_all_heads_follow_the_same_plan(case, rng):
     images, labels = blobs(rng, 8), one_hot(rng)
     out = make(case)(images, {"a": labels, "b": (labels, 1 - labels)})[1]
     out = to_numpy(out)
@@ -203,7 +211,7 @@ def test_heads_in_a_structure_are_mixed_alike(case, rng):
 
 
 @every_mixer
-def test_outside_training_nothing_happens(case, rng):
+def test_identity_outside_training(case, rng):
     images = blobs(rng, 8)
     for kwargs in ({}, {"training": False}):
         mixed, plan = to_numpy(make(case)(images, **kwargs))
@@ -217,15 +225,15 @@ def test_outside_training_nothing_happens(case, rng):
 
 
 @every_mixer
-def test_the_same_seed_gives_the_same_plan(case, rng):
+def test_same_seed_gives_the_same_plan(case, rng):
     images = blobs(rng, 8)
-    one, two = make(case), make(case)
+    first_mixer, second_mixer = make(case), make(case)
     for _ in range(2):
-        expected, plan = training_plan(one, images)
-        again, same = training_plan(two, images)
-        np.testing.assert_array_equal(again, expected)
-        keras.tree.map_structure(np.testing.assert_array_equal, same, plan)
-    # GuidedMixup draws only the row where its cycle starts: two seeds may agree, several do not.
+        expected, expected_plan = training_plan(first_mixer, images)
+        mixed, plan = training_plan(second_mixer, images)
+        np.testing.assert_array_equal(mixed, expected)
+        keras.tree.map_structure(np.testing.assert_array_equal, plan, expected_plan)
+    # GuidedMixup draws only the sample where its cycle starts: two seeds may agree, several do not.
     others = [training_plan(make(case, seed=seed), images)[1]["mask"] for seed in range(6, 12)]
     assert any(not np.array_equal(other, plan["mask"]) for other in others)
     keras.utils.set_random_seed(3)
@@ -235,7 +243,7 @@ def test_the_same_seed_gives_the_same_plan(case, rng):
 
 
 @every_mixer
-def test_the_config_makes_the_same_layer(case, rng):
+def test_config_round_trip(case, rng):
     layer = make(case, probability=0.7, num_classes=4)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is type(layer) and copy.get_config() == layer.get_config()
@@ -244,21 +252,21 @@ def test_the_config_makes_the_same_layer(case, rng):
 
 
 @every_mixer
-def test_nan_stays_in_the_rows_that_are_mixed_with_it(case, rng):
+def test_nan_affects_only_samples_that_are_mixed_with_it(case, rng):
     images = blobs(rng, 16).astype("float32")
     images[3, 5, 5] = np.nan
     mixed, plan = training_plan(make(case, probability=0.5), images)
-    touched = (plan["partner"] == 3) | (np.arange(16) == 3)
-    assert not touched.all() and np.isfinite(mixed[~touched]).all()
-    assert np.isfinite(plan["mask"]).all() and np.isfinite(plan["weight"][~touched]).all()
-    full, plan = training_plan(make(case), images)
-    touched = (plan["partner"] == 3) | (np.arange(16) == 3)
-    assert np.isfinite(full[~touched]).all() and np.isfinite(plan["weight"]).all()
+    is_affected = (plan["partner"] == 3) | (np.arange(16) == 3)
+    assert not is_affected.all() and np.isfinite(mixed[~is_affected]).all()
+    assert np.isfinite(plan["mask"]).all() and np.isfinite(plan["weight"][~is_affected]).all()
+    all_mixed, plan = training_plan(make(case), images)
+    is_affected = (plan["partner"] == 3) | (np.arange(16) == 3)
+    assert np.isfinite(all_mixed[~is_affected]).all() and np.isfinite(plan["weight"]).all()
 
 
 @every_mask_mixer
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float32"])
-def test_the_precision_policy_does_not_touch_plans_and_labels(case, rng, policy):
+def test_plans_and_labels_are_float32_under_every_policy(case, rng, policy):
     keras.config.set_dtype_policy(policy)
     images = blobs(rng, 8).astype("float32")
     mixed, plan = training_plan(make(case), images)
@@ -270,23 +278,34 @@ def test_the_precision_policy_does_not_touch_plans_and_labels(case, rng, policy)
     assert out[1].dtype == "float32"
 
 
+@sampled
 @every_mask_mixer
-def test_sites_are_drawn_uniformly_and_only_the_input_mixes_here(case, rng):
+def test_sites_are_drawn_uniformly_and_images_are_mixed_at_site_0_only(case, rng):
     images, mixer = blobs(rng, 8), make(case, sites=(0, 1, 3))
     counts = {0: 0, 1: 0, 3: 0}
     step = repeatedly(mixer, images)
     for _ in range(60):
         mixed, plan = step()
         counts[int(plan["site"])] += 1
-        if plan["site"] == 0 and is_mixed(plan).any():  # one box for the batch can be empty
+        if plan["site"] == 0 and is_mixed(plan).any():  # a box that the batch shares can be empty
             assert not np.array_equal(mixed, images)
         elif plan["site"] > 0:
             np.testing.assert_array_equal(mixed, images)
     assert sum(counts.values()) == 60 and min(counts.values()) > 8
 
 
+def test_sites_are_drawn_by_their_weights(rng):
+    images, mixer = blobs(rng, 2), layers.MixUp(sites=(0, 2, 1), site_weights=(2, 1, 1), seed=1)
+    step = repeatedly(mixer, images)
+    counts = np.bincount([int(step()[1]["site"]) for _ in range(300)], minlength=3)
+    assert stats.chisquare(counts, [150, 75, 75]).pvalue > 1e-3
+    for weights in ((1, 2), (1, 2, 0), 3):
+        with pytest.raises(ValueError, match="`site_weights` must be .* Received: site_weights="):
+            layers.MixUp(sites=(0, 1, 2), site_weights=weights)
+
+
 @every_mixer
-def test_the_symbolic_shapes_are_the_real_ones(case):
+def test_symbolic_shapes_and_dtypes(case):
     image, plan = make(case)(keras.Input((16, 20, 3), dtype="uint8"))
     assert image.shape == (None, 16, 20, 3) and image.dtype == "uint8"
     assert {key: (value.shape, value.dtype) for key, value in plan.items()} == {
@@ -303,8 +322,9 @@ def random_ops(graph):
     return [op.type for op in graph.get_operations() if "Random" in op.type or "Shuffle" in op.type]
 
 
+@sampled
 @every_mask_mixer
-def test_no_random_op_in_the_inference_graph(needs_tensorflow, case):
+def test_inference_graph_has_no_random_ops(needs_tensorflow, case):
     import tensorflow as tf
 
     layer = make(case, sites=(0, 1), probability=0.5)
@@ -314,8 +334,9 @@ def test_no_random_op_in_the_inference_graph(needs_tensorflow, case):
     assert not random_ops(inference.graph) and random_ops(training.graph)
 
 
+@sampled
 @every_mixer
-def test_a_graph_draws_the_same_plan_as_eager_calls(needs_tensorflow, case, rng):
+def test_graph_and_eager_calls_draw_the_same_plan(needs_tensorflow, case, rng):
     import tensorflow as tf
 
     images = blobs(rng, 8)
@@ -329,23 +350,25 @@ def test_a_graph_draws_the_same_plan_as_eager_calls(needs_tensorflow, case, rng)
         np.testing.assert_allclose(mixed.astype(float), expected.astype(float), atol=1)
 
 
+@sampled
 @every_mixer
-def test_xla_compiles_the_mixer_and_repeats_its_draws(needs_tensorflow, case, rng):
-    # TensorFlow's generator gives other numbers under XLA: the plan is another, but as valid and as repeatable.
+def test_xla_compiles_the_mixer_and_draws_are_repeatable(needs_tensorflow, case, rng):
+    # TensorFlow draws different random numbers under XLA, so the plan differs from that of an eager call.
     import tensorflow as tf
 
     images = blobs(rng, 8)
-    pair = make(case), make(case)
-    one, two = (tf.function(lambda x, layer=layer: layer(x, training=True), jit_compile=True) for layer in pair)
-    mixed, plan = to_numpy(one(images))
-    again, same = to_numpy(two(images))
-    np.testing.assert_array_equal(again, mixed)
-    keras.tree.map_structure(np.testing.assert_array_equal, same, plan)
-    if case in MIXERS:
+    mixers = make(case), make(case)
+    first, second = (tf.function(lambda x, mixer=mixer: mixer(x, training=True), jit_compile=True) for mixer in mixers)
+    expected, expected_plan = to_numpy(first(images))
+    mixed, plan = to_numpy(second(images))
+    np.testing.assert_array_equal(mixed, expected)
+    keras.tree.map_structure(np.testing.assert_array_equal, plan, expected_plan)
+    if case in CASES:
         np.testing.assert_allclose(mixed.astype(float), oracles.mix(images, plan), atol=0.51)
-    assert not np.array_equal(to_numpy(one(images))[1]["mask"], plan["mask"])
+    assert not np.array_equal(to_numpy(first(images))[1]["mask"], plan["mask"])
 
 
+@sampled
 @every_mixer
 def test_dataset_map_with_unknown_sizes_and_a_ragged_last_batch(needs_tensorflow, case, rng):
     import tensorflow as tf
@@ -380,13 +403,13 @@ def test_masks_carry_no_gradient(needs_tensorflow, case, rng):
     assert tape.gradient(from_mask, images) is None
     plan = to_numpy(plan)
     expected = plan["mask"].copy()
-    for row, partner in enumerate(plan["partner"]):
-        expected[partner] += 1 - plan["mask"][row]
+    for sample, partner in enumerate(plan["partner"]):
+        expected[partner] += 1 - plan["mask"][sample]
     np.testing.assert_allclose(tape.gradient(total, images), np.broadcast_to(expected, images.shape), atol=1e-5)
 
 
 @every_mask_mixer
-def test_the_donor_is_the_partner(case, rng):
+def test_images_are_mixed_with_their_partners(case, rng):
     images = np.broadcast_to(np.arange(8, dtype="float32")[:, None, None, None], (8, 16, 20, 3)).copy()
     mixed, plan = training_plan(make(case), images)
     np.testing.assert_allclose(mixed, plan["mask"] * images + (1 - plan["mask"]) * gather(images, plan), atol=1e-5)
@@ -411,15 +434,15 @@ BAD_ARGUMENTS = [
 
 @every_mixer
 @pytest.mark.parametrize(("arguments", "match"), BAD_ARGUMENTS, ids=lambda value: str(value)[:24])
-def test_bad_arguments_are_refused(case, arguments, match):
-    if case[0] is layers.GuidedMixup and "alpha" in arguments:
-        pytest.skip("GuidedMixup draws nothing from Beta")
+def test_invalid_arguments_raise(case, arguments, match):
+    if case.cls in (layers.GuidedMixup, layers.RandomChoice) and "alpha" in arguments:
+        pytest.skip("the mixer has no `alpha`")
     with pytest.raises(ValueError, match=match):
         make(case, **arguments)
 
 
 @every_mixer
-def test_bad_batches_are_refused(case, rng):
+def test_invalid_batches_raise(case, rng):
     images, labels = blobs(rng, 8), one_hot(rng)
     mixer = make(case)
     bad = [
@@ -455,7 +478,7 @@ def test_bad_batches_are_refused(case, rng):
     for call, match in bad:
         with pytest.raises(ValueError, match=match):
             call()
-    if case in MIXERS:
+    if case in CASES:
         with pytest.raises(ValueError, match=r"`sites` must be \(0,\) for a labelled batch.* Received: sites=\(0, 1\)"):
             make(case, sites=(0, 1))(images, labels)
     else:
@@ -466,7 +489,7 @@ def test_bad_batches_are_refused(case, rng):
 
 
 @every_mixer
-def test_integer_labels_of_segmentation_masks_follow_binary_masks_only(case, rng):
+def test_integer_segmentation_masks_require_binary_masks(case, rng):
     batch = {
         "images": blobs(rng, 8),
         "labels": one_hot(rng),

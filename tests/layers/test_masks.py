@@ -1,4 +1,4 @@
-"""Uniform and box masks give what the dense mask that they stand for gives."""
+"""Uniform and box masks behave like the dense masks that they stand for."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def make(kind):
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8", "int32"])
 @pytest.mark.parametrize("kind", [masks.Uniform, masks.Box])
-def test_every_kind_mixes_as_its_dense_mask(rng, kind, dtype, data_format):
+def test_mixing_equals_that_of_the_dense_mask(rng, kind, dtype, data_format):
     images, partner = rng.integers(0, 256, (5, HEIGHT, WIDTH, 3)), np.array([3, 0, 4, 1, 2], "int32")
     mask = make(kind)
     dense = ops.convert_to_numpy(mask.rasterize(HEIGHT, WIDTH))
@@ -41,7 +41,7 @@ def test_every_kind_mixes_as_its_dense_mask(rng, kind, dtype, data_format):
 
 
 @pytest.mark.parametrize("kind", [masks.Uniform, masks.Box])
-def test_every_kind_knows_its_mean_and_its_unmixed_samples(kind):
+def test_mean_and_unmixed_samples_equal_those_of_the_dense_mask(kind):
     mask = make(kind)
     dense = mask.rasterize(HEIGHT, WIDTH)
     weight, is_unmixed = mask.mean(HEIGHT, WIDTH), ops.convert_to_numpy(mask.find_unmixed())
@@ -49,13 +49,14 @@ def test_every_kind_knows_its_mean_and_its_unmixed_samples(kind):
     np.testing.assert_allclose(ops.mean(dense, axis=(1, 2, 3)), weight, atol=1e-6)
     np.testing.assert_array_equal(is_unmixed, ops.convert_to_numpy(plans.find_unmixed(dense)))
     assert is_unmixed.sum() == 1
-    same = masks.Dense(dense)
-    np.testing.assert_allclose(ops.convert_to_numpy(same.mean(HEIGHT, WIDTH)), ops.convert_to_numpy(weight), atol=1e-6)
-    np.testing.assert_array_equal(ops.convert_to_numpy(same.find_unmixed()), is_unmixed)
+    as_dense = masks.Dense(dense)
+    mean = ops.convert_to_numpy(as_dense.mean(HEIGHT, WIDTH))
+    np.testing.assert_allclose(mean, ops.convert_to_numpy(weight), atol=1e-6)
+    np.testing.assert_array_equal(ops.convert_to_numpy(as_dense.find_unmixed()), is_unmixed)
 
 
 @pytest.mark.parametrize("kind", [masks.Uniform, masks.Box, masks.Dense])
-def test_samples_are_left_out_of_every_kind(kind):
+def test_samples_can_be_left_out_of_every_kind(kind):
     mask = make(kind)
     is_mixed = np.array([True, False, True, False, True])
     before = ops.convert_to_numpy(mask.rasterize(HEIGHT, WIDTH))

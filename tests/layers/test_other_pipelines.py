@@ -1,4 +1,4 @@
-"""Mixers in and beside `tf.data` on the backends that are not TensorFlow."""
+"""`tf.data` pipelines and mixers on backends other than TensorFlow."""
 
 import keras
 import numpy as np
@@ -10,14 +10,14 @@ from tests.pictures import blobs, one_hot
 tf = pytest.importorskip("tensorflow")
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="mixers run in tf.data there")
-def test_the_error_says_where_to_put_the_layer(rng):
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="mixers run in tf.data on TensorFlow")
+def test_the_error_names_the_alternatives(rng):
     dataset = tf.data.Dataset.from_tensor_slices((blobs(rng, 8), one_hot(rng))).batch(4)
     with pytest.raises(ValueError, match="cannot run in a `tf.data` pipeline on the .* backend: put it into"):
         dataset.map(layers.SaliencyMix())
 
 
-def test_what_comes_out_of_a_pipeline_is_mixed(rng):
+def test_batches_of_a_pipeline_can_be_mixed(rng):
     images, labels = blobs(rng, 8).astype("float32"), one_hot(rng)
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
     for batch in dataset:

@@ -1,4 +1,4 @@
-"""Pairing, and the pixel-wise mixing that goes with it."""
+"""Pairing of samples, and GuidedMixup."""
 
 import numpy as np
 import pytest
@@ -27,19 +27,19 @@ def test_the_farthest_cycle_equals_the_loop(rng, size):
         points = rng.random((size, 4))
         distance = ((points[:, None] - points[None]) ** 2).sum(-1).astype("float32")
         start = int(rng.integers(size))
-        found = cycle(distance, start)
-        assert found.tolist() == oracles.farthest_cycle(distance, start)
-        assert found.dtype == "int32"
+        partner = cycle(distance, start)
+        assert partner.tolist() == oracles.farthest_cycle(distance, start)
+        assert partner.dtype == "int32"
 
 
-def test_it_is_one_cycle_through_the_batch(rng):
+def test_partners_form_a_single_cycle(rng):
     distance = rng.random((17, 17)).astype("float32")
     partner = cycle(distance + distance.T, 3)
-    row, seen = 0, []
+    sample, visited = 0, []
     for _ in range(17):
-        seen.append(row)
-        row = partner[row]
-    assert sorted(seen) == list(range(17)) and row == 0
+        visited.append(sample)
+        sample = partner[sample]
+    assert sorted(visited) == list(range(17)) and sample == 0
 
 
 def test_distances_equal_the_loop(rng):
@@ -50,13 +50,13 @@ def test_distances_equal_the_loop(rng):
     np.testing.assert_allclose(distances(maps), expected, atol=1e-6)
 
 
-def test_roll_takes_the_row_before(rng):
+def test_roll_pairs_each_sample_with_the_previous_one(rng):
     assert ops.convert_to_numpy(pairing.roll(5)).tolist() == [4, 0, 1, 2, 3]
     _, plan = training_plan(layers.MixUp(partner="roll", seed=1), blobs(rng, 5))
     assert plan["partner"].tolist() == [4, 0, 1, 2, 3]
 
 
-def test_distance_pairs_by_the_saliency_of_the_mixer(rng):
+def test_distance_compares_the_saliency_maps_of_the_mixer(rng):
     images = blobs(rng, 9)
     mixer = layers.SaliencyMix(partner="distance", alpha=50.0, seed=1)
     _, plan = training_plan(mixer, images)
@@ -68,7 +68,7 @@ def test_distance_pairs_by_the_saliency_of_the_mixer(rng):
 
 
 @pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-def test_the_cycle_compiles(needs_tensorflow, rng, xla):
+def test_cycles_compile(needs_tensorflow, rng, xla):
     import tensorflow as tf
 
     distance = rng.random((2, 12, 12)).astype("float32")
@@ -78,21 +78,21 @@ def test_the_cycle_compiles(needs_tensorflow, rng, xla):
     assert compiled(tf.constant(distance), tf.constant([4, 7])).numpy().tolist() == expected
 
 
-def test_guided_mixup_blends_by_the_share_of_saliency(rng):
+def test_guided_mixup_blends_in_proportion_to_saliency(rng):
     def red(images):
         return ops.cast(images[..., :1], "float32")
 
     images = rng.random((6, 9, 11, 3)).astype("float32")
-    images[:, :2, :2, 0] = 0  # salient in none
+    images[:, :2, :2, 0] = 0  # no image is salient here
     mixed, plan = training_plan(layers.GuidedMixup(detector=red, blur_sigma=0, seed=1), images)
-    for row, other in enumerate(plan["partner"]):
+    for sample, partner in enumerate(plan["partner"]):
         for y in range(9):
             for x in range(11):
-                own = float(images[row, y, x, 0]) / images[row, ..., 0].sum(dtype="float64")
-                given = float(images[other, y, x, 0]) / images[other, ..., 0].sum(dtype="float64")
-                share = own / (own + given) if own + given else 0.5
-                assert plan["mask"][row, y, x, 0] == pytest.approx(share, abs=1e-5)
-        np.testing.assert_allclose(plan["weight"][row], plan["mask"][row].mean(), atol=1e-6)
+                own = float(images[sample, y, x, 0]) / images[sample, ..., 0].sum(dtype="float64")
+                other = float(images[partner, y, x, 0]) / images[partner, ..., 0].sum(dtype="float64")
+                expected = own / (own + other) if own + other else 0.5
+                assert plan["mask"][sample, y, x, 0] == pytest.approx(expected, abs=1e-5)
+        np.testing.assert_allclose(plan["weight"][sample], plan["mask"][sample].mean(), atol=1e-6)
 
 
 def test_guided_mixup_blurs_the_saliency_as_published(rng):
@@ -107,7 +107,7 @@ def test_guided_mixup_blurs_the_saliency_as_published(rng):
 
 
 def test_guided_mixup_blends_as_smoothly_as_published():
-    """On CIFAR-10, the published masks show no pixel by more than 90 %, and weights have a spread below 0.04."""
+    """On CIFAR-10, no value of the published masks is outside [0.1, 0.9], and the weights deviate by less than 0.04."""
     images = crops(32, 40)
     _, plan = training_plan(layers.GuidedMixup(seed=1), images)
     _, sharp = training_plan(layers.GuidedMixup(detector="spectral_residual", blur_sigma=0, seed=1), images)
@@ -116,14 +116,14 @@ def test_guided_mixup_blends_as_smoothly_as_published():
     assert plan["mask"].std() < 0.75 * sharp["mask"].std()
 
 
-def test_guided_mixup_alone_in_its_batch_is_not_mixed(rng):
+def test_guided_mixup_leaves_a_batch_of_one_unmixed(rng):
     image = blobs(rng, 1)
     mixed, plan = training_plan(layers.GuidedMixup(), image)
     np.testing.assert_array_equal(mixed, image)
     assert plan["weight"][0] == 1
 
 
-def test_shuffled_partners_are_permutations_that_take_every_position_equally():
+def test_shuffled_partners_are_uniform_permutations():
     generator = sampling.SeedGenerator(1)
     counts = np.zeros((5, 5))
     for _ in range(600):

@@ -1,4 +1,4 @@
-"""Saliency Grafting: masks and labels against loops, and what a calibrated label must do."""
+"""Saliency Grafting: masks and weights equal the loops; properties of the calibrated label."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.pictures import blobs
 
 
 def red(images):
-    """Saliency as it stands in the first channel."""
+    """A detector that returns the first channel."""
     return ops.cast(images[..., :1], "float32")
 
 
@@ -22,7 +22,7 @@ def red(images):
 @pytest.mark.parametrize(
     ("grid", "temperature", "threshold"), [(4, 1.0, None), (5, 0.3, 0.05), (7, 2.0, 0.0), (1, 1.0, None)]
 )
-def test_mask_and_label_equal_the_loop(rng, monkeypatch, norm, grid, temperature, threshold):
+def test_mask_and_weight_equal_the_loop(rng, monkeypatch, norm, grid, temperature, threshold):
     images = (rng.random((8, 13, 18, 3)) ** 4).astype("float32")
     rate = rng.random(8).astype("float32")
     noise = rng.random((8, grid, grid, 1)).astype("float32")
@@ -31,24 +31,24 @@ def test_mask_and_label_equal_the_loop(rng, monkeypatch, norm, grid, temperature
     monkeypatch.setattr(pairing, "shuffle", lambda size, seed: ops.convert_to_tensor(np.roll(np.arange(8), 3), "int32"))
     mixer = layers.SaliencyGrafting(grid=grid, temperature=temperature, threshold=threshold, norm=norm, detector=red)
     mixed, plan = training_plan(mixer, images)
-    for row in range(8):
-        other = int(np.roll(np.arange(8), 3)[row])
+    for sample, partner in enumerate(np.roll(np.arange(8), 3)):
         mask, weight = oracles.graft(
-            images[row, ..., 0].astype("float64"),
-            images[other, ..., 0].astype("float64"),
-            rate[row],
-            noise[row, ..., 0],
+            images[sample, ..., 0].astype("float64"),
+            images[partner, ..., 0].astype("float64"),
+            rate[sample],
+            noise[sample, ..., 0],
             temperature,
             1 / grid**2 if threshold is None else threshold,
             norm,
         )
-        np.testing.assert_allclose(plan["mask"][row, ..., 0], mask, atol=1e-5)
-        np.testing.assert_allclose(plan["weight"][row], weight, atol=1e-5)
-        np.testing.assert_allclose(mixed[row], np.where(mask[..., None] == 1, images[row], images[other]), atol=1e-6)
+        np.testing.assert_allclose(plan["mask"][sample, ..., 0], mask, atol=1e-5)
+        np.testing.assert_allclose(plan["weight"][sample], weight, atol=1e-5)
+        expected = np.where(mask[..., None] == 1, images[sample], images[partner])
+        np.testing.assert_allclose(mixed[sample], expected, atol=1e-6)
 
 
 class TestCalibration:
-    """Half of the image is salient in each: where it lies decides."""
+    """Each image is salient in one half; the weight depends on which half is kept."""
 
     left = np.zeros((1, 8, 8, 1), "float32")
     left[:, :, :4] = 0.7
@@ -59,60 +59,59 @@ class TestCalibration:
         return ops.convert_to_numpy(saliency_weight(*map(ops.convert_to_tensor, (own, partner, mask)), norm))[0]
 
     @pytest.mark.parametrize("norm", [1, 2])
-    def test_a_contribution_that_is_not_salient_weighs_nothing(self, norm):
+    def test_a_contribution_without_saliency_has_no_weight(self, norm):
         assert self.weight(self.left, self.left, self.keep_left, norm) == 1.0
 
     @pytest.mark.parametrize("norm", [1, 2])
-    def test_all_of_the_donors_saliency_and_none_of_the_own_hidden_is_a_half(self, norm):
+    def test_keeping_and_pasting_all_saliency_gives_one_half(self, norm):
         assert self.weight(self.left, self.right, self.keep_left, norm) == pytest.approx(0.5, abs=1e-6)
 
     @pytest.mark.parametrize("norm", [1, 2])
-    def test_uniform_saliency_gives_the_norms_share_of_the_area(self, rng, norm):
+    def test_uniform_saliency_gives_the_norm_of_the_area(self, rng, norm):
         mask = np.zeros((1, 8, 8, 1), "float32")
         mask[:, :, :3] = 1
-        kept, given = (3 / 8) ** (1 / norm), (5 / 8) ** (1 / norm)
+        kept, pasted = (3 / 8) ** (1 / norm), (5 / 8) ** (1 / norm)
         for level in (1e-12, 0.3, 1e12):
             uniform = np.full((1, 8, 8, 1), level, "float32")
-            assert self.weight(uniform, uniform, mask, norm) == pytest.approx(kept / (kept + given), abs=1e-6)
+            assert self.weight(uniform, uniform, mask, norm) == pytest.approx(kept / (kept + pasted), abs=1e-6)
 
     def test_zero_saliency_counts_as_uniform(self, rng):
         mask = (rng.random((1, 8, 8, 1)) < 0.4).astype("float32")
-        nothing = np.zeros((1, 8, 8, 1), "float32")
-        assert self.weight(nothing, nothing, mask, 1) == pytest.approx(mask.mean(), abs=1e-6)
+        zeros = np.zeros((1, 8, 8, 1), "float32")
+        assert self.weight(zeros, zeros, mask, 1) == pytest.approx(mask.mean(), abs=1e-6)
 
-    def test_where_nothing_salient_is_kept_or_given_the_area_decides(self):
+    def test_the_area_decides_where_no_saliency_is_kept_or_pasted(self):
         assert self.weight(self.left, self.left, np.ones_like(self.left)) == 1.0
-        kept = 1 - self.keep_left
-        assert self.weight(self.left, self.right, kept) == pytest.approx(0.5)
+        assert self.weight(self.left, self.right, 1 - self.keep_left) == pytest.approx(0.5)
 
     def test_empty_and_full_grafts(self, rng):
         own, partner = rng.random((2, 1, 8, 8, 1)).astype("float32")
         assert self.weight(own, partner, np.ones((1, 8, 8, 1), "float32")) == 1.0
         assert self.weight(own, partner, np.zeros((1, 8, 8, 1), "float32")) == 0.0
 
-    def test_shares_neither_vanish_nor_overflow(self, rng):
+    def test_shares_neither_underflow_nor_overflow(self, rng):
         maps, mask = rng.random((1, 8, 8, 1)), (rng.random((1, 8, 8, 1)) < 0.5).astype("float32")
-        expected = np.sqrt((maps * mask).__pow__(2).sum() / (maps**2).sum())
+        expected = np.sqrt(((maps * mask) ** 2).sum() / (maps**2).sum())
         for scale in (1e-30, 1.0, 1e30):
             share = ops.convert_to_numpy(covered_share(ops.convert_to_tensor(maps * scale, "float32"), mask, 2))[0]
             assert share == pytest.approx(expected, rel=1e-4)
 
 
-def test_an_empty_graft_leaves_row_and_label(rng):
+def test_an_empty_graft_leaves_sample_and_label_unchanged(rng):
     cells = ops.convert_to_numpy(graft_cells(ops.ones((2, 8, 8, 1)), ops.zeros((2,)), ops.zeros((2, 4, 4, 1))))
     assert not cells.any()
     images = blobs(rng, 64, 16, 16)
     mixed, plan = training_plan(layers.SaliencyGrafting(alpha=0.05, grid=2, seed=1), images)
-    empty = (plan["mask"] == 1).all((1, 2, 3))
-    assert empty.any() and (plan["weight"][empty] == 1).all()
-    np.testing.assert_array_equal(mixed[empty], images[empty])
+    is_empty = (plan["mask"] == 1).all((1, 2, 3))
+    assert is_empty.any() and (plan["weight"][is_empty] == 1).all()
+    np.testing.assert_array_equal(mixed[is_empty], images[is_empty])
 
 
 def test_a_full_graft_has_weight_zero(rng):
     mixer = layers.SaliencyGrafting(alpha=0.05, threshold=0.0, grid=2, seed=1)
     mixed, plan = training_plan(mixer, blobs(rng, 64, 16, 16))
-    full = (plan["mask"] == 0).all((1, 2, 3))
-    assert full.any() and (plan["weight"][full] == 0).all()
+    is_full = (plan["mask"] == 0).all((1, 2, 3))
+    assert is_full.any() and (plan["weight"][is_full] == 0).all()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 77.0])
@@ -127,10 +126,10 @@ def test_grafts_are_salient_and_diverse(rng):
     images = np.tile(blobs(rng, 2, 32, 32), (200, 1, 1, 1)).astype("float32")
     maps = ops.convert_to_numpy(layers.SaliencyGrafting(detector=red).saliency_maps(images))
     _, plan = training_plan(layers.SaliencyGrafting(detector=red, seed=1), images)
-    given = 1 - plan["mask"]
-    partner = maps[plan["partner"]]
-    assert (partner * given).sum() / given.sum() > 1.3 * partner.mean()
-    assert len(np.unique(given, axis=0)) > 10  # subsets of a few salient cells
+    grafts = 1 - plan["mask"]
+    partner_maps = maps[plan["partner"]]
+    assert (partner_maps * grafts).sum() / grafts.sum() > 1.3 * partner_maps.mean()
+    assert len(np.unique(grafts, axis=0)) > 10  # subsets of a few salient cells
 
 
 @pytest.mark.parametrize(
@@ -146,12 +145,12 @@ def test_grafts_are_salient_and_diverse(rng):
         ({"attribution_layer": "stage1"}, "`attribution_layer` requires `detector='activation'`"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, match):
+def test_invalid_arguments_raise(arguments, match):
     with pytest.raises(ValueError, match=match):
         layers.SaliencyGrafting(**arguments)
 
 
-def test_an_attribution_without_a_network_is_refused(rng):
+def test_an_attribution_without_a_network_raises(rng):
     for detector in ("activation", "gradient"):
         mixer = layers.SaliencyGrafting(detector=detector)
         with pytest.raises(ValueError, match="is an attribution of a network: use the mixer inside a `MixModel`"):

@@ -1,4 +1,4 @@
-"""Attributions of the network in training: right, without side effects, with one set of weights."""
+"""Attributions of the network in training: correct, without side effects, with shared weights."""
 
 import keras
 import numpy as np
@@ -39,25 +39,25 @@ def data(rng):
     return blobs(rng, 8).astype("float32") / 255, rng.integers(0, 5, 8)
 
 
-def test_gradient_equals_the_tape_by_hand(needs_tensorflow, data):
+def test_gradient_equals_that_of_single_images(needs_tensorflow, data):
     import tensorflow as tf
 
     plain, model = mixed_model("gradient")
-    found = to_numpy(mixer_of(model).saliency_maps(tf.constant(data[0])))
-    for row, image in enumerate(data[0]):
+    maps = to_numpy(mixer_of(model).saliency_maps(tf.constant(data[0])))
+    for saliency_map, image in zip(maps, data[0], strict=True):
         x = tf.constant(image[None])
         with tf.GradientTape() as tape:
             tape.watch(x)
             score = tf.reduce_max(plain(x, training=False))
         expected = np.sqrt((tape.gradient(score, x).numpy()[0] ** 2).sum(-1))
-        np.testing.assert_allclose(found[row, ..., 0], expected, atol=1e-5, rtol=1e-4)
+        np.testing.assert_allclose(saliency_map[..., 0], expected, atol=1e-5, rtol=1e-4)
         assert expected.max() > 1e-3
 
 
 def test_gradient_equals_finite_differences(data):
     plain, model = mixed_model("gradient")
     images = data[0][:1]
-    found = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(images)))[0, ..., 0]
+    saliency_map = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(images)))[0, ..., 0]
     best = plain.predict(images, verbose=0)[0].argmax()
     for y, x in ((0, 0), (7, 9), (15, 19)):
         slopes = []
@@ -67,57 +67,58 @@ def test_gradient_equals_finite_differences(data):
             pair[1, y, x, channel] += 0.01
             low, high = plain.predict(pair, verbose=0)[:, best]
             slopes.append((high - low) / 0.02)
-        assert found[y, x] == pytest.approx(np.linalg.norm(slopes), abs=2e-4, rel=0.05)
+        assert saliency_map[y, x] == pytest.approx(np.linalg.norm(slopes), abs=2e-4, rel=0.05)
 
 
 @pytest.mark.parametrize("layer", [None, "relu"])
 def test_activation_is_the_channel_energy(data, layer):
     plain, model = mixed_model("activation", attribution_layer=layer)
-    found = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(data[0])))
-    name = layer or "second"  # dropout follows it and is off
+    maps = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(data[0])))
+    name = layer or "second"  # only dropout follows, which is inactive
     features = keras.Model(plain.input, plain.get_layer(name).output).predict(data[0], verbose=0)
     energy = (features**2).mean(-1, keepdims=True)
     if layer:
-        np.testing.assert_allclose(found, energy, atol=1e-5)
+        np.testing.assert_allclose(maps, energy, atol=1e-5)
     else:
-        assert found.shape == (8, 16, 20, 1)
-        np.testing.assert_allclose(found[:, 1:-1:2, 1:-1:2].mean(), energy.mean(), rtol=0.1)
+        assert maps.shape == (8, 16, 20, 1)
+        np.testing.assert_allclose(maps[:, 1:-1:2, 1:-1:2].mean(), energy.mean(), rtol=0.1)
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_looking_changes_nothing(data, detector):
+def test_attributions_change_no_variables(data, detector):
     plain, model = mixed_model(detector)
     before = [ops.convert_to_numpy(v) for v in model.variables if v is not mixer_of(model).seed_generator.state]
     mixer = mixer_of(model)
     mixer(data[0], training=True)
     after = [ops.convert_to_numpy(v) for v in model.variables if v is not mixer.seed_generator.state]
     keras.tree.map_structure(np.testing.assert_array_equal, before, after)
-    # And inside a training step moving statistics move once: from the batch that the layer saw, as without looking.
-    unmixed, same = mixed_model(detector, probability=0.0)[1], network()
-    same.set_weights(unmixed.inference_model().get_weights())
+    # A training call updates the moving statistics once, as a call of the network without attributions does.
+    unmixed, plain = mixed_model(detector, probability=0.0)[1], network()
+    plain.set_weights(unmixed.inference_model().get_weights())
     unmixed(data[0], training=True)
-    same(data[0], training=True)
-    for ours, theirs in zip(unmixed.inference_model().get_weights(), same.get_weights(), strict=True):
+    plain(data[0], training=True)
+    for ours, theirs in zip(unmixed.inference_model().get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_looking_adds_nothing_to_the_loss(data, detector):
+def test_attributions_do_not_change_the_loss(data, detector):
     inputs = keras.Input((16, 20, 3))
     x = keras.layers.Conv2D(4, 3, activity_regularizer=keras.regularizers.L2(0.1), name="first")(inputs)
     plain = keras.Model(inputs, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
-    found = []
+    histories = []
     for name in ("fine_grained", detector):
         model = keras_mma.mixify(plain, layers.SaliencyMix(detector=name, probability=0.0))
         model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=keras.backend.backend() == "jax")
-        found.append(model.fit(data[0], data[1], epochs=2, shuffle=False, verbose=0).history["loss"])
-    np.testing.assert_allclose(*found, rtol=1e-5)
+        histories.append(model.fit(data[0], data[1], epochs=2, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mixer", [layers.SaliencyGrafting, layers.SaliencyMix, layers.GuidedMixup])
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=["graph", "eager", "xla"])
-def test_training_follows_the_attribution(data, detector, mode, mixer):
+def test_models_train_with_attributions(data, detector, mode, mixer):
     plain, model = mixed_model(detector, mixer)
     model.compile(keras.optimizers.SGD(0.01), "mse", **{"jit_compile": False, **mode})
     before = plain.get_weights()
@@ -129,20 +130,20 @@ def test_training_follows_the_attribution(data, detector, mode, mixer):
 
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_does_not_lose_the_map(data, detector, policy):
+def test_half_precision_maps_are_float32_and_nonzero(data, detector, policy):
     expected = to_numpy(mixer_of(mixed_model(detector)[1]).saliency_maps(ops.convert_to_tensor(data[0])))
     keras.utils.set_random_seed(0)
     weights = mixed_model(detector)[0].get_weights()
     keras.config.set_dtype_policy(policy)
     plain, model = mixed_model(detector)
     plain.set_weights(weights)
-    found = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(data[0])))
-    assert found.dtype == "float32" and np.isfinite(found).all() and (found.max((1, 2, 3)) > 0).all()
-    assert expected.shape == found.shape
+    maps = to_numpy(mixer_of(model).saliency_maps(ops.convert_to_tensor(data[0])))
+    assert maps.dtype == "float32" and np.isfinite(maps).all() and (maps.max((1, 2, 3)) > 0).all()
+    assert expected.shape == maps.shape
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_a_reloaded_model_looks_through_its_own_weights(data, detector, tmp_path):
+def test_a_loaded_model_computes_attributions_with_its_own_weights(data, detector, tmp_path):
     plain, model = mixed_model(detector)
     model.compile(keras.optimizers.SGD(0.05), "mse")
     model.fit(data[0], data[1], verbose=0)
@@ -157,12 +158,14 @@ def test_a_reloaded_model_looks_through_its_own_weights(data, detector, tmp_path
     before = to_numpy(mixer_of(copy).saliency_maps(images))
     copy.fit(data[0], data[1], epochs=3, verbose=0)
     after = to_numpy(mixer_of(copy).saliency_maps(images))
-    assert not np.allclose(before, after, atol=1e-7)  # its own weights moved, and it sees them
-    np.testing.assert_allclose(to_numpy(mixer_of(model).saliency_maps(images)), before, atol=1e-5)  # unchanged
+    assert not np.allclose(before, after, atol=1e-7)  # training changed its weights, and so the maps
+    np.testing.assert_allclose(
+        to_numpy(mixer_of(model).saliency_maps(images)), before, atol=1e-5
+    )  # the original model is unchanged
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_export_and_predict_take_images_alone(needs_tensorflow, data, detector, tmp_path):
+def test_exported_models_predict_the_same_and_have_no_other_variables(needs_tensorflow, data, detector, tmp_path):
     import tensorflow as tf
 
     plain, model = mixed_model(detector)
@@ -173,11 +176,11 @@ def test_export_and_predict_take_images_alone(needs_tensorflow, data, detector, 
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_channels_first_is_the_same_thing_transposed(rng, detector):
+def test_channels_first_equals_channels_last(rng, detector):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow has no channels-first convolution on the CPU")
     images = rng.random((3, 8, 10, 3)).astype("float32")
-    found = []
+    maps = []
     for data_format in ("channels_last", "channels_first"):
         inputs = keras.Input((8, 10, 3) if data_format == "channels_last" else (3, 8, 10))
         conv = keras.layers.Conv2D(4, 3, padding="same", activation="tanh", data_format=data_format)
@@ -186,11 +189,11 @@ def test_channels_first_is_the_same_thing_transposed(rng, detector):
         plain.set_weights([np.linspace(-1, 1, w.size).reshape(w.shape) for w in plain.get_weights()])
         mixer = mixer_of(keras_mma.mixify(plain, layers.SaliencyMix(detector=detector, data_format=data_format)))
         x = images if data_format == "channels_last" else images.transpose(0, 3, 1, 2)
-        found.append(to_numpy(mixer.saliency_maps(ops.convert_to_tensor(x))))
-    np.testing.assert_allclose(*found, atol=1e-5)
+        maps.append(to_numpy(mixer.saliency_maps(ops.convert_to_tensor(x))))
+    np.testing.assert_allclose(*maps, atol=1e-5)
 
 
-def test_the_last_map_has_more_than_one_pixel():
+def test_the_default_layer_has_maps_of_more_than_one_pixel():
     inputs = keras.Input((16, 20, 3))
     x = keras.layers.Conv2D(4, 3, name="map")(inputs)
     x = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -200,7 +203,7 @@ def test_the_last_map_has_more_than_one_pixel():
     assert maps.std((1, 2, 3)).min() > 1e-4
 
 
-def test_what_cannot_be_attributed_is_refused():
+def test_unsuitable_layers_and_inputs_raise():
     plain = network()
     mixer = layers.SaliencyMix(detector="activation", attribution_layer="head")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What leaves the package: SavedModel, ONNX and LiteRT files, run by others and compared."""
+"""SavedModel, ONNX and LiteRT files: other runtimes compute the same predictions."""
 
 import os
 import subprocess
@@ -15,13 +15,14 @@ from tests.pictures import blobs
 BACKEND = keras.backend.backend()
 
 
-@pytest.fixture
-def images(rng):
-    return blobs(rng, 6, 16, 16).astype("float32")
+@pytest.fixture(scope="module")
+def images():
+    return blobs(np.random.default_rng(7), 6, 16, 16).astype("float32")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(images):
+    keras.utils.set_random_seed(0)
     network = keras_mma.models.WideResNet(10, 1, classes=4, input_shape=(16, 16, 3))
     mixed = keras_mma.mixify(network, layers.SaliencyMix(seed=1))
     mixed.compile(keras.optimizers.SGD(1e-2), keras.losses.CategoricalCrossentropy(from_logits=True))
@@ -29,8 +30,8 @@ def model(images):
     return mixed
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras writes no SavedModel on torch")
-def test_the_saved_model_predicts_the_same(model, images, tmp_path):
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras writes no SavedModel on PyTorch")
+def test_a_saved_model_predicts_the_same(model, images, tmp_path):
     tf = pytest.importorskip("tensorflow")
     model.export(tmp_path / "saved", verbose=False)
     served = tf.saved_model.load(str(tmp_path / "saved"))
@@ -43,8 +44,8 @@ def test_the_saved_model_predicts_the_same(model, images, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BACKEND != "torch", reason="the others export by themselves")
-def test_on_torch_the_message_says_what_to_do_and_it_works(model, images, tmp_path):
+@pytest.mark.skipif(BACKEND != "torch", reason="the other backends write SavedModels")
+def test_the_command_in_the_error_on_torch_works(model, images, tmp_path):
     with pytest.raises(RuntimeError, match="needs the tensorflow or the jax backend.* Received: the torch") as error:
         model.export(tmp_path / "saved", verbose=False)
     code = str(error.value).split('python -c "')[1].split('".')[0]
@@ -54,29 +55,29 @@ def test_on_torch_the_message_says_what_to_do_and_it_works(model, images, tmp_pa
         "; import numpy, tensorflow; served = tensorflow.saved_model.load('saved_model'); "
         "numpy.save('predictions.npy', served.serve(tensorflow.constant(numpy.load('images.npy'))))"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         env={**os.environ, "KERAS_BACKEND": "tensorflow"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     np.testing.assert_allclose(
         np.load(tmp_path / "predictions.npy"), model.predict(images, verbose=0), rtol=1e-4, atol=1e-4
     )
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="Keras writes ONNX on jax by a package that this one does not need")
-def test_the_onnx_file_predicts_the_same(model, images, tmp_path):
+@pytest.mark.skipif(BACKEND == "jax", reason="on JAX, Keras needs another package to write ONNX")
+def test_an_onnx_file_predicts_the_same(model, images, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (found,) = session.run(None, {session.get_inputs()[0].name: images})
-    np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-4)
+    (predictions,) = session.run(None, {session.get_inputs()[0].name: images})
+    np.testing.assert_allclose(predictions, model.predict(images, verbose=0), atol=1e-4)
 
 
-def test_the_litert_file_predicts_the_same(needs_tensorflow, model, images, tmp_path):
+def test_a_litert_file_predicts_the_same(needs_tensorflow, model, images, tmp_path):
     import tensorflow as tf
 
     model.export(tmp_path / "model.tflite", format="litert", verbose=False)
@@ -89,6 +90,6 @@ def test_the_litert_file_predicts_the_same(needs_tensorflow, model, images, tmp_
     np.testing.assert_allclose(interpreter.get_tensor(result["index"]), model.predict(images, verbose=0), atol=1e-4)
 
 
-def test_another_error_of_an_export_passes_as_it_is(model, tmp_path):
+def test_other_errors_of_export_propagate(model, tmp_path):
     with pytest.raises(ValueError, match="[Uu]nrecognized format"):
         model.export(tmp_path / "model", format="papyrus")

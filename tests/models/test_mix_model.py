@@ -1,4 +1,4 @@
-"""Training by plain `fit`: labels, weights, metrics, sites, saving."""
+"""`MixModel`: labels, weights and metrics in `fit`; construction; inference; saving."""
 
 import keras
 import numpy as np
@@ -36,22 +36,22 @@ def data(rng):
 
 
 class TestLabels:
-    def captured(self, model, images, labels, **fit):
-        """Labels, predictions and weights as the loss sees them in one training step."""
-        seen = []
+    def labels_in_the_loss(self, model, images, labels, **fit):
+        """The labels that the loss receives in a training step."""
+        received = []
 
         def loss(y_true, y_pred):
-            seen.append((ops.convert_to_numpy(y_true), ops.convert_to_numpy(y_pred)))
+            received.append(ops.convert_to_numpy(y_true))
             return ops.mean(ops.square(y_true - y_pred), -1)
 
         model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
         model.fit(images, labels, batch_size=12, shuffle=False, verbose=0, **fit)
-        return seen[-1][0]
+        return received[-1]
 
     @pytest.mark.parametrize("form", ["integers", "column", "one-hot", "soft"])
-    def test_every_form_is_mixed_by_the_plan(self, data, form, rng):
+    def test_labels_of_every_form_are_mixed_by_the_plan(self, data, form, rng):
         if keras.backend.backend() == "jax":
-            pytest.skip("a traced loss cannot be looked into")
+            pytest.skip("a traced loss has no values")
         images, classes = data
         labels = {
             "integers": classes,
@@ -59,17 +59,17 @@ class TestLabels:
             "one-hot": np.eye(5)[classes],
             "soft": rng.dirichlet(np.ones(5), 12),
         }[form]
-        rows = labels if form in ("one-hot", "soft") else np.eye(5)[classes]
-        seen = self.captured(network((0,)), images, labels)
+        encoded = labels if form in ("one-hot", "soft") else np.eye(5)[classes]
+        mixed = self.labels_in_the_loss(network((0,)), images, labels)
         _, plan = layers.SaliencyMix(seed=3)(images, training=True)
-        np.testing.assert_allclose(seen, oracles.mix_rows(rows, to_numpy(plan)), atol=1e-5)
-        assert not np.allclose(seen, rows)
+        np.testing.assert_allclose(mixed, oracles.mix_labels(encoded, to_numpy(plan)), atol=1e-5)
+        assert not np.allclose(mixed, encoded)
 
-    def test_metrics_see_mixed_labels_in_training_and_true_ones_in_evaluation(self, data):
+    def test_metrics_receive_mixed_labels_in_training_and_true_labels_in_evaluation(self, data):
         images, labels = data
         model = network((0,))
 
-        # The mean of the highest label: below 1 where labels are mixed, 1 where they are not.
+        # The highest share of a class, averaged over samples: 1 unless labels are mixed.
         def peak(y_true, y_pred):
             return ops.max(y_true, -1)
 
@@ -92,16 +92,14 @@ class TestLabels:
         weights = rng.random(12).astype("float32")
         model = network((0,))
         model.compile(keras.optimizers.SGD(0.0), "mse")
-        found = model.fit(images, labels, batch_size=12, sample_weight=weights, shuffle=False, verbose=0).history[
-            "loss"
-        ][0]
+        history = model.fit(images, labels, batch_size=12, sample_weight=weights, shuffle=False, verbose=0).history
         mixed, plan = to_numpy(layers.SaliencyMix(seed=3)(images, training=True))
         predictions = model.predict(mixed, verbose=0)
-        y, w = oracles.mix_rows(np.eye(5)[labels], plan), oracles.mix_rows(weights, plan)
-        expected = np.mean([w[row] * np.mean((y[row] - predictions[row]) ** 2) for row in range(12)])
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        y, w = oracles.mix_labels(np.eye(5)[labels], plan), oracles.mix_labels(weights, plan)
+        expected = np.mean([w[i] * np.mean((y[i] - predictions[i]) ** 2) for i in range(12)])
+        np.testing.assert_allclose(history["loss"][0], expected, rtol=1e-4)
 
-    def test_weighted_metrics_see_the_mixed_weights(self, data, rng):
+    def test_weighted_metrics_receive_the_mixed_weights(self, data, rng):
         images, labels = data
         weights = rng.random(12).astype("float32")
         model = network((0,))
@@ -109,17 +107,17 @@ class TestLabels:
         history = model.fit(images, labels, batch_size=12, sample_weight=weights, shuffle=False, verbose=0).history
         mixed, plan = to_numpy(layers.SaliencyMix(seed=3)(images, training=True))
         predictions = model.predict(mixed, verbose=0)
-        errors = ((oracles.mix_rows(np.eye(5)[labels], plan) - predictions) ** 2).mean(1)
-        mixed_weights = oracles.mix_rows(weights, plan)
+        errors = ((oracles.mix_labels(np.eye(5)[labels], plan) - predictions) ** 2).mean(1)
+        mixed_weights = oracles.mix_labels(weights, plan)
         (name,) = [key for key in history if key != "loss"]
         np.testing.assert_allclose(history[name][0], (errors * mixed_weights).sum() / mixed_weights.sum(), rtol=1e-4)
 
-    def test_a_class_number_out_of_range_does_not_pass_for_zero_loss(self, data):
+    def test_a_class_index_out_of_range_gives_a_nan_loss(self, data):
         model = network()
         model.compile("sgd", CROSSENTROPY)
         assert np.isnan(model.fit(data[0], data[1] + 3, verbose=0).history["loss"][0])
 
-    def test_a_loss_with_a_similar_name_and_positional_weights_pass(self):
+    def test_losses_with_similar_names_and_positional_arguments_are_accepted(self):
         def sparsemax_loss(y_true, y_pred):
             return ops.mean(y_true - y_pred)
 
@@ -142,7 +140,7 @@ class TestLabels:
         np.testing.assert_allclose(*history, rtol=1e-4)
 
     @pytest.mark.parametrize("as_dict", [True, False])
-    def test_every_head_follows_the_same_plan(self, data, rng, as_dict):
+    def test_heads_have_their_own_losses_and_metrics(self, data, rng, as_dict):
         images, labels = data
         other = rng.integers(0, 3, 12)
         model = network(heads=2)
@@ -152,11 +150,11 @@ class TestLabels:
         assert {"loss", "a_accuracy", "b_accuracy"} <= set(history)
         assert set(model.predict(images, verbose=0)) == {"a", "b"}
 
-    def test_labels_that_do_not_fit_are_refused(self, data):
+    def test_labels_that_do_not_fit_raise(self, data):
         images, labels = data
         model = network()
         model.compile("sgd", CROSSENTROPY)
-        for bad, match in (
+        for invalid, match in (
             (
                 np.eye(4)[labels % 4],
                 r"`y` must be one-hot or soft labels of shape \(batch, 5\).* Received: y of shape",
@@ -166,10 +164,10 @@ class TestLabels:
             ({"c": labels}, r"`y` must name heads of the model, \['a'\]. Received: \['c'\]"),
         ):
             with pytest.raises(ValueError, match=match):
-                model.fit(images, bad, verbose=0)
+                model.fit(images, invalid, verbose=0)
 
     @pytest.mark.parametrize("argument", ["loss", "metrics", "weighted_metrics"])
-    def test_losses_and_metrics_of_integer_labels_are_refused(self, argument):
+    def test_losses_and_metrics_of_integer_labels_raise(self, argument):
         for value in (
             "sparse_categorical_crossentropy" if argument == "loss" else ["sparse_categorical_accuracy"],
             keras.losses.SparseCategoricalCrossentropy()
@@ -213,11 +211,11 @@ class TestConstruction:
         ],
         ids=str,
     )
-    def test_sites_that_do_not_match_are_refused(self, arguments, match):
+    def test_sites_that_do_not_match_raise(self, arguments, match):
         with pytest.raises(ValueError, match=match):
             self.build(*arguments)
 
-    def test_calls_by_keyword_are_understood(self, data):
+    def test_layers_can_be_called_with_keywords(self, data):
         inputs = keras.Input((16, 20, 3))
         x, plan = layers.CutMix(sites=(1,))(images=inputs)
         x, plan = layers.FeatureMixAdapt(1)(features=keras.layers.Conv2D(5, 3)(x), plan=plan)
@@ -225,7 +223,7 @@ class TestConstruction:
         plain = model.inference_model()
         np.testing.assert_allclose(plain.predict(data[0], verbose=0), model.predict(data[0], verbose=0), atol=1e-5)
 
-    def test_a_mixing_layer_inside_a_nested_model_is_refused(self):
+    def test_a_mixing_layer_inside_a_nested_model_raises(self):
         inner_input = keras.Input((16, 20, 3))
         inner = keras.Model(inner_input, layers.MixUp()(inner_input)[0], name="inner")
         inputs = keras.Input((16, 20, 3))
@@ -254,23 +252,23 @@ class TestConstruction:
             keras_mma.MixModel(inputs, (x, changed))
 
 
-def names_of_ours(model):
+def mixing_layers(model):
     flat = [layer for outer in model.layers for layer in [outer, *getattr(outer, "layers", [])]]
     return [layer.name for layer in flat if isinstance(layer, (layers.Mixer, layers.FeatureMixAdapt))]
 
 
 class TestInference:
-    def test_call_returns_the_plan_in_training_only(self, data):
+    def test_only_training_calls_return_the_plan(self, data):
         model = network()
         predictions, plan = model(data[0], training=True)
         assert plans.is_plan(plan) and predictions.shape == (12, 5)
         assert model(data[0]).shape == (12, 5) and model(data[0], training=False).shape == (12, 5)
 
     @pytest.mark.parametrize("heads", [1, 2])
-    def test_inference_model_is_plain_and_shares_the_weights(self, data, heads):
+    def test_inference_model_has_no_mixing_layers_and_shares_the_weights(self, data, heads):
         model = network(heads=heads)
         plain = model.inference_model()
-        assert type(plain).__name__ == "Functional" and not names_of_ours(plain)
+        assert type(plain).__name__ == "Functional" and not mixing_layers(plain)
         assert {id(w) for w in plain.weights} == {id(w) for w in model.weights if "seed" not in w.path}
         keras.tree.map_structure(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
@@ -282,7 +280,7 @@ class TestInference:
         model.fit(data[0], data[1] if heads == 1 else {"a": data[1], "b": data[1] % 3}, verbose=0)
         assert any(not np.array_equal(a, b) for a, b in zip(before, plain.get_weights(), strict=True))
 
-    def test_predictions_do_not_depend_on_the_rest_of_the_batch(self, data):
+    def test_predictions_do_not_depend_on_other_samples(self, data):
         model = network()
         together = model.predict(data[0], verbose=0)
         alone = np.concatenate([model.predict(image[None], verbose=0) for image in data[0]])
@@ -290,7 +288,7 @@ class TestInference:
 
 
 class TestSaving:
-    def test_a_keras_file_round_trips_and_trains_on(self, data, tmp_path):
+    def test_a_saved_model_loads_and_resumes_training(self, data, tmp_path):
         images, labels = data
         model = network(attention="cbam", temperature=0.5)
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9), CROSSENTROPY, metrics=["accuracy"])
@@ -303,9 +301,9 @@ class TestSaving:
             m.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
             for m in (model, copy)
         ]
-        np.testing.assert_allclose(*histories, rtol=1e-4)  # weights, optimizer and seed states are all there
+        np.testing.assert_allclose(*histories, rtol=1e-4)  # weights, optimizer and seed states are restored
 
-    def test_several_heads_and_datatypes_survive(self, data, tmp_path):
+    def test_a_model_with_several_heads_loads(self, data, tmp_path):
         model = network(heads=2)
         model.save(tmp_path / "model.keras")
         copy = keras.models.load_model(tmp_path / "model.keras")
@@ -315,7 +313,7 @@ class TestSaving:
             model.predict(data[0], verbose=0),
         )
 
-    def test_export_serves_what_predict_gives_and_nothing_random(self, needs_tensorflow, data, tmp_path):
+    def test_exported_models_predict_the_same_and_have_no_mixing_ops(self, needs_tensorflow, data, tmp_path):
         import tensorflow as tf
 
         model = network()

@@ -1,4 +1,4 @@
-"""Mixing points in an existing model."""
+"""`mixify`: mixing points in an existing model."""
 
 import keras
 import numpy as np
@@ -40,24 +40,24 @@ def nested():
     return keras.Model(inputs, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
 
 
-@pytest.mark.parametrize("make", [functional, sequential, nested])
-def test_the_same_predictions_and_the_same_weights(make, rng):
+@pytest.mark.parametrize("build", [functional, sequential, nested])
+def test_mixed_and_original_model_share_weights_and_predictions(build, rng):
     images, labels = blobs(rng, 12).astype("float32"), rng.integers(0, 5, 12)
-    model = make()
+    model = build()
     expected = model.predict(images, verbose=0)
     mixed = keras_mma.mixify(
-        model, layers.SaliencyMix(seed=1), at=["first", "sum"] if make is functional else ["first", "second"]
+        model, layers.SaliencyMix(seed=1), at=["first", "sum"] if build is functional else ["first", "second"]
     )
     np.testing.assert_allclose(mixed.predict(images, verbose=0), expected, atol=1e-5)
     assert {id(w) for w in model.weights} == {id(w) for w in mixed.weights if "seed" not in w.path}
     mixed.compile(keras.optimizers.SGD(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True))
     mixed.fit(images, labels, epochs=2, verbose=0)
-    after = model.predict(images, verbose=0)
-    assert not np.allclose(after, expected)
-    np.testing.assert_allclose(mixed.predict(images, verbose=0), after, atol=1e-5)
+    trained = model.predict(images, verbose=0)
+    assert not np.allclose(trained, expected)
+    np.testing.assert_allclose(mixed.predict(images, verbose=0), trained, atol=1e-5)
 
 
-def test_every_path_from_the_image_is_mixed(rng):
+def test_all_paths_from_the_input_receive_mixed_images(rng):
     model = functional(bypass=True)
     mixed = keras_mma.mixify(model, layers.MixUp(seed=1), at=[])
     images = blobs(rng, 8).astype("float32")
@@ -67,18 +67,18 @@ def test_every_path_from_the_image_is_mixed(rng):
     np.testing.assert_allclose(ops.convert_to_numpy(predictions), expected, atol=1e-4)
 
 
-def test_sites_follow_at_and_the_mixer_is_left_alone():
+def test_sites_are_numbered_by_at_and_the_passed_mixer_is_unchanged():
     mixer = layers.CutMix(probability=0.5, seed=1)
     mixed = keras_mma.mixify(functional(), mixer, at=["first", "sum"], temperature=0.5)
-    found = {layer.site: layer for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)}
-    assert sorted(found) == [1, 2] and found[1].temperature == 0.5 and mixer.sites == (0,)
+    adapters = {layer.site: layer for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)}
+    assert sorted(adapters) == [1, 2] and adapters[1].temperature == 0.5 and mixer.sites == (0,)
     (used,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
     assert used.sites == (0, 1, 2) and used.probability == 0.5
     features_only = keras_mma.mixify(functional(), layers.CutMix(sites=(1,)), at="first")
     assert [layer.sites for layer in features_only.layers if isinstance(layer, layers.Mixer)] == [(1,)]
 
 
-def test_a_saved_mixed_model_loads(rng, tmp_path):
+def test_a_saved_model_loads(rng, tmp_path):
     images = blobs(rng, 4).astype("float32")
     mixed = keras_mma.mixify(functional(), layers.SaliencyMix(), at=["first"])
     mixed.save(tmp_path / "mixed.keras")
@@ -86,7 +86,7 @@ def test_a_saved_mixed_model_loads(rng, tmp_path):
     np.testing.assert_allclose(copy.predict(images, verbose=0), mixed.predict(images, verbose=0), atol=1e-6)
 
 
-def test_what_cannot_be_mixed_is_refused():
+def test_invalid_arguments_raise():
     model = functional()
     first, second = keras.Input((4, 4, 3)), keras.Input((4, 4, 3))
     two = keras.Model([first, second], keras.layers.Add()([first, second]))
@@ -122,14 +122,14 @@ def test_what_cannot_be_mixed_is_refused():
             call()
 
 
-def test_a_point_that_features_go_around_is_refused():
+def test_a_layer_that_features_bypass_raises():
     with pytest.raises(ValueError, match="must go through .*a branch of a residual block is not a mixing point"):
         keras_mma.mixify(functional(), layers.CutMix(), at=["second"])
     with pytest.raises(ValueError, match="features that go around it"):
         keras_mma.mixify(functional(bypass=True), layers.CutMix(), at=["sum"])
 
 
-def test_a_layer_that_is_called_twice_and_the_input_layer_are_refused():
+def test_a_layer_that_is_called_twice_and_the_input_layer_raise():
     inputs = keras.Input((8, 8, 3), name="pictures")
     conv = keras.layers.Conv2D(3, 1, name="twice")
     x = keras.layers.GlobalAveragePooling2D()(conv(conv(inputs)))
@@ -140,13 +140,13 @@ def test_a_layer_that_is_called_twice_and_the_input_layer_are_refused():
         keras_mma.mixify(model, layers.CutMix(), at=["pictures"])
 
 
-def test_a_detector_that_is_not_registered_can_be_used(rng):
+def test_an_unregistered_detector_can_be_used(rng):
     mixer = layers.SaliencyMix(detector=lambda images: images[..., :1], seed=1)
     mixed = keras_mma.mixify(functional(), mixer, at=["first"])
     assert mixed(blobs(rng, 4).astype("float32"), training=True)[0].shape == (4, 5)
 
 
-def test_the_adapters_take_the_data_format_of_the_mixer():
+def test_adapters_inherit_the_data_format_of_the_mixer():
     inputs = keras.Input((3, 16, 20))
     x = keras.layers.Conv2D(6, 3, strides=2, data_format="channels_first", name="conv")(inputs)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x))

@@ -1,4 +1,6 @@
-"""Which layers of a network are suggested, and why."""
+"""`mixing_points`: which layers of a network are suggested."""
+
+import warnings
 
 import keras
 import pytest
@@ -29,18 +31,20 @@ def residual(stages=3, size=32):
     return keras.Model(inputs, head(x))
 
 
-def test_the_end_of_the_last_block_of_each_resolution():
+def test_the_last_block_of_each_resolution_is_suggested():
     assert names(residual()) == [("end0", True), ("end1", True), ("end2", False)]
     assert names(residual(4)) == [("end0", True), ("end1", True), ("end2", False), ("end3", False)]
     assert names(residual(1)) == [("end0", True)]
     assert [point.shape for point in keras_mma.mixing_points(residual(2))] == [(32, 32, 4), (16, 16, 4)]
 
 
-def test_without_blocks_the_last_layer_of_each_resolution():
+def test_without_blocks_the_last_layer_of_each_resolution_is_suggested():
     model = keras.Sequential(
         [
             keras.Input((16, 16, 3)),
-            keras.layers.Rescaling(1 / 255),  # nothing is learnt before it: mixing here is mixing images
+            keras.layers.Rescaling(
+                1 / 255
+            ),  # mixing here would be mixing images, because nothing before it has weights
             keras.layers.Conv2D(4, 3, padding="same", name="a"),
             keras.layers.ReLU(name="b"),
             keras.layers.MaxPooling2D(name="c"),
@@ -55,7 +59,7 @@ def test_without_blocks_the_last_layer_of_each_resolution():
     assert names(model) == [("b", True), ("d", True), ("e", False)]
 
 
-def test_what_features_go_around_is_left_out():
+def test_layers_that_features_bypass_are_not_suggested():
     inputs = keras.Input((16, 16, 3))
     x = conv(inputs, name="first")
     y = conv(conv(x, strides=2, name="half"), name="again")
@@ -63,7 +67,7 @@ def test_what_features_go_around_is_left_out():
     assert names(keras.Model(inputs, x)) == [("first", True)]
 
 
-def test_several_heads_all_behind_the_point():
+def test_heads_may_branch_after_the_mixing_point():
     inputs = keras.Input((16, 16, 3))
     x = conv(inputs, name="trunk")
     y = conv(x, strides=2, name="branch")
@@ -71,7 +75,7 @@ def test_several_heads_all_behind_the_point():
     assert names(model) == [("trunk", True)]
 
 
-def test_nested_models_are_looked_into_and_named_by_path():
+def test_layers_of_nested_models_are_suggested_by_path():
     inputs = keras.Input((32, 32, 3))
     inner = keras.Model((trunk := residual()).input, trunk.get_layer("end2").output, name="backbone")
     middle = keras.Sequential([keras.Input((32, 32, 3)), inner], name="middle")
@@ -83,7 +87,7 @@ def test_nested_models_are_looked_into_and_named_by_path():
         assert sites == ([1, 2] if at is None or len(at) == 2 else [1])
 
 
-def test_a_name_that_is_in_two_nested_models_must_be_a_path():
+def test_an_ambiguous_name_must_be_a_path():
     inputs = keras.Input((32, 32, 3))
     parts = [
         keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 3, padding="same", name="conv")], name=name)
@@ -97,7 +101,7 @@ def test_a_name_that_is_in_two_nested_models_must_be_a_path():
         keras_mma.mixify(model, layers.CutMix(), at=["one/con"])
 
 
-def test_open_sizes_stay_open():
+def test_unknown_sizes():
     inputs = keras.Input((None, None, 3))
     x = conv(conv(inputs, name="a"), strides=2, name="b")
     points = keras_mma.mixing_points(keras.Model(inputs, head(x)))
@@ -112,7 +116,7 @@ def test_channels_first():
     assert point == ("a", (5, 7, 9), True)
 
 
-def test_tokens_are_mixed_where_the_sequence_is_complete():
+def test_tokens_are_mixed_once_the_sequence_is_complete():
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.Reshape((16, 6))(keras.layers.Conv2D(6, 8, strides=8)(inputs))
     x = keras.layers.Concatenate(axis=1, name="complete")([keras.ops.mean(x, axis=1, keepdims=True), x])
@@ -124,20 +128,20 @@ def test_tokens_are_mixed_where_the_sequence_is_complete():
     assert [layer.site for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)] == [1]
 
 
-def test_a_network_without_maps_is_mixed_at_the_input_only():
+def test_a_network_without_feature_maps_is_mixed_at_the_input_only():
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     assert keras_mma.mixing_points(model) == []
     (mixer,) = [layer for layer in keras_mma.mixify(model, layers.CutMix()).layers if isinstance(layer, layers.Mixer)]
     assert mixer.sites == (0,)
 
 
-def test_several_inputs_are_refused():
-    one, two = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+def test_several_inputs_raise():
+    inputs = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
     with pytest.raises(ValueError, match="with a single input. Received: Functional with 2 inputs"):
-        keras_mma.mixing_points(keras.Model([one, two], head(keras.layers.Add()([one, two]))))
+        keras_mma.mixing_points(keras.Model(inputs, head(keras.layers.Add()(inputs))))
 
 
-def test_a_layer_that_is_called_again_is_passed_over():
+def test_a_layer_that_is_called_again_is_not_suggested():
     inputs, relu = keras.Input((32, 32, 3)), keras.layers.ReLU(name="relu")
     x = inputs
     for name in ("a", "b", "c"):
@@ -147,14 +151,14 @@ def test_a_layer_that_is_called_again_is_passed_over():
     assert keras_mma.mixify(model, layers.CutMix())
 
 
-def test_tokens_of_an_open_size_have_no_grid():
+def test_tokens_of_unknown_number_have_no_grid():
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Reshape((-1, 8))(keras.layers.Conv2D(8, 8, strides=8, name="patches")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling1D()(x)))
     assert names(model) == [("patches", True)]
 
 
-def test_a_model_with_a_call_of_its_own_is_refused():
+def test_a_model_that_overrides_call_raises():
     class Doubled(keras.Model):
         def call(self, inputs, training=None, mask=None):
             return 2.0 * super().call(inputs, training=training)
@@ -166,7 +170,7 @@ def test_a_model_with_a_call_of_its_own_is_refused():
             function(model)
 
 
-def test_layers_of_the_same_name_cannot_be_brought_together():
+def test_layers_of_the_same_name_in_different_nested_models_raise():
     inputs = keras.Input((32, 32, 3))
     parts = []
     for name, channels in (("one", 3), ("two", 4)):
@@ -178,12 +182,12 @@ def test_layers_of_the_same_name_cannot_be_brought_together():
 
 
 @pytest.mark.parametrize("at", [5, [None], [keras.layers.ReLU()]])
-def test_names_of_another_kind_are_refused(at):
+def test_names_that_are_not_strings_raise(at):
     with pytest.raises(ValueError, match="`at` must be a list of names of layers. Received: at="):
         keras_mma.mixify(residual(), layers.CutMix(), at=at)
 
 
-def test_the_sites_of_the_adapters_are_not_for_choice_and_their_errors_pass():
+def test_site_cannot_be_passed_and_errors_of_adapters_propagate():
     with pytest.raises(ValueError, match="`site` must not be passed.* Received: site=3"):
         keras_mma.mixify(residual(), layers.CutMix(), site=3)
     inputs = keras.Input((32, 32, 3))
@@ -191,3 +195,42 @@ def test_the_sites_of_the_adapters_are_not_for_choice_and_their_errors_pass():
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
     with pytest.raises(ValueError, match=r"`grid` must be .* Received: grid=\(5, 5\)"):
         keras_mma.mixify(model, layers.CutMix(), at=["tokens"], grid=(5, 5))
+
+
+def test_a_frozen_network_has_the_same_points():
+    base = residual()
+    expected = names(base)
+    base.trainable = False
+    assert names(base) == expected
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3)(base(keras.layers.Rescaling(1 / 255)(inputs), training=False)))
+    assert [point[1] for point in names(model)] == [point[1] for point in expected]
+
+
+def test_statistics_of_the_data_are_no_weights():
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.ReLU(name="nothing_learned_yet")(keras.layers.Normalization(mean=0.0, variance=1.0)(inputs))
+    x = conv(x, strides=2, name="first")
+    assert names(keras.Model(inputs, head(x))) == [("first", True)]
+
+
+def test_a_network_without_points_triggers_a_warning_that_says_why():
+    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    with pytest.warns(UserWarning, match="mixed at the input only: no layer returns feature maps"):
+        keras_mma.mixify(flat, layers.CutMix())
+
+    class Subclassed(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.conv = keras.layers.Conv2D(4, 3)
+
+        def call(self, inputs):
+            return keras.ops.mean(self.conv(inputs), axis=(1, 2))
+
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3)(Subclassed(name="inner")(inputs)))
+    with pytest.warns(UserWarning, match=r"mixed at the input only: \['inner'\] are models without a graph"):
+        keras_mma.mixify(model, layers.CutMix())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keras_mma.mixify(model, layers.CutMix(), at=[])

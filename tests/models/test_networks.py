@@ -1,4 +1,4 @@
-"""`mixify` and `mixing_points` on the networks that people have."""
+"""`mixify` and `mixing_points` on networks of `keras.applications`, KerasHub and keras-cv."""
 
 import keras
 import numpy as np
@@ -7,8 +7,6 @@ import pytest
 import keras_mma
 from keras_mma import layers
 from tests.pictures import blobs
-
-pytestmark = pytest.mark.slow
 
 SIZE, CLASSES = 64, 4
 
@@ -45,7 +43,7 @@ def keras_cv_resnet():
     inputs = keras.Input((SIZE, SIZE, 3))
     backbone = keras_cv.models.ResNetV2Backbone(
         stackwise_filters=[8, 16, 32],
-        stackwise_blocks=[2, 2, 2],  # it names two layers alike in stacks of one block
+        stackwise_blocks=[2, 2, 2],  # in stacks of one block it gives two layers the same name
         stackwise_strides=[1, 2, 2],
         include_rescaling=True,
         input_shape=(SIZE, SIZE, 3),
@@ -54,7 +52,7 @@ def keras_cv_resnet():
     return keras.Model(inputs, keras.layers.Dense(CLASSES)(pooled))
 
 
-# How to make each, and the names of all its mixing points; those that are the default in the second list.
+# How to build each network, the names of all its mixing points, and those of the default ones.
 NETWORKS = {
     "ResNet50": (
         lambda: application("ResNet50"),
@@ -76,7 +74,7 @@ NETWORKS = {
         ["conv1_relu", *(f"conv{stage}_block{last}_concat" for stage, last in ((2, 6), (3, 12), (4, 24), (5, 16)))],
         ["conv2_block6_concat", "conv3_block12_concat"],
     ),
-    # Its sums are operations that Keras numbers anew in every network.
+    # Its additions are unnamed operations, which Keras numbers differently in each network.
     "ConvNeXtTiny": (lambda: application("ConvNeXtTiny"), None, None),
     "KerasHub ResNet": (
         hub_resnet,
@@ -92,6 +90,10 @@ NETWORKS = {
 }
 
 
+#: Each takes more than five seconds to build and to train for a step.
+LARGE = ("ResNet50", "EfficientNetB0", "DenseNet121", "ConvNeXtTiny")
+
+
 def last_part(name):
     return name.rpartition("/")[2]
 
@@ -101,13 +103,15 @@ def batch(rng):
     return blobs(rng, 4, SIZE, SIZE).astype("float32"), rng.integers(0, CLASSES, 4)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_every_network_trains_through_mixify(network, batch):
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in NETWORKS]
+)
+def test_networks_train_through_mixify(network, batch):
     if keras.backend.backend() != "tensorflow" and not network.startswith("KerasHub"):
-        pytest.skip("the same code, and minutes to run")
-    make, names, default = NETWORKS[network]
+        pytest.skip("takes minutes, and runs the same code on all backends")
+    build, names, default = NETWORKS[network]
     images, labels = batch
-    model = make()
+    model = build()
     points = keras_mma.mixing_points(model)
     if names is not None:
         assert [last_part(point.name) for point in points] == names
@@ -122,23 +126,24 @@ def test_every_network_trains_through_mixify(network, batch):
     np.testing.assert_array_equal(mixed.predict(images, verbose=0), expected)
     assert {id(weight) for weight in mixed.weights} == {id(weight) for weight in model.weights}
 
-    # Eagerly under TensorFlow, where tracing such a step takes longer than running it.
+    # Eagerly on TensorFlow, where tracing such a step takes longer than running it.
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     mixed.compile(keras.optimizers.SGD(1e-2), loss, run_eagerly=keras.backend.backend() == "tensorflow")
     mixed.fit(images, labels, epochs=1, verbose=0)
-    after = model.predict(images, verbose=0)
-    assert np.isfinite(after).all() and not np.allclose(after, expected, atol=1e-6)
-    # Both called alike: `predict` of the one runs eagerly now, of the other compiled.
-    now = [keras.ops.convert_to_numpy(each(images, training=False)) for each in (mixed, model)]
-    np.testing.assert_array_equal(*now)
+    trained = model.predict(images, verbose=0)
+    assert np.isfinite(trained).all() and not np.allclose(trained, expected, atol=1e-6)
+    # Call the models, because `predict` of `mixed` runs eagerly now and that of `model` does not.
+    outputs = [keras.ops.convert_to_numpy(network(images, training=False)) for network in (mixed, model)]
+    np.testing.assert_array_equal(*outputs)
 
 
-@pytest.mark.parametrize("make", [hub_resnet, lambda: application("ResNet50")], ids=["KerasHub", "ResNet50"])
-def test_a_network_is_fine_tuned_through_mixify_and_exported_itself(needs_tensorflow, make, batch, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [hub_resnet, lambda: application("ResNet50")], ids=["KerasHub", "ResNet50"])
+def test_a_network_is_fine_tuned_through_mixify_and_then_exported(needs_tensorflow, build, batch, tmp_path):
     import tensorflow as tf
 
     images, labels = batch
-    model = make()
+    model = build()
     mixed = keras_mma.mixify(model, layers.SaliencyMix(seed=1))
     mixed.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True))
     history = mixed.fit(images, labels, epochs=4, verbose=0).history["loss"]

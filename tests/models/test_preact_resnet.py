@@ -1,4 +1,4 @@
-"""The papers' networks: sizes, shapes, names."""
+"""The networks of the papers: numbers of weights, shapes, names of layers."""
 
 import keras
 import numpy as np
@@ -9,9 +9,10 @@ from keras_mma.models import PreActResNet18, WideResNet
 
 def test_preact_resnet18_has_the_published_size():
     model = PreActResNet18()
-    # 11,171,146 trainable weights of the usual CIFAR version, and 1,024 of the final normalisation, which He et
-    # al. have and that version leaves out.
-    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 11_171_146 + 1_024
+    # The network of the mixing papers has no final normalization, whose 1,024 weights He et al. have.
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 11_171_146
+    with_activation = PreActResNet18(final_activation=True)
+    assert sum(int(np.prod(w.shape)) for w in with_activation.trainable_weights) == 11_171_146 + 1_024
     assert [model.get_layer(f"stage{n}").output.shape[1:] for n in (1, 2, 3, 4)] == [
         (32, 32, 64),
         (16, 16, 128),

@@ -7,7 +7,13 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Foolbox attacks a TensorFlow model here", allow_module_level=True)
 
-from keras_mma.robustness import Preprocess, attacks, draws, model, summary
+from keras_mma import robustness
+from keras_mma.robustness import Options, Preprocess, load
+from keras_mma.robustness.classifier import from_keras
+from keras_mma.robustness.perturbations import attacks
+from keras_mma.robustness.perturbations.seeds import generators
+from keras_mma.robustness.sections.attack import Attack
+from tests.robustness import reports
 
 
 @pytest.fixture
@@ -17,7 +23,7 @@ def attacked(digits):
 
 
 def settled(network, kind="logits", **arguments):
-    classifier = model.from_keras(network, **arguments)
+    classifier = from_keras(network, **arguments)
     classifier.kind = kind
     return classifier
 
@@ -60,7 +66,7 @@ def test_fgsm_is_foolboxs(attacked, digits, foolbox, epsilon):
 @pytest.mark.parametrize("epsilon", [8, 20])
 def test_pgd_is_foolboxs(attacked, digits, foolbox, epsilon):
     attack = foolbox.attacks.LinfPGD(rel_stepsize=2.5 / 20, steps=20, random_start=True)
-    ours, theirs = both(foolbox, attack, "pgd20", attacked, digits, epsilon)
+    ours, theirs = both(foolbox, attack, "pgd", attacked, digits, epsilon)
     assert ours == pytest.approx(theirs, abs=0.01)
     assert 0.05 < ours < 0.95
 
@@ -80,7 +86,7 @@ def test_fgsm_on_a_linear_model_is_exact(rng):
 @pytest.mark.parametrize("name", ["fgsm", "pgd"])
 def test_an_attack_stays_in_its_ball_and_in_the_range(attacked, name):
     classifier, pixels, labels = (attacked[0], *(array[:40] for array in attacked[1:]))
-    rngs = draws.generators(0, "attack", range(40))
+    rngs = generators(0, "attack", range(40))
     found = (
         attacks.fgsm(classifier, pixels, labels, 8)
         if name == "fgsm"
@@ -94,7 +100,7 @@ def test_an_attack_raises_the_loss(attacked):
     classifier, pixels, labels = (attacked[0], *(array[:60] for array in attacked[1:]))
     rows = np.arange(60)
     losses = []
-    rngs = draws.generators(0, "attack", rows)
+    rngs = generators(0, "attack", rows)
     for images in (
         pixels,
         attacks.fgsm(classifier, pixels, labels, 8),
@@ -111,7 +117,7 @@ def test_epsilon_means_the_same_in_every_input_range(attacked, digits):
     same = keras.Model(inputs, network(inputs * (0.25 * 255) + 0.4 * 255))
     other = settled(same, preprocess=Preprocess.parse(["scale=1/255", "mean=0.4", "std=0.25"]))
     classifier, pixels, labels = attacked
-    ours, theirs = (attacks.survives(one, pixels, labels, "fgsm", 16) for one in (classifier, other))
+    ours, theirs = (attacks.survives(victim, pixels, labels, "fgsm", 16) for victim in (classifier, other))
     assert (ours == theirs).mean() > 0.99
 
 
@@ -119,7 +125,7 @@ def test_probabilities_are_attacked_like_logits(attacked, digits):
     inputs = keras.Input((16, 16, 1))
     other = settled(keras.Model(inputs, keras.ops.softmax(digits[0](inputs))), "probabilities")
     classifier, pixels, labels = attacked
-    ours, theirs = (attacks.survives(one, pixels, labels, "fgsm", 16) for one in (classifier, other))
+    ours, theirs = (attacks.survives(victim, pixels, labels, "fgsm", 16) for victim in (classifier, other))
     assert (ours == theirs).mean() > 0.99
 
 
@@ -128,7 +134,7 @@ def test_a_certain_model_does_not_escape(attacked, digits):
     inputs = keras.Input((16, 16, 1))
     other = settled(keras.Model(inputs, 100 * digits[0](inputs)))
     classifier, pixels, labels = attacked
-    ours, theirs = (attacks.survives(one, pixels, labels, "fgsm", 16).mean() for one in (classifier, other))
+    ours, theirs = (attacks.survives(victim, pixels, labels, "fgsm", 16).mean() for victim in (classifier, other))
     assert theirs == pytest.approx(ours, abs=0.05)
 
 
@@ -136,23 +142,131 @@ def test_an_image_that_is_wrong_does_not_survive_and_restarts_only_weaken(attack
     classifier, pixels, labels = (attacked[0], *(array[:80] for array in attacked[1:]))
     wrong = np.where(np.arange(80) % 2, labels, (labels + 1) % 10)
     assert not attacks.survives(classifier, pixels, wrong, "fgsm", 0)[::2].any()
-    once, more = (attacks.survives(classifier, pixels, labels, "pgd20", 12, restarts=restarts) for restarts in (1, 3))
+    once, more = (attacks.survives(classifier, pixels, labels, "pgd", 12, restarts=restarts) for restarts in (1, 3))
     assert (once | ~more).all() and once.sum() > 0
 
 
 def test_an_image_keeps_its_random_start_whatever_the_batch(attacked):
     classifier, pixels, labels = (attacked[0], *(array[:20] for array in attacked[1:]))
-    whole = attacks.pgd(classifier, pixels, labels, 8, draws.generators(0, "attack/pgd20/8/0", range(20)))
-    alone = attacks.pgd(classifier, pixels[7:8], labels[7:8], 8, draws.generators(0, "attack/pgd20/8/0", [7]))
+    whole = attacks.pgd(classifier, pixels, labels, 8, generators(0, "attack/pgd/8/0", range(20)))
+    alone = attacks.pgd(classifier, pixels[7:8], labels[7:8], 8, generators(0, "attack/pgd/8/0", [7]))
     assert np.abs(whole[7] - alone[0]).mean() < 0.05
 
 
-def test_masked_gradients_are_told():
-    def results(pgd):
-        found = {f"attack/fgsm/{epsilon}": {"robust_accuracy": 0.5, "n": 9} for epsilon in (2, 4, 8)}
-        return found | {f"attack/pgd20/{epsilon}": {"robust_accuracy": pgd, "n": 9} for epsilon in (4, 8)}
+def test_masked_gradients_trigger_a_warning():
+    def warnings(pgd):
+        given = reports.setting()
+        results = reports.results(Attack().parts(given), 0.5)
+        for epsilon in (4, 8):
+            results[f"attack/pgd/{epsilon}"] |= {"robust_accuracy": pgd}
+        section, warnings = Attack().summarize(given, results, {})
+        assert [entry["attack"] for entry in section["results"]] == ["fgsm"] * 3 + ["pgd"] * 2
+        return warnings
 
-    assert summary.of_attack(results(0.5), 1)[1] == []
-    section, warnings = summary.of_attack(results(0.6), 1)
-    assert len(warnings) == 2 and "masked gradients: at 4/255 PGD leaves 60.00% right, FGSM only 50.00%" in warnings[0]
-    assert [one["attack"] for one in section["results"]] == ["fgsm"] * 3 + ["pgd20"] * 2
+    assert warnings(0.5) == []
+    assert len(warnings(0.6)) == 2
+    assert "masked gradients: at 4/255 PGD leaves 60.00% correct, FGSM only 50.00%" in warnings(0.6)[0]
+
+
+def test_epsilons_steps_and_restarts_are_recorded():
+    report = reports.report(only=["attack"])
+    entries = report["attack"]["results"]
+    assert [(e["attack"], e["epsilon_255"], e["steps"], e["restarts"]) for e in entries] == [
+        ("fgsm", 2, 1, 0),
+        ("fgsm", 4, 1, 0),
+        ("fgsm", 8, 1, 0),
+        ("pgd", 4, 20, 2),
+        ("pgd", 8, 20, 2),
+    ]
+    given = reports.setting(options=Options(epsilons=(0.5, 16), steps=7, restarts=1))
+    section, _ = Attack().summarize(given, reports.results(Attack().parts(given)), {})
+    text = Attack().tabulate({"attack": section})[0][2]
+    assert [row[:2] for row in text] == [
+        ["FGSM", "0.5/255"],
+        ["FGSM", "16/255"],
+        ["PGD-7, 1 random start", "0.5/255"],
+        ["PGD-7, 1 random start", "16/255"],
+    ]
+
+
+@pytest.mark.parametrize("form", ["keras", "SavedModel"])
+def test_a_softmax_that_rounds_does_not_escape(attacked, digits, tmp_path, form):
+    """A softmax of 300 times the logits: nearly every gradient through it is zero."""
+    classifier, pixels, labels = attacked
+    inputs = keras.Input((16, 16, 1))
+    network = keras.Model(inputs, keras.ops.softmax(300 * digits[0](inputs)))
+    network.export(tmp_path / "model", verbose=False)
+    certain = from_keras(network) if form == "keras" else load(tmp_path / "model")
+    certain.check(pixels, 10, True)
+    assert certain.kind == "probabilities"
+    _, gradient = certain.attack_gradient(pixels.astype("float32"), labels)
+    vanished = ~gradient.any((1, 2, 3))
+    assert vanished.mean() > 0.9 and attacks.survives(certain, pixels, labels, "fgsm", 16).mean() > 0.9
+    assert certain.why_no_gradient(pixels, labels) is None and certain.attacked == "logits"
+    _, gradient = certain.attack_gradient(pixels.astype("float32"), labels)
+    assert gradient.any((1, 2, 3)).all()
+    for name in ("fgsm", "pgd"):
+        ours, expected = (attacks.survives(victim, pixels, labels, name, 16).mean() for victim in (certain, classifier))
+        assert ours == pytest.approx(expected, abs=0.02) and ours < 0.8
+
+
+def test_vanished_gradients_are_counted_and_trigger_a_warning(digits):
+    """Where the logits cannot be reached: a softmax written out."""
+    inputs = keras.Input((16, 16, 1))
+    logits = 30 * digits[0](inputs)
+    exponentials = keras.ops.exp(logits - keras.ops.max(logits, axis=-1, keepdims=True))
+    network = keras.Model(inputs, exponentials / keras.ops.sum(exponentials, axis=-1, keepdims=True))
+    report = robustness.evaluate(network, digits[1], only=["attack"], limit=60, epsilons=[8], steps=2, restarts=1)
+    section = report["attack"]
+    assert section["attacked"] == "outputs" and 10 < section["zero_gradients"] < 60
+    assert f"that of {section['zero_gradients']} of 60 images is zero" in report["warnings"][-1]
+    assert f"that of {section['zero_gradients']} images is zero." in robustness.report.to_markdown(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epsilon", [4, 8])
+def test_pgd_is_as_strong_as_apgd(attacked, digits, foolbox, epsilon):
+    """PGD-20 leaves as many images as Auto-PGD with its adaptive steps."""
+    classifier, pixels, labels = attacked
+    ours = attacks.survives(classifier, pixels, labels, "pgd", epsilon, restarts=2).mean()
+    assert ours == pytest.approx(apgd(classifier, pixels, labels, epsilon, 40), abs=0.01)
+
+
+def apgd(classifier, pixels, labels, epsilon, steps):
+    """Share of the images that survive Auto-PGD (Croce & Hein, ICML 2020, algorithm 1) on the attacked loss."""
+    pixels = pixels.astype("float32")
+    low, high = np.maximum(pixels - epsilon, 0), np.minimum(pixels + epsilon, 255)
+    samples = np.arange(len(pixels))
+
+    def look(images):
+        values, gradient = classifier.attack_gradient(images, labels)
+        others = np.where(np.eye(values.shape[1], dtype=bool)[labels], -np.inf, values.astype("float64"))
+        alive[:] &= values.argmax(1) == labels
+        return np.logaddexp.reduce(others, axis=1) - values[samples, labels], gradient
+
+    alive = np.ones(len(pixels), bool)
+    step = np.full((len(pixels), 1, 1, 1), 2.0 * epsilon, "float32")
+    loss, gradient = look(pixels)
+    best, best_loss, best_gradient = pixels.copy(), loss.copy(), gradient.copy()
+    before = now = pixels
+    checkpoint, interval, rises, last_best = 0, max(int(0.22 * steps), 1), np.zeros(len(pixels)), best_loss.copy()
+    halved = np.zeros(len(pixels), bool)
+    for number in range(steps):
+        moved = np.clip(now + step * np.sign(gradient), low, high)
+        momentum = 1.0 if number == 0 else 0.75
+        following = np.clip(now + momentum * (moved - now) + (1 - momentum) * (now - before), low, high)
+        before, now = now, following
+        previous = loss
+        loss, gradient = look(now)
+        rises += loss > previous
+        better = loss > best_loss
+        best[better], best_loss[better], best_gradient[better] = now[better], loss[better], gradient[better]
+        if number + 1 - checkpoint == interval:
+            stuck = (rises < 0.75 * interval) | (~halved & (last_best == best_loss))
+            step[stuck] /= 2
+            now, gradient = np.where(stuck[:, None, None, None], best, now), gradient.copy()
+            gradient[stuck], loss = best_gradient[stuck], np.where(stuck, best_loss, loss)
+            halved, last_best = stuck, best_loss.copy()
+            checkpoint, rises = number + 1, np.zeros(len(pixels))
+            interval = max(interval - int(0.03 * steps), int(0.06 * steps), 1)
+    return alive.mean()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_mma.robustness import metrics, outputs
+from keras_mma.robustness import metrics
+from keras_mma.robustness.classifier import outputs
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def tally_of(logits, labels, batch=500, kind="logits"):
     for start in range(0, len(labels), batch):
         part = slice(start, start + batch)
         tally.add(*outputs.to_probabilities(logits[part], kind), labels[part])
-    return tally.summary()
+    return tally.summary(bins=True)
 
 
 def test_error_likelihood_and_brier_score_are_scikit_learns(predictions):
@@ -75,12 +76,16 @@ def test_batches_do_not_matter(predictions, batch):
         assert parts[key] == pytest.approx(whole[key], rel=1e-12), key
 
 
-@pytest.mark.parametrize(("successes", "count"), [(0, 10), (10, 10), (3, 17), (250, 1000)])
-def test_the_interval_is_scipys(successes, count):
-    from scipy.stats import binomtest
+def test_the_interval_is_wilsons():
+    # By hand: p = 0.1, n = 50, z = 1.96.
+    assert metrics.binomial_interval(5, 50) == pytest.approx([0.0435, 0.2136], abs=1e-4)
+    assert metrics.binomial_interval(0, 10)[0] == 0 and metrics.binomial_interval(10, 10)[1] == 1
 
-    expected = binomtest(successes, count).proportion_ci(0.95, method="wilson")
-    assert metrics.binomial_interval(successes, count) == pytest.approx(tuple(expected), abs=1e-12)
+
+def test_proportions_as_text_and_as_error_bars():
+    assert metrics.percent(0.1234, (0.1, 0.148)) == "12.3 % [10.0, 14.8]" and metrics.percent(None) == "-"
+    values, ends = metrics.error_bars([(0.5, [0.4, 0.7]), (0.1, [0.1, 0.2])])
+    assert values == pytest.approx([50, 10]) and ends == pytest.approx(np.array([[10, 0], [20, 10]]))
 
 
 def test_a_probability_of_zero_has_a_finite_likelihood():

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mma.robustness import InputError, Preprocess, load, model
+from keras_mma.robustness import InputError, Preprocess, load
+from keras_mma.robustness.classifier import from_keras
 from tests.robustness import networks
 
 
@@ -42,7 +43,7 @@ def test_every_form_predicts_what_the_model_does(needs_tensorflow, tmp_path, for
     else:
         tf.saved_model.save(network, path)
     classifier = load(path)
-    classifier.settle(images, 4, True)
+    classifier.check(images, 4, True)
     assert classifier.image_shape == (16, 16, 3) and classifier.dtype == "float32" and classifier.kind == "logits"
     assert classifier.predict(images) == pytest.approx(network.predict(images, verbose=0), abs=1e-5)
     assert classifier.why_no_gradient(images, np.zeros(9, int)) is None
@@ -74,7 +75,7 @@ def test_a_keras_model_on_any_backend(tmp_path, activation):
     network, images = networks.untrained(activation=activation), networks.pictures(9)
     network.save(tmp_path / "model.keras")
     classifier = load(tmp_path / "model.keras")
-    classifier.settle(images, 4, True)
+    classifier.check(images, 4, True)
     assert classifier.kind == ("probabilities" if activation else "logits")
     assert classifier.predict(images) == pytest.approx(network.predict(images, verbose=0), abs=1e-5)
     check_gradient(classifier, images[:2])
@@ -88,12 +89,14 @@ def test_half_precision(needs_tensorflow, tmp_path, policy, activation):
     half = networks.untrained(activation=activation)
     half.set_weights(network.get_weights())
     half.export(tmp_path / "model", verbose=False)
-    whole, classifier = model.from_keras(network), load(tmp_path / "model")
-    for one in (whole, classifier):
-        one.settle(images, 4, True)
+    whole, classifier = from_keras(network), load(tmp_path / "model")
+    for either in (whole, classifier):
+        either.check(images, 4, True)
     assert classifier.kind == whole.kind and classifier.why_no_gradient(images, labels) is None
     assert classifier.probabilities(images)[0] == pytest.approx(whole.probabilities(images)[0], abs=0.05)
-    directions = [np.sign(one.attack_gradient(images.astype("float32"), labels)[1]) for one in (whole, classifier)]
+    directions = [
+        np.sign(either.attack_gradient(images.astype("float32"), labels)[1]) for either in (whole, classifier)
+    ]
     assert (directions[0] == directions[1]).mean() > 0.9
 
 
@@ -110,7 +113,7 @@ def test_a_saved_model_of_the_jax_backend(needs_tensorflow, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     classifier, images = load(tmp_path / "saved_model"), networks.pictures(5)
-    classifier.settle(images, 4, True)
+    classifier.check(images, 4, True)
     assert classifier.predict(images) == pytest.approx(np.load(tmp_path / "outputs.npy"), abs=1e-5)
     assert classifier.why_no_gradient(images, np.zeros(5, int)) is None
     check_gradient(classifier, images[:2])
@@ -120,7 +123,7 @@ def test_a_saved_model_of_the_jax_backend(needs_tensorflow, tmp_path):
 def test_a_fixed_batch_is_filled_up(needs_tensorflow, tmp_path, size):
     images = networks.pictures(7)
     classifier = load(saved_model(tmp_path, channel_means, (size, 16, 16, 3)))
-    classifier.settle(images, 3, True)
+    classifier.check(images, 3, True)
     assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) - 100, abs=1e-3)
     outputs, gradient = classifier.attack_gradient(images.astype("float32"), np.zeros(7, int))
     assert outputs.shape == (7, 3) and gradient.shape == images.shape
@@ -132,7 +135,7 @@ def test_channels_first(needs_tensorflow, tmp_path):
     images = networks.pictures(5)
     path = saved_model(tmp_path, lambda x: tf.reduce_mean(x, (2, 3)) * [1.0, 2.0, 3.0] - 100.0, (None, 3, 16, 16))
     classifier = load(path)
-    classifier.settle(images, 3, True)
+    classifier.check(images, 3, True)
     assert classifier.image_shape == (16, 16, 3)
     assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) * [1, 2, 3] - 100, abs=1e-2)
     _, gradient = classifier.attack_gradient(images.astype("float32"), np.full(5, 2))
@@ -141,7 +144,7 @@ def test_channels_first(needs_tensorflow, tmp_path):
 
 def test_any_size_where_the_signature_leaves_it_open(needs_tensorflow, tmp_path):
     classifier = load(saved_model(tmp_path, channel_means, (None, None, None, 3)))
-    classifier.settle(networks.pictures(2, 20, 24), 3, True)
+    classifier.check(networks.pictures(2, 20, 24), 3, True)
     assert classifier.description["classes"] == 3
 
 
@@ -156,7 +159,7 @@ def test_any_size_where_the_signature_leaves_it_open(needs_tensorflow, tmp_path)
 def test_models_without_gradient_say_so(needs_tensorflow, tmp_path, function, dtype, reason):
     images = networks.pictures(4)
     classifier = load(saved_model(tmp_path, function, dtype=dtype))
-    classifier.settle(images, 3, True)
+    classifier.check(images, 3, True)
     assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) - 100, abs=1e-3)
     assert reason in classifier.why_no_gradient(images, np.zeros(4, int))
 
@@ -171,7 +174,7 @@ def test_the_preprocessing_is_part_of_the_classifier(needs_tensorflow, tmp_path)
     images = networks.pictures(4)
     path = saved_model(tmp_path, lambda x: _tf().reduce_mean(x, (1, 2)) - 0.4)
     classifier = load(path, preprocess=Preprocess.parse(["scale=1/255", "order=bgr"]))
-    classifier.settle(images, 3, True)
+    classifier.check(images, 3, True)
     assert classifier.predict(images) == pytest.approx(images.mean((1, 2))[:, ::-1] / 255 - 0.4, abs=1e-4)
 
 
@@ -183,23 +186,26 @@ def test_a_changed_model_has_another_hash(tmp_path):
     assert len(hashes) == 2
 
 
-def settled(path, pixels, classes=3, exact=True, kind=None):
-    load(path).settle(pixels, classes, exact, kind)
+def checked(path, pixels, classes=3, exact=True, kind=None):
+    load(path).check(pixels, classes, exact, kind)
 
 
 def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "text.txt").write_text("no model")
     (tmp_path / "broken.keras").write_text("no model")
     for path, match in [
-        (tmp_path / "nowhere", "must be a SavedModel's folder or a .keras file. Received: .*nowhere, not there"),
+        (
+            tmp_path / "nowhere",
+            "must be the folder of a SavedModel or a .keras file. Received: .*nowhere, which does not exist",
+        ),
         (tmp_path, "a folder without saved_model.pb"),
-        (tmp_path / "text.txt", "a file of another kind"),
+        (tmp_path / "text.txt", "another kind of file"),
         (tmp_path / "broken.keras", "cannot be loaded by Keras"),
     ]:
         with pytest.raises(InputError, match=match) as caught:
             load(path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="no meaning for a Keras file"):
+    with pytest.raises(InputError, match="`signature` does not apply to a Keras file"):
         load(tmp_path / "broken.keras", signature="serve")
 
 
@@ -219,10 +225,10 @@ def test_signatures_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
     (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"damaged")
     for path, signature, match in [
         ("none", None, "has no serving signature"),
-        ("all", None, "no serving_default: choose with --signature from"),
-        ("all", "three", "--signature must be one of"),
+        ("all", None, "no serving_default: choose with `signature` from"),
+        ("all", "three", "`signature` must be one of"),
         ("all", "two", "must take one batch of images. Received inputs: .*'a', 'b'"),
-        ("all", "pair", "must give one output. Received outputs: .*'a', 'b'"),
+        ("all", "pair", "must have one output, or `output_name` must choose one. Received outputs: .*'a', 'b'"),
         ("all", "text", r"must take images \(batch, height, width, channels\). Received: string"),
         ("damaged", None, "cannot be loaded by TensorFlow"),
     ]:
@@ -233,15 +239,68 @@ def test_signatures_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
     assert load(tmp_path / "only").description["signature"] == "mine"
 
 
+@pytest.mark.parametrize("form", ["keras", "SavedModel"])
+def test_one_of_several_outputs(tmp_path, form):
+    images = networks.pictures(5)
+    inputs = keras.Input((16, 16, 3))
+    means = keras.ops.mean(inputs, axis=(1, 2)) - 100.0
+    several = keras.Model(inputs, {"other": means[:, :2], "logits": means, "map": inputs})
+    if form == "SavedModel":
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("needs the tensorflow backend")
+        several.export(tmp_path / "model", verbose=False)
+
+    def classifier(name=None):
+        return from_keras(several, output_name=name) if form == "keras" else load(tmp_path / "model", output_name=name)
+
+    with pytest.raises(
+        InputError, match=r"or `output_name` must choose one. Received outputs: \['logits', 'map', 'other'\]"
+    ):
+        classifier()
+    with pytest.raises(InputError, match=r"`output_name` must be one of \['logits', .* Received: output_name='labels'"):
+        classifier("labels")
+    for name, classes in (("logits", 3), ("other", 2)):
+        chosen = classifier(name)
+        chosen.check(images, classes, True)
+        assert chosen.description["output_name"] == name
+        assert chosen.predict(images) == pytest.approx(images.mean((1, 2))[:, :classes] - 100, abs=1e-3)
+        assert chosen.why_no_gradient(images, np.zeros(5, int)) is None
+
+
+@pytest.mark.parametrize("last", ["dense", "activation", "layer", "operation", "nested", "sigmoid"])
+def test_logits_are_found_behind_a_softmax(last):
+    images = networks.pictures(5)
+    body = networks.untrained(activation=None, classes=1 if last == "sigmoid" else 4)
+    inputs = keras.Input((16, 16, 3))
+    logits = body(inputs)
+    outputs = {
+        "activation": lambda: keras.layers.Activation("softmax")(logits),
+        "layer": lambda: keras.layers.Softmax()(logits),
+        "operation": lambda: keras.ops.softmax(logits),
+        "sigmoid": lambda: keras.ops.sigmoid(logits),
+        "nested": lambda: networks.untrained(activation="softmax")(inputs),
+        "dense": lambda: keras.layers.Dense(4, activation="softmax")(keras.layers.Flatten()(inputs) / 255),
+    }[last]()
+    classifier = from_keras(keras.Model(inputs, outputs))
+    classifier.check(images, 2 if last == "sigmoid" else 4, True)
+    through_outputs = classifier.attack_gradient(images.astype("float32"), np.zeros(5, int))[1]
+    assert classifier.attacked == "outputs"
+    assert classifier.why_no_gradient(images, np.zeros(5, int)) is None and classifier.attacked == "logits"
+    through_logits = classifier.attack_gradient(images.astype("float32"), np.zeros(5, int))[1]
+    assert through_logits == pytest.approx(through_outputs, rel=1e-2, abs=1e-4 * float(np.abs(through_outputs).max()))
+
+
 def test_keras_models_that_do_not_fit_are_refused():
     first, second = keras.Input((16, 16, 3)), keras.Input((16, 16, 3))
     with pytest.raises(InputError, match="must take one batch of images"):
-        model.from_keras(keras.Model([first, second], first + second))
-    with pytest.raises(InputError, match="must have one output. Received: 2"):
-        model.from_keras(keras.Model(first, [first, first * 2]))
+        from_keras(keras.Model([first, second], first + second))
+    with pytest.raises(
+        InputError, match="must have one output, or `output_name` must choose one. Received outputs: .*'0', '1'"
+    ):
+        from_keras(keras.Model(first, [first, first * 2]))
     flat = keras.Input((10,))
     with pytest.raises(InputError, match=r"Received: \[\(None, 10\)\]"):
-        model.from_keras(keras.Model(flat, flat * 2))
+        from_keras(keras.Model(flat, flat * 2))
 
 
 def test_data_and_outputs_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
@@ -249,14 +308,14 @@ def test_data_and_outputs_that_do_not_fit_are_refused(needs_tensorflow, tmp_path
     images = networks.pictures(4)
     good = saved_model(tmp_path / "good", channel_means)
     with pytest.raises(InputError, match=r"takes images of 16 x 16 x 3 .*Received images of 20 x 16 x 3"):
-        settled(good, networks.pictures(2, 20, 16))
+        checked(good, networks.pictures(2, 20, 16))
     with pytest.raises(InputError, match="Received images of 16 x 16 x 1"):
-        settled(good, networks.pictures(2, channels=1))
-    with pytest.raises(InputError, match="data set has 10 classes, the model 3"):
-        settled(good, images, 10)
-    with pytest.raises(InputError, match="data set has 2 classes, the model 3"):
-        settled(good, images, 2)
-    settled(good, images, 2, exact=False)
+        checked(good, networks.pictures(2, channels=1))
+    with pytest.raises(InputError, match="dataset has 10 classes, the model 3"):
+        checked(good, images, 10)
+    with pytest.raises(InputError, match="dataset has 2 classes, the model 3"):
+        checked(good, images, 2)
+    checked(good, images, 2, exact=False)
     for name, function, match in [
         ("sigmoid", lambda x: tf.sigmoid(channel_means(x) / 100), "neither logits nor probabilities"),
         ("class", lambda x: tf.argmax(channel_means(x), 1), "must be floats .*Received: int64"),
@@ -265,6 +324,6 @@ def test_data_and_outputs_that_do_not_fit_are_refused(needs_tensorflow, tmp_path
     ]:
         path = saved_model(tmp_path / name, function)
         with pytest.raises(InputError, match=match):
-            settled(path, images)
-    settled(tmp_path / "sigmoid", images, kind="probabilities")
-    settled(tmp_path / "sigmoid", images, kind="logits")
+            checked(path, images)
+    checked(tmp_path / "sigmoid", images, kind="probabilities")
+    checked(tmp_path / "sigmoid", images, kind="logits")

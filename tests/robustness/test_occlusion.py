@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mma.robustness import InputError, occlude
-from keras_mma.robustness.occlusion import ORDERS, SHARES, patch_means
+from keras_mma.robustness.perturbations.occlusion import ORDERS, SHARES, patch_means
 from tests.robustness.networks import pictures
 
 WHITE = np.full((3, 16, 24, 2), 255, "uint8")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_mma.robustness import InputError, outputs
+from keras_mma.robustness import InputError
+from keras_mma.robustness.classifier import outputs
 
 
 @pytest.mark.parametrize(
@@ -13,23 +14,27 @@ from keras_mma.robustness import InputError, outputs
         (np.array([[0.2, 0.8], [0.4, 0.6]], "float16"), "probabilities"),
         ([[-3.0, 5.0]], "logits"),
         (np.log([[0.2, 0.8]]), "logits"),
+        ([[0.2], [1.0]], "probabilities"),
+        ([[0.2], [-1.0]], "logits"),
         ([[-0.2, 1.2]], "logits"),  # rows sum to 1 all the same
     ],
 )
 def test_logits_and_probabilities_are_told_apart(values, kind):
     found, why = outputs.decide(np.asarray(values))
-    assert found == kind and "by their values" in why and f"of {len(values)} images lie in" in why
+    assert found == kind and "from the values" in why and f"of {len(values)} images lie in" in why
 
 
-@pytest.mark.parametrize("values", [[[0.9, 0.8]], [[20.0, 80.0]], [[0.0, 0.0]]])
+@pytest.mark.parametrize("values", [[[0.9, 0.8]], [[20.0, 80.0]], [[0.0, 0.0]], [[0.5], [1.5]]])
 def test_what_is_neither_is_refused(values):
-    with pytest.raises(InputError, match="neither logits nor probabilities.*--outputs"):
+    with pytest.raises(InputError, match="neither logits nor probabilities.*`outputs` decides"):
         outputs.decide(np.asarray(values))
 
 
 def test_probabilities_must_not_be_negative():
     with pytest.raises(InputError, match="must not be negative"):
         outputs.check(np.array([[-0.1, 1.1]]), "probabilities")
+    with pytest.raises(InputError, match=r"must lie in \[0, 1\]. Received: outputs from 0.5 to 1.5"):
+        outputs.check(np.array([[0.5], [1.5]]), "probabilities")
     outputs.check(np.array([[0.9, 0.8]]), "probabilities")
     assert outputs.to_probabilities(np.array([[0.9, 0.6]]), "probabilities")[0][0] == pytest.approx([0.6, 0.4])
 
@@ -50,6 +55,20 @@ def test_the_gradient_is_that_of_finite_differences(rng, kind):
             step = np.eye(5)[place] * 1e-6
             slope = (loss(row + step, label, kind) - loss(row - step, label, kind)) / 2e-6
             assert gradient[place] == pytest.approx(slope, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_one_output_is_the_score_of_the_second_class(rng, kind):
+    scores = rng.normal(0, 1, (6, 1)) if kind == "logits" else rng.uniform(0.1, 0.9, (6, 1))
+    probabilities, _ = outputs.to_probabilities(outputs.two_columns(scores, kind), kind)
+    expected = 1 / (1 + np.exp(-scores)) if kind == "logits" else scores
+    assert probabilities == pytest.approx(np.hstack([1 - expected, expected]))
+    labels = rng.integers(0, 2, 6)
+    gradient = outputs.margin_gradient(scores, labels, kind)
+    assert gradient.shape == (6, 1)
+    for score, label, slope in zip(scores, labels, gradient, strict=True):
+        losses = [loss(outputs.two_columns(score[None] + step, kind)[0], label, kind) for step in (1e-6, -1e-6)]
+        assert slope[0] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-4)
 
 
 def test_the_gradient_points_where_that_of_cross_entropy_does(rng):

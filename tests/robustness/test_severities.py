@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
 from keras_mma import robustness
-from keras_mma.robustness.severities import REGENERATED
+from tests.robustness import networks
 
 REPORT = Path(__file__).parents[2] / "docs" / "results" / "robustness" / "report.json"
 
@@ -26,33 +24,15 @@ def rising(report, tolerance=0.0):
 def test_errors_rise_in_the_report_on_cifar10():
     report = json.loads(REPORT.read_text())
     assert report["dataset"]["name"] == "cifar10" and report["dataset"]["n"] >= 1000
-    assert set(report["corruption"]["results"]) == set(REGENERATED)
+    assert len(report["corruption"]["results"]) == 14
     assert len(rising(report)) >= 12
 
 
 @pytest.mark.slow
-def test_errors_rise_on_digits_of_36_pixels(needs_tensorflow):
-    """By ImageNet's table, of which glass blur and elastic transform fall at their third severity by themselves."""
-    from scipy.ndimage import zoom
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    data = load_digits()
-    images = np.round(255 * np.clip(zoom(data.images / 16.0, (1, 4.5, 4.5), order=1), 0, 1)).astype("uint8")[..., None]
-    x, x_test, y, y_test = train_test_split(images, data.target, test_size=0.25, stratify=data.target, random_state=0)
-    model = keras.Sequential(
-        [
-            keras.Input((36, 36, 1)),
-            keras.layers.Rescaling(1 / 255),
-            keras.layers.Conv2D(12, 5, strides=3, activation="relu"),
-            keras.layers.Conv2D(24, 3, strides=2, activation="relu"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, y, batch_size=64, epochs=8, verbose=0)
-    report = robustness.evaluate(model, (x_test, y_test), only=["corruption"])
+def test_errors_rise_on_digits_of_48_pixels(needs_tensorflow):
+    """Of glass blur and elastic transform the third severity is milder than the second."""
+    model, dataset = networks.digits_network(8, image_size=48)
+    report = robustness.evaluate(model, dataset, only=["corruption"])
     assert report["clean"]["error"] < 0.1
     # Of 450 images: two standard deviations of an error of 5 %.
     assert len(rising(report, tolerance=0.02)) >= 12, rising(report, 0.02)

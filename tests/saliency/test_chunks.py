@@ -1,4 +1,4 @@
-"""Groups of images give what the whole batch gives."""
+"""Maps of a batch that is processed in chunks equal those of the whole batch."""
 
 import numpy as np
 import pytest
@@ -10,28 +10,26 @@ from tests.pictures import blobs
 
 
 @pytest.fixture
-def small_groups(monkeypatch):
-    """Room for three images of 20 x 24."""
+def small_chunks(monkeypatch):
+    """Chunks of three images of 20 x 24 pixels."""
     monkeypatch.setattr(detector, "CHUNK_PIXELS", 3 * 20 * 24 + 5)
     monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: True)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 6, 8])
-def test_groups_give_the_maps_of_the_whole_batch(rng, small_groups, monkeypatch, size):
+def test_chunks_have_the_maps_of_the_whole_batch(rng, small_chunks, monkeypatch, size):
     images = blobs(rng, size, 20, 24)
-    seen = []
-    found = ops.convert_to_numpy(
-        detector.chunked(lambda x: seen.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(images)
-    )
-    np.testing.assert_array_equal(found, images[..., :1])
-    assert max(seen) <= 3
-    found = ops.convert_to_numpy(saliency.fine_grained(images))
+    sizes = []
+    first_channel = detector.chunked(lambda x: sizes.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(first_channel(images)), images[..., :1])
+    assert max(sizes) <= 3
+    in_chunks = ops.convert_to_numpy(saliency.fine_grained(images))
     monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: False)
-    np.testing.assert_array_equal(found, ops.convert_to_numpy(saliency.fine_grained(images)))
+    np.testing.assert_array_equal(in_chunks, ops.convert_to_numpy(saliency.fine_grained(images)))
 
 
 @pytest.mark.parametrize("xla", [False, True])
-def test_groups_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_groups, xla):
+def test_chunks_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_chunks, xla):
     import tensorflow as tf
 
     signature = [tf.TensorSpec((None, 20, 24, 3), tf.uint8)]
@@ -41,8 +39,8 @@ def test_groups_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_groups, 
         np.testing.assert_allclose(compiled(images).numpy(), saliency.fine_grained(images).numpy(), atol=1e-6)
 
 
-def test_a_batch_that_is_spread_over_devices_stays_whole(rng, small_groups, monkeypatch):
-    monkeypatch.setattr(detector, "device_groups", lambda rows: 2)
-    seen = []
-    detector.chunked(lambda x: seen.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(blobs(rng, 8, 20, 24))
-    assert seen == [8]
+def test_a_batch_on_several_devices_is_not_chunked(rng, small_chunks, monkeypatch):
+    monkeypatch.setattr(detector, "device_groups", lambda batch_size: 2)
+    sizes = []
+    detector.chunked(lambda x: sizes.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(blobs(rng, 8, 20, 24))
+    assert sizes == [8]

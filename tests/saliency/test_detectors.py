@@ -1,4 +1,4 @@
-"""Detectors against OpenCV, against loops, and against their own invariances."""
+"""Detectors equal OpenCV and the loops, and have the required invariances."""
 
 import functools
 
@@ -23,7 +23,7 @@ def maps(detector, images):
 
 
 def opencv(detector, images):
-    """OpenCV takes blue first."""
+    """The maps of an OpenCV detector, which expects BGR images."""
     computed = [detector.computeSaliency(np.ascontiguousarray(image[..., ::-1])) for image in images]
     assert all(ok for ok, _ in computed)
     return np.stack([saliency_map for _, saliency_map in computed])
@@ -33,10 +33,10 @@ def opencv(detector, images):
 def test_fine_grained_agrees_with_opencv_on_natural_crops(size):
     images = crops(size)
     expected = opencv(cv2.saliency.StaticSaliencyFineGrained_create(), images)
-    found = maps("fine_grained", images)[..., 0]
-    assert np.mean(np.abs(found - expected) <= 1 / 255 + 1e-6) >= 0.999
-    peaks = [theirs.flat[ours.argmax()] == theirs.max() for ours, theirs in zip(found, expected, strict=True)]
-    assert np.mean(peaks) >= 0.99
+    computed = maps("fine_grained", images)[..., 0]
+    assert np.mean(np.abs(computed - expected) <= 1 / 255 + 1e-6) >= 0.999
+    is_peak = [theirs.flat[ours.argmax()] == theirs.max() for ours, theirs in zip(computed, expected, strict=True)]
+    assert np.mean(is_peak) >= 0.99
 
 
 @pytest.mark.parametrize("size", [32, 96])
@@ -56,21 +56,19 @@ def test_smooth_spectral_residual_of_large_images_is_computed_at_128_pixels():
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
 
 
-def test_fine_grained_stays_at_the_top_where_opencv_wraps_around():
-    # At this size about one natural crop of a hundred holds a pixel where OpenCV's byte overflows.
+def test_fine_grained_saturates_where_opencv_overflows():
+    # At this size, about one crop in a hundred has a pixel where an 8-bit value of OpenCV overflows.
     images = crops(97, 300)
     expected = opencv(cv2.saliency.StaticSaliencyFineGrained_create(), images)
-    found = maps("fine_grained", images)[..., 0]
-    wrapped = np.argwhere(np.abs(found - expected) > 0.9)
-    assert len(wrapped) > 0
-    for row, y, x in wrapped:
-        assert found[row, y, x] == 1.0 and expected[row, y, x] < 0.1
+    computed = maps("fine_grained", images)[..., 0]
+    overflows = np.abs(computed - expected) > 0.9
+    assert overflows.any()
+    assert (computed[overflows] == 1.0).all() and (expected[overflows] < 0.1).all()
 
 
 def test_fine_grained_equals_the_loop(rng):
     images = np.concatenate([blobs(rng, 2, 19, 23), rng.integers(0, 256, (1, 19, 23, 3)).astype("uint8")])
-    found = maps("fine_grained", images)[..., 0]
-    for image, ours in zip(images, found, strict=True):
+    for image, ours in zip(images, maps("fine_grained", images)[..., 0], strict=True):
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         blurred = cv2.GaussianBlur(cv2.GaussianBlur(gray, (3, 3), 0), (3, 3), 0)
         np.testing.assert_allclose(ours, oracles.fine_grained(blurred), atol=1 / 255 + 1e-6)
@@ -89,16 +87,16 @@ def test_gray_and_blur_equal_opencv_exactly(rng):
     ("size", "least_correlation", "least_share"), [(32, 0.93, 0.1), (64, 0.998, 0.85), (224, 0.9998, 0.95)]
 )
 def test_spectral_residual_resembles_opencv(size, least_correlation, least_share):
-    # OpenCV resizes bytes in fixed point and we in float: the spectra differ a little, the maps hardly. The card of
-    # SaliencyMix states these bounds.
+    # OpenCV resizes in fixed-point arithmetic, so spectra and maps differ a little. docs/methods/saliencymix.md states
+    # these bounds.
     images = crops(size, 64)
     expected = opencv(cv2.saliency.StaticSaliencySpectralResidual_create(), images)
-    found = maps("spectral_residual", images)[..., 0]
+    computed = maps("spectral_residual", images)[..., 0]
     correlation = [
-        np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] for ours, theirs in zip(found, expected, strict=True)
+        np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] for ours, theirs in zip(computed, expected, strict=True)
     ]
     assert np.mean(correlation) > least_correlation
-    assert np.mean(np.abs(found - expected) <= 1 / 255 + 1e-6) > least_share
+    assert np.mean(np.abs(computed - expected) <= 1 / 255 + 1e-6) > least_share
 
 
 DETECTORS = ["fine_grained", "frequency_tuned", "spectral_residual"]
@@ -109,24 +107,24 @@ DETECTORS = ["fine_grained", "frequency_tuned", "spectral_residual"]
     "shape", [(2, 33, 17, 3), (1, 8, 8, 1), (3, 5, 40, 4), (1, 1, 1, 3), (2, 1, 9, 1), (2, 300, 120, 3)]
 )
 def test_shape_dtype_and_range(rng, detector, shape):
-    found = maps(detector, rng.integers(0, 256, shape).astype("uint8"))
-    assert found.shape == (*shape[:3], 1) and found.dtype == "float32"
-    assert np.isfinite(found).all() and found.min() >= 0 and found.max() <= 1 + 1e-6
+    computed = maps(detector, rng.integers(0, 256, shape).astype("uint8"))
+    assert computed.shape == (*shape[:3], 1) and computed.dtype == "float32"
+    assert np.isfinite(computed).all() and computed.min() >= 0 and computed.max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_the_range_of_the_images_does_not_matter(rng, detector):
+def test_maps_do_not_depend_on_the_value_range(rng, detector):
     images = blobs(rng, 6, 32, 32)
     for darkest, height in ((40, 27), (0, 32)):
         bright = np.maximum(images[:, :height], darkest)
         expected = maps(detector, bright)
-        for same in (
+        for rescaled in (
             bright.astype("float32"),
             bright.astype("int32"),
             bright / 255.0,
             (bright / 255.0).astype("float32"),
         ):
-            np.testing.assert_allclose(maps(detector, same), expected, atol=1e-5)
+            np.testing.assert_allclose(maps(detector, rescaled), expected, atol=1e-5)
     peaks = expected.reshape(6, -1).argmax(1)
     for stretched in (
         images / 127.5 - 1,
@@ -137,20 +135,21 @@ def test_the_range_of_the_images_does_not_matter(rng, detector):
         images / 255 + 0.5,  # brighter
         images / 127.5,
     ):
-        found = maps(detector, stretched)
-        # Not the same bytes but the same picture: maps alike, the peak at one of the highest places. The spectral
-        # residual divides by amplitudes near 0 and answers to rounding.
-        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > (0.9 if detector == "spectral_residual" else 0.98)
-        assert (found.reshape(6, -1)[np.arange(6), peaks] > 0.85).all()
+        computed = maps(detector, stretched)
+        # After rounding, the images are not equal to the original ones, so maps and peaks agree approximately. The
+        # spectral residual divides by amplitudes near 0, and amplifies rounding errors.
+        least_correlation = 0.9 if detector == "spectral_residual" else 0.98
+        assert np.corrcoef(computed.ravel(), expected.ravel())[0, 1] > least_correlation
+        assert (computed.reshape(6, -1)[np.arange(6), peaks] > 0.85).all()
 
 
 def test_spectral_residual_finds_a_blob():
     y, x = np.mgrid[:48, :64]
     for centre in [(10, 12), (30, 50), (24, 32)]:
         image = 40 + 200 * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 30.0)
-        found = maps("spectral_residual", image[None, ..., None])[0, ..., 0]
-        inside = np.hypot(y - centre[0], x - centre[1]) < 6
-        assert found[inside].mean() > 1.5 * found[~inside].mean()
+        computed = maps("spectral_residual", image[None, ..., None])[0, ..., 0]
+        is_inside = np.hypot(y - centre[0], x - centre[1]) < 6
+        assert computed[is_inside].mean() > 1.5 * computed[~is_inside].mean()
 
 
 def to_lab(image):
@@ -161,20 +160,18 @@ def to_lab(image):
 
 def test_lab_equals_opencv(rng):
     colours = rng.random((3, 20, 20, 3)).astype("float32")
-    colours[0] *= 0.01  # the line near black
-    # OpenCV's bytes: L times 255 / 100, a and b plus 128, by rounded tables.
+    colours[0] *= 0.01  # dark colours, for which the definition has another branch
+    # For uint8, OpenCV scales L by 255 / 100, adds 128 to a and b, and uses rounded tables.
     image = np.round(colours * 255).astype("uint8")
     expected = np.stack([cv2.cvtColor(part, cv2.COLOR_RGB2LAB) for part in image]).astype("float32")
-    found = to_lab(image)
-    scaled = found * np.array([2.55, 1, 1], "float32") + np.array([0, 128, 128], "float32")
+    scaled = to_lab(image) * np.array([2.55, 1, 1], "float32") + np.array([0, 128, 128], "float32")
     assert np.abs(scaled - expected).max() < 1.6
 
 
 def test_frequency_tuned_equals_the_loop(rng):
     images = rng.integers(0, 256, (2, 9, 12, 3)).astype("uint8")
-    found = maps("frequency_tuned", images)[..., 0]
     kernel = np.array([1, 4, 6, 4, 1]) / 16
-    for image, ours in zip(images, found, strict=True):
+    for image, ours in zip(images, maps("frequency_tuned", images)[..., 0], strict=True):
         lab = to_lab(image).astype("float64")
         mean = lab.reshape(-1, 3).mean(0)
         expected = np.zeros((9, 12))
@@ -183,7 +180,7 @@ def test_frequency_tuned_equals_the_loop(rng):
                 blurred = np.zeros(3)
                 for dy in range(-2, 3):
                     for dx in range(-2, 3):
-                        row, column = abs(y + dy), abs(x + dx)  # mirrored, the border not repeated
+                        row, column = abs(y + dy), abs(x + dx)  # reflection without repeating the edge pixel
                         row, column = 8 - abs(8 - row), 11 - abs(11 - column)
                         blurred += kernel[dy + 2] * kernel[dx + 2] * lab[row, column]
                 expected[y, x] = np.sqrt(((blurred - mean) ** 2).sum())
@@ -191,25 +188,25 @@ def test_frequency_tuned_equals_the_loop(rng):
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_a_thumbnail_sees_what_the_full_image_shows(rng, detector):
+def test_maps_of_thumbnails_are_enlarged(rng, detector):
     images = np.repeat(np.repeat(blobs(rng, 4, 16, 16), 3, 1), 3, 2)
     small = maps(detector, images[:, ::3, ::3])
-    found = ops.convert_to_numpy(saliency.get(detector)(images, size=16))
-    assert found.shape == (4, 48, 48, 1)
-    # The mean over each 3 x 3 cell is the small image itself, so the map is that of the small image, enlarged.
-    np.testing.assert_allclose(found[:, 1::3, 1::3], small, atol=1e-5)
-    for same in (images.astype("float32"), (images / 255).astype("float32")):
-        again = ops.convert_to_numpy(saliency.get(detector)(same, size=16))
-        np.testing.assert_allclose(again, found, atol=1e-5)
+    computed = ops.convert_to_numpy(saliency.get(detector)(images, size=16))
+    assert computed.shape == (4, 48, 48, 1)
+    # Each 3 x 3 cell has a single value, so the thumbnail is the small image.
+    np.testing.assert_allclose(computed[:, 1::3, 1::3], small, atol=1e-5)
+    for rescaled in (images.astype("float32"), (images / 255).astype("float32")):
+        of_rescaled = ops.convert_to_numpy(saliency.get(detector)(rescaled, size=16))
+        np.testing.assert_allclose(of_rescaled, computed, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "a", (8, 4), True])
-def test_a_thumbnail_of_no_size_is_refused(rng, size):
+def test_an_invalid_size_raises(rng, size):
     with pytest.raises(ValueError, match="`size` must be a positive integer or None. Received: size="):
         saliency.fine_grained(blobs(rng), size=size)
 
 
-def test_a_registered_detector_is_known_by_its_name(rng):
+def test_registered_detectors_have_a_name(rng):
     @saliency.register("brightness")
     def brightness(images):
         return ops.mean(ops.cast(images, "float32"), -1, keepdims=True)
@@ -224,7 +221,7 @@ def test_a_registered_detector_is_known_by_its_name(rng):
         saliency.register("other")(3)
 
 
-def test_a_constant_image_is_nowhere_salient():
+def test_constant_images_have_no_saliency():
     assert not maps("frequency_tuned", np.full((2, 16, 16, 3), 77, "uint8")).any()
     assert not maps("fine_grained", np.full((2, 16, 16, 3), 77, "uint8")).any()
     assert np.isfinite(maps("spectral_residual", np.full((2, 16, 16, 3), 77, "uint8"))).all()
@@ -232,7 +229,7 @@ def test_a_constant_image_is_nowhere_salient():
 
 @pytest.mark.parametrize("side", [16, 224, 600])
 @pytest.mark.parametrize("colour", [(3, 250, 17), (200, 30, 90)])
-def test_a_constant_colour_is_nowhere_salient_however_it_runs(side, colour):
+def test_constant_colours_have_no_saliency_in_eager_and_graph_mode(side, colour):
     image = np.broadcast_to(np.array(colour, "uint8"), (1, side, side, 3))
     for detect in [maps, *([_graph_of] if keras.backend.backend() == "tensorflow" else [])]:
         assert not detect("frequency_tuned", image).any()
@@ -246,13 +243,12 @@ def _graph_of(detector, images):
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_rows_are_independent_and_nan_stays_in_its_row(rng, detector):
+def test_samples_are_independent_even_of_nan(rng, detector):
     images = blobs(rng, 4, 32, 32).astype("float32")
     expected = maps(detector, images)
     images[1, 3, 3] = np.nan
-    found = maps(detector, images)
-    for row in (0, 2, 3):
-        np.testing.assert_allclose(found[row], expected[row], atol=1e-6)
+    others = [0, 2, 3]
+    np.testing.assert_allclose(maps(detector, images)[others], expected[others], atol=1e-6)
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
@@ -261,20 +257,20 @@ def test_graph_and_xla_give_the_same_maps(needs_tensorflow, rng, detector):
 
     images = np.concatenate([blobs(rng, 4, 40, 40), rng.integers(0, 256, (4, 40, 40, 3)).astype("uint8")])
     expected = maps(detector, images)
-    # Op by op, compiled as a whole, and as a pipeline compiles it.
+    # Not compiled because sizes are unknown; compiled by the caller; compiled by the detector, as in a pipeline.
     for xla, shape in ((False, (None, None, None, 3)), (True, (8, 40, 40, 3)), (False, (None, 40, 40, 3))):
         signature = [tf.TensorSpec(shape, tf.uint8)]
         compiled = tf.function(saliency.get(detector), jit_compile=xla, input_signature=signature)
         np.testing.assert_allclose(compiled(images).numpy(), expected, atol=2e-5)
 
 
-def test_unknown_detectors_are_refused_and_callables_pass():
+def test_unknown_detectors_raise_and_callables_are_accepted():
     assert saliency.get(maps).function is maps
     with pytest.raises(ValueError, match="`detector` must be one of .*fine_grained.* Received: detector='fine'"):
         saliency.get("fine")
 
 
-def test_a_wrapper_of_a_detector_is_a_callable_like_any_other(rng):
+def test_a_wrapped_detector_is_treated_as_a_callable(rng):
     @functools.wraps(saliency.fine_grained)
     def darkest(images):
         return -1e39 * saliency.fine_grained(images)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from keras_mma.study import power, sequential
 from keras_mma.study import statistics as s
 
 A, B = np.array([71.2, 70.1, 72.3, 71.0, 70.4]), np.array([70.5, 69.9, 71.1, 70.8, 69.2])
@@ -118,17 +119,29 @@ def test_power_is_the_share_of_simulated_studies_that_see_the_difference():
     draws = rng.normal(0.8, 1, (20_000, 7))
     for level in (0.05, 0.01):
         seen = stats.ttest_1samp(draws, 0, axis=1).pvalue <= level
-        assert s.power(7, 0.8, level) == pytest.approx(seen.mean(), abs=0.01)
-    assert s.power(4, 0) == pytest.approx(0.05)
+        assert power.power(7, 0.8, level) == pytest.approx(seen.mean(), abs=0.01)
+    assert power.power(4, 0) == pytest.approx(0.05, abs=1e-4)
+    for n, effect in ((2, 1.0), (5, 2.0), (12, 0.7)):
+        critical, shift = stats.t.isf(0.025, n - 1), effect * math.sqrt(n)
+        expected = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+        assert power.power(n, effect) == pytest.approx(expected, abs=1e-4)
+    # Far out, where SciPy's noncentral t gives NaN: two seeds and a strict level.
+    assert power.power(2, 40, 0.001) < 0.2 < 0.99 < power.power(2, 1e5, 0.001)
 
 
 def test_the_number_of_seeds_for_a_power_of_80_percent():
     # The published tables of the paired t test: effects of 2, 1 and 0.6 standard deviations.
-    assert [s.seeds_for_power(0.5, difference) for difference in (1.0, 0.5, 0.3)] == [5, 10, 24]
-    n = s.seeds_for_power(0.7, -0.2, level=0.01)
-    assert s.power(n, 0.2 / 0.7, 0.01) >= 0.8 > s.power(n - 1, 0.2 / 0.7, 0.01)
-    assert s.seeds_for_power(0.0, 0.5) == 2 and s.seeds_for_power(1e-9, 1.0) == 2
-    assert s.seeds_for_power(1.0, 0.0, most=1000) is None
+    assert [power.seeds_for_power(0.5, difference) for difference in (1.0, 0.5, 0.3)] == [5, 10, 24]
+    n = power.seeds_for_power(0.7, -0.2, level=0.01)
+    assert power.power(n, 0.2 / 0.7, 0.01) >= 0.8 > power.power(n - 1, 0.2 / 0.7, 0.01)
+    assert power.seeds_for_power(0.0, 0.5) == 2 and power.seeds_for_power(1e-9, 1.0) == 2
+    assert power.seeds_for_power(1.0, 0.0, most=1000) is None
+
+
+def test_the_detectable_difference_has_the_power():
+    for n, level in ((3, 0.05), (8, 0.01), (2, 0.05)):
+        assert power.power(n, power.detectable_difference(n, 2.0, 0.8, level) / 2, level) == pytest.approx(0.8)
+    assert power.detectable_difference(1, 2.0) is None and power.detectable_difference(5, 0.0) == 0
 
 
 def test_the_probability_to_be_better():
@@ -190,7 +203,8 @@ def test_the_noise_floor_is_what_a_finite_test_set_does():
 
 
 def test_the_examples_of_the_docstrings():
-    assert doctest.testmod(s).failed == 0 and doctest.testmod(s).attempted == 9
+    done = [doctest.testmod(module) for module in (s, power, sequential)]
+    assert [(one.failed, one.attempted) for one in done] == [(0, 6), (0, 2), (0, 2)]
 
 
 def false_positives(looks, comparisons=1, studies=40_000):
@@ -200,7 +214,7 @@ def false_positives(looks, comparisons=1, studies=40_000):
     for index, n in enumerate(looks):
         p = stats.ttest_1samp(draws[:, :, :n], 0, axis=2).pvalue
         # The smallest p value is the first step of Holm: without it there is no rejection.
-        stopped |= p.min(0) <= s.sequential_level(tuple(looks[: index + 1]), comparisons)
+        stopped |= p.min(0) <= sequential.sequential_level(tuple(looks[: index + 1]), comparisons)
     return stopped.mean()
 
 
@@ -217,7 +231,7 @@ def test_without_the_plan_the_false_positives_are_too_many():
 
 
 def test_a_sequential_level_depends_on_all_looks():
-    assert s.sequential_level((5,)) == 0.05 and s.sequential_level((5,), 4) == 0.0125
-    assert s.sequential_level((5, 7, 10)) < s.sequential_level((5, 10)) < 0.05
-    assert s.sequential_level((5, 10), 3) < s.sequential_level((5, 10), 2)
-    assert s.sequential_level((5, 10)) == s.sequential_level((5, 10))
+    assert sequential.sequential_level((5,)) == 0.05 and sequential.sequential_level((5,), 4) == 0.0125
+    assert sequential.sequential_level((5, 7, 10)) < sequential.sequential_level((5, 10)) < 0.05
+    assert sequential.sequential_level((5, 10), 3) < sequential.sequential_level((5, 10), 2)
+    assert sequential.sequential_level((5, 10)) == sequential.sequential_level((5, 10))

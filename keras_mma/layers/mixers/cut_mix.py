@@ -18,14 +18,14 @@ class CutMix(Mixer):
         x~ = M x + (1 - M) x_partner,    y~ = mean(M) y + (1 - mean(M)) y_partner
 
     Args:
-        alpha: Parameter of the Beta distribution, positive. 1 is the uniform distribution.
+        alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
 
     Call arguments:
         images, labels, sample_weight, training: See `Mixer`.
 
     Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+        `(images, plan)`, or the mixed batch if it is labelled; see `Mixer`.
 
     Raises:
         ValueError: If `alpha` is not positive; see `Mixer`.

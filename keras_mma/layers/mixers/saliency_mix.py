@@ -28,18 +28,20 @@ class SaliencyMix(Mixer):
         (i, j) = argmax S,    box = H sqrt(1 - lam) x W sqrt(1 - lam) around (i, j)
         x~ = M x + (1 - M) x_partner,    y~ = mean(M) y + (1 - mean(M)) y_partner
 
-    with M 0 inside the box and 1 outside. Ties of the maximum are broken at random.
+    with M 0 inside the box and 1 outside.
 
     Args:
         alpha: Parameter of the Beta distribution, positive. The paper uses 1.
         scheme: Source in the partner and target in the sample's own image: `"salient_to_corresponding"` (the same
-            position; the best one in the paper), `"salient_to_salient"`, `"salient_to_nonsalient"`,
+            position; the default), `"salient_to_salient"`, `"salient_to_nonsalient"`,
             `"nonsalient_to_salient"` or `"nonsalient_to_nonsalient"`. All except the first move the box and mix at the
             input only.
         border: `"shift"` moves a box that crosses the border inside (the paper's text), `"clip"` cuts it off (the
             authors' code).
-        box: `"sample"` uses a box for each sample; `"batch"` uses the box of the first sample for all (the authors'
-            code).
+        box: `"sample"` uses a box for each sample; `"batch"` uses the box of the first sample for all, and mixes either
+            the whole batch or none of it (the authors' code).
+        ties: `"random"` breaks ties of the maximum at random; `"first"` uses the first maximum in row-major order (the
+            authors' code).
         detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice.
         **kwargs: Other arguments of `Mixer`: `probability` (the paper uses 0.5 on CIFAR and 1 on ImageNet), `sites`,
             `partner`, `label`, `num_classes`, `seed`, ...
@@ -76,6 +78,7 @@ class SaliencyMix(Mixer):
         scheme="salient_to_corresponding",
         border="shift",
         box="sample",
+        ties="random",
         detector="fine_grained",
         **kwargs,
     ):
@@ -84,6 +87,7 @@ class SaliencyMix(Mixer):
         self.scheme = arguments.choice("scheme", scheme, SCHEMES)
         self.border = arguments.choice("border", border, ("shift", "clip"))
         self.box = arguments.choice("box", box, ("sample", "batch"))
+        self.ties = arguments.choice("ties", ties, ("random", "first"))
         if SCHEMES[scheme][1] is not None and self.sites != (0,):
             raise ValueError(
                 "`scheme` must be 'salient_to_corresponding' when `sites` has feature sites, because a plan cannot "
@@ -105,13 +109,20 @@ class SaliencyMix(Mixer):
         )
         return masks.Box(*target_bounds) if target_extreme is None else move(source_bounds, target_bounds)
 
+    def sample_is_mixed(self, batch_size):
+        if self.box == "sample":
+            return super().sample_is_mixed(batch_size)
+        return ops.broadcast_to(super().sample_is_mixed(1), (batch_size,))
+
     def get_config(self):
-        names = ("alpha", "scheme", "border", "box")
+        names = ("alpha", "scheme", "border", "box", "ties")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _locate(self, maps, extreme):
         """Row and column of the maximum (or minimum) of each map, int32 (batch, 2)."""
-        chance = sampling.uniform((ops.shape(maps)[0],), self.seed_generator)
+        chance = ops.zeros((ops.shape(maps)[0],))
+        if self.ties == "random":
+            chance = sampling.uniform((ops.shape(maps)[0],), self.seed_generator)
         return peak(maps if extreme == "max" else -maps, chance)
 
 

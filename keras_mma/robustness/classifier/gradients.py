@@ -8,19 +8,41 @@ outputs and the gradient with respect to the inputs of the loss whose gradient w
 import numpy as np
 
 
-def of_signature(function, argument, dtype, owner):
-    """For a loaded signature; `owner`, the loaded model, keeps its weights alive."""
+def of_signature(function, output, owner):
+    """The functions of an output of a loaded signature; a reference to `owner`, the loaded model, keeps its weights."""
     import tensorflow as tf
 
+    ((argument, spec),) = function.structured_input_signature[1].items()
+
     def run(inputs, owner=owner):
-        (outputs,) = function(**{argument: tf.constant(inputs, dtype)}).values()
-        return outputs
+        return function(**{argument: tf.constant(inputs, spec.dtype)})[output]
+
+    return lambda inputs: run(inputs).numpy(), _tensorflow_pull_back(run)
+
+
+def logits_of_signature(function, output):
+    """The functions of the input of the softmax or sigmoid that returns the output; `None` without one."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    place = sorted(function.structured_outputs).index(output)
+    inlined = convert_variables_to_constants_v2(function)
+    operation = inlined.outputs[place].op
+    while operation.type in ("Identity", "Cast"):
+        operation = operation.inputs[0].op
+    if operation.type not in ("Softmax", "Sigmoid"):
+        return None
+    pruned = inlined.prune(inlined.inputs[:1], operation.inputs[0])
+    dtype = inlined.inputs[0].dtype
+
+    def run(inputs):
+        return tf.nest.flatten(pruned(tf.constant(inputs, dtype)))[0]
 
     return lambda inputs: run(inputs).numpy(), _tensorflow_pull_back(run)
 
 
 def of_keras(model):
-    """For a Keras model, in inference mode."""
+    """The functions of a Keras model with one output, in inference mode."""
     import keras
 
     def call(inputs):
@@ -30,6 +52,37 @@ def of_keras(model):
     if keras.backend.backend() == "tensorflow":
         return _of_tensorflow(call, model.inputs[0])
     return {"jax": _of_jax, "torch": _of_torch}[keras.backend.backend()](call)
+
+
+def logits_of_keras(model):
+    """Like `of_keras`, for the input of the softmax or sigmoid that returns the output; `None` without one."""
+    logits = _logits_model(model)
+    return logits and of_keras(logits)
+
+
+def _logits_model(model):
+    import keras
+
+    # Keras has no public name for the operation that returned a tensor.
+    operation, node_index, _ = model.outputs[0]._keras_history
+    node = operation._inbound_nodes[node_index]
+    if len(node.input_tensors) != 1:
+        return None
+    (before,) = node.input_tensors
+    activation = getattr(getattr(operation, "activation", None), "__name__", None)
+    if isinstance(operation, keras.Model):
+        inner = _logits_model(operation)
+        return inner and keras.Model(model.inputs, inner(before))
+    if type(operation).__name__ in ("Softmax", "Sigmoid"):
+        return keras.Model(model.inputs, before)
+    if activation not in ("softmax", "sigmoid"):
+        return None
+    if isinstance(operation, keras.layers.Activation):
+        return keras.Model(model.inputs, before)
+    linear = type(operation).from_config(operation.get_config() | {"activation": "linear"})
+    logits = keras.Model(model.inputs, linear(before))
+    linear.set_weights(operation.get_weights())
+    return logits
 
 
 def _of_tensorflow(call, inputs):

@@ -1,5 +1,6 @@
 """Any image classifier: pixels in, an array of outputs out, and its gradient where it has one."""
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -22,10 +23,14 @@ class Classifier:
         dtype: Name of the dtype that the model takes.
         preprocess: `Preprocess` from pixels to inputs.
         description: Dict of plain values for the report: `path`, `kind`, `sha256` and others.
+        logits: Function that returns another `run` and `pull_back`, for the input of the softmax or sigmoid that gives
+            the outputs, or `None`.
     """
 
-    def __init__(self, run, pull_back, input_shape, dtype, preprocess, description):
-        self._run, self._pull_back = run, pull_back
+    def __init__(self, run, pull_back, input_shape, dtype, preprocess, description, logits=lambda: None):
+        self._run, self._pull_back, self._logits = run, pull_back, logits
+        # What is attacked: the outputs, or the logits from which they come.
+        self.attacked, self._attacked_pull_back = "outputs", pull_back
         self.input_shape, self.dtype, self.preprocess = tuple(input_shape), dtype, preprocess
         self.description = description
         self.kind = None  # "logits" or "probabilities", which `check` decides
@@ -59,7 +64,7 @@ class Classifier:
                 )
         self.preprocess.check(pixels.shape[-1])
         try:
-            values = self.predict(pixels)
+            values = self._predict(self._run, pixels)
         except InputError:
             raise
         except Exception as error:
@@ -69,8 +74,10 @@ class Classifier:
                 "the model's outputs must be floats (batch, classes), logits or probabilities. Received: "
                 f"{values.dtype.name} of shape {values.shape} for {len(pixels)} images"
             )
-        if values.shape[1] != classes and (exact or values.shape[1] < classes):
-            raise InputError(f"the dataset has {classes} classes, the model {values.shape[1]}: they must be the same")
+        # One output is the score of the second of two classes.
+        received = max(2, values.shape[1])
+        if received != classes and (exact or received < classes):
+            raise InputError(f"the dataset has {classes} classes, the model {received}: they must be the same")
         if not np.isfinite(values).all():
             raise InputError("the model's outputs must be finite. Received: NaN or infinity for the first images")
         if kind is None:
@@ -78,11 +85,14 @@ class Classifier:
         else:
             outputs.check(values, kind)
             self.kind, why = kind, "as `outputs` says"
-        self.description |= {"classes": values.shape[1], "outputs": self.kind, "outputs_decided": why}
+        self.description |= {"classes": received, "outputs": self.kind, "outputs_decided": why}
 
     def predict(self, pixels):
-        """Raw outputs of images (n, height, width, channels) 0 to 255, as an array."""
-        values = self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(self._run(inputs)),))[0]
+        """Outputs (n, classes) of images (n, height, width, channels) 0 to 255, as an array."""
+        return outputs.two_columns(self._predict(self._run, pixels), self.kind)
+
+    def _predict(self, run, pixels):
+        values = self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(run(inputs)),))[0]
         # NumPy has no bfloat16 of its own.
         return values.astype("float32") if values.dtype.name == "bfloat16" else values
 
@@ -101,11 +111,13 @@ class Classifier:
             labels: Class indices (n,).
 
         Returns:
-            The outputs (n, classes) and a float32 gradient like the images.
+            The attacked outputs and a float32 gradient like the images.
         """
 
+        kind = self.kind if self.attacked == "outputs" else "logits"
+
         def run(inputs, labels):
-            return self._pull_back(inputs, lambda values: outputs.margin_gradient(values, labels, self.kind))
+            return self._attacked_pull_back(inputs, lambda values: outputs.margin_gradient(values, labels, kind))
 
         values, gradient = self._in_batches(self._to_inputs(pixels), run, labels)
         if not np.isfinite(gradient).all():
@@ -119,10 +131,22 @@ class Classifier:
         if self._pull_back is None or np.dtype(self.dtype).kind in "iu":
             return f"the model takes {self.dtype}, through which no gradient flows"
         try:
+            self._find_logits(pixels)
             _, gradient = self.attack_gradient(pixels.astype("float32"), labels)
         except Exception as error:
             return f"the model gives no gradient: {first_line(error)}"
         return None if gradient.any() else "the model's gradient is zero everywhere"
+
+    def _find_logits(self, pixels):
+        """Attack the logits behind probabilities, whose gradient vanishes where they round to 0 or 1."""
+        functions = self._logits() if self.kind == "probabilities" and self.attacked == "outputs" else None
+        if functions is None:
+            return
+        run, pull_back = functions
+        logits = outputs.two_columns(self._predict(run, pixels), "logits")
+        expected = outputs.to_probabilities(self.predict(pixels), "probabilities")[0]
+        if np.abs(outputs.to_probabilities(logits, "logits")[0] - expected).max() < 0.01:
+            self.attacked, self._attacked_pull_back = "logits", pull_back
 
     def _to_inputs(self, pixels):
         inputs = self.preprocess.apply(pixels)
@@ -144,13 +168,14 @@ class Classifier:
         return tuple(np.concatenate(arrays)[: len(inputs)] for arrays in zip(*parts, strict=True))
 
 
-def load(path, signature=None, preprocess=None):
+def load(path, signature=None, preprocess=None, output_name=None):
     """Load a SavedModel or a `.keras` file.
 
     Args:
         path: Folder of a SavedModel, or a file ending in `.keras`.
         signature: Which signature of a SavedModel; `serving_default`, or the only one, by default.
         preprocess: `Preprocess` from pixels 0 to 255 to what the model takes; pixels as they are by default.
+        output_name: Which output, of several.
 
     Returns:
         A `Classifier`.
@@ -161,18 +186,19 @@ def load(path, signature=None, preprocess=None):
     path = Path(path)
     preprocess = preprocess or Preprocess()
     if path.is_dir() and ((path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists()):
-        return _load_saved_model(path, signature, preprocess)
+        return _load_saved_model(path, signature, preprocess, output_name)
     if path.is_file() and path.suffix in (".keras", ".h5"):
         if signature is not None:
             raise InputError(f"`signature` does not apply to a Keras file. Received: signature={signature!r}")
-        return _load_keras(path, preprocess)
+        return _load_keras(path, preprocess, output_name)
     what = "another kind of file" if path.is_file() else "a folder without saved_model.pb" if path.is_dir() else None
     raise InputError(
-        f"`model` must be the folder of a SavedModel or a .keras file. Received: {path}, {what or 'which does not exist'}"
+        f"`model` must be the folder of a SavedModel or a .keras file. "
+        f"Received: {path}, {what or 'which does not exist'}"
     )
 
 
-def from_keras(model, path="in memory", sha256=None, preprocess=None):
+def from_keras(model, path="in memory", sha256=None, preprocess=None, output_name=None):
     """A Keras model as a `Classifier`, on the backend that Keras runs on. See `load`."""
     import keras
 
@@ -182,27 +208,31 @@ def from_keras(model, path="in memory", sha256=None, preprocess=None):
         raise InputError(
             f"the model must take one batch of images (batch, height, width, channels). Received: {shapes}"
         )
-    structure = keras.tree.flatten(model.compute_output_spec(inputs[0]))
-    if len(structure) != 1:
-        raise InputError(f"the model must have one output. Received: {len(structure)}")
-    run, pull_back = gradients.of_keras(model)
     description = {"path": str(path), "kind": "keras", "sha256": sha256 or _hash_weights(model)}
+    structure = keras.tree.flatten_with_path(model.compute_output_spec(inputs[0]))
+    names = [str(place[-1]) if place else "output" for place, _ in structure]
+    chosen = _choose_output("the model", names, output_name)
+    if len(names) > 1:
+        description["output_name"] = chosen
+        model = keras.Model(model.inputs, model.outputs[names.index(chosen)])
+    run, pull_back = gradients.of_keras(model)
     shape = tuple(inputs[0].shape)
     dtype = keras.backend.standardize_dtype(inputs[0].dtype)
-    return Classifier(run, pull_back, shape, dtype, preprocess or Preprocess(), description)
+    logits = functools.partial(gradients.logits_of_keras, model)
+    return Classifier(run, pull_back, shape, dtype, preprocess or Preprocess(), description, logits)
 
 
-def _load_keras(path, preprocess):
+def _load_keras(path, preprocess, output_name):
     import keras
 
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:
         raise InputError(f"{path} cannot be loaded by Keras: {first_line(error)}") from error
-    return from_keras(model, path, _hash_files([path]), preprocess)
+    return from_keras(model, path, _hash_files([path]), preprocess, output_name)
 
 
-def _load_saved_model(path, signature, preprocess):
+def _load_saved_model(path, signature, preprocess, output_name):
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -215,20 +245,28 @@ def _load_saved_model(path, signature, preprocess):
     specs = function.structured_input_signature[1]
     if len(specs) != 1:
         raise InputError(f"signature {name!r} must take one batch of images. Received inputs: {sorted(specs)}")
-    ((argument, spec),) = specs.items()
+    (spec,) = specs.values()
     if spec.shape.rank != 4 or not (spec.dtype.is_floating or spec.dtype.is_integer):
         raise InputError(
             f"signature {name!r} must take images (batch, height, width, channels). Received: "
             f"{spec.dtype.name} of shape {spec.shape}"
         )
-    if len(function.structured_outputs) != 1:
-        raise InputError(
-            f"signature {name!r} must give one output. Received outputs: {sorted(function.structured_outputs)}"
-        )
-    run, pull_back = gradients.of_signature(function, argument, spec.dtype, loaded)
+    output = _choose_output(f"signature {name!r}", sorted(function.structured_outputs), output_name)
+    run, pull_back = gradients.of_signature(function, output, loaded)
     files = [file for file in path.rglob("*") if file.is_file()]
     description = {"path": str(path), "kind": "SavedModel", "signature": name, "sha256": _hash_files(files)}
-    return Classifier(run, pull_back, spec.shape.as_list(), spec.dtype.name, preprocess, description)
+    if len(function.structured_outputs) > 1:
+        description["output_name"] = output
+    logits = functools.partial(gradients.logits_of_signature, function, output)
+    return Classifier(run, pull_back, spec.shape.as_list(), spec.dtype.name, preprocess, description, logits)
+
+
+def _choose_output(owner, names, name):
+    if name is None and len(names) != 1:
+        raise InputError(f"{owner} must have one output, or `output_name` must choose one. Received outputs: {names}")
+    if name is not None and name not in names:
+        raise InputError(f"`output_name` must be one of {names}. Received: output_name={name!r}")
+    return names[0] if name is None else name
 
 
 def _choose_signature(path, signatures, name):

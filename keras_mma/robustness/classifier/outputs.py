@@ -32,8 +32,10 @@ def decide(outputs):
     values = np.asarray(outputs, "float64")
     sums = values.sum(axis=1)
     low, high = values.min(), values.max()
-    seen = f"of {len(values)} images lie in [{low:.4g}, {high:.4g}], rows sum to {sums.min():.4g} to {sums.max():.4g}"
-    if low >= -1e-6 and high <= 1 + 1e-3 and np.abs(sums - 1).max() <= 1e-2:
+    is_binary = values.shape[1] == 1
+    seen = f"of {len(values)} images lie in [{low:.4g}, {high:.4g}], "
+    seen += "one for each" if is_binary else f"samples sum to {sums.min():.4g} to {sums.max():.4g}"
+    if low >= -1e-6 and high <= 1 + 1e-3 and (is_binary or np.abs(sums - 1).max() <= 1e-2):
         return "probabilities", f"inferred from the values: outputs {seen}"
     if low < 0:
         return "logits", f"inferred from the values: outputs {seen}"
@@ -45,10 +47,21 @@ def decide(outputs):
 
 def check(outputs, kind):
     """Refuse outputs that cannot be of the kind that the user named."""
-    if kind == "probabilities" and (outputs.min() < 0 or outputs.sum(axis=1).min() <= 0):
+    low, high = outputs.min(), outputs.max()
+    is_binary = outputs.shape[1] == 1
+    if kind == "probabilities" and (low < 0 or (high > 1 if is_binary else outputs.sum(axis=1).min() <= 0)):
         raise InputError(
-            f"`outputs` probabilities must not be negative nor sum to 0. Received: outputs from {outputs.min():.4g}"
+            f"`outputs` probabilities must {'lie in [0, 1]' if is_binary else 'not be negative nor sum to 0'}. "
+            f"Received: outputs from {low:.4g} to {high:.4g}"
         )
+
+
+def two_columns(outputs, kind):
+    """The outputs (n, 2) for two classes of a model with one output, that of the second class; others unchanged."""
+    if outputs.shape[1] != 1:
+        return outputs
+    first = 1 - outputs if kind == "probabilities" else np.zeros_like(outputs)
+    return np.concatenate([first, outputs], axis=1)
 
 
 def to_probabilities(outputs, kind):
@@ -79,15 +92,18 @@ def margin_gradient(outputs, labels, kind):
     take the sign alone therefore take the same step, but this gradient does not vanish when p_y rounds to 1.
 
     Args:
-        outputs: Array (n, classes).
+        outputs: Array (n, classes), or (n, 1) for two classes.
         labels: Class indices (n,).
         kind: `"logits"` or `"probabilities"`.
 
     Returns:
-        A float32 array (n, classes).
+        A float32 array like the outputs.
     """
     from scipy.special import softmax
 
+    if outputs.shape[1] == 1:
+        gradient = margin_gradient(two_columns(outputs, kind), labels, kind)
+        return gradient[:, 1:] - gradient[:, :1] if kind == "probabilities" else gradient[:, 1:]
     rows = np.arange(len(outputs))
     values = np.asarray(outputs, "float64").copy()
     own = values[rows, labels]

@@ -4,10 +4,8 @@ import numpy as np
 
 from keras_mma.robustness.perturbations.seeds import generators
 
-STEPS = 20
-# Name, largest change in levels of 255.
-ATTACKS = (("fgsm", 2), ("fgsm", 4), ("fgsm", 8), ("pgd20", 4), ("pgd20", 8))
-TITLES = {"fgsm": "FGSM", "pgd20": "PGD-20"}
+# The attacks, and the largest changes in levels of 255 with which they are measured by default.
+ATTACKS = {"fgsm": (2, 4, 8), "pgd": (4, 8)}
 
 
 def fgsm(classifier, pixels, labels, epsilon):
@@ -34,7 +32,7 @@ def fgsm(classifier, pixels, labels, epsilon):
     return np.clip(pixels + np.float32(epsilon) * np.sign(gradient), 0, 255)
 
 
-def pgd(classifier, pixels, labels, epsilon, rngs, steps=STEPS):
+def pgd(classifier, pixels, labels, epsilon, rngs, steps=20):
     """Projected gradient descent from a random start.
 
         x_0 = clip(x + u), u ~ U(-epsilon, epsilon)
@@ -64,15 +62,16 @@ def pgd(classifier, pixels, labels, epsilon, rngs, steps=STEPS):
     return attacked
 
 
-def survives(classifier, pixels, labels, name, epsilon, seed=0, indices=None, restarts=1):
+def survives(classifier, pixels, labels, name, epsilon, seed=0, indices=None, steps=20, restarts=1):
     """Which images are classified correctly, with and without attack.
 
     Args:
         classifier, pixels, labels: As for `fgsm`.
-        name: `"fgsm"` or `"pgd20"`.
+        name: `"fgsm"` or `"pgd"`.
         epsilon: Largest change of a value, in levels of 255.
         seed: Non-negative integer.
         indices: Indices of the images in their dataset, which choose the random starts; 0 to n - 1 by default.
+        steps: Number of steps of PGD.
         restarts: Number of random starts of PGD. An image must survive all of them.
 
     Returns:
@@ -80,14 +79,14 @@ def survives(classifier, pixels, labels, name, epsilon, seed=0, indices=None, re
     """
     indices = np.arange(len(pixels)) if indices is None else np.asarray(indices)
     alive = classifier.predict(pixels).argmax(axis=1) == labels
-    for restart in range(restarts if name == "pgd20" else 1):
+    for restart in range(restarts if name == "pgd" else 1):
         rows = np.flatnonzero(alive)
         if len(rows) == 0:
             break
         if name == "fgsm":
             attacked = fgsm(classifier, pixels[rows], labels[rows], epsilon)
         else:
-            rngs = generators(seed, f"attack/{name}/{epsilon}/{restart}", indices[rows])
-            attacked = pgd(classifier, pixels[rows], labels[rows], epsilon, rngs)
+            rngs = generators(seed, f"attack/pgd/{epsilon:g}/{restart}", indices[rows])
+            attacked = pgd(classifier, pixels[rows], labels[rows], epsilon, rngs, steps)
         alive[rows] = classifier.predict(attacked).argmax(axis=1) == labels[rows]
     return alive

@@ -1,4 +1,4 @@
-"""Rotation, shear and zoom: the deformations on which Manifold Mixup was tested."""
+"""Rotation, shear and zoom: the deformations on which Manifold Mixup was tested, as in its authors' code."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 from keras_mma.errors import InputError
 from keras_mma.robustness.perturbations.seeds import generators
 
-# Kind and its parameter: the largest angle in degrees, of which each image draws its own, or the scale.
+# Kind and its parameter: the largest angle in degrees, of which each image draws its own, or the share of the side.
 DEFORMATIONS = {
     "rotation_20": ("rotation", 20.0),
     "rotation_40": ("rotation", 40.0),
@@ -21,29 +21,32 @@ DEFORMATIONS = {
 
 
 def title(name):
-    """A deformation for reading: `"rotation ±20°"` for `"rotation_20"`."""
+    """A deformation for reading: `"rotation ±20°"` for `"rotation_20"`, `"zoom in 60 %"` for `"zoom_60"`."""
     kind, amount = name.split("_")
-    return f"zoom {amount} %" if kind == "zoom" else f"{kind} ±{amount}°"
+    if kind == "zoom":
+        return f"zoom {'in' if float(amount) < 100 else 'out'} {amount} %"
+    return f"{kind} ±{amount}°"
 
 
 def deform(images, name, seed=0, indices=None):
-    """Deform images about their centre, linearly interpolated, black where nothing was.
+    """Deform images by the nearest pixel, on black.
 
-    Rotations and shears are by angles from U(-a, a), one for each image. A pixel (y, x) from the centre takes its
-    value from M (y, x):
+    Each pixel (y, x) takes its value from M (y, x), with coordinates relative to (height / 2 + 1/2, width / 2 + 1/2),
+    one pixel below and to the right of the center:
 
-        rotation: [cos t, sin t; -sin t, cos t],    shear: [1, 0; tan t, 1],    zoom: [1 / z, 0; 0, 1 / z]
+        rotation: [cos t, -sin t; sin t, cos t],    shear: [1, -sin t; 0, cos t],    zoom: [z, 0; 0, z]
 
-    so that a zoom of 60 % shrinks the picture and one of 140 % enlarges it.
+    The angle t of each image is uniform in (-a, a). Zoom in 60 % enlarges the central 60 % of the sides, zoom out 140 %
+    shows the picture at 1 / 1.4 of its size.
 
     Args:
-        images: Uint8 images (batch, height, width, channels).
+        images: uint8 images (batch, height, width, channels).
         name: One of `DEFORMATIONS`, such as `"rotation_20"`.
-        seed: Int from 0.
-        indices: Numbers of the images in their data set, which choose their angles; 0 to batch - 1 by default.
+        seed: Non-negative integer.
+        indices: Indices of the images in their dataset, which choose their angles; 0 to batch - 1 by default.
 
     Returns:
-        Uint8 images of the same shape, rounded.
+        uint8 images of the same shape.
 
     Raises:
         InputError: if there is no such deformation.
@@ -51,53 +54,38 @@ def deform(images, name, seed=0, indices=None):
     Example:
 
     >>> from keras_mma.robustness import deform
-    >>> deform(np.full((1, 4, 4, 1), 255, "uint8"), "zoom_60")[0, :, :, 0].tolist()
-    [[0, 0, 0, 0], [0, 255, 255, 0], [0, 255, 255, 0], [0, 0, 0, 0]]
+    >>> images = np.arange(16, dtype="uint8").reshape(1, 4, 4, 1)
+    >>> deform(images, "zoom_60")[0, :, :, 0].tolist()
+    [[5, 6, 6, 7], [9, 10, 10, 11], [9, 10, 10, 11], [13, 14, 14, 15]]
 
     References:
         - V. Verma et al., Manifold mixup: better representations by interpolating hidden states, ICML 2019,
           arXiv:1806.05236, the table of test-time deformations.
     """
     if name not in DEFORMATIONS:
-        raise InputError(f"`name` must be one of {', '.join(DEFORMATIONS)}. Received: {name!r}")
+        raise InputError(f"`name` must be one of {', '.join(DEFORMATIONS)}. Received: name={name!r}")
     kind, parameter = DEFORMATIONS[name]
-    indices = range(len(images)) if indices is None else indices
     if kind == "zoom":
-        matrices = [np.eye(2) / parameter] * len(images)
-    else:
-        rngs = generators(seed, f"deformation/{name}", indices)
-        matrices = [_matrix(kind, math.radians(rng.uniform(-parameter, parameter))) for rng in rngs]
-    return np.stack([warp(image, matrix) for image, matrix in zip(images, matrices, strict=True)])
+        return warp(images, [np.eye(2) * parameter] * len(images))
+    indices = range(len(images)) if indices is None else indices
+    rngs = generators(seed, f"deformation/{name}", indices)
+    return warp(images, [matrix(kind, math.radians(rng.uniform(-parameter, parameter))) for rng in rngs])
 
 
-def warp(image, matrix):
-    """Take each pixel (y, x) from matrix @ (y, x), both counted from the centre.
+def matrix(kind, angle):
+    """The matrix (2, 2) of a rotation or shear by an angle in radians."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    return np.array([[cosine if kind == "rotation" else 1.0, -sine], [sine if kind == "rotation" else 0.0, cosine]])
 
-    Args:
-        image: Uint8 image (height, width, channels).
-        matrix: Array (2, 2).
 
-    Returns:
-        A uint8 image of the same shape.
-    """
+def warp(images, matrices):
+    """Take each pixel (y, x) of an image from its matrix @ (y, x), see `deform`."""
     from scipy.ndimage import affine_transform
 
-    centre = (np.array(image.shape[:2]) - 1) / 2
-    offset = centre - matrix @ centre
-    warped = np.empty(image.shape, "float64")
-    for channel in range(image.shape[-1]):
-        affine_transform(
-            image[..., channel].astype("float64"),
-            matrix,
-            offset,
-            order=1,
-            mode="grid-constant",
-            output=warped[..., channel],
-        )
-    return np.rint(np.clip(warped, 0, 255)).astype("uint8")
-
-
-def _matrix(kind, angle):
-    if kind == "rotation":
-        return np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    return np.array([[1.0, 0.0], [math.tan(angle), 1.0]])
+    center = np.array(images.shape[1:3]) / 2 + 0.5
+    warped = np.empty(images.shape, "uint8")
+    for image, matrix, result in zip(images, matrices, warped, strict=True):
+        offset = center - matrix @ center
+        for channel in range(image.shape[-1]):
+            affine_transform(image[..., channel], matrix, offset, order=0, mode="constant", output=result[..., channel])
+    return warped

@@ -7,7 +7,7 @@ import numpy as np
 from keras_mma import datasets
 from keras_mma.errors import InputError
 
-# What the published sets hold, whatever can be regenerated.
+# The corruptions of the published sets, which do not change if more can be regenerated.
 CORRUPTIONS = (
     "gaussian_noise",
     "shot_noise",
@@ -25,28 +25,31 @@ CORRUPTIONS = (
     "pixelate",
     "jpeg_compression",
 )
+# These have no part in the published mean errors.
+EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 SEVERITIES = (1, 2, 3, 4, 5)
 # Names that differ in tensorflow-datasets.
 _TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
 
 
-def source(corruptions, dataset, data_dir=None):
-    """The source of corrupted images that the option `corruptions` names; `None` to regenerate them."""
-    if corruptions == "regenerate":
-        return None
-    return TensorflowDatasets(dataset.name, data_dir) if corruptions == "tfds" else Folder(corruptions, dataset)
+def source(options, dataset):
+    """The source of corrupted images that the option `corruptions` names, unless they are regenerated."""
+    names = CORRUPTIONS + EXTRA_CORRUPTIONS * options.extra_corruptions
+    if options.corruptions == "tfds":
+        return TensorflowDatasets(dataset.name, options.data_dir, names)
+    return Folder(options.corruptions, dataset, names)
 
 
 class TensorflowDatasets:
     """CIFAR-10-C as `cifar10_corrupted/NAME_SEVERITY` of tensorflow-datasets."""
 
-    def __init__(self, dataset_name, data_dir=None):
+    def __init__(self, dataset_name, data_dir=None, names=CORRUPTIONS):
         if dataset_name != "cifar10":
             raise InputError(
                 "`corruptions` tfds is CIFAR-10-C and needs `dataset` cifar10; CIFAR-100-C is read from the folder of "
                 f"its .npy files. Received: dataset={dataset_name!r}"
             )
-        self.data_dir = data_dir
+        self.data_dir, self.names = data_dir, names
         self.label, self.identity = "CIFAR-10-C, published (tensorflow-datasets)", "tfds"
 
     def load(self, corruption, severity):
@@ -58,13 +61,13 @@ class TensorflowDatasets:
 class Folder:
     """A folder of the published `.npy` files: five severities in succession in each, and `labels.npy`."""
 
-    def __init__(self, path, dataset):
-        self.path = Path(path)
+    def __init__(self, path, dataset, names=CORRUPTIONS):
+        self.path, self.names = Path(path), names
         if not self.path.is_dir():
             raise InputError(f"`corruptions` must be regenerate, tfds or a folder. Received: corruptions={str(path)!r}")
         if not any(self.path.glob("*.npy")):
             raise InputError(f"{path} must hold the published .npy files. Received: a folder without any")
-        missing = [name for name in CORRUPTIONS if not (self.path / f"{name}.npy").is_file()]
+        missing = [name for name in names if not (self.path / f"{name}.npy").is_file()]
         if missing:
             raise InputError(f"{path} lacks {', '.join(f'{name}.npy' for name in missing)}")
         self.classes = dataset.classes
@@ -72,9 +75,9 @@ class Folder:
         title = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")
         self.label = f"{title}, published (folder {self.path.name})"
         self.identity = datasets.file_stamp(sorted(self.path.glob("*.npy")), self.path)
-        # Checked for all of them before an hour is spent on the first.
+        # Check all of them first, because measuring takes long.
         expected = (len(SEVERITIES) * len(dataset), *dataset.shape)
-        for name in CORRUPTIONS:
+        for name in names:
             shape = datasets.read_npy(self.path / f"{name}.npy").shape
             if shape != expected:
                 raise InputError(
@@ -107,6 +110,6 @@ class Folder:
 
 
 def _counts(dataset):
-    """How many images the first classes have, for an error of one line."""
+    """Numbers of images of the first classes, for a one-line error."""
     counts = np.bincount(dataset.labels, minlength=dataset.classes).tolist()
     return ", ".join(map(str, counts[:5])) + (", ..." if len(counts) > 5 else "")

@@ -1,11 +1,11 @@
 """Attacked images."""
 
 from keras_mma.robustness.metrics import binomial_interval, error_bars, percent
-from keras_mma.robustness.perturbations.attacks import ATTACKS, STEPS, TITLES, survives
+from keras_mma.robustness.perturbations.attacks import ATTACKS, survives
 from keras_mma.robustness.run import Part, Section
 
 _NUMBER = (int, float)
-_COLORS = ("#2471a3", "#c0392b")
+_COLORS = {"fgsm": "#2471a3", "pgd": "#c0392b"}
 
 
 class Attack(Section):
@@ -14,10 +14,12 @@ class Attack(Section):
     name = "attack"
     form = {
         "left_out": (str, type(None)),
+        "zero_gradients": (int, type(None)),
         "results": [
             {
-                "attack": set(TITLES),
+                "attack": set(ATTACKS),
                 "epsilon_255": _NUMBER,
+                "steps": int,
                 "restarts": int,
                 "robust_accuracy": _NUMBER,
                 "robust_accuracy_interval": [_NUMBER, _NUMBER],
@@ -29,31 +31,38 @@ class Attack(Section):
         if setting.no_gradient:
             return []
 
-        def part(name, epsilon):
-            def measure(on_progress):
-                return _measure(setting, name, epsilon, on_progress)
+        def part(name, measure):
+            return Part(f"attack/{name}", len(setting.rows), measure)
 
-            return Part(f"attack/{name}/{epsilon}", len(setting.rows), measure)
+        def attack(name, epsilon):
+            return part(f"{name}/{epsilon:g}", lambda on_progress: _measure(setting, name, epsilon, on_progress))
 
-        return [part(name, epsilon) for name, epsilon in ATTACKS]
+        count = part("zero_gradients", lambda on_progress: _count_zero_gradients(setting, on_progress))
+        return [count, *(attack(name, epsilon) for name, epsilon in _attacks(setting))]
 
     def summarize(self, setting, results, report):
         if setting.no_gradient:
-            return {"left_out": setting.no_gradient, "results": []}, [f"attacks are left out: {setting.no_gradient}"]
-        entries, warnings = [], []
-        for name, epsilon in ATTACKS:
-            steps, restarts = (STEPS, setting.options.restarts) if name == "pgd20" else (1, 0)
+            section = {"left_out": setting.no_gradient, "attacked": None, "zero_gradients": None, "results": []}
+            return section, [f"attacks are left out: {setting.no_gradient}"]
+        entries = []
+        for name, epsilon in _attacks(setting):
+            steps, restarts = (setting.options.steps, setting.options.restarts) if name == "pgd" else (1, 0)
             entry = {"attack": name, "epsilon_255": epsilon, "steps": steps, "restarts": restarts}
-            entries.append(entry | results[f"attack/{name}/{epsilon}"])
-        accuracy = {(entry["attack"], entry["epsilon_255"]): entry["robust_accuracy"] for entry in entries}
-        for (name, epsilon), value in accuracy.items():
-            weaker = accuracy.get(("fgsm", epsilon), 1)
-            if name == "pgd20" and value > weaker:
-                warnings.append(
-                    f"masked gradients: at {epsilon}/255 PGD leaves {value:.2%} correct, FGSM only {weaker:.2%}; the "
-                    "attacks understate what an attacker can do"
-                )
-        return {"left_out": None, "results": entries}, warnings
+            entries.append(entry | results[f"attack/{name}/{epsilon:g}"])
+        zero = results["attack/zero_gradients"]["count"]
+        section = {
+            "left_out": None,
+            "attacked": setting.classifier.attacked,
+            "zero_gradients": zero,
+            "results": entries,
+        }
+        warnings = list(_masked(entries))
+        if zero:
+            warnings.append(
+                f"vanished gradients: that of {zero} of {len(setting.rows)} images is zero, so that no attack finds a "
+                "direction; their survival is no evidence of robustness"
+            )
+        return section, warnings
 
     def tabulate(self, report):
         section = report["attack"]
@@ -61,15 +70,16 @@ class Attack(Section):
             return [(f"Left out: {section['left_out']}.", None, [])]
         rows = [
             [
-                TITLES[entry["attack"]] + _restarts(entry["restarts"]),
-                f"{entry['epsilon_255']}/255",
+                _title(entry) + _restarts(entry["restarts"]),
+                f"{entry['epsilon_255']:g}/255",
                 percent(entry["robust_accuracy"], entry["robust_accuracy_interval"]),
             ]
             for entry in section["results"]
         ]
         note = (
-            "Accuracy when no pixel value changes by more than epsilon. Images that are misclassified without an attack "
-            "count as errors."
+            "Accuracy when no pixel value changes by more than epsilon. Images that are misclassified without an "
+            f"attack count as errors. The attacks follow the gradient of the {section['attacked']}; that of "
+            f"{section['zero_gradients']} images is zero."
         )
         return [(note, ["attack", "epsilon", "robust accuracy"], rows)]
 
@@ -78,10 +88,10 @@ class Attack(Section):
             return
         figure.set_size_inches(5.2, 3.4)
         axis = figure.subplots()
-        for (name, label), color in zip(TITLES.items(), _COLORS, strict=True):
+        for name, color in _COLORS.items():
             entries = [entry for entry in report["attack"]["results"] if entry["attack"] == name]
             values, ends = error_bars((e["robust_accuracy"], e["robust_accuracy_interval"]) for e in entries)
-            epsilons = [entry["epsilon_255"] for entry in entries]
+            epsilons, label = [entry["epsilon_255"] for entry in entries], _title(entries[0])
             axis.errorbar(epsilons, values, yerr=ends, marker="o", markersize=4, capsize=3, color=color, label=label)
         axis.axhline(100 * (1 - report["clean"]["error"]), color="#888888", linewidth=1, linestyle="--", label="clean")
         axis.set(xlabel="epsilon in 1/255", ylabel="robust accuracy in %", ylim=(-2, 102))
@@ -96,23 +106,50 @@ class Attack(Section):
 
     def errors(self, report):
         return {
-            f"{TITLES[entry['attack']]} {entry['epsilon_255']}/255": 1 - entry["robust_accuracy"]
+            f"{_title(entry)} {entry['epsilon_255']:g}/255": 1 - entry["robust_accuracy"]
             for entry in report["attack"]["results"]
         }
 
 
+def _attacks(setting):
+    """Pairs of an attack and an epsilon."""
+    epsilons = setting.options.epsilons
+    return [(name, epsilon) for name, default in ATTACKS.items() for epsilon in epsilons or default]
+
+
 def _measure(setting, name, epsilon, on_progress):
-    survivors = count = 0
+    survivors, count, options = 0, len(setting.rows), setting.options
     for rows, images, labels in setting.batches():
-        options = setting.options
-        alive = survives(setting.classifier, images, labels, name, epsilon, options.seed, rows, options.restarts)
-        survivors, count = survivors + int(alive.sum()), count + len(rows)
+        arguments = (name, epsilon, options.seed, rows, options.steps, options.restarts)
+        survivors += int(survives(setting.classifier, images, labels, *arguments).sum())
         on_progress(len(rows))
-    return {
-        "n": count,
-        "robust_accuracy": survivors / count,
-        "robust_accuracy_interval": binomial_interval(survivors, count),
-    }
+    interval = binomial_interval(survivors, count)
+    return {"n": count, "robust_accuracy": survivors / count, "robust_accuracy_interval": interval}
+
+
+def _count_zero_gradients(setting, on_progress):
+    count = 0
+    for rows, images, labels in setting.batches():
+        _, gradient = setting.classifier.attack_gradient(images.astype("float32"), labels)
+        count += int((~gradient.any(axis=(1, 2, 3))).sum())
+        on_progress(len(rows))
+    return {"count": count}
+
+
+def _masked(entries):
+    """A warning for each epsilon at which PGD is weaker than FGSM."""
+    accuracy = {(entry["attack"], entry["epsilon_255"]): entry["robust_accuracy"] for entry in entries}
+    for (name, epsilon), value in accuracy.items():
+        weaker = accuracy.get(("fgsm", epsilon), 1)
+        if name == "pgd" and value > weaker:
+            yield (
+                f"masked gradients: at {epsilon:g}/255 PGD leaves {value:.2%} correct, FGSM only {weaker:.2%}; the "
+                "attacks understate what an attacker can do"
+            )
+
+
+def _title(entry):
+    return "FGSM" if entry["attack"] == "fgsm" else f"PGD-{entry['steps']}"
 
 
 def _restarts(count):

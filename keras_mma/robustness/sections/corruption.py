@@ -4,11 +4,13 @@ import numpy as np
 
 from keras_mma.errors import InputError
 from keras_mma.robustness.metrics import percent
-from keras_mma.robustness.perturbations import corruptions, published
-from keras_mma.robustness.run import Part, Section
+from keras_mma.robustness.perturbations import corruptions
+from keras_mma.robustness.run import Section
 
 _NUMBER = (int, float)
 _SEVERITIES = corruptions.SEVERITIES
+# The group that has no part in the mean error.
+_EXTRA = "extra"
 _DRAWN_APART = (
     "with `limit` the published corrupted images are not those of the clean error, because the two sets are drawn from "
     "in different orders"
@@ -40,23 +42,24 @@ class Corruption(Section):
         names, label = _names(setting), _label(setting)
         if setting.baseline is not None:
             _check_baseline(setting.baseline, names, label)
+        if "frost" in names and setting.published is None:
+            image, options = setting.first_batch[0][:1], setting.options
+            corruptions.corrupt(image, "frost", 1, frost_textures=options.frost_textures)  # refuses bad textures
 
         def part(name, severity):
             def change(images, rows):
                 options = setting.options
                 return corruptions.corrupt(images, name, severity, options.seed, rows, options.frost_textures)
 
-            def measure(on_progress):
-                if setting.published is None:
-                    return setting.measure(on_progress, change)
-                return setting.measure(on_progress, dataset=setting.published.load(name, severity))
-
-            return Part(f"corruption/{name}/{severity}", len(setting.rows), measure)
+            place = f"corruption/{name}/{severity}"
+            if setting.published is None:
+                return setting.part(place, change)
+            return setting.part(place, load=lambda: setting.published.load(name, severity))
 
         return [part(name, severity) for name in names for severity in _SEVERITIES]
 
     def summarize(self, setting, results, report):
-        """The mean error is the mean over corruptions of their mean over severities.
+        """The mean error is the mean over corruptions, without the extra ones, of their mean over severities.
 
         What is relative to the clean error is `None` where that belongs to other images than the corrupted ones.
         """
@@ -71,7 +74,7 @@ class Corruption(Section):
         groups = dict.fromkeys(result["group"] for result in by_name.values())
         for group in groups:
             groups[group] = _mean(result["mean_error"] for result in by_name.values() if result["group"] == group)
-        mean = _mean(result["mean_error"] for result in by_name.values())
+        mean = _mean(by_name[name]["mean_error"] for name in _benchmark(by_name))
         drawn_apart = setting.published is not None and len(setting.rows) < len(setting.dataset)
         section = {
             "source": "regenerated" if setting.published is None else "published",
@@ -162,7 +165,7 @@ class Corruption(Section):
         return {f"{group}{_kind(section)}": error for group, error in section["group_mean_errors"].items()}
 
     def identity(self, report):
-        return _identity(report["corruption"]["label"], report["corruption"]["results"])
+        return _identity(report["corruption"]["label"], _benchmark(report["corruption"]["results"]))
 
 
 def relative_to(report, baseline):
@@ -183,7 +186,7 @@ def relative_to(report, baseline):
     ours, theirs = report["corruption"]["results"], baseline["corruption"]["results"]
     ratios, relative = {}, {}
     has_relative = report["corruption"]["relative_mean_error"] is not None
-    for name in ours:
+    for name in _benchmark(ours):
         errors, others = ([severity["error"] for severity in side[name]["severities"]] for side in (ours, theirs))
         ratios[name] = _ratio(sum(errors), sum(others))
         rise = sum(errors) - len(errors) * report["clean"]["error"]
@@ -202,25 +205,34 @@ def relative_to(report, baseline):
 def _names(setting):
     """The corruptions that are measured."""
     if setting.published is not None:
-        return list(published.CORRUPTIONS)
-    return [name for name in corruptions.CORRUPTIONS if name not in _left_out(setting)]
+        return list(setting.published.names)
+    with_extra = setting.options.extra_corruptions
+    names = [name for name, entry in corruptions.CORRUPTIONS.items() if with_extra or entry.group != _EXTRA]
+    return [name for name in names if name not in _left_out(setting)]
 
 
 def _left_out(setting):
     """Dict from the corruptions that are not measured to the reason."""
-    if setting.published is not None:
-        return {}
-    return {
-        name: f"it needs `{entry.needs}`"
-        for name, entry in corruptions.CORRUPTIONS.items()
-        if entry.needs and getattr(setting.options, entry.needs) is None
-    }
+    reasons = {}
+    for name, entry in corruptions.CORRUPTIONS.items() if setting.published is None else ():
+        if entry.needs and getattr(setting.options, entry.needs) is None:
+            reasons[name] = f"it needs `{entry.needs}`"
+        if entry.needs_color and setting.dataset.shape[-1] == 1 and setting.options.extra_corruptions:
+            reasons[name] = "the images have no colors"
+    return reasons
 
 
 def _label(setting):
     if setting.published is not None:
         return setting.published.label
-    return corruptions.label(*setting.dataset.shape[:2])
+    label = corruptions.label(*setting.dataset.shape[:2])
+    textures = setting.options.frost_textures
+    return label if textures is None else f"{label}, frost textures {corruptions.weather.textures_digest(textures)}"
+
+
+def _benchmark(results):
+    """Names of the corruptions that have a part in the mean error."""
+    return [name for name, result in results.items() if result["group"] != _EXTRA]
 
 
 def _identity(label, names):
@@ -231,7 +243,8 @@ def _check_baseline(baseline, names, label):
     """Refuse a report that has no figures for these corrupted images."""
     if "corruption" not in baseline:
         raise InputError("`baseline` must have a section on corruption. Received: a report without one")
-    theirs = _identity(baseline["corruption"]["label"], baseline["corruption"]["results"])
+    theirs = _identity(baseline["corruption"]["label"], _benchmark(baseline["corruption"]["results"]))
+    names = [name for name in names if corruptions.CORRUPTIONS[name].group != _EXTRA]
     for key, value in _identity(label, names).items():
         if theirs[key] != value:
             raise InputError(f"`baseline` must have the same {key}, {value}. Received: {theirs[key]}")
@@ -243,8 +256,8 @@ def _relative_table(baseline, kind):
         [_title(name), percent(value), percent(baseline["relative_ce"][name])] for name, value in baseline["ce"].items()
     ]
     note = (
-        f"Relative to `{baseline['model']}` ({baseline['report']}), whose error is 100 %. A dash stands where that is 0 "
-        "or does not rise, or where no figure is relative to the clean error."
+        f"Relative to `{baseline['model']}` ({baseline['report']}), whose error is 100 %. A dash stands where that is "
+        "0 or does not rise, or where no figure is relative to the clean error."
     )
     return note, [f"corruption{kind}", "CE", "relative CE"], rows
 

@@ -3,7 +3,7 @@
 A new corruption is one decorated function in the file of its group. A new group is one file, imported here.
 """
 
-from keras_mma.robustness.perturbations.corruptions import noise, blur, weather, digital  # isort: skip
+from keras_mma.robustness.perturbations.corruptions import noise, blur, weather, digital, extra  # isort: skip
 from keras_mma.robustness.perturbations.corruptions.registry import (
     CORRUPTIONS,
     SEVERITIES,
@@ -11,4 +11,4 @@ from keras_mma.robustness.perturbations.corruptions.registry import (
     label,
 )
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "blur", "corrupt", "digital", "label", "noise", "weather"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "blur", "corrupt", "digital", "extra", "label", "noise", "weather"]

@@ -10,6 +10,7 @@ from keras_mma.robustness.perturbations.corruptions.registry import corruption, 
 @corruption(
     "blur",
     cifar=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+    tiny_imagenet=((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
     imagenet=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
 )
 def defocus_blur(images, rngs, radius, sigma):
@@ -27,6 +28,7 @@ def defocus_blur(images, rngs, radius, sigma):
 @corruption(
     "blur",
     cifar=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+    tiny_imagenet=((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
     imagenet=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
 )
 def glass_blur(images, rngs, sigma, reach, rounds):
@@ -50,23 +52,27 @@ def glass_blur(images, rngs, sigma, reach, rounds):
 @corruption(
     "blur",
     cifar=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+    tiny_imagenet=((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
     imagenet=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
 )
 def motion_blur(images, rngs, radius, sigma):
     """A one-sided Gaussian along a direction between -45° and 45°."""
     angles = [rng.uniform(-45, 45) for rng in rngs]
-    return np.stack([blur_along(image, radius, sigma, angle) for image, angle in zip(images, angles, strict=True)])
+    blurred = [blur_along(image, radius, sigma, angle) for image, angle in zip(images, angles, strict=True)]
+    return np.stack(blurred) + 1e-9  # a constant must not be rounded down
 
 
 @corruption(
     "blur",
     cifar=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+    tiny_imagenet=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
     imagenet=((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
 )
 def zoom_blur(images, rngs, end, step):
     """The mean of the image and its enlargements by 1, 1 + step, ... below the end."""
-    factors = np.arange(1, end, step)
-    return (images + sum(clipped_zoom(images, factor) for factor in factors)) / (len(factors) + 1)
+    factors, images = np.arange(1, end, step), images.astype("float32")
+    total = sum(clipped_zoom(images, factor).astype("float32") for factor in factors)
+    return (images + total) / np.float32(len(factors) + 1)
 
 
 def gaussian(images, sigma):
@@ -120,7 +126,7 @@ def clipped_zoom(images, factor):
 
 
 def _zoom_matrix(side, factor):
-    """What `scipy.ndimage.zoom` does along one side, as a sparse matrix (side, side)."""
+    """The linear map of `scipy.ndimage.zoom` along one side as a sparse matrix (side, side)."""
     from scipy.ndimage import zoom
     from scipy.sparse import csr_array
 

@@ -1,5 +1,7 @@
 """The corruptions by name: function, group and the parameters of the five severities."""
 
+import io
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +11,21 @@ from keras_mma.errors import InputError
 from keras_mma.robustness.perturbations.seeds import generators
 
 SEVERITIES = (1, 2, 3, 4, 5)
+
+
+class PublishedSet(NamedTuple):
+    """A published set, whose parameters apply up to a side in pixels; its files may be JPEG of a quality."""
+
+    title: str
+    largest_side: float
+    jpeg_quality: int | None
+
+
+PUBLISHED_SETS = {
+    "cifar": PublishedSet("CIFAR", 32, None),
+    "tiny_imagenet": PublishedSet("Tiny-ImageNet", 128, 85),
+    "imagenet": PublishedSet("ImageNet", math.inf, 85),
+}
 # Corruptions in order of registration, which is the order of the report.
 CORRUPTIONS = {}
 
@@ -20,35 +37,38 @@ class Corruption(NamedTuple):
         function: Takes float64 images (batch, height, width, channels) in [0, 1], a random generator for each image and
             the parameters of a severity. Returns images of the same shape, which `corrupt` clips and rounds down.
         group: Name of the group to which the corruption belongs in the report.
-        severities: Dict from a published set, `"cifar"` or `"imagenet"`, to five rows of parameters.
+        severities: Dict from the names of `PUBLISHED_SETS` to five rows of parameters.
         needs: Name of the option of `evaluate` and `corrupt` that the function takes as a keyword, without which there
             is no such corruption.
+        needs_color: Whether images of one channel are not changed by it.
     """
 
     function: Callable
     group: str
     severities: dict
     needs: str | None = None
+    needs_color: bool = False
 
 
-def corruption(group, needs=None, **severities):
+def corruption(group, needs=None, needs_color=False, **severities):
     """Decorator that registers a corruption under the name of its function; see `Corruption`."""
 
     def register(function):
-        CORRUPTIONS[function.__name__] = Corruption(function, group, severities, needs)
+        CORRUPTIONS[function.__name__] = Corruption(function, group, severities, needs, needs_color)
         return function
 
     return register
 
 
 def published_set(height, width):
-    """The published set whose severities apply: `"cifar"` up to 32 pixels, `"imagenet"` above."""
-    return "cifar" if max(height, width) <= 32 else "imagenet"
+    """Name of the published set whose severities apply to images of this size."""
+    return next(name for name, entry in PUBLISHED_SETS.items() if max(height, width) <= entry.largest_side)
 
 
 def label(height, width):
-    """What the report calls regenerated corruptions of images of this size."""
-    return f"regenerated, {'CIFAR' if published_set(height, width) == 'cifar' else 'ImageNet'} severities"
+    """Name in the report of regenerated corruptions of images of this size."""
+    title, _, quality = PUBLISHED_SETS[published_set(height, width)]
+    return f"regenerated, {title} severities" + (f", JPEG of quality {quality}" if quality else "")
 
 
 def parameters(name, severity, height, width):
@@ -61,8 +81,9 @@ def corrupt(images, name, severity, seed=0, indices=None, frost_textures=None):
     """Corrupt images as Hendrycks & Dietterich do, seeded for each image.
 
     Args:
-        images: uint8 images (batch, height, width, channels) of 1 or 3 channels. Up to 32 pixels the severities are
-            those of CIFAR-10-C, above those of ImageNet-C.
+        images: uint8 images (batch, height, width, channels) of 1 or 3 channels. The severities are those of CIFAR-10-C
+            up to 32 pixels, of Tiny-ImageNet-C up to 128 pixels and of ImageNet-C above. As these two are published as
+            JPEG of quality 85, the corrupted images are encoded and decoded so.
         name: Name of a corruption, such as `"fog"`.
         severity: Integer from 1 to 5.
         seed: Non-negative integer.
@@ -105,7 +126,32 @@ def corrupt(images, name, severity, seed=0, indices=None, frost_textures=None):
     rngs = generators(seed, f"corruption/{name}/{severity}", indices)
     row = parameters(name, severity, *images.shape[1:3])
     changed = function(images / 255.0, rngs, *row, **({needs: resources[needs]} if needs else {}))
-    return (np.clip(changed, 0, 1) * 255).astype("uint8")
+    changed = (np.clip(changed, 0, 1) * 255).astype("uint8")
+    quality = PUBLISHED_SETS[published_set(*images.shape[1:3])].jpeg_quality
+    return changed if quality is None else np.stack([as_jpeg(image, quality) for image in changed])
+
+
+def as_jpeg(image, quality):
+    """Encode a uint8 image (height, width, channels) as JPEG of a quality and decode it."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer)).reshape(image.shape)
+
+
+def in_hsv(images, channel, change):
+    """Change one channel of the hue, saturation and value of RGB images in [0, 1]."""
+    from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
+
+    hsv = rgb_to_hsv(images)
+    hsv[..., channel] = np.clip(change(hsv[..., channel]), 0, 1)
+    return hsv_to_rgb(hsv)
+
+
+def from_levels(levels):
+    """Images in [0, 1] that `corrupt` turns into these levels, rounded down."""
+    return (np.floor(levels) + 0.25) / 255
 
 
 def draw(rngs, function):

@@ -1,6 +1,7 @@
 """Weather."""
 
 import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from keras_mma.datasets import FORMATS
 from keras_mma.errors import InputError
 from keras_mma.robustness.perturbations.corruptions.blur import blur_along, clipped_zoom
-from keras_mma.robustness.perturbations.corruptions.registry import corruption, draw
+from keras_mma.robustness.perturbations.corruptions.registry import corruption, draw, from_levels, in_hsv
 
 
 @corruption(
@@ -20,6 +21,13 @@ from keras_mma.robustness.perturbations.corruptions.registry import corruption, 
         (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ),
+    tiny_imagenet=(
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
     ),
     imagenet=(
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
@@ -36,7 +44,8 @@ def snow(images, rngs, mean, sigma, zoom, threshold, radius, blur_sigma, share):
     layers = np.floor(np.clip(np.where(layers < threshold, 0, layers), 0, 1) * 255)
     angles = [rng.uniform(-135, -45) for rng in rngs]
     blown = [blur_along(layer, radius, blur_sigma, angle) for layer, angle in zip(layers, angles, strict=True)]
-    flakes = np.rint(np.stack(blown))[..., None] / 255
+    # The published code rounds down. A sum of weights that should be a level may be a rounding error below it.
+    flakes = np.floor(np.stack(blown) + 1e-6)[..., None] / 255
     whitened = share * images + (1 - share) * np.maximum(images, _gray(images) * 1.5 + 0.5)
     return whitened + flakes + flakes[:, ::-1, ::-1]
 
@@ -46,6 +55,7 @@ def snow(images, rngs, mean, sigma, zoom, threshold, radius, blur_sigma, share):
     needs="frost_textures",
     # share of the image, share of the texture, scale of the texture
     cifar=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
+    tiny_imagenet=((1, 0.3, 0.3), (0.9, 0.4, 0.3), (0.8, 0.45, 0.3), (0.75, 0.5, 0.3), (0.7, 0.55, 0.3)),
     imagenet=((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
 )
 def frost(images, rngs, share, ice, scale, frost_textures):
@@ -55,11 +65,13 @@ def frost(images, rngs, share, ice, scale, frost_textures):
 
     def crop(rng):
         texture = textures[rng.integers(len(textures))]
-        top, left = (rng.integers(length - side + 1) for length, side in zip(texture.shape, (height, width)))
+        limits = texture.shape[0] - height + 1, texture.shape[1] - width + 1
+        top, left = (rng.integers(limit) for limit in limits)
         return texture[top : top + height, left : left + width]
 
-    textured = draw(rngs, crop) / 255
-    return share * images + ice * (textured if images.shape[-1] == 3 else _gray(textured))
+    textured = draw(rngs, crop).astype("float64")
+    textured = textured if images.shape[-1] == 3 else _gray(textured)
+    return from_levels(share * np.rint(images * 255) + ice * textured)
 
 
 @functools.lru_cache(4)
@@ -67,28 +79,39 @@ def _textures(folder, scale, height, width):
     """The uint8 images of a folder, scaled."""
     import cv2
 
-    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in FORMATS)
-    if not files:
-        raise InputError(f"`frost_textures` must be a folder of images. Received: frost_textures={str(folder)!r}")
     textures = []
-    for file in files:
+    for file in _texture_files(folder):
         texture = cv2.imread(str(file))
         if texture is None:
             raise InputError(f"{file} is damaged or not an image")
         texture = cv2.resize(texture, (0, 0), fx=scale, fy=scale)[..., ::-1]
         if texture.shape[0] < height or texture.shape[1] < width:
             raise InputError(
-                f"{file} must be at least {height} x {width} pixels after scaling by {scale}. "
+                f"{file} must be at least {height} x {width} pixels when scaled by {scale}. "
                 f"Received: {texture.shape[0]} x {texture.shape[1]}"
             )
         textures.append(texture)
     return textures
 
 
+def _texture_files(folder):
+    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in FORMATS)
+    if not files:
+        raise InputError(f"`frost_textures` must be a folder of images. Received: frost_textures={str(folder)!r}")
+    return files
+
+
+def textures_digest(folder):
+    """Eight hexadecimal digits that identify the textures of frost."""
+    files = _texture_files(Path(folder))
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:8]
+
+
 @corruption(
     "weather",
     # strength, divisor of the roughness
     cifar=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+    tiny_imagenet=((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
     imagenet=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
 )
 def fog(images, rngs, strength, decay):
@@ -101,17 +124,17 @@ def fog(images, rngs, strength, decay):
     return (images + strength * clouds) * brightest / (brightest + strength)
 
 
-@corruption("weather", cifar=(0.05, 0.1, 0.15, 0.2, 0.3), imagenet=(0.1, 0.2, 0.3, 0.4, 0.5))
+@corruption(
+    "weather",
+    cifar=(0.05, 0.1, 0.15, 0.2, 0.3),
+    tiny_imagenet=(0.1, 0.2, 0.3, 0.4, 0.5),
+    imagenet=(0.1, 0.2, 0.3, 0.4, 0.5),
+)
 def brightness(images, rngs, shift):
     """The V of HSV is raised."""
-    import cv2
-
     if images.shape[-1] == 1:
         return np.minimum(images + shift, 1)
-    stacked = images.astype("float32").reshape(-1, images.shape[2], 3)
-    hsv = cv2.cvtColor(stacked, cv2.COLOR_RGB2HSV)
-    hsv[..., 2] = np.clip(hsv[..., 2] + shift, 0, 1)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).reshape(images.shape).astype("float64")
+    return in_hsv(images, 2, lambda value: value + shift)
 
 
 def _gray(images):

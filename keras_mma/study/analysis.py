@@ -1,0 +1,181 @@
+"""The statistics of the records of a study. All figures are in percentage points."""
+
+import numpy as np
+
+from keras_mma.study import cells as study_cells
+from keras_mma.study import plan as plans
+from keras_mma.study import power, sequential, statistics
+
+#: P value of the Brown-Forsythe test above which the arms get a pooled error.
+_LIKE = 0.05
+
+
+def analyse(plan, records):
+    """Compare the arms of a study.
+
+    Args:
+        plan: See `keras_mma.study.plan`.
+        records: Dict from the names of cells to their records.
+
+    Returns:
+        A dict of JSON values: `finished` and `planned` cells, whether the study is `complete` and `extended`, the
+        `level` of its intervals, the number of `comparisons` for which verdicts are corrected, and `settings`, one dict
+        for each combination of the dimensions, with `arms`, `comparisons` and the precision of both.
+    """
+    cells = study_cells.of_plan(plan)
+    looks = (*plan["looks"], plan["seeds"])
+    level = sequential.sequential_level(looks)
+    settings = [_of_setting(plan, records, setting, level) for setting in plans.settings_of(plan)]
+    comparisons = [comparison for setting in settings for comparison in setting["comparisons"]]
+    finished = sum(cell.name in records for cell in cells)
+    complete = finished == len(cells)
+    judge(comparisons, plan["margin"], looks, complete)
+    for setting in settings:
+        setting["detectable"] = _detectable(setting["comparisons"], len(comparisons))
+    return {
+        "finished": finished,
+        "planned": len(cells),
+        "complete": complete,
+        "extended": len(looks) > 1,
+        "level": 1 - level,
+        "comparisons": len(comparisons),
+        "settings": settings,
+    }
+
+
+def judge(comparisons, margin, looks, complete):
+    """Add adjusted p values, verdicts and the numbers of seeds that would be needed to a family of comparisons.
+
+    Args:
+        comparisons: List of dicts with `n`, `mean`, `sd`, `low` and `high`.
+        margin: Largest difference that does not matter.
+        looks: Tuple of the numbers of seeds at which the study was looked at.
+        complete: Whether all planned cells have finished; otherwise there is no verdict yet.
+    """
+
+    def nominal(remaining):
+        return sequential.sequential_level(looks, remaining)
+
+    measured = [comparison for comparison in comparisons if comparison["mean"] is not None]
+    intervals = [interval_of(comparison) for comparison in measured]
+    p_values = [statistics.p_value(interval) for interval in intervals]
+    equivalence = [statistics.equivalence_p_value(interval, margin) for interval in intervals]
+    adjusted, adjusted_equivalence = statistics.holm(p_values, nominal), statistics.holm(equivalence, nominal)
+    for index, (comparison, interval) in enumerate(zip(measured, intervals, strict=True)):
+        comparison["p"], comparison["p_adjusted"] = p_values[index], adjusted[index]
+        comparison["p_equivalence_adjusted"] = adjusted_equivalence[index]
+        verdict = statistics.verdict(interval, adjusted[index], adjusted_equivalence[index])
+        comparison["verdict"] = verdict if complete else "unfinished"
+        if comparison["verdict"] == statistics.CANNOT_BE_TOLD and interval.sd is not None:
+            share = statistics.ALPHA / len(comparisons)
+            comparison["seeds_needed"] = power.seeds_for_power(interval.sd, margin, level=share)
+            if abs(interval.mean) > margin:
+                comparison["seeds_needed_as_observed"] = power.seeds_for_power(interval.sd, interval.mean, level=share)
+
+
+def _of_setting(plan, records, setting, level):
+    by_arm = {}
+    for arm in plans.arms_of(plan):
+        cells = [study_cells.make(plan, arm, seed, setting) for seed in plans.seeds_of(plan)]
+        by_arm[arm.name] = {cell.seed: records[cell.name] for cell in cells if cell.name in records}
+    images = next((record["images"] for by_seed in by_arm.values() for record in by_seed.values()), None)
+    resolution = 100 / images if images else 0.0
+    baseline = by_arm[plan["baseline"]]
+    table = _table(by_arm)
+    return {
+        "setting": setting,
+        "title": plans.title_of(plan, setting),
+        "images": images,
+        "arms": [_arm(name, by_seed, baseline, level) for name, by_seed in by_arm.items()],
+        "comparisons": [
+            _comparison(name, by_seed, baseline, level, resolution)
+            | {"pooled": _pooled(table, list(by_arm), name, plan["baseline"], level)}
+            for name, by_seed in by_arm.items()
+            if name != plan["baseline"]
+        ],
+        "two_way": statistics.two_way(table)._asdict() if table is not None else None,
+        "noise": _noise(by_arm, images),
+    }
+
+
+def _arm(name, by_seed, baseline, level):
+    values = _points(by_seed.values())
+    arm = {"method": name, **summary(values, level), "diverged": _diverged(by_seed)}
+    seconds = [record["seconds_per_epoch"] for record in by_seed.values() if record.get("seconds_per_epoch")]
+    arm["seconds_per_epoch"] = float(np.median(seconds)) if seconds else None
+    ratios = [
+        record["seconds_per_epoch"] / baseline[seed]["seconds_per_epoch"]
+        for seed, record in by_seed.items()
+        if record.get("seconds_per_epoch") and seed in baseline and baseline[seed].get("seconds_per_epoch")
+    ]
+    arm["cost"] = float(np.median(ratios)) if ratios else None
+    return arm
+
+
+def _comparison(name, by_seed, baseline, level, resolution):
+    seeds = [seed for seed in by_seed if seed in baseline]
+    own, other = _points(by_seed[seed] for seed in seeds), _points(baseline[seed] for seed in seeds)
+    comparison = {"method": name, "seeds": seeds, **summary(np.subtract(own, other), level, resolution)}
+    comparison["probability_better"] = statistics.probability_better(own, other)._asdict() if seeds else None
+    comparison["correlation"] = statistics.correlation(own, other) if seeds else None
+    good = [seed for seed in seeds if by_seed[seed].get("diverged") is None and baseline[seed].get("diverged") is None]
+    if 0 < len(good) < len(seeds):
+        values = np.subtract(_points(by_seed[seed] for seed in good), _points(baseline[seed] for seed in good))
+        comparison["without_diverged"] = summary(values, level, resolution)
+    return comparison
+
+
+def _pooled(table, names, name, baseline, level):
+    """The comparison with the pooled error of all arms, if their variances are equal."""
+    if table is None or len(names) < 3 or statistics.two_way(table).likeness < _LIKE:
+        return None
+    return statistics.pooled_difference(table, names.index(name), names.index(baseline), 1 - level)._asdict()
+
+
+def _table(by_arm):
+    """Results (seeds, arms) of the seeds that all arms have, or `None` for fewer than two."""
+    seeds = [seed for seed in next(iter(by_arm.values())) if all(seed in by_seed for by_seed in by_arm.values())]
+    if len(seeds) < 2:
+        return None
+    return np.array([_points(by_seed[seed] for by_seed in by_arm.values()) for seed in seeds])
+
+
+def _noise(by_arm, images):
+    """The spread of an accuracy that the finite number of images alone causes."""
+    shares = []
+    for by_seed in by_arm.values():
+        packed = [record["correct"] for record in by_seed.values() if record.get("correct")]
+        if len(packed) > 1:
+            shares.append(statistics.disagreement([study_cells.unpack(text, images) for text in packed]))
+    if not shares:
+        return None
+    share = float(np.mean(shares))
+    return {"disagreement": share, "floor": 100 * statistics.noise_floor(share, images)}
+
+
+def _detectable(comparisons, family):
+    """The smallest difference that a study of this many seeds sees in four of five cases, by the median spread."""
+    spreads = [(comparison["sd"], comparison["n"]) for comparison in comparisons if comparison["sd"] is not None]
+    if not spreads:
+        return None
+    sd, n = float(np.median([sd for sd, _ in spreads])), min(n for _, n in spreads)
+    return power.detectable_difference(n, sd, level=statistics.ALPHA / family)
+
+
+def _points(records):
+    return [100 * study_cells.accuracy_of(record) for record in records]
+
+
+def _diverged(by_seed):
+    return [seed for seed, record in by_seed.items() if record.get("diverged") is not None]
+
+
+def summary(values, level, resolution=0.0):
+    """An interval as a dict; `level` is the error that it may make."""
+    if not len(values):
+        return {"n": 0, "mean": None, "sd": None, "low": None, "high": None}
+    return statistics.mean_interval(values, 1 - level, resolution)._asdict()
+
+
+def interval_of(comparison):
+    return statistics.Interval(*(comparison[name] for name in statistics.Interval._fields))

@@ -1,0 +1,126 @@
+"""Train one cell of a study by the recipe."""
+
+import dataclasses
+import functools
+import logging
+import math
+import shutil
+import time
+import types
+
+import keras
+import numpy as np
+
+from keras_mma.study import batches, recipe, training
+
+
+class Diverged(Exception):
+    """The loss has become infinite or NaN."""
+
+    def __init__(self, epoch):
+        super().__init__(f"the loss is not finite in epoch {epoch}")
+        self.epoch = epoch
+
+
+def train_cell(cell, output, on_epoch):
+    """Train, export and measure a cell; the function that `keras_mma.study.running.run` calls.
+
+    Args:
+        cell: A `keras_mma.study.cells.Cell`.
+        output: Folder of the training. It resumes there, and leaves `history.csv`, `model.keras` and `saved_model/`.
+        on_epoch: Function that is called with the number of epochs and the seconds of the last one.
+
+    Returns:
+        A dict with `accuracy`, `images`, `correct`, `loss`, `diverged`, `train_images`, `parameters` and
+        `seconds_per_epoch`. A training whose loss becomes infinite or NaN has the accuracy of chance.
+    """
+    keras.backend.clear_session()
+    # Every cell traces functions of its own, which TensorFlow reports as one function that is retraced.
+    logging.getLogger("tensorflow").setLevel("ERROR")
+    settings = make_recipe(cell)
+    data = load(settings)
+    train, measured = data.train.balanced_subset(settings.fraction, settings.seed), getattr(data, cell.part)
+    built = recipe.build(settings, train, batches.steps_per_epoch(settings, len(train)))
+    watch = _Watch(on_epoch)
+    result = {"images": len(measured), "train_images": len(train), "parameters": built.network.count_params()}
+    with training.claim(output, settings, data):
+        try:
+            history = training.train(settings, built.model, train, output=output, verbose=0, callbacks=[watch])
+            losses = history["loss"]
+            if not math.isfinite(losses[-1]):  # an interrupted training that diverged in its last epoch
+                raise Diverged(len(losses))
+        except Diverged as error:
+            result |= {"accuracy": 1 / measured.classes, "loss": None, "diverged": error.epoch}
+        else:
+            training.save(built.model, output)
+            result |= measure(built.network, measured, settings.batch_size) | {"diverged": None}
+        shutil.rmtree(output / "states", ignore_errors=True)
+    return result | {"seconds_per_epoch": watch.seconds_per_epoch}
+
+
+def measure(network, measured, batch_size):
+    """Accuracy and loss of a network on a `keras_mma.datasets.Dataset`."""
+    logits = network.predict(batches.evaluation_batches(measured, batch_size).map(lambda x, y: x), verbose=0)
+    correct = logits.argmax(-1) == measured.labels
+    losses = keras.losses.sparse_categorical_crossentropy(measured.labels, logits, from_logits=True)
+    return {"accuracy": float(correct.mean()), "correct": correct, "loss": float(keras.ops.mean(losses))}
+
+
+def make_recipe(cell):
+    """The `Recipe` of a cell, whose settings have been through JSON."""
+    return recipe.Recipe(**{name: _with_integer_keys(value) for name, value in cell.recipe.items()})
+
+
+def load(settings):
+    """The parts of a recipe's dataset in memory, read once for all cells of a process.
+
+    Args:
+        settings: A `Recipe`.
+
+    Returns:
+        An object with the attributes `train`, `test` and, unless there is none, `validation`.
+    """
+    names = ("dataset", "data_dir", "image_size", "resize", "validation_fraction", "skip_damaged")
+    return _load(tuple((name, getattr(settings, name)) for name in names))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(settings):
+    parts = recipe.Recipe(**dict(settings)).load_data()
+    names = ("train", "validation", "test") if dict(settings)["validation_fraction"] else ("train", "test")
+    return types.SimpleNamespace(**{name: _in_memory(getattr(parts, name)) for name in names})
+
+
+def _in_memory(dataset):
+    images, _ = dataset.arrays()
+    return dataclasses.replace(dataset, read=lambda rows: np.asarray(images[rows]))
+
+
+def _with_integer_keys(value):
+    """A value from JSON, which has no integer keys."""
+    if not isinstance(value, dict):
+        return value
+    return {int(key) if key.isdecimal() else key: _with_integer_keys(item) for key, item in value.items()}
+
+
+class _Watch(keras.callbacks.Callback):
+    """Times epochs, reports them, and stops a training whose loss becomes infinite or NaN."""
+
+    def __init__(self, on_epoch):
+        super().__init__()
+        self._on_epoch, self._seconds = on_epoch, []
+
+    @property
+    def seconds_per_epoch(self):
+        """The median without the first epoch, which compiles; `None` where there was no other."""
+        times = self._seconds[1:] or self._seconds
+        return float(np.median(times)) if times else None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._seconds.append(time.perf_counter() - self._started)
+        if not math.isfinite(logs["loss"]):
+            raise Diverged(epoch + 1)
+        self._on_epoch(epoch + 1, self._seconds[-1])

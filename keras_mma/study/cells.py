@@ -1,0 +1,137 @@
+"""The cells of a study, one training each, and their records."""
+
+import base64
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+
+from keras_mma.errors import InputError
+from keras_mma.study import files
+from keras_mma.study import plan as plans
+
+SCHEMA = "keras_mma.study.cell/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training.
+
+    Args:
+        name: Name of its files, different for every cell of a study.
+        method: Name of its arm.
+        seed: Its seed.
+        setting: Dict from `plan.DIMENSIONS` to its values.
+        recipe: Dict of all settings of its `keras_mma.study.recipe.Recipe`.
+        part: Part of the dataset on which its accuracy is measured.
+    """
+
+    name: str
+    method: str
+    seed: int
+    setting: dict
+    recipe: dict
+    part: str
+
+
+def of_plan(plan, tuned=None):
+    """The cells of a plan, the methods of one seed after the other: a study that is stopped has complete pairs.
+
+    Args:
+        plan: See `keras_mma.study.plan`.
+        tuned: What `keras_mma.study.tuning.choose` returned, or `None`.
+
+    Returns:
+        A list of `Cell`s.
+    """
+    return [
+        make(plan, arm, seed, setting, (tuned or {}).get(key_of(arm.name, setting), {}))
+        for setting in plans.settings_of(plan)
+        for seed in plans.seeds_of(plan)
+        for arm in plans.arms_of(plan)
+    ]
+
+
+def make(plan, arm, seed, setting, changes=None, part=None, suffix=""):
+    """A cell of a plan.
+
+    Args:
+        plan: See `keras_mma.study.plan`.
+        arm: An `Arm`.
+        seed: A seed.
+        setting: A combination of the dimensions.
+        changes: Dict of settings of the recipe that the cell changes.
+        part: Part of the dataset on which accuracy is measured, by default that of the plan.
+        suffix: End of the name.
+
+    Returns:
+        A `Cell`.
+    """
+    recipe = plan["recipe"] | arm.settings() | setting | {"seed": seed} | (changes or {})
+    several = [str(setting[name]) for name in plans.DIMENSIONS if len(plan["dimensions"][name]) > 1]
+    name = "-".join([_file_name(arm.name), *several, f"seed{seed}"]) + suffix
+    return Cell(name, arm.name, seed, setting, recipe, part or plan["part"])
+
+
+def key_of(method, setting):
+    """A text that stands for a method in a combination of the dimensions."""
+    return " ".join([method, *(f"{name}={setting[name]}" for name in plans.DIMENSIONS)])
+
+
+def complete_seeds(plan, records):
+    """Number of seeds of a plan for which every cell has a record."""
+    missing = {cell.seed for cell in of_plan(plan) if cell.name not in records}
+    return plan["seeds"] - len(missing)
+
+
+def record_path(folder, cell):
+    """Path of a cell's record in the folder of its study."""
+    return Path(folder) / "records" / f"{cell.name}.json"
+
+
+def training_folder(folder, cell):
+    """Folder of a cell's training in the folder of its study."""
+    return Path(folder) / "trainings" / cell.name
+
+
+def read_records(folder):
+    """The records in the folder of a study, a dict from the names of the cells.
+
+    Raises:
+        InputError: if a record is damaged.
+    """
+    records = {}
+    for path in sorted((Path(folder) / "records").glob("*.json")):
+        try:
+            record = files.read_json(path)
+        except InputError as error:
+            raise InputError(f"{error}; delete the file to run the cell again") from None
+        if record.get("schema") != SCHEMA or f"{record.get('part')}_accuracy" not in record:
+            raise InputError(f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again")
+        records[path.stem] = record
+    return records
+
+
+def accuracy_of(record):
+    """The measured accuracy of a record, in [0, 1]."""
+    return record[f"{record['part']}_accuracy"]
+
+
+def pack(correct):
+    """Boolean values as text, eight in a byte."""
+    return base64.b64encode(np.packbits(np.asarray(correct, bool)).tobytes()).decode()
+
+
+def unpack(text, count):
+    """The `count` boolean values of a text of `pack`."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), "uint8"), count=count).astype(bool)
+
+
+def _file_name(name):
+    """The name of an arm where it can be that of a file, otherwise its beginning and a hash."""
+    plain = re.sub(r"[^A-Za-z0-9+._]", "_", name)
+    if plain == name and len(name) <= 40 and not name.startswith("."):
+        return name
+    return f"{plain[:32].strip('._')}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

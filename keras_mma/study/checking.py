@@ -1,0 +1,59 @@
+"""Run one cell of a finished study again and compare."""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_mma.errors import InputError
+from keras_mma.study import cells as study_cells
+from keras_mma.study import plan as plans
+from keras_mma.study import running
+
+#: Largest difference between two runs of one cell, in percentage points.
+TOLERANCE = 0.5
+
+
+class Check(NamedTuple):
+    """A cell and its accuracy in %, as recorded and as measured again."""
+
+    name: str
+    before: float
+    now: float
+
+    @property
+    def agrees(self):
+        """Whether the accuracies agree within `TOLERANCE`."""
+        return abs(self.now - self.before) <= TOLERANCE
+
+
+def rerun(folder, train, name=None):
+    """Train a cell again, in a temporary folder, and compare the accuracies.
+
+    Args:
+        folder: The folder of a study.
+        train: See `keras_mma.study.running.run`.
+        name: Name of the cell, by default the first of the plan that has a record and did not diverge.
+
+    Returns:
+        A `Check`.
+
+    Raises:
+        InputError: if there is no such cell, or it fails.
+    """
+    records, plan = study_cells.read_records(folder), plans.read(folder)
+    cells = {cell.name: cell for cell in study_cells.of_plan(plan) if cell.name in records}
+    if name is None:
+        name = next((name for name in cells if records[name].get("diverged") is None), None)
+    if name not in cells:
+        hint = (
+            f"`cell` must be one of {', '.join(cells)}. Received: cell={name}" if cells else "it has no finished cell"
+        )
+        raise InputError(f"{folder} cannot be checked: {hint}")
+    record = records[name]
+    cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], record["recipe"], record["part"])
+    with tempfile.TemporaryDirectory() as temporary:
+        outcome = running.run([cell], Path(temporary), train, progress=True)
+        if outcome.failures:
+            raise InputError(f"{name} failed: {outcome.failures[name]}")
+        (again,) = study_cells.read_records(temporary).values()
+    return Check(name, 100 * study_cells.accuracy_of(record), 100 * study_cells.accuracy_of(again))

@@ -1,0 +1,189 @@
+"""The options and the output of `keras-mma study`."""
+
+import argparse
+import sys
+import textwrap
+
+from keras_mma.datasets import NAMES
+from keras_mma.errors import InputError
+from keras_mma.study.arms import SPELLING
+from keras_mma.study.recipe import MIXERS
+from keras_mma.study.regimes import REGIMES
+
+DESCRIPTION = """\
+Does mixing help on these images, by how much, and is that more than luck? Trains every method with every seed by one
+recipe and writes report.md, report.html and report.json with a verdict for each method: better, worse, no difference
+larger than the margin, or cannot be told and how many seeds it would take.
+
+The plan is written down before the first training. The same command resumes an interrupted study; with more seeds it
+extends a finished one, and the report says so.
+"""
+EPILOG = f"""\
+methods:
+  none, manifold (Manifold Mixup), or a mixer: {", ".join(MIXERS)}
+{textwrap.indent(textwrap.fill(SPELLING + ". Quote what has parentheses:", 100), "  ")}
+    'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'
+
+examples:
+  keras-mma study --dataset digits --network wideresnet-10-1 --epochs 10 --seeds 3 --methods none cutmix --output DIR
+  keras-mma study --dataset folder:PATH --methods none cutmix saliencymix saliencymix+mma --output DIR
+  keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
+  keras-mma study --check DIR
+"""
+#: Options of the command, which are no arguments of the study.
+_OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell")
+
+
+def add_parser(subparsers):
+    """Add the command to the subparsers of `keras-mma`; its `command` is `run`."""
+    parser = subparsers.add_parser("study", help="compare mixing methods over several seeds", **formatting())
+    add_arguments(parser)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def formatting():
+    """Keywords of the parser."""
+    return {
+        "description": DESCRIPTION,
+        "epilog": EPILOG,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
+def add_arguments(parser):
+    """Add the options. What is left out is left to the regime and the recipe."""
+    group = parser.add_argument_group("what is compared")
+    add = group.add_argument
+    add("--methods", nargs="+", default=[], metavar="METHOD", help="Methods; see below.")
+    add("--arms", metavar="FILE", help='More methods, from a .toml or .json file of lines NAME = "METHOD".')
+    add("--baseline", metavar="NAME", help="Method with which the others are compared; none, or the first, by default.")
+    add("--seeds", type=int, default=5, metavar="N", help="Number of seeds. Default: %(default)s.")
+    add("--first-seed", type=int, default=0, metavar="N", help="The first of them. Default: %(default)s.")
+    add("--margin", type=float, default=0.5, metavar="X", help="Points that do not matter. Default: %(default)s.")
+    add(
+        "--part", default="test", metavar="PART", help="Part that is measured: test (default), or validation to choose."
+    )
+    add("--evaluate", nargs="+", metavar="SECTION", help="Measure clean corruption deformation occlusion attack, too.")
+    add("--limit", type=int, metavar="N", help="Number of images for --evaluate; all by default.")
+
+    group = parser.add_argument_group("the recipe, the same for all methods")
+    add = group.add_argument
+    add("--regime", metavar="NAME", help=f"Settings by name, which single options replace: {', '.join(REGIMES)}.")
+    add("--dataset", metavar="NAME", help=f"{NAMES}.")
+    add("--data-dir", metavar="DIR", help="Folder of tensorflow-datasets, which downloads what is missing there.")
+    for name, kind, text in (
+        ("--fraction", float, "Class-balanced shares of the training images."),
+        ("--network", str, "preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH."),
+        ("--image-size", int, "Pixels to which images are resized; 32 by default for folder:PATH."),
+        ("--epochs", int, "Numbers of epochs."),
+    ):
+        add(name, type=kind, nargs="+", metavar="X", help=f"{text} Of several, each is compared by itself.")
+    add("--resize", metavar="KIND", help="antialiased, area or bilinear.")
+    add("--skip-damaged", action="store_true", default=None, help="Leave out image files that cannot be decoded.")
+    add("--validation-fraction", type=float, metavar="X", help="Share of the training images held out for validation.")
+    add("--mixing-points", nargs="+", metavar="LAYER", help="Layers after which features are mixed, unless at= says.")
+    add("--batch-size", type=int, metavar="N")
+    add("--optimizer", metavar="NAME", help="sgd or adam.")
+    add("--learning-rate", type=float, metavar="X")
+    add("--schedule", metavar="NAME", help="cosine or constant.")
+    add("--weight-decay", type=float, metavar="X", help="Factor of the gradient of the L2 penalty.")
+    add("--augmentation", action=argparse.BooleanOptionalAction, help="Crop and mirror.")
+    add("--flip", action=argparse.BooleanOptionalAction, help="Mirror; by default where that keeps the class.")
+    add("--mixed-precision", metavar="POLICY", help="mixed_float16 or mixed_bfloat16.")
+    add("--jit", action="store_true", default=None, help="Compile the training step with XLA.")
+    add("--tune", action="store_true", help="Choose learning rate and weight decay for each method, by the same grid.")
+    add("--tune-learning-rate", type=float, nargs="+", metavar="X", help="The grid; 1/3, 1 and 3 times by default.")
+    add("--tune-weight-decay", type=float, nargs="+", metavar="X", help="Likewise.")
+    add("--tune-seeds", type=int, default=1, metavar="N", help="Seeds of each point. Default: %(default)s.")
+
+    group = parser.add_argument_group("the run")
+    add = group.add_argument
+    add("--output", metavar="DIR", help="Folder of the study; new, empty, or that of the same study.")
+    add("--jobs", type=int, default=1, metavar="N", help="Trainings at once on this machine. Default: %(default)s.")
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Train on the workers of this scheduler of dask.distributed; they need the folder of the study.",
+    )
+    add("--budget-minutes", type=float, metavar="X", help="Stop at the end of an epoch; the same command resumes.")
+    add("--check", metavar="DIR", help="Instead: run a training of this study again and compare.")
+    add("--cell", metavar="NAME", help="The training for --check; the first by default.")
+
+
+def run(**options):
+    """Carry out the command.
+
+    Args:
+        **options: The options of `add_arguments`.
+
+    Raises:
+        InputError: if something cannot be used.
+        SystemExit: with 1, if a training failed or a check does not agree.
+    """
+    _check_packages(options)
+    if options["check"] is not None:
+        return _check(options["check"], options["cell"])
+    if options["output"] is None:
+        raise InputError("`output` is needed")
+    from keras_mma.study import arms
+    from keras_mma.study.study import study
+
+    methods = [arms.parse(text) for text in options["methods"]]
+    methods += arms.read_file(options["arms"]) if options["arms"] is not None else []
+    settings = {name: value for name, value in options.items() if value is not None and name not in _OF_THE_COMMAND}
+    result = study(options["output"], methods, **settings, progress=True, on_plan=describe)
+    from keras_mma.study.report import summary
+
+    print(summary(result.report))
+    if result.stopped:
+        print("stopped by the budget; the same command resumes")
+    print(f"wrote {options['output']}/report.html")
+    for name, message in result.failures.items():
+        print(f"keras-mma: error: {name} failed: {message}", file=sys.stderr)
+    if result.failures:
+        raise SystemExit(1)
+
+
+def describe(plan):
+    """Print what is going to be trained, and what it can show."""
+    from keras_mma.study import cells, power, statistics, tuning
+
+    count = len(cells.of_plan(plan))
+    comparisons = count // plan["seeds"] - count // plan["seeds"] // len(plan["arms"])
+    words = [f"{len(plan['arms'])} methods", f"{plan['seeds']} seeds"]
+    words += [f"{len(values)} of {name}" for name, values in plan["dimensions"].items() if len(values) > 1]
+    print(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
+    if plan["tuning"] is not None:
+        print(f"before them, {len(tuning.cells_of(plan))} trainings for the tuning, on the validation part")
+    level = statistics.ALPHA / comparisons
+    least = power.detectable_difference(plan["seeds"], 0.5, level=level)
+    wanted = power.seeds_for_power(0.5, plan["margin"], level=level)
+    print(
+        f"{plan['images']['n']:,} images of the {plan['part']} part. Where paired differences have a standard "
+        f"deviation of 0.5 points, {plan['seeds']} seeds show a difference of {least:.1f} points in four of five "
+        f"studies; {plan['margin']:g} points would take {wanted:,}"
+    )
+
+
+def _check(folder, cell):
+    from keras_mma.study import checking
+    from keras_mma.study.cell_training import train_cell
+
+    check = checking.rerun(folder, train_cell, cell)
+    words = "agrees" if check.agrees else f"differs by more than {checking.TOLERANCE:g} points"
+    print(f"{check.name}: {check.before:.2f} % recorded, {check.now:.2f} % now: {words}")
+    if not check.agrees:
+        raise SystemExit(1)
+
+
+def _check_packages(options):
+    import importlib.util
+
+    needed = ["scipy", "matplotlib", "tqdm", "filelock", "joblib", "markdown_it", "tensorflow"]
+    needed += ["PIL", "cv2"] * (options["evaluate"] is not None) + ["sklearn"] * (
+        options["dataset"] in (None, "digits")
+    )
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
+    if missing:
+        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[study]'")

@@ -1,0 +1,111 @@
+"""Robustness of the exported models of a study, as paired differences."""
+
+import numpy as np
+
+from keras_mma.errors import InputError, first_line
+from keras_mma.study import analysis, sequential
+from keras_mma.study import cells as study_cells
+from keras_mma.study import plan as plans
+
+
+def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None):
+    """Measure the exported model of every cell by `keras_mma.robustness`.
+
+    Args:
+        cells: List of `keras_mma.study.cells.Cell`s, all of which have a record.
+        records: Dict from their names to their records.
+        folder: The folder of the study. Finished measurements there are not repeated.
+        sections: Names of sections of the robustness report.
+        limit: Number of images, the same for all cells; all by default.
+        jobs, scheduler: See `keras_mma.study.running.run`.
+
+    Returns:
+        Dict from the names of cells to dicts from measures to accuracies in %. A cell that diverged has the accuracy of
+        chance in all of them.
+
+    Raises:
+        InputError: if a model cannot be measured.
+    """
+    from keras_mma.study.running import for_each
+
+    exported = [cell for cell in cells if records[cell.name].get("diverged") is None]
+    results = for_each(measure_cell, exported, (folder, tuple(sections), limit), jobs, scheduler)
+    measured = {cell.name: result for cell, result in zip(exported, results, strict=True)}
+    if not measured:
+        raise InputError("`evaluate` needs a training that did not diverge")
+    names = list(next(iter(measured.values())))
+    for cell in cells:
+        if cell.name not in measured:
+            measured[cell.name] = dict.fromkeys(names, 100 * study_cells.accuracy_of(records[cell.name]))
+    return measured
+
+
+def measure_cell(cell, folder, sections, limit):
+    """The accuracies of the exported model of one cell."""
+    from keras_mma import robustness
+    from keras_mma.study import cell_training
+
+    output = study_cells.training_folder(folder, cell)
+    images = getattr(cell_training.load(cell_training.make_recipe(cell)), cell.part)
+    try:
+        report = robustness.evaluate(
+            output / "saved_model", images, only=sections, limit=limit, output=output / "robustness"
+        )
+    except InputError as error:
+        raise InputError(f"{cell.name} cannot be evaluated: {first_line(error).partition(': ')[2]}") from error
+    return {name: value for name, value in accuracies(report).items() if name.partition(":")[0] in sections}
+
+
+def accuracies(report):
+    """The measures of a robustness report, a dict from their names to accuracies in %."""
+    from keras_mma.robustness.perturbations import deformations
+
+    accuracies = {"clean": 1 - report["clean"]["error"]}
+    if "corruption" in report:
+        accuracies["corruption: mean"] = 1 - report["corruption"]["mean_error"]
+        for group, error in report["corruption"]["group_mean_errors"].items():
+            accuracies[f"corruption: {group}"] = 1 - error
+    for name, result in report.get("deformation", {}).items():
+        accuracies[f"deformation: {deformations.title(name)}"] = 1 - result["error"]
+    for order, values in report.get("occlusion", {}).get("accuracy", {}).items():
+        accuracies[f"occlusion: {order.replace('_', ' ')}, mean"] = float(np.mean(values))
+    for entry in report.get("attack", {}).get("results", []):
+        accuracies[f"attack: {entry['attack'].upper()} {entry['epsilon_255']}/255"] = entry["robust_accuracy"]
+    return {name: 100 * value for name, value in accuracies.items()}
+
+
+def compare(plan, measured, images):
+    """Paired differences of all measures.
+
+    Args:
+        plan: The plan of the study.
+        measured: What `measure` returned.
+        images: Number of images that were measured.
+
+    Returns:
+        A dict of JSON values with `images` and `settings`, each with `title` and `measures`.
+    """
+    looks = (*plan["looks"], plan["seeds"])
+    level = sequential.sequential_level(looks)
+    names = list(next(iter(measured.values())))
+    settings = []
+    for setting in plans.settings_of(plan):
+        by_arm = {
+            arm.name: [measured[study_cells.make(plan, arm, seed, setting).name] for seed in plans.seeds_of(plan)]
+            for arm in plans.arms_of(plan)
+        }
+        measures = [_measure(plan, by_arm, name, looks, level, 100 / images) for name in names]
+        settings.append({"setting": setting, "title": plans.title_of(plan, setting), "measures": measures})
+    return {"images": images, "settings": settings}
+
+
+def _measure(plan, by_arm, name, looks, level, resolution):
+    values = {arm: np.array([result[name] for result in results]) for arm, results in by_arm.items()}
+    baseline = values[plan["baseline"]]
+    comparisons = [
+        {"method": arm, **analysis.summary(own - baseline, level, resolution)}
+        for arm, own in values.items()
+        if arm != plan["baseline"]
+    ]
+    analysis.judge(comparisons, plan["margin"], looks, complete=True)
+    return {"measure": name, "baseline": analysis.summary(baseline, level), "comparisons": comparisons}

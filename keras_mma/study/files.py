@@ -1,0 +1,38 @@
+"""Files that are written completely or not at all."""
+
+import json
+import os
+from pathlib import Path
+
+from keras_mma.errors import InputError, first_line
+
+
+def write(path, content):
+    """Write text or bytes under a temporary name in the same folder, then replace the file."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write JSON. NaN and infinity, which JSON does not have, are refused."""
+    write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path):
+    """Read a dict.
+
+    Raises:
+        InputError: if the file cannot be read, or holds anything else.
+    """
+    try:
+        value = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object. Received: {type(value).__name__}")
+    return value

@@ -1,0 +1,196 @@
+"""The plan of a study: what is compared, on what, how often, and which difference matters.
+
+It is written before the first training, and the report quotes it. Seeds may be added later; because that is usually
+done after a look at the results, it marks the study as extended.
+"""
+
+import datetime
+import itertools
+import json
+from pathlib import Path
+
+from keras_mma.errors import InputError
+from keras_mma.study import arms as study_arms
+from keras_mma.study import files, provenance
+
+SCHEMA = "keras_mma.study/1"
+#: Settings of a recipe of which a study can have several values.
+DIMENSIONS = ("fraction", "network", "image_size", "epochs")
+#: Settings of a recipe that do not belong to the study, but to its arms and cells.
+OF_CELLS = ("method", "mixer_arguments", "adapt_arguments", "seed", *DIMENSIONS)
+PARTS = ("test", "validation")
+#: Entries that identify a study. The number of seeds is not among them.
+_FIXED = ("arms", "baseline", "margin", "first_seed", "part", "recipe", "dimensions", "tuning", "images")
+
+
+def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0, part="test", tuning=None):
+    """A plan.
+
+    Args:
+        arms: List of `keras_mma.study.arms.Arm`s.
+        baseline: Name of the arm with which the others are compared.
+        seeds: Number of seeds, at least 2.
+        margin: Largest difference that does not matter, in percentage points, positive.
+        recipe: Dict of the settings that all trainings share; `OF_CELLS` are not among them.
+        dimensions: Dict from each of `DIMENSIONS` to the list of its values.
+        images: Dict that describes the images on which accuracy is measured.
+        first_seed: The first seed; the others follow it.
+        part: The part of the dataset on which accuracy is measured, `"test"` or `"validation"`.
+        tuning: `None`, or a dict with the lists `learning_rate` and `weight_decay` and the number of `seeds`.
+
+    Returns:
+        A dict of JSON values.
+
+    Raises:
+        InputError: if there is nothing to compare or a number is out of range.
+    """
+    if seeds < 2:
+        raise InputError(
+            f"`seeds` must be at least 2: the spread of the results, and so an interval, needs two. Received: "
+            f"seeds={seeds}"
+        )
+    if first_seed < 0:
+        raise InputError(f"`first_seed` must not be negative. Received: first_seed={first_seed}")
+    if not 0 < margin < 100:
+        raise InputError(f"`margin` must be a number of points between 0 and 100. Received: margin={margin}")
+    if part not in PARTS:
+        raise InputError(f"`part` must be one of {', '.join(PARTS)}. Received: part={part!r}")
+    for name, values in dimensions.items():
+        if len(set(values)) < len(values):
+            raise InputError(f"`{name}` must not have the same value twice. Received: {values}")
+    plan = {
+        "schema": SCHEMA,
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "baseline": baseline,
+        "margin": margin,
+        "seeds": seeds,
+        "first_seed": first_seed,
+        "arms": {arm.name: arm.settings() for arm in arms},
+        "part": part,
+        "measure": f"accuracy on the {part} part after the last epoch, in %",
+        "images": images,
+        "recipe": recipe,
+        "dimensions": dimensions,
+        "tuning": tuning,
+        "looks": [],
+        "extensions": [],
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+    }
+    return json.loads(json.dumps(plan))  # as it is when read from the file
+
+
+def settle(folder, plan, complete_seeds):
+    """Write the plan of a new study, or compare it with that of an old one.
+
+    Args:
+        folder: The folder of the study.
+        plan: What `make` returned.
+        complete_seeds: Function that returns for how many seeds every cell of the old plan has finished.
+
+    Returns:
+        The plan that holds: the old one, with seeds added where `plan` has more of them.
+
+    Raises:
+        InputError: if the folder holds another study or anything else, or the plan has more seeds.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"`output` must be a folder. Received: the file {folder}")
+    path = folder / "plan.json"
+    if not path.exists():
+        others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.exists() else []
+        if others:
+            raise InputError(
+                f"`output` {folder} must be empty or hold a study. Received: {', '.join(sorted(others)[:3])}"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, plan)
+        return plan
+    before = read(folder)
+    changed = [name for name in _FIXED if before[name] != plan[name]]
+    if changed:
+        values = ", ".join(f"{name} {_difference(name, before[name], plan[name])}" for name in changed)
+        raise InputError(f"`output` {folder} holds another study, with {values}: choose another folder")
+    if plan["seeds"] < before["seeds"]:
+        raise InputError(
+            f"`seeds` must not be less than the {before['seeds']} of the plan in {folder}: seeds must not "
+            f"be dropped after a look at the results. Received: seeds={plan['seeds']}"
+        )
+    if plan["seeds"] > before["seeds"]:
+        before = extend(before, plan["seeds"], complete_seeds(before))
+        files.write_json(path, before)
+    return before
+
+
+def read(folder):
+    """The plan of a folder.
+
+    Raises:
+        InputError: if there is none, or it is of another version or damaged.
+    """
+    path = Path(folder) / "plan.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no study: {path.name} is missing")
+    plan = files.read_json(path)
+    if plan.get("schema") != SCHEMA:
+        raise InputError(f"{path} must be a plan of this version ({SCHEMA}). Received: {plan.get('schema')}")
+    missing = [name for name in (*_FIXED, "seeds", "looks", "extensions") if name not in plan]
+    if missing:
+        raise InputError(f"{path} is damaged: {', '.join(missing)} is missing")
+    return plan
+
+
+def extend(plan, seeds, looked_at):
+    """The plan with more seeds.
+
+    Args:
+        plan: A plan.
+        seeds: The new number.
+        looked_at: For how many seeds all results could be seen. From 2 on, they could be compared.
+
+    Returns:
+        A new plan.
+    """
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    extension = {"date": date, "from": plan["seeds"], "to": seeds, "looked_at": looked_at}
+    looks = sorted({*plan["looks"], looked_at}) if looked_at >= 2 else plan["looks"]
+    return plan | {"seeds": seeds, "looks": looks, "extensions": [*plan["extensions"], extension]}
+
+
+def arms_of(plan):
+    """The `Arm`s of a plan."""
+    return [study_arms.Arm(name, **settings) for name, settings in plan["arms"].items()]
+
+
+def seeds_of(plan):
+    """The seeds of a plan, a `range`."""
+    return range(plan["first_seed"], plan["first_seed"] + plan["seeds"])
+
+
+def settings_of(plan):
+    """Every combination of the dimensions, as a list of dicts."""
+    values = [plan["dimensions"][name] for name in DIMENSIONS]
+    return [dict(zip(DIMENSIONS, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def title_of(plan, setting):
+    """How a combination of the dimensions differs from the others; empty if there is only one."""
+    words = {
+        "fraction": lambda value: f"{100 * value:g} % of the training images",
+        "network": str,
+        "image_size": lambda value: "original size" if value is None else f"{value} pixels",
+        "epochs": lambda value: f"{value} epochs",
+    }
+    several = [name for name in DIMENSIONS if len(plan["dimensions"][name]) > 1]
+    return ", ".join(words[name](setting[name]) for name in several)
+
+
+def _difference(name, before, now):
+    """How a plan differs from another."""
+    if name == "arms" and set(before) != set(now):
+        return ", ".join(before)
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return ", ".join(f"{name}={before.get(name)!r}" for name in names[:3])
+    return repr(before)

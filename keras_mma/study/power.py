@@ -1,0 +1,90 @@
+"""How many seeds a study needs, and what a number of seeds can show. Needs SciPy alone."""
+
+import functools
+import math
+
+import numpy as np
+from scipy import optimize, stats
+
+from keras_mma.study.statistics import ALPHA
+
+
+def power(n, effect, level=ALPHA):
+    """Probability that the paired t test sees a difference.
+
+    Args:
+        n: Number of pairs, at least 2.
+        effect: True mean difference divided by the standard deviation of the differences.
+        level: Two-sided level of the test.
+
+    Returns:
+        A float in (0, 1).
+    """
+    critical = stats.t.isf(level / 2, n - 1)
+    shift = abs(effect) * math.sqrt(n)
+    # SciPy's noncentral t gives NaN in its far tails: the mean over the distribution of the estimated spread does not.
+    spread = _spreads(n - 1)
+    tails = stats.norm.sf(critical * spread - shift) + stats.norm.cdf(-critical * spread - shift)
+    return float(tails.mean())
+
+
+@functools.lru_cache(maxsize=256)
+def _spreads(df, count=4000):
+    """Quantiles of the estimated standard deviation where the true one is 1."""
+    return np.sqrt(stats.chi2.ppf((np.arange(count) + 0.5) / count, df) / df)
+
+
+def seeds_for_power(sd, difference, wanted=0.8, level=ALPHA, most=1_000_000):
+    """Number of seeds with which a difference is seen.
+
+    Args:
+        sd: Standard deviation of the paired differences.
+        difference: True mean difference.
+        wanted: The power.
+        level: Two-sided level of the test.
+        most: Largest answer.
+
+    Returns:
+        The smallest number of seeds, at least 2, whose power is `wanted`; `None` where it would exceed `most`.
+
+    Example:
+
+    >>> seeds_for_power(sd=0.5, difference=0.5)
+    10
+    """
+    if not sd:
+        return 2
+    low, high = 1, 2
+    while power(high, difference / sd, level) < wanted:
+        low, high = high, 2 * high
+        if low >= most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(middle, difference / sd, level) >= wanted else (middle, high)
+    return high
+
+
+def detectable_difference(n, sd, wanted=0.8, level=ALPHA):
+    """The smallest true difference that a study sees with a given power.
+
+    Args:
+        n: Number of pairs.
+        sd: Standard deviation of the paired differences.
+        wanted: The power.
+        level: Two-sided level of the test.
+
+    Returns:
+        A float in the unit of `sd`; `None` for a single pair.
+
+    Example:
+
+    >>> round(detectable_difference(n=5, sd=0.5), 2)
+    0.84
+    """
+    if n < 2:
+        return None
+    high = 1.0
+    while power(n, high, level) < wanted:
+        high *= 2
+    return sd * float(optimize.brentq(lambda effect: power(n, effect, level) - wanted, 0, high))

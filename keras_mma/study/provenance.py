@@ -1,0 +1,39 @@
+"""The code and the versions with which a record was made."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+#: Packages whose versions affect the results.
+_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scipy")
+
+
+def versions():
+    """Versions of Python, this package and the installed packages that affect the results."""
+    from keras_mma import __version__
+
+    installed = {"python": platform.python_version(), "keras_mma": __version__}
+    for name in _PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def commit():
+    """The commit of this package's source, with `+changes` where it differs, or `None` for an installed package."""
+    folder = Path(__file__).parents[1]
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None  # a package inside the virtual environment of another project
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return _git(folder, "rev-parse", "HEAD") + ("+changes" if changes else "")
+
+
+def _git(folder, *words):
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

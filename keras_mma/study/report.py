@@ -1,0 +1,206 @@
+"""The report of a study: `report.md`, `report.html` and `report.json`."""
+
+import base64
+import html
+from pathlib import Path
+
+from keras_mma.study import cells as study_cells
+from keras_mma.study import figures, files, tables, tuning
+from keras_mma.study.analysis import analyse
+
+SCHEMA = "keras_mma.study.report/1"
+#: Alternative texts of the figures.
+_TEXTS = {
+    "seeds.png": "Every training is a dot. A line joins the trainings of one seed. Diamonds are means with 95 % "
+    "intervals. A cross is a training that diverged.",
+    "differences.png": "Differences from the baseline, paired by seed, with their intervals.",
+    "cost.png": "Difference from the baseline beside the time of an epoch.",
+}
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2, h3 { line-height: 1.2; margin-top: 2rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 0.93rem; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #ddd; padding: 0.3rem 0.8rem 0.3rem 0; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #888; }
+code, pre { font-family: ui-monospace, monospace; font-size: 0.88em; }
+pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; }
+img { max-width: 100%; height: auto; }
+blockquote { border-left: 4px solid #D55E00; margin-left: 0; padding-left: 1rem; }
+"""
+
+
+def save(folder, plan, records, robustness=None, tuned=None):
+    """Write the report of a study into its folder.
+
+    Args:
+        folder: The folder of the study.
+        plan: Its plan.
+        records: Dict from the names of cells to their records.
+        robustness: What `keras_mma.study.evaluation.compare` returned, or `None`.
+        tuned: What `keras_mma.study.tuning.choose` returned, or `None`.
+
+    Returns:
+        The content of `report.json`, a dict.
+    """
+    folder = Path(folder)
+    report = make(plan, records, robustness, tuned)
+    pictures = figures.draw(report["analysis"], report["cells"], plan)
+    text = to_markdown(report, list(pictures))
+    page = to_html(text, pictures, title_of(report))
+    for name, content in pictures.items():
+        files.write(folder / name, content)
+    files.write(folder / "report.md", text)
+    files.write(folder / "report.html", page)
+    files.write_json(folder / "report.json", report)
+    return report
+
+
+def make(plan, records, robustness=None, tuned=None):
+    """The content of `report.json`; see `save` for the arguments."""
+    cells = []
+    for cell in study_cells.of_plan(plan):
+        if cell.name in records:
+            record = {name: value for name, value in records[cell.name].items() if name not in ("schema", "correct")}
+            cells.append({"name": cell.name, **record, "accuracy": 100 * study_cells.accuracy_of(record)})
+    report = {
+        "schema": SCHEMA,
+        "plan": plan,
+        "analysis": analyse(plan, records),
+        "robustness": robustness,
+        "tuned": tuned,
+        "cells": cells,
+    }
+    report["warnings"] = warnings(report)
+    return report
+
+
+def title_of(report):
+    """What the study compares, in one line."""
+    plan = report["plan"]
+    others = [name for name in plan["arms"] if name != plan["baseline"]]
+    compared = ", ".join(others) if len(others) <= 4 else f"{len(others)} methods"
+    return f"{compared} against {plan['baseline']} on {plan['images']['dataset']}"
+
+
+def warnings(report):
+    """Limits of the conclusions, a list of sentences."""
+    plan, analysis, cells = report["plan"], report["analysis"], report["cells"]
+    sentences = []
+    if not analysis["complete"]:
+        sentences.append(
+            f"The study is unfinished: {analysis['finished']} of {analysis['planned']} trainings have been done, and "
+            "there are no verdicts before the last. Run the same command again to resume."
+        )
+    if analysis["extended"]:
+        looks = ", ".join(map(str, plan["looks"]))
+        sentences.append(
+            f"The study was extended to {plan['seeds']} seeds after a look at its results with {looks}. Intervals are "
+            f"therefore those of a group-sequential plan, at {100 * analysis['level']:.2f} % instead of 95 %. A new "
+            "study with other seeds would have intervals at 95 %."
+        )
+    elif plan["extensions"]:
+        sentences.append("The number of seeds was raised before there were results to look at.")
+    for setting in analysis["settings"]:
+        for arm in setting["arms"]:
+            if arm["diverged"]:
+                seeds = ", ".join(map(str, arm["diverged"]))
+                where = f" ({setting['title']})" if setting["title"] else ""
+                sentences.append(
+                    f"`{arm['method']}`{where} diverged with seed {seeds}. A training that diverges counts with the "
+                    "accuracy of chance."
+                )
+    for key, names in tuning.at_the_edge(plan, report["tuned"]).items() if report["tuned"] else ():
+        sentences.append(
+            f"The tuned {' and '.join(names).replace('_', ' ')} of `{key.split()[0]}` is the largest or the smallest "
+            "of the grid. A wider grid may be better."
+        )
+    commits = sorted({str(cell.get("commit")) for cell in cells})
+    if len(commits) > 1:
+        sentences.append(f"The trainings were made by different commits: {', '.join(commits)}.")
+    if any("+changes" in commit for commit in commits):
+        sentences.append("Some trainings were made by code with uncommitted changes, and cannot be repeated exactly.")
+    if plan["part"] == "validation":
+        sentences.append(
+            "Accuracy is measured on the validation part, for a choice. A claim needs the test part and other seeds."
+        )
+    return sentences
+
+
+def to_markdown(report, pictures=()):
+    """The report as Markdown.
+
+    Args:
+        report: What `make` returned.
+        pictures: Names of the figures beside it.
+
+    Returns:
+        Markdown text.
+    """
+    plan, analysis = report["plan"], report["analysis"]
+    blocks = [f"# {title_of(report)}"]
+    blocks += [f"> **{sentence}**" for sentence in report["warnings"]]
+    for setting in analysis["settings"]:
+        blocks += [f"## {setting['title'][0].upper()}{setting['title'][1:]}"] if setting["title"] else []
+        blocks.append(tables.markdown(*tables.results(setting, plan)))
+    blocks.append(tables.legend(report))
+    blocks += [f"![{_TEXTS[name]}]({name})\n\n*{_TEXTS[name]}*" for name in pictures]
+    blocks.append("## What this study can tell\n\n" + tables.precision(report))
+    blocks.append("## More about the differences\n\n" + tables.details(report))
+    if report["robustness"]:
+        blocks.append("## Robustness\n\n" + tables.robustness(report))
+    blocks.append("## The plan\n\n" + tables.plan(report))
+    blocks.append("## Tables to paste\n\n" + _tables_to_paste(analysis, plan))
+    blocks.append("## Every training\n\n" + tables.cells(report))
+    return "\n\n".join(blocks) + "\n"
+
+
+def to_html(text, pictures, title):
+    """The report as one page that needs no other file and no network.
+
+    Args:
+        text: What `to_markdown` returned.
+        pictures: Dict from file name to the content of a PNG file.
+        title: Title of the page.
+
+    Returns:
+        HTML text.
+    """
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    for name, content in pictures.items():
+        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(content).decode()}"')
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+
+
+def summary(report):
+    """The verdicts in a few lines, for a terminal."""
+    plan, analysis = report["plan"], report["analysis"]
+    lines = []
+    for setting in analysis["settings"]:
+        baseline = next(arm for arm in setting["arms"] if arm["method"] == plan["baseline"])
+        head = f"{plan['images']['dataset']}, {setting['title']}" if setting["title"] else plan["images"]["dataset"]
+        if baseline["mean"] is not None:
+            head += f": {plan['baseline']} {baseline['mean']:.2f} %, {plan['seeds']} seeds"
+        lines.append(head)
+        width = max((len(comparison["method"]) for comparison in setting["comparisons"]), default=0)
+        for comparison in setting["comparisons"]:
+            difference = tables.difference(comparison)
+            verdict = tables.verdict(comparison, plan["margin"]) if comparison["mean"] is not None else "no result"
+            lines.append(f"  {comparison['method']:<{width}}  {difference:<22}  {verdict}")
+    return "\n".join([*(f"note: {sentence.replace('`', '')}" for sentence in report["warnings"]), *lines])
+
+
+def _tables_to_paste(analysis, plan):
+    blocks = []
+    for setting in analysis["settings"]:
+        head, rows = tables.results(setting, plan)
+        if setting["title"]:
+            blocks.append(f"{setting['title']}:")
+        blocks.append(f"```text\n{tables.markdown(head, rows)}\n```")
+        blocks.append(f"```latex\n{tables.latex(head, rows)}\n```")
+    return "\n\n".join(blocks)

@@ -1,0 +1,252 @@
+"""Run the cells of a study, one after the other or several at once, and resume where a run was interrupted."""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import math
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from keras_mma.errors import InputError, first_line
+from keras_mma.study import cells as study_cells
+from keras_mma.study import files, provenance
+
+FINISHED, OUT_OF_TIME = "finished", "out of time"
+# Seconds between two updates of the progress, and to wait for a scheduler.
+_POLL, _PATIENCE = 1.0, 20
+# A process has one random state and one Keras session: threads of a worker take turns.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class OutOfTime(Exception):
+    """The budget is spent. The cell resumes from its last epoch in the next run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The result of a run.
+
+    Args:
+        finished: Number of cells that have a record now.
+        stopped: Whether the budget ended the run before all cells were finished.
+        failures: Dict from the names of cells that failed to the first line of the error.
+    """
+
+    finished: int
+    stopped: bool
+    failures: dict
+
+
+def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progress=False):
+    """Run all cells that have no record yet.
+
+    A cell is one call of `train(cell, output, on_epoch)`. It writes what it needs to resume into the folder `output`,
+    calls `on_epoch(epochs, seconds)` after each epoch, which may raise `OutOfTime`, and returns a dict with `accuracy`
+    in [0, 1], the number of `images`, and optionally `correct` (which images were right), `diverged` (`None`, or the
+    number of the epoch) and other JSON values.
+
+    Args:
+        cells: List of `keras_mma.study.cells.Cell`s.
+        folder: The folder of the study. On a cluster, all workers must share it.
+        train: The function; on several processes it must be one that can be pickled.
+        jobs: Number of processes on this machine.
+        scheduler: Address of a scheduler of `dask.distributed`, whose workers run the cells instead.
+        budget_minutes: After this time, every cell stops at the end of an epoch and no other begins.
+        progress: Whether to show a bar with the time that is left.
+
+    Returns:
+        An `Outcome`.
+
+    Raises:
+        InputError: if the disk is full, or the scheduler cannot be reached.
+    """
+    deadline = None if budget_minutes is None else time.time() + 60 * budget_minutes
+    folder = Path(folder)
+    (folder / "records").mkdir(parents=True, exist_ok=True)
+    (folder / "trainings").mkdir(exist_ok=True)
+    todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 and not scheduler else None
+    with _bar(cells, folder) if progress else contextlib.nullcontext():
+        states = for_each(run_cell, todo, (folder, train, deadline, threads), jobs, scheduler)
+    named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
+    return Outcome(
+        finished=sum(study_cells.record_path(folder, cell).exists() for cell in cells),
+        stopped=OUT_OF_TIME in states,
+        failures={name: state for name, state in named.items() if state not in (FINISHED, OUT_OF_TIME)},
+    )
+
+
+def run_cell(cell, folder, train, deadline=None, threads=None):
+    """Run one cell, unless another process has finished it meanwhile.
+
+    Args:
+        cell, folder, train: See `run`.
+        deadline: Time at which the budget ends, in seconds since the epoch of `time.time`.
+        threads: Number of threads of TensorFlow; by default as many as there are cores.
+
+    Returns:
+        `FINISHED`, `OUT_OF_TIME` or the first line of an error.
+
+    Raises:
+        InputError: if the disk is full: the other cells would fail too.
+    """
+    import filelock
+
+    if threads:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+    output = study_cells.training_folder(folder, cell)
+    record = study_cells.record_path(folder, cell)
+    started = time.time()
+
+    def spent():
+        return before + time.time() - started
+
+    def on_epoch(epochs, seconds):
+        files.write(_progress_path(output), json.dumps({"epochs": epochs, "seconds": spent()}))
+        if deadline is not None and time.time() + seconds > deadline and epochs < cell.recipe["epochs"]:
+            raise OutOfTime
+
+    try:
+        # A worker may outlive the process that started it; a second worker waits for the first.
+        with _ONE_AT_A_TIME, filelock.FileLock(output.with_name(f".{cell.name}.lock")):
+            if record.exists():
+                return FINISHED
+            if deadline is not None and time.time() >= deadline:
+                return OUT_OF_TIME
+            before = _progress(output)["seconds"]
+            result = train(cell, output, on_epoch)
+            files.write_json(record, _record(cell, result, spent()))
+            return FINISHED
+    except OutOfTime:
+        return OUT_OF_TIME
+    except Exception as error:
+        if _is_full_disk(error):
+            raise InputError(
+                f"the disk of {folder} is full: make room and run the same command again, which resumes ({cell.name})"
+            ) from error
+        return first_line(error)
+
+
+def count_epochs(cell, folder):
+    """Number of finished epochs of a cell."""
+    if study_cells.record_path(folder, cell).exists():
+        return cell.recipe["epochs"]
+    return _progress(study_cells.training_folder(folder, cell))["epochs"]
+
+
+def _progress_path(output):
+    return output / "progress.json"
+
+
+def _progress(output):
+    """Epochs and seconds of a cell in earlier runs."""
+    try:
+        return json.loads(_progress_path(output).read_text())
+    except (OSError, ValueError):
+        return {"epochs": 0, "seconds": 0.0}
+
+
+def _record(cell, result, seconds):
+    result = dict(result)
+    accuracy, correct = float(result.pop("accuracy")), result.pop("correct", None)
+    if not math.isfinite(accuracy):
+        raise ValueError(f"a cell must return a finite accuracy. Received: {accuracy}")
+    return {
+        "schema": study_cells.SCHEMA,
+        "method": cell.method,
+        "seed": cell.seed,
+        "setting": cell.setting,
+        "part": cell.part,
+        f"{cell.part}_accuracy": accuracy,
+        "diverged": None,
+        "seconds": seconds,
+        **result,
+        "correct": None if correct is None else study_cells.pack(correct),
+        "recipe": cell.recipe,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+    }
+
+
+def _is_full_disk(error):
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def for_each(function, items, arguments, jobs=1, scheduler=None):
+    """Call a function for each item, in this process, in several or on the workers of a scheduler.
+
+    Args:
+        function: Function of an item and the arguments.
+        items: List.
+        arguments: Tuple.
+        jobs: Number of processes.
+        scheduler: Address of a scheduler of `dask.distributed`, or `None`.
+
+    Returns:
+        The list of what the calls returned.
+    """
+    if not scheduler and jobs == 1:
+        return [function(item, *arguments) for item in items]
+    import joblib
+
+    with contextlib.ExitStack() as stack:
+        if scheduler:
+            stack.enter_context(_client(scheduler))
+            stack.enter_context(joblib.parallel_config(backend="dask"))
+        else:
+            stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs))
+        # One item at a time for each worker: they are long, and an interrupted batch would lose the others.
+        parallel = joblib.Parallel(batch_size=1, pre_dispatch="all" if scheduler else "2*n_jobs")
+        return parallel(joblib.delayed(function)(item, *arguments) for item in items)
+
+
+def _client(scheduler):
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError("`scheduler` needs dask.distributed: pip install 'keras-mma[dask]'") from error
+    try:
+        client = Client(scheduler, timeout=_PATIENCE)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"`scheduler` {scheduler} cannot be reached: {first_line(error)}") from error
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError as error:
+        client.close()
+        raise InputError(f"`scheduler` {scheduler} has no workers") from error
+    return client
+
+
+@contextlib.contextmanager
+def _bar(cells, folder):
+    """A bar over the epochs of all cells. It reads files, so that it covers all processes and machines."""
+    import tqdm
+
+    def count():
+        return sum(count_epochs(cell, folder) for cell in cells)
+
+    def watch():
+        while not ended.wait(_POLL):
+            bar.update(max(0, count() - bar.n))
+
+    total, ended = sum(cell.recipe["epochs"] for cell in cells), threading.Event()
+    interval = 1 if sys.stderr.isatty() else 60  # a line per minute in the log of a background run
+    with tqdm.tqdm(
+        total=total, initial=count(), unit="epoch", smoothing=0, dynamic_ncols=True, mininterval=interval
+    ) as bar:
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            bar.update(max(0, count() - bar.n))

@@ -1,0 +1,294 @@
+"""The tables and sentences of a study's report."""
+
+import json
+
+from keras_mma.study import cells as study_cells
+from keras_mma.study import plan as plans
+from keras_mma.study import statistics
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+}
+
+
+def markdown(head, rows):
+    """A Markdown table of texts."""
+    lines = [list(head), ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(text).replace("|", "\\|") for text in line) + " |" for line in lines)
+
+
+def latex(head, rows):
+    """A LaTeX table of texts, in the style of the package `booktabs`."""
+
+    def line(texts):
+        escaped = ("".join(_LATEX.get(character, character) for character in text.replace("`", "")) for text in texts)
+        return " & ".join(escaped) + r" \\"
+
+    columns = "l" * len(head)
+    body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule", *map(line, rows)]
+    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def results(setting, plan):
+    """Head and rows of the main table: accuracies, differences and verdicts."""
+    comparisons = {comparison["method"]: comparison for comparison in setting["comparisons"]}
+    rows = []
+    for arm in setting["arms"]:
+        row = [f"`{arm['method']}`", spread(arm)]
+        if arm["method"] == plan["baseline"]:
+            row += ["baseline", ""]
+        else:
+            comparison = comparisons[arm["method"]]
+            row += [difference(comparison), verdict(comparison, plan["margin"])]
+        rows.append([*row, "-" if arm["cost"] is None else f"{arm['cost']:.2f}"])
+    head = ["method", "accuracy in %", f"difference from `{plan['baseline']}` in points", "verdict", "time per epoch"]
+    return head, rows
+
+
+def spread(arm):
+    """Mean and standard deviation."""
+    if arm["mean"] is None:
+        return "-"
+    return f"{arm['mean']:.2f}" + ("" if arm["sd"] is None else f" ± {arm['sd']:.2f}")
+
+
+def difference(comparison):
+    """A difference with its interval."""
+    if comparison["mean"] is None:
+        return "-"
+    text = _signed(comparison["mean"])
+    return text if comparison["low"] is None else f"{text} {_interval(comparison['low'], comparison['high'])}"
+
+
+def verdict(comparison, margin):
+    """A verdict in words."""
+    if comparison["mean"] is None:
+        return "unfinished"
+    text = comparison["verdict"].replace("the margin", f"{margin:g}")
+    if comparison["verdict"] != statistics.CANNOT_BE_TOLD:
+        return text
+    if comparison["p"] <= statistics.ALPHA < comparison["p_adjusted"]:
+        text += f" (p {_p_value(comparison['p'])} alone, {_p_value(comparison['p_adjusted'])} corrected)"
+    needed = comparison.get("seeds_needed")
+    if needed is not None:
+        text += f"; {needed:,} seeds would show {margin:g} points"
+    observed = comparison.get("seeds_needed_as_observed")
+    if observed is not None and observed < needed:
+        text += f", {observed:,} seeds {abs(comparison['mean']):.2f} points"
+    return text
+
+
+def legend(report):
+    """How to read the main table."""
+    plan, analysis = report["plan"], report["analysis"]
+    images = next((setting["images"] for setting in analysis["settings"] if setting["images"]), None)
+    count = f"{images:,} " if images else ""
+    corrected = (
+        f" Verdicts are corrected for {analysis['comparisons']} comparisons (Holm)."
+        if analysis["comparisons"] > 1
+        else ""
+    )
+    level = f"{100 * analysis['level']:.2f}".rstrip("0").rstrip(".")
+    margin = f"{plan['margin']:g}"
+    return (
+        f"Accuracies are means ± standard deviations over {plan['seeds']} seeds, on {count}images of the "
+        f"{plan['part']} part, after the last epoch. Brackets hold {level} % t intervals of the differences, paired by "
+        "seed: for one seed, all methods have the same training images, initial weights and order of batches."
+        f"{corrected} Times are relative to `{plan['baseline']}`. *Better* and *worse*: the difference is not 0. *No "
+        f"difference larger than {margin}*: the interval lies within {margin} points, the margin of the plan. *Cannot "
+        "be told*: neither; the numbers of seeds are those with which a new study would show such a difference in "
+        "four of five cases."
+    )
+
+
+def precision(report):
+    """The differences that the study could have shown."""
+    plan, analysis = report["plan"], report["analysis"]
+    lines = []
+    for setting in analysis["settings"]:
+        where = f"{setting['title']}: " if setting["title"] else ""
+        if setting["detectable"] is not None:
+            lines.append(
+                f"{where}With {plan['seeds']} seeds and this spread, a true difference of "
+                f"{setting['detectable']:.2f} points is seen in four of five studies. Smaller ones mostly cannot be "
+                "told."
+            )
+        if setting["noise"] is not None:
+            noise = setting["noise"]
+            lines.append(
+                f"{where}Two trainings of one method differ in whether they are right on "
+                f"{noise['disagreement']:.1%} of the {setting['images']:,} images. This alone gives an accuracy a "
+                f"standard deviation of {noise['floor']:.2f} points: more images would lower it, more training would "
+                "not."
+            )
+        if setting["two_way"] is not None:
+            analysis_of_variance = setting["two_way"]
+            lines.append(
+                f"{where}The seeds explain {analysis_of_variance['correlation']:.0%} of the variance within a method, "
+                "which is what pairing gains."
+            )
+    if lines:
+        lines.append(
+            "Intervals and verdicts are about trainings with other seeds, measured on these images. Other images of "
+            "the same kind would give other differences."
+        )
+    else:
+        lines.append("Nothing yet: an interval needs two seeds of a method and of the baseline.")
+    tuned = report["tuned"]
+    if plan["tuning"] is None:
+        lines.append(
+            "Learning rate and weight decay were not tuned: all methods have those of the recipe. On small data a "
+            "tuned baseline beats many special methods; `--tune` tunes all of them."
+        )
+    elif tuned:
+        lines.append("Learning rate and weight decay were tuned for each method on the validation part; see the plan.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def details(report):
+    """P(A > B), correlations, and intervals by the pooled error."""
+    plan, blocks = report["plan"], []
+    for setting in report["analysis"]["settings"]:
+        rows = []
+        for comparison in setting["comparisons"]:
+            if comparison["mean"] is None:
+                continue
+            probability, pooled = comparison["probability_better"], comparison["pooled"]
+            row = [
+                f"`{comparison['method']}`",
+                "-" if comparison["sd"] is None else f"{comparison['sd']:.2f}",
+                _p_value(comparison["p_adjusted"]),
+                f"{probability['share']:.2f} {_interval(probability['low'], probability['high'])}",
+                "-" if comparison["correlation"] is None else f"{comparison['correlation']:.2f}",
+                "-" if pooled is None else difference(pooled),
+            ]
+            if "without_diverged" in comparison:
+                row[0] += f" (without what diverged: {difference(comparison['without_diverged'])})"
+            rows.append(row)
+        if rows:
+            blocks += [f"{setting['title']}:"] if setting["title"] else []
+            head = ["method", "sd of the differences", "corrected p", f"P(better than `{plan['baseline']}`)"]
+            blocks.append(markdown([*head, "correlation", "with pooled error"], rows))
+    if not blocks:
+        return "Nothing yet."
+    blocks.append(
+        "P(better) is the probability that a training with a seed of its own beats the baseline with that seed, with "
+        "its exact interval. The correlation is that of method and baseline over the seeds. The pooled error is that "
+        "of a two-way analysis of seeds and methods; a dash stands where the variances of the methods differ "
+        "(Brown-Forsythe test, p < 0.05) or there are fewer than three methods."
+    )
+    return "\n\n".join(blocks)
+
+
+def robustness(report):
+    """Paired differences of what the robustness module measures, one row for each measure."""
+    measured, baseline = report["robustness"], report["plan"]["baseline"]
+    others = [name for name in report["plan"]["arms"] if name != baseline]
+    blocks = [
+        f"Accuracies on {measured['images']:,} images of the {report['plan']['part']} part, measured with the exported "
+        f"models. The first column is `{baseline}`, the others are the differences from it, paired by seed, with their "
+        "own spread. Bold: the difference is not 0, corrected for the comparisons of its row. It is not corrected "
+        "for the number of rows."
+    ]
+    for setting in measured["settings"]:
+        blocks += [f"### {setting['title']}"] if setting["title"] else []
+        rows = []
+        for measure in setting["measures"]:
+            shown = (statistics.BETTER, statistics.WORSE)
+            texts = {
+                comparison["method"]: f"**{difference(comparison)}**"
+                if comparison.get("verdict") in shown
+                else difference(comparison)
+                for comparison in measure["comparisons"]
+            }
+            rows.append([measure["measure"], spread(measure["baseline"]), *(texts[name] for name in others)])
+        blocks.append(markdown(["", f"`{baseline}`", *(f"`{name}`" for name in others)], rows))
+    return "\n\n".join(blocks)
+
+
+def plan(report):
+    """The plan as it was written before the first training."""
+    quoted, tuned = report["plan"], report["tuned"]
+    rows = [
+        ["written", quoted["written"] + ", before the first training"],
+        ["methods", ", ".join(f"`{name}`" for name in quoted["arms"])],
+        ["baseline", f"`{quoted['baseline']}`"],
+        ["seeds", _seeds(quoted)],
+        ["measure", quoted["measure"]],
+        ["images", f"{quoted['images']['n']:,} of `{quoted['images']['dataset']}`: {quoted['images']['selection']}"],
+        ["margin", f"{quoted['margin']:g} points"],
+        *(
+            [name, ", ".join("original" if value is None else str(value) for value in values)]
+            for name, values in quoted["dimensions"].items()
+        ),
+        ["tuning", "none" if quoted["tuning"] is None else _grid(quoted["tuning"])],
+        ["commit", f"`{quoted['commit']}`"],
+        ["versions", ", ".join(f"{name} {version}" for name, version in quoted["versions"].items())],
+    ]
+    blocks = [markdown(["", ""], rows)]
+    if tuned:
+        chosen = []
+        for setting in plans.settings_of(quoted):
+            for name in quoted["arms"]:
+                values, title = tuned[study_cells.key_of(name, setting)], plans.title_of(quoted, setting)
+                label = f"`{name}`" + (f", {title}" if title else "")
+                chosen.append([label, f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"])
+        blocks.append(markdown(["tuned on the validation part", "learning rate", "weight decay"], chosen))
+    lines = [f"{json.dumps(name)}: {json.dumps(settings)}" for name, settings in quoted["arms"].items()]
+    blocks.append("The methods and the recipe in full:\n\n```text\n" + "\n".join(lines) + "\n```")
+    blocks.append(f"```json\n{json.dumps(quoted['recipe'], indent=1)}\n```")
+    return "\n\n".join(blocks)
+
+
+def cells(report):
+    """One row for each training."""
+    quoted = report["plan"]
+    several = [name for name in plans.DIMENSIONS if len(quoted["dimensions"][name]) > 1]
+    rows = []
+    for cell in report["cells"]:
+        diverged = cell.get("diverged")
+        accuracy = f"{cell['accuracy']:.2f}" + (f" (diverged in epoch {diverged})" if diverged is not None else "")
+        seconds = "-" if not cell.get("seconds") else f"{cell['seconds']:.0f}"
+        rows.append(
+            [f"`{cell['method']}`", cell["seed"], *(cell["setting"][name] for name in several), accuracy, seconds]
+        )
+    return markdown(["method", "seed", *several, "accuracy in %", "seconds"], rows) if rows else "None yet."
+
+
+def _seeds(quoted):
+    seeds = plans.seeds_of(quoted)
+    text = f"{quoted['seeds']} ({seeds[0]} to {seeds[-1]})"
+    for extension in quoted["extensions"]:
+        text += f"; raised from {extension['from']} to {extension['to']} on {extension['date']}"
+        text += f" when {extension['looked_at']} were complete"
+    return text
+
+
+def _grid(tuning):
+    rates, decays = (", ".join(f"{value:g}" for value in tuning[name]) for name in ("learning_rate", "weight_decay"))
+    return (
+        f"learning rate {rates}; weight decay {decays}; on the validation part, seeds for each point: {tuning['seeds']}"
+    )
+
+
+def _p_value(p):
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _signed(value):
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _interval(low, high):
+    return f"[{low:.2f}, {high:.2f}]".replace("-", "−")

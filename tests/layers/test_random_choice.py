@@ -1,0 +1,107 @@
+"""RandomChoice: each mixer is chosen with its probability, and mixes as it does alone."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from scipy import stats
+
+import keras_mma
+from keras_mma import layers
+from tests.layers.mixers import repeatedly, training_plan
+from tests.pictures import blobs, one_hot
+
+MIXERS = [layers.MixUp(), layers.CutMix()]
+
+
+def is_uniform(plan):
+    """Whether the mask of each sample is uniform, as MixUp's is and CutMix's is not."""
+    return np.ptp(plan["mask"], axis=(1, 2, 3)) < 1e-6
+
+
+def test_one_mixer_is_chosen_for_each_step(rng):
+    images = blobs(rng, 16)
+    step = repeatedly(layers.RandomChoice(MIXERS, probabilities=[0.25, 0.75], seed=1), images)
+    chosen = []
+    for _ in range(120):
+        _, plan = step()
+        uniform = is_uniform(plan)[plan["mask"].min((1, 2, 3)) < 1]
+        if plan["weight"].min() > 0:  # no box covers a whole image
+            assert uniform.all() or not uniform.any()
+        chosen.append(uniform.mean() > 0.5)
+    assert stats.binomtest(sum(chosen), 120, 0.25).pvalue > 1e-3
+
+
+def test_a_mixer_is_chosen_for_each_sample(rng):
+    _, plan = training_plan(
+        layers.RandomChoice(MIXERS, probabilities=[0.25, 0.75], per="sample", seed=1), blobs(rng, 600)
+    )
+    is_mixed = (plan["mask"].min((1, 2, 3)) < 1) & (plan["weight"] > 0)
+    uniform = is_uniform(plan)[is_mixed]
+    # An empty box counts as unmixed: of all samples, about 0.75 are drawn by CutMix and a few of them are unmixed.
+    assert stats.binomtest(int(uniform.sum()), 600, 0.25).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("per", ["step", "sample"])
+def test_a_mixer_with_probability_1_mixes_as_it_does_alone(rng, per):
+    """The weights have the distribution of the mixer, including its own probability."""
+    images = blobs(rng, 500)
+    mixer = layers.CutMix(probability=0.5, seed=1)
+    _, alone = training_plan(mixer, images)
+    _, plan = training_plan(layers.RandomChoice([mixer, layers.MixUp()], probabilities=[1, 0], per=per, seed=2), images)
+    assert stats.ks_2samp(alone["weight"], plan["weight"]).pvalue > 1e-3
+    assert 0.4 < (plan["weight"] == 1).mean() < 0.65
+    np.testing.assert_allclose(plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6)
+
+
+def test_only_the_saliency_of_the_chosen_mixer_is_computed(needs_tensorflow, rng):
+    import tensorflow as tf
+
+    calls = tf.Variable(0)
+
+    def counted(images):
+        calls.assign_add(1)
+        return ops.cast(images[..., :1], "float32")
+
+    mixers = [layers.MixUp(), layers.SaliencyMix(detector=counted)]
+    mixer = layers.RandomChoice(mixers, probabilities=[0.5, 0.5], seed=1)
+    step = tf.function(lambda images: mixer(images, training=True))
+    images = tf.constant(blobs(rng, 8))
+    kinds = [bool(is_uniform({"mask": step(images)[1]["mask"].numpy()}).all()) for _ in range(20)]
+    assert 0 < sum(kinds) < 20
+    assert int(calls) == 20 - sum(kinds)
+
+
+def test_a_model_trains_is_saved_and_resumes_training(rng, tmp_path):
+    mixers = [layers.MixUp(alpha=0.2), layers.SaliencyMix(detector="activation")]
+    network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=5)
+    model = keras_mma.mixify(network, layers.RandomChoice(mixers, seed=1), at=["stage1"])
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    images, labels = blobs(rng, 8, 16, 16).astype("float32"), one_hot(rng)
+    assert np.isfinite(model.fit(images, labels, epochs=2, batch_size=4, verbose=0).history["loss"]).all()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-5)
+    assert np.isfinite(loaded.fit(images, labels, batch_size=4, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        ({"mixers": []}, "`mixers` must be a list of at least one `Mixer`"),
+        ({"mixers": [keras.layers.ReLU()]}, "`mixers` must be a list of at least one `Mixer`"),
+        ({"mixers": MIXERS, "probabilities": [1.0]}, "`probabilities` must be 2 numbers with a sum of 1"),
+        ({"mixers": MIXERS, "probabilities": [0.5, 0.6]}, "`probabilities` must be 2 numbers with a sum of 1"),
+        ({"mixers": MIXERS, "probabilities": [1.5, -0.5]}, r"`probabilities` must be a number in \[0, 1\]"),
+        ({"mixers": MIXERS, "per": "batch"}, "`per` must be one of"),
+    ],
+)
+def test_invalid_arguments_raise(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        layers.RandomChoice(**arguments)
+
+
+def test_a_mixer_that_moves_its_box_raises(rng):
+    mixer = layers.RandomChoice([layers.SaliencyMix(scheme="salient_to_salient")])
+    with pytest.raises(ValueError, match="`mixers` must not move their box"):
+        mixer(blobs(rng, 4), training=True)

@@ -1,0 +1,77 @@
+"""Draws in worker processes: no two workers and no two epochs draw the same, and nothing hangs."""
+
+import multiprocessing
+import os
+import pickle
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mma import layers
+from tests.layers.mixers import to_numpy
+from tests.pictures import blobs, one_hot
+
+BACKEND = keras.backend.backend()
+
+
+class Collate:
+    def __init__(self, mixer):
+        self.mixer = mixer
+
+    def __call__(self, samples):
+        images, labels = map(np.stack, zip(*samples, strict=True))
+        return to_numpy(self.mixer(images, labels))[1]
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="operations of the other backends hang after a fork")
+@pytest.mark.parametrize("seed", [None, 3])
+def test_workers_and_epochs_draw_different_numbers(rng, seed):
+    import torch
+
+    samples = list(zip(blobs(rng, 4), one_hot(rng, 4), strict=True)) * 4
+    loader = torch.utils.data.DataLoader(samples, 4, num_workers=2, collate_fn=Collate(layers.MixUp(seed=seed)))
+    labels = [batch.tolist() for _ in range(2) for batch in loader]
+    assert len(labels) == 8 and len({str(batch) for batch in labels}) == 8
+
+
+def _mix(mixer, images, labels, results):
+    try:
+        results.put(to_numpy(mixer(images, labels))[1].sum())
+    except Exception as error:
+        results.put(error)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch works in the workers of a DataLoader")
+@pytest.mark.filterwarnings("ignore:os.fork")
+@pytest.mark.parametrize("cls", [layers.MixUp, layers.SaliencyMix])
+def test_a_forked_worker_gets_an_error_instead_of_hanging(rng, cls):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    worker = context.Process(target=_mix, args=(cls(), blobs(rng, 8), one_hot(rng, 8), results))
+    worker.start()
+    try:
+        result = results.get(timeout=20)
+    finally:
+        worker.kill()
+    assert isinstance(result, RuntimeError)
+    assert "must not take place in a forked worker process" in str(result)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_pickled_mixer_continues_here_and_draws_other_numbers_in_another_process(rng, monkeypatch, seed):
+    images, labels = blobs(rng, 8), one_hot(rng, 8)
+    mixer = layers.MixUp(seed=seed)
+    mixer(images, labels)
+    stored = pickle.dumps(mixer)
+    here, elsewhere = pickle.loads(stored), []
+    expected = to_numpy(mixer(images, labels))[1]
+    np.testing.assert_array_equal(to_numpy(here(images, labels))[1], expected)
+    this = os.getpid()
+    for worker in (1, 2, 1):
+        monkeypatch.setattr(os, "getpid", lambda worker=worker: this + worker)
+        monkeypatch.setattr(multiprocessing.current_process(), "_identity", (worker,))
+        elsewhere.append(to_numpy(pickle.loads(stored)(images, labels))[1])
+    draws = {str(value) for value in (expected, *elsewhere)}
+    # With a seed, the same worker repeats its draws.
+    assert len(draws) == (4 if seed is None else 3)

@@ -1,0 +1,50 @@
+"""One definition of the options, for Python and for the command line."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+from keras_mma.robustness import InputError, Options
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"only": ["clean", "noise"]}, r"`only` must name some of clean, .* Received: only=\['clean', 'noise'\]"),
+        ({"only": []}, "`only` must name some of"),
+        ({"only": "clean"}, "`only` must name some of"),
+        ({"limit": 0}, "`limit` must be a positive integer. Received: limit=0"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"batch_size": None}, "`batch_size` must be a positive integer"),
+        ({"restarts": 1.5}, "`restarts` must be a positive integer"),
+        ({"restarts": True}, "`restarts` must be a positive integer"),
+        ({"image_size": -8}, "`image_size` must be a positive integer. Received: image_size=-8"),
+        ({"seed": -1}, "`seed` must be a non-negative integer"),
+        ({"outputs": "scores"}, "`outputs` must be logits or probabilities. Received: outputs='scores'"),
+    ],
+)
+def test_values_out_of_range_are_refused(values, match):
+    with pytest.raises(InputError, match=match):
+        Options(**values)
+
+
+def test_the_sections_are_in_the_order_of_the_report_and_clean_is_always_there():
+    assert [section.name for section in Options(only=["attack", "corruption"]).sections] == [
+        "clean",
+        "corruption",
+        "attack",
+    ]
+    assert len(Options().sections) == 5
+
+
+def test_options_are_recorded_as_plain_values():
+    recorded = Options(only=["clean"], output="here", preprocess=("scale=2",), limit=3).recorded()
+    assert recorded["limit"] == 3 and recorded["preprocess"] == ["scale=2"] and recorded["batch_size"] == 128
+    assert not set(recorded) & {"only", "output", "progress"}
+
+
+def test_the_docstring_describes_every_option():
+    text = inspect.getdoc(Options)
+    for field in dataclasses.fields(Options):
+        assert f"\n    {field.name}: {field.metadata['help']}\n" in text

@@ -1,0 +1,146 @@
+"""The plan of a study: written first, compared later, extended openly."""
+
+import json
+
+import pytest
+
+from keras_mma.errors import InputError
+from keras_mma.study import cells, plan, provenance
+from tests.study import fakes
+
+
+def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
+    made = fakes.make_plan()
+    assert plan.settle(tmp_path / "a", made, None) == made == plan.read(tmp_path / "a")
+    assert made["seeds"] == 5 and list(plan.seeds_of(made)) == [0, 1, 2, 3, 4]
+    assert (
+        made["baseline"] == "none"
+        and made["margin"] == 0.5
+        and list(made["arms"])
+        == [
+            "none",
+            "cutmix",
+            "saliencymix+mma",
+        ]
+    )
+    assert made["measure"] == "accuracy on the test part after the last epoch, in %" and made["versions"]["keras"]
+    later = {**fakes.make_plan(), "written": "later", "commit": "other"}
+    assert plan.settle(tmp_path / "a", later, None)["written"] == made["written"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"margin": 1.0}, "margin 0.5"),
+        ({"methods": ("none", "cutmix")}, "arms none, cutmix, saliencymix\\+mma"),
+        ({"methods": ("none", "cutmix(alpha=2)", "saliencymix+mma")}, "arms none, cutmix, saliencymix\\+mma"),
+        ({"methods": ("none", "cutmix=mixup", "saliencymix+mma")}, "arms cutmix={'method': 'cutmix'"),
+        ({"baseline": "cutmix"}, "baseline 'none'"),
+        ({"first_seed": 3}, "first_seed 0"),
+        ({"recipe": fakes.RECIPE | {"batch_size": 32}}, "recipe batch_size=64"),
+        ({"dimensions": fakes.DIMENSIONS | {"epochs": [9]}}, r"dimensions epochs=\[3\]"),
+        ({"images": fakes.IMAGES | {"sha256": "cd"}}, "images sha256='ab'"),
+        ({"part": "validation"}, "part 'test'"),
+        ({"tuning": {"learning_rate": [0.1], "weight_decay": [0.0], "seeds": 1}}, "tuning None"),
+    ],
+)
+def test_the_folder_of_another_study_is_refused(tmp_path, changes, match):
+    plan.settle(tmp_path, fakes.make_plan(), None)
+    before = (tmp_path / "plan.json").read_text()
+    with pytest.raises(InputError, match=f"`output` .* holds another study, with {match}.*choose another folder"):
+        plan.settle(tmp_path, fakes.make_plan(**changes), lambda _: 0)
+    assert (tmp_path / "plan.json").read_text() == before
+
+
+def test_folders_that_hold_anything_else_are_refused(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(InputError, match="must be empty or hold a study. Received: x"):
+        plan.settle(tmp_path, fakes.make_plan(), None)
+    with pytest.raises(InputError, match="must be a folder. Received: the file"):
+        plan.settle(tmp_path / "x", fakes.make_plan(), None)
+    with pytest.raises(InputError, match="holds no study: plan.json is missing"):
+        plan.read(tmp_path)
+    for text, match in (("{", "cannot be read"), ("[]", "must hold a JSON object"), ("{}", "of this version")):
+        (tmp_path / "plan.json").write_text(text)
+        with pytest.raises(InputError, match=match):
+            plan.read(tmp_path)
+    (tmp_path / "plan.json").write_text(json.dumps({"schema": plan.SCHEMA}))
+    with pytest.raises(InputError, match="is damaged: arms, baseline"):
+        plan.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seeds": 1}, "`seeds` must be at least 2: the spread of the results, and so an interval, needs two"),
+        ({"first_seed": -1}, "`first_seed` must not be negative"),
+        ({"margin": 0}, "`margin` must be a number of points"),
+        ({"part": "train"}, "`part` must be one of test, validation"),
+        ({"dimensions": fakes.DIMENSIONS | {"fraction": [1.0, 1.0]}}, "`fraction` must not have the same value twice"),
+    ],
+)
+def test_plans_that_are_refused(changes, match):
+    with pytest.raises(InputError, match=match):
+        fakes.make_plan(**changes)
+
+
+def test_seeds_added_after_a_look_are_recorded(tmp_path):
+    plan.settle(tmp_path, fakes.make_plan(seeds=5), None)
+    extended = plan.settle(tmp_path, fakes.make_plan(seeds=8), lambda old: old["seeds"])
+    assert extended["seeds"] == 8 and extended["looks"] == [5] and plan.read(tmp_path) == extended
+    (extension,) = extended["extensions"]
+    assert (extension["from"], extension["to"], extension["looked_at"]) == (5, 8, 5)
+    again = plan.settle(tmp_path, fakes.make_plan(seeds=10), lambda _: 7)
+    assert again["looks"] == [5, 7] and len(again["extensions"]) == 2
+    with pytest.raises(InputError, match="`seeds` must not be less than the 10 of the plan"):
+        plan.settle(tmp_path, fakes.make_plan(seeds=9), None)
+    # The same command resumes.
+    assert plan.settle(tmp_path, fakes.make_plan(seeds=10), None) == again
+
+
+def test_seeds_added_before_there_is_anything_to_compare_are_no_look(tmp_path):
+    plan.settle(tmp_path, fakes.make_plan(seeds=3), None)
+    assert plan.settle(tmp_path, fakes.make_plan(seeds=4), lambda _: 1)["looks"] == []
+
+
+def test_the_cells_of_a_plan():
+    dimensions = fakes.DIMENSIONS | {"fraction": [0.1, 1.0], "image_size": [8, None]}
+    made = fakes.make_plan(("none", "x=cutmix+mma(temperature=1,sites={0:2,1:1})"), 2, dimensions=dimensions)
+    todo = cells.of_plan(made)
+    assert len(todo) == 2 * 2 * 2 * 2 and len({cell.name for cell in todo}) == len(todo)
+    assert [cell.name for cell in todo[:4]] == [
+        "none-0.1-8-seed0",
+        "x-0.1-8-seed0",
+        "none-0.1-8-seed1",
+        "x-0.1-8-seed1",
+    ]
+    assert todo[1].recipe == {
+        **fakes.RECIPE,
+        "method": "cutmix+mma",
+        "mixer_arguments": {"sites": {"0": 2, "1": 1}},
+        "adapt_arguments": {"temperature": 1},
+        "fraction": 0.1,
+        "network": "wideresnet-10-1",
+        "image_size": 8,
+        "epochs": 3,
+        "seed": 0,
+    }
+    assert plan.title_of(made, todo[0].setting) == "10 % of the training images, 8 pixels"
+    tuned = {cells.key_of("x", todo[0].setting): {"learning_rate": 0.3}}
+    rates = {cell.name: cell.recipe["learning_rate"] for cell in cells.of_plan(made, tuned)}
+    assert {name for name, rate in rates.items() if rate == 0.3} == {"x-0.1-8-seed0", "x-0.1-8-seed1"}
+    records = {cell.name: None for cell in todo if cell.seed == 0}
+    assert cells.complete_seeds(made, records) == 1
+
+
+def test_names_of_arms_become_names_of_files():
+    made = fakes.make_plan(("none", "x/y=cutmix", "x:y=mixup", "cutmix(alpha=0.5)"), 2)
+    names = [cell.name for cell in cells.of_plan(made) if cell.seed == 0]
+    assert names[0] == "none-seed0" and len(set(names)) == 4
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-") for name in names)
+
+
+def test_which_code_made_a_record(tmp_path, monkeypatch):
+    assert len(provenance.commit().removesuffix("+changes")) == 40
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "keras_mma" / "study" / "provenance.py"))
+    assert provenance.commit() is None

@@ -1,0 +1,260 @@
+"""The report: what it says of made-up studies, and that it is complete."""
+
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_mma.study import analysis, cells, power, report, statistics, tables
+from tests.study import fakes
+
+GAINS = {"none": 0.0, "cutmix": 0.03, "saliencymix+mma": -0.02}
+
+
+def analysed(plan, records, title=""):
+    (setting,) = [setting for setting in analysis.analyse(plan, records)["settings"] if setting["title"] == title]
+    return {comparison["method"]: comparison for comparison in setting["comparisons"]}, setting
+
+
+def test_differences_are_paired_and_in_points():
+    plan = fakes.make_plan()
+    records = fakes.make_records(plan, GAINS)
+    comparisons, setting = analysed(plan, records)
+    own, other = (
+        np.array([100 * records[f"{name}-seed{seed}"]["test_accuracy"] for seed in range(5)])
+        for name in ("cutmix", "none")
+    )
+    expected = stats.ttest_rel(own, other)
+    cutmix = comparisons["cutmix"]
+    interval = expected.confidence_interval(0.95)
+    assert (cutmix["low"], cutmix["high"]) == pytest.approx((interval.low, interval.high))
+    assert cutmix["p"] == pytest.approx(expected.pvalue)
+    p_values = {name: comparison["p"] for name, comparison in comparisons.items()}
+    smaller, larger = sorted(p_values, key=p_values.get)
+    assert comparisons[smaller]["p_adjusted"] == pytest.approx(2 * p_values[smaller])
+    assert comparisons[larger]["p_adjusted"] == pytest.approx(max(2 * p_values[smaller], p_values[larger]))
+    assert cutmix["verdict"] == statistics.BETTER and comparisons["saliencymix+mma"]["verdict"] == statistics.WORSE
+    assert cutmix["correlation"] == pytest.approx(np.corrcoef(own, other)[0, 1])
+    assert cutmix["probability_better"]["share"] == 1
+    arm = setting["arms"][1]
+    assert (arm["method"], arm["n"]) == ("cutmix", 5) and arm["mean"] == pytest.approx(own.mean())
+    assert arm["cost"] == pytest.approx(1.1)
+
+
+def test_a_study_that_can_tell_nothing_says_how_many_seeds_it_would_take():
+    plan = fakes.make_plan(seeds=3)
+    records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.004, "saliencymix+mma": 0.04}, sd=0.02)
+    comparisons, setting = analysed(plan, records)
+    cutmix = comparisons["cutmix"]
+    assert cutmix["verdict"] == statistics.CANNOT_BE_TOLD
+    # Two comparisons share the error.
+    effect = plan["margin"] / cutmix["sd"]
+    n = cutmix["seeds_needed"]
+    powers = [stats.nct.sf(stats.t.isf(0.0125, count - 1), count - 1, effect * np.sqrt(count)) for count in (n - 1, n)]
+    assert powers[0] < 0.8 < powers[1] + 1e-3
+    spread = np.median([comparison["sd"] for comparison in comparisons.values()])
+    assert setting["detectable"] == pytest.approx(power.detectable_difference(3, spread, level=0.025))
+    text = report.to_markdown(report.make(plan, records))
+    assert f"cannot be told; {n:,} seeds would show 0.5 points" in text
+    assert f"With 3 seeds and this spread, a true difference of {setting['detectable']:.2f} points" in text
+
+
+def judged(values, others=0, margin=0.5):
+    """The comparison with these paired differences, among others that show nothing."""
+    family = [statistics.mean_interval(values)._asdict(), *[statistics.mean_interval([-1.0, 1.0])._asdict()] * others]
+    analysis.judge(family, margin, (len(values),), complete=True)
+    return family[0]
+
+
+def test_the_number_of_seeds_for_the_difference_that_was_seen():
+    comparison = judged([3.0, -0.5, 2.5, 0.2])
+    effect = comparison["mean"] / comparison["sd"]
+    needed = comparison["seeds_needed_as_observed"]
+    assert power.power(needed, effect) >= 0.8 > power.power(needed - 1, effect)
+    text = tables.verdict(comparison, 0.5)
+    assert text.endswith(f"{comparison['seeds_needed']} seeds would show 0.5 points, {needed} seeds 1.30 points")
+    assert "seeds_needed_as_observed" not in judged([0.6, -0.5, 0.4, 0.2])
+
+
+def test_a_difference_that_the_correction_takes_back_is_explained():
+    values = [1.0, 0.2, 0.8, 0.4]
+    assert tables.verdict(judged(values), 0.5) == "better"
+    text = tables.verdict(judged(values, others=2), 0.5)
+    assert text.startswith("cannot be told (p 0.046 alone, 0.139 corrected); ")
+
+
+def test_a_spread_of_zero_is_no_precision():
+    plan = fakes.make_plan(("none", "cutmix"), 3)
+    records = {
+        cell.name: fakes.make_record(cell, {"none": 0.7, "cutmix": 0.71}[cell.method]) for cell in cells.of_plan(plan)
+    }
+    comparison = analysed(plan, records)[0]["cutmix"]
+    assert comparison["sd"] == pytest.approx(0.1 / np.sqrt(6))  # a thousand images: steps of 0.1 points
+    assert comparison["low"] < comparison["mean"] < comparison["high"]
+
+
+def test_no_difference_larger_than_the_margin():
+    plan = fakes.make_plan(("none", "cutmix"), 8, margin=2.0)
+    comparisons, _ = analysed(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0}, sd=0.002))
+    assert comparisons["cutmix"]["verdict"] == statistics.NO_DIFFERENCE
+    assert tables.verdict(comparisons["cutmix"], 2.0) == "no difference larger than 2"
+
+
+def test_an_unfinished_study_has_no_verdicts():
+    plan = fakes.make_plan()
+    records = fakes.make_records(plan, GAINS)
+    del records["saliencymix+mma-seed4"]
+    result = analysis.analyse(plan, records)
+    assert not result["complete"] and (result["finished"], result["planned"]) == (14, 15)
+    comparisons, _ = analysed(plan, records)
+    assert {comparison["verdict"] for comparison in comparisons.values()} == {"unfinished"}
+    assert comparisons["saliencymix+mma"]["n"] == 4 and comparisons["cutmix"]["n"] == 5
+    assert "The study is unfinished: 14 of 15 trainings" in " ".join(report.make(plan, records)["warnings"])
+    empty = report.make(plan, {})
+    assert "0 of 15" in empty["warnings"][0] and "None yet." in report.to_markdown(empty)
+    single = {"none-seed0": records["none-seed0"], "cutmix-seed0": records["cutmix-seed0"]}
+    assert "+" in report.summary(report.make(plan, single)) and report.to_markdown(report.make(plan, single))
+
+
+def test_an_extended_study_says_so_and_has_wider_intervals():
+    plan = fakes.make_plan()
+    records = fakes.make_records(plan, GAINS)
+    plain, extended = (analysed(changed, records)[0]["cutmix"] for changed in (plan, plan | {"looks": [3]}))
+    assert extended["high"] > plain["high"] and extended["p_adjusted"] > plain["p_adjusted"]
+    made = report.make(plan | {"looks": [3]}, records)
+    assert made["analysis"]["extended"] and any("was extended to 5 seeds after a look" in w for w in made["warnings"])
+    assert re.search(r"Brackets hold 99\.\d+ % t intervals", report.to_markdown(made))
+
+
+def test_a_cell_that_diverged_counts_and_is_named():
+    plan = fakes.make_plan()
+    records = fakes.make_records(plan, GAINS)
+    cell = next(cell for cell in cells.of_plan(plan) if cell.name == "cutmix-seed2")
+    records[cell.name] = fakes.make_record(cell, 0.1, diverged=2)
+    comparisons, setting = analysed(plan, records)
+    assert comparisons["cutmix"]["n"] == 5 and comparisons["cutmix"]["mean"] < -5
+    assert comparisons["cutmix"]["without_diverged"]["n"] == 4
+    assert comparisons["cutmix"]["without_diverged"]["mean"] == pytest.approx(3, abs=1)
+    assert setting["arms"][1]["diverged"] == [2]
+    made = report.make(plan, records)
+    assert any("`cutmix` diverged with seed 2" in sentence for sentence in made["warnings"])
+    assert "10.00 (diverged in epoch 2)" in report.to_markdown(made)
+    assert report.figures.draw(made["analysis"], made["cells"], plan)
+
+
+def test_the_noise_floor_is_that_of_the_records():
+    plan = fakes.make_plan(("none", "cutmix"), 3)
+    records = fakes.make_records(plan, GAINS)
+    _, setting = analysed(plan, records)
+    shares = [
+        statistics.disagreement([cells.unpack(records[f"{name}-seed{seed}"]["correct"], 1000) for seed in range(3)])
+        for name in ("none", "cutmix")
+    ]
+    assert setting["noise"]["disagreement"] == pytest.approx(np.mean(shares)) and np.mean(shares) > 0.01
+    assert setting["noise"]["floor"] == pytest.approx(100 * np.sqrt(np.mean(shares) / 2000))
+
+
+def test_all_comparisons_of_a_study_share_the_error():
+    plan = fakes.make_plan(seeds=4, dimensions=fakes.DIMENSIONS | {"fraction": [0.1, 1.0]})
+    result = analysis.analyse(plan, fakes.make_records(plan, GAINS))
+    assert result["comparisons"] == 4 and [setting["title"] for setting in result["settings"]] == [
+        "10 % of the training images",
+        "100 % of the training images",
+    ]
+    smallest = min(
+        (comparison for setting in result["settings"] for comparison in setting["comparisons"]),
+        key=lambda comparison: comparison["p"],
+    )
+    assert smallest["p_adjusted"] == pytest.approx(4 * smallest["p"])
+
+
+def test_the_files_of_a_report(tmp_path):
+    plan = fakes.make_plan()
+    records = fakes.make_records(plan, GAINS)
+    made = report.save(tmp_path, plan, records)
+    assert json.loads((tmp_path / "report.json").read_text()) == made
+    assert (made["plan"]["baseline"], made["plan"]["margin"], made["plan"]["seeds"]) == ("none", 0.5, 5)
+    assert len(made["cells"]) == 15
+    for cell in made["cells"]:
+        assert cell["test_accuracy"] == records[f"{cell['method']}-seed{cell['seed']}"]["test_accuracy"]
+    text = (tmp_path / "report.md").read_text()
+    for name in ("seeds.png", "differences.png", "cost.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG") and f"]({name})" in text
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert not re.search(r'(src|href)="(?!data:)', page) and "http" not in page and "@import" not in page
+    assert {"report.md", "report.html", "report.json", "seeds.png", "differences.png", "cost.png"} == {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
+def test_the_page_is_well_formed_and_shows_the_tables(tmp_path):
+    plan = fakes.make_plan(("none", "x|y=cutmix", "<b>=cutmix+mma(temperature=1)"), 2)
+    records = fakes.make_records(plan, {"none": 0.0, "x|y": 0.01, "<b>": 0.02})
+    report.save(tmp_path, plan, records)
+
+    class Parser(html.parser.HTMLParser):
+        opened, cells = [], []
+
+        def handle_starttag(self, tag, attributes):
+            if tag not in ("meta", "img", "br", "hr"):
+                self.opened.append(tag)
+
+        def handle_startendtag(self, tag, attributes):
+            pass
+
+        def handle_endtag(self, tag):
+            assert self.opened.pop() == tag
+
+        def handle_data(self, data):
+            if "td" in self.opened:
+                self.cells.append(data)
+
+    parser = Parser()
+    parser.feed((tmp_path / "report.html").read_text())
+    assert not parser.opened and {"none", "x|y", "<b>"} <= set(parser.cells)
+
+
+def test_the_tables_to_paste():
+    plan = fakes.make_plan()
+    (setting,) = analysis.analyse(plan, fakes.make_records(plan, GAINS))["settings"]
+    head, rows = tables.results(setting, plan)
+    assert [row[0] for row in rows] == ["`none`", "`cutmix`", "`saliencymix+mma`"] and rows[0][2] == "baseline"
+    lines = tables.markdown(head, rows).splitlines()
+    assert {line.count("|") for line in lines} == {6} and "better" in lines[3]
+    latex = tables.latex(head, rows).splitlines()
+    assert latex[0] == r"\begin{tabular}{lllll}" and latex[-1] == r"\end{tabular}"
+    assert r"accuracy in \%" in latex[2] and r"$\pm$" in latex[4] and latex[4].endswith(r"\\")
+    assert tables.latex(["a_b"], [["{x}"]]).splitlines()[2:5] == [r"a\_b \\", r"\midrule", r"\{x\} \\"]
+
+
+def test_the_verdicts_of_a_terminal():
+    plan = fakes.make_plan()
+    lines = report.summary(report.make(plan, fakes.make_records(plan, GAINS))).splitlines()
+    assert re.fullmatch(r"digits: none 7\d\.\d\d %, 5 seeds", lines[0])
+    assert re.fullmatch(r"  cutmix           \+[23]\.\d\d \[\d\.\d\d, \d\.\d\d\]      better", lines[1])
+    assert lines[2].endswith("worse") and "−" in lines[2]
+
+
+def test_different_commits_are_named():
+    plan = fakes.make_plan()
+    records = fakes.make_records(plan, GAINS)
+    assert not report.make(plan, records)["warnings"]
+    records["none-seed0"]["commit"] = "abc+changes"
+    warnings = " ".join(report.make(plan, records)["warnings"])
+    assert "different commits: 0123abc, abc+changes" in warnings and "uncommitted changes" in warnings
+
+
+def test_pooled_errors_need_methods_that_vary_alike():
+    plan = fakes.make_plan(seeds=8)
+    records = fakes.make_records(plan, GAINS)
+    comparisons, setting = analysed(plan, records)
+    table = [[100 * records[f"{name}-seed{seed}"]["test_accuracy"] for name in plan["arms"]] for seed in range(8)]
+    assert setting["two_way"]["sd"] == pytest.approx(statistics.two_way(table).sd)
+    assert comparisons["cutmix"]["pooled"] == statistics.pooled_difference(table, 1, 0)._asdict()
+    for seed in range(8):  # one method that varies a hundred times as much
+        records[f"cutmix-seed{seed}"]["test_accuracy"] = 0.75 + 0.2 * (-1) ** seed
+    assert analysed(plan, records)[0]["cutmix"]["pooled"] is None

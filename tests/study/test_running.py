@@ -1,0 +1,227 @@
+"""Cells: each is run once, whatever happens in between."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from keras_mma.errors import InputError
+from keras_mma.study import cells, running
+from tests.study import fakes
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_cells(**recipe):
+    return cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, recipe=fakes.RECIPE | recipe))
+
+
+def epochs(folder, cell):
+    return (cells.training_folder(folder, cell) / "epochs.txt").read_text().splitlines()
+
+
+def test_every_cell_has_a_record_and_is_run_once(tmp_path):
+    todo = make_cells()
+    for _ in range(2):
+        assert running.run(todo, tmp_path, fakes.train) == running.Outcome(4, False, {})
+    records = cells.read_records(tmp_path)
+    assert list(records) == sorted(cell.name for cell in todo)
+    for cell in todo:
+        record = records[cell.name]
+        assert [line.split()[0] for line in epochs(tmp_path, cell)] == ["0", "1", "2"]
+        assert (record["method"], record["seed"], record["setting"]) == (cell.method, cell.seed, cell.setting)
+        assert record["test_accuracy"] == cells.unpack(record["correct"], 200).mean()
+        assert record["recipe"] == cell.recipe and record["diverged"] is None and "keras" in record["versions"]
+    assert not [path for path in tmp_path.rglob("*unfinished*")]
+    assert running.count_epochs(todo[0], tmp_path) == 3
+
+
+def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path):
+    outcome = running.run(make_cells(fails=["cutmix", 0]), tmp_path, fakes.train)
+    assert outcome == running.Outcome(3, False, {"cutmix-seed0": "ValueError: no such layer"})
+    assert running.run(make_cells(), tmp_path, fakes.train).finished == 4
+
+
+def test_a_cell_that_diverges_is_recorded_as_such(tmp_path):
+    running.run(make_cells(diverges=["cutmix", 1]), tmp_path, fakes.train)
+    record = cells.read_records(tmp_path)["cutmix-seed1"]
+    assert record["diverged"] == 2 and record["test_accuracy"] == 0.1 and record["correct"] is None
+
+
+def test_an_accuracy_that_is_no_number_is_no_record(tmp_path):
+    outcome = running.run(make_cells()[:1], tmp_path, lambda *_: {"accuracy": float("nan"), "images": 1})
+    assert "finite accuracy" in outcome.failures["none-seed0"] and not cells.read_records(tmp_path)
+
+
+def test_a_budget_stops_at_the_end_of_an_epoch_and_the_next_run_resumes(tmp_path):
+    todo = make_cells(seconds=0.2)
+    outcome = running.run(todo, tmp_path, fakes.train, budget_minutes=1.1 / 60)
+    assert outcome.stopped and 0 < outcome.finished < 4
+    counts = [running.count_epochs(cell, tmp_path) for cell in todo]
+    assert 3 <= sum(counts) < 7 and counts == sorted(counts, reverse=True)
+    assert running.run(todo, tmp_path, fakes.train) == running.Outcome(4, False, {})
+    assert all(len(epochs(tmp_path, cell)) == 3 for cell in todo)
+    # Time spent before the stop counts.
+    assert all(record["seconds"] >= 0.6 for record in cells.read_records(tmp_path).values())
+    assert running.run(todo, tmp_path / "other", fakes.train, budget_minutes=-1) == running.Outcome(0, True, {})
+
+
+def test_a_cell_that_has_done_its_last_epoch_is_recorded_whatever_the_budget(tmp_path):
+    (cell, *_) = make_cells(seconds=0.2)
+    outcome = running.run([cell], tmp_path, one_long_epoch, budget_minutes=0.1 / 60)
+    assert outcome == running.Outcome(1, False, {})
+
+
+def one_long_epoch(cell, output, on_epoch):
+    output.mkdir()
+    time.sleep(0.2)
+    on_epoch(cell.recipe["epochs"], 0.2)
+    return {"accuracy": 0.5, "images": 2}
+
+
+def test_a_full_disk_is_known_by_its_number(tmp_path):
+    def train(*_):
+        raise RuntimeError("wrapped") from OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with pytest.raises(InputError, match="is full"):
+        running.run(make_cells(), tmp_path, train)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_full_disk_ends_the_run_with_one_line(tmp_path, jobs):
+    with pytest.raises(InputError, match="is full: make room and run the same command again") as caught:
+        running.run(make_cells(), tmp_path, fakes.full_disk, jobs=jobs)
+    assert "\n" not in str(caught.value)
+    assert {record["seed"] for record in cells.read_records(tmp_path).values()} <= {0}
+
+
+def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def no_space(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", no_space)
+    with pytest.raises(InputError, match="is full"):
+        running.run(make_cells(epochs=0)[:1], tmp_path, fakes.train)
+    monkeypatch.undo()
+    assert not list((tmp_path / "records").iterdir())
+
+
+def test_several_processes_run_each_cell_once(tmp_path):
+    todo = make_cells(seconds=0.1)
+    assert running.run(todo, tmp_path, fakes.train, jobs=2) == running.Outcome(4, False, {})
+    lines = [epochs(tmp_path, cell) for cell in todo]
+    assert all(len(of_cell) == 3 for of_cell in lines)
+    processes = {line.split()[1] for of_cell in lines for line in of_cell}
+    assert len(processes) == 2 and str(os.getpid()) not in processes
+
+
+def test_whoever_comes_second_waits_and_finds_the_record(tmp_path):
+    todo = make_cells(seconds=0.3)[:1]
+    first = multiprocessing.get_context("spawn").Process(target=running.run, args=(todo, tmp_path, fakes.train))
+    first.start()
+    deadline = time.monotonic() + 60
+    while not running.count_epochs(todo[0], tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert running.run_cell(todo[0], tmp_path, fakes.train) == running.FINISHED
+    first.join()
+    assert len(epochs(tmp_path, todo[0])) == 3 and len({line.split()[1] for line in epochs(tmp_path, todo[0])}) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_killed_run_resumes(tmp_path, jobs):
+    code = (
+        "import sys; from pathlib import Path; from tests.study import fakes, test_running as t; "
+        f"t.running.run(t.make_cells(seconds=0.3), Path(sys.argv[1]), fakes.train, jobs={jobs})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, start_new_session=True)
+    todo = make_cells(seconds=0.3)
+    deadline = time.monotonic() + 90
+    while sum(running.count_epochs(cell, tmp_path) for cell in todo) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)  # the workers of two jobs outlive it for a while
+    process.wait()
+    before = sum(running.count_epochs(cell, tmp_path) for cell in todo)
+    assert 4 <= before < 12
+    assert running.run(todo, tmp_path, fakes.train) == running.Outcome(4, False, {})
+    assert all([line.split()[0] for line in epochs(tmp_path, cell)] == ["0", "1", "2"] for cell in todo)
+    undisturbed = tmp_path / "undisturbed"
+    running.run(make_cells(), undisturbed, fakes.train)
+    for name, record in cells.read_records(undisturbed).items():
+        assert cells.read_records(tmp_path)[name]["test_accuracy"] == record["test_accuracy"]
+
+
+def test_the_bar_counts_epochs_of_all_processes(tmp_path, capsys):
+    todo = make_cells(seconds=0.05)
+    running.run(todo[:1], tmp_path, fakes.train)
+    running.run(todo, tmp_path, fakes.train, progress=True)
+    shown = capsys.readouterr().err
+    assert "3/12" in shown and "12/12" in shown and "epoch" in shown
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    running.run(make_cells()[:1], tmp_path, fakes.train)
+    (tmp_path / "records" / "none-seed0.json").write_text("{")
+    with pytest.raises(InputError, match="none-seed0.json cannot be read.*delete the file to run the cell again"):
+        cells.read_records(tmp_path)
+    (tmp_path / "records" / "none-seed0.json").write_text(json.dumps({"schema": "other"}))
+    with pytest.raises(InputError, match="must be a record of this version"):
+        cells.read_records(tmp_path)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The address of a scheduler with two worker processes, all of them processes of their own."""
+    pytest.importorskip("distributed")
+    contact = tmp_path / "scheduler.json"
+    common = ["--scheduler-file", str(contact), "--no-dashboard"]
+    commands = [["dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--dashboard-address", ":0", *common]]
+    commands += [["dask_worker", "--nthreads", "1", "--local-directory", str(tmp_path), *common]] * 2
+    processes = []
+    for name, *words in commands:
+        command = [sys.executable, "-m", f"distributed.cli.{name}", *words]
+        processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    deadline = time.monotonic() + 60
+    while not contact.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield json.loads(contact.read_text())["address"]
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_scheduler_run_each_cell_once(tmp_path, cluster):
+    from distributed import Client
+
+    with Client(cluster) as client:
+        client.wait_for_workers(2, timeout=60)
+    study = tmp_path / "study"
+    todo = make_cells(seconds=0.3)
+    assert running.run(todo, study, fakes.train, scheduler=cluster, progress=True) == running.Outcome(4, False, {})
+    lines = [epochs(study, cell) for cell in todo]
+    assert all(len(of_cell) == 3 for of_cell in lines)
+    processes = {line.split()[1] for of_cell in lines for line in of_cell}
+    assert len(processes) == 2 and str(os.getpid()) not in processes
+    assert running.run(todo, study, fakes.train, scheduler=cluster).finished == 4
+    with pytest.raises(InputError, match="is full"):
+        running.run(make_cells(), tmp_path / "full", fakes.full_disk, scheduler=cluster)
+
+
+def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(running, "_PATIENCE", 1)
+    with pytest.raises(InputError, match="`scheduler` 127.0.0.1:1 cannot be reached"):
+        running.run(make_cells(), tmp_path, fakes.train, scheduler="127.0.0.1:1")
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        pytest.raises(InputError, match="has no"),
+    ):
+        running.run(make_cells(), tmp_path, fakes.train, scheduler=empty.scheduler_address)
