@@ -241,6 +241,20 @@ def test_a_linear_block_distorts_nothing_but_what_its_kernel_sees(rng):
     assert rows["mma(temperature=1)", "first"]["distortion_near"] < rows["naive", "first"]["distortion_near"]
 
 
+def test_token_sequences_are_measured_as_maps(rng):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(6, 4, strides=4)(inputs)
+    x = keras.layers.Reshape((16, 6), name="tokens")(x)
+    x = keras.layers.Dense(5, name="mlp")(x)
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
+    rows, diagnosis = rows_of(network, ["naive", "mma(temperature=1)"], rng, ["tokens"])
+    assert diagnosis["blocks"] == {"tokens": "mlp"}
+    for row in rows.values():
+        assert row["distortion_all"] < 1e-5
+    np.testing.assert_allclose(rows["naive", "tokens"]["jump"], 1.0, atol=1e-6)
+    assert 0.3 < rows["mma(temperature=1)", "tokens"]["jump"] < 0.6
+
+
 def test_figures_that_follow_from_the_setting(rng):
     texts = [
         "naive",

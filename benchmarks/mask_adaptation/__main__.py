@@ -145,7 +145,8 @@ def run(options, words):
     if options.search:
         mixer = parse_mixer(options.mixer, options.seed)
         candidates = settings_module.search()
-        record["search"] = diagnose(network, images, mixer, candidates, options.at, with_distortion=False)
+        search = diagnose(network, images, mixer, candidates, options.at, with_distortion=False)
+        record["search"] = {"rows": [_compact(row) for row in search["rows"]]}
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         mixer = parse_mixer(options.mixer, options.seed)
@@ -156,6 +157,15 @@ def run(options, words):
         write(options.output.with_suffix(".md"), page.render(record))
         print(f"wrote {options.output.with_suffix('.md')}")
     return record
+
+
+def _compact(row):
+    """A row of the search without its name, which is its spelling, and its distortion; four digits after the point."""
+    return {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in row.items()
+        if name != "setting" and not name.startswith("distortion")
+    }
 
 
 def _command(words):
