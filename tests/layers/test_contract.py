@@ -441,6 +441,14 @@ def test_invalid_arguments_raise(case, arguments, match):
         make(case, **arguments)
 
 
+def test_a_detector_without_effect_or_none_where_it_is_needed_raises():
+    with pytest.raises(ValueError, match="`detector` has no effect without .* Received: detector='fine_grained'"):
+        layers.CutMix(detector="fine_grained")
+    for arguments in ({"cls": layers.CutMix, "label": "saliency"}, {"cls": layers.SaliencyMix, "detector": None}):
+        with pytest.raises(ValueError, match="`detector` is required in .* Received: detector=None"):
+            arguments.pop("cls")(**arguments)
+
+
 @every_mixer
 def test_invalid_batches_raise(case, rng):
     images, labels = blobs(rng, 8), one_hot(rng)
