@@ -11,22 +11,24 @@ import re
 import signal
 import sys
 import tempfile
+import types
+from collections.abc import Iterator
 
 _LOG_LINE = re.compile(
     r"[IW]\d{4} \d\d:\d\d:\d+\.|WARNING: All log messages before absl|To enable the following instructions"
 )
 
 
-def main():
+def main() -> int:
     """Run the command with the words of the command line.
 
     Returns:
         The exit status.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    interrupted = []
+    interrupted: list[int] = []
 
-    def interrupt(number, frame):
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
         # A library that is interrupted while it is imported may turn the exception into another one.
         interrupted.append(number)
         raise KeyboardInterrupt
@@ -35,13 +37,14 @@ def main():
         signal.signal(signal.SIGINT, interrupt)
     try:
         spec = importlib.util.find_spec("keras_mma")
+        assert spec is not None and (loader := spec.loader) is not None  # it is installed with this module
         package = importlib.util.module_from_spec(spec)
         sys.modules["keras_mma"] = package
         from keras_mma import cli
 
-        def load_package():
+        def load_package() -> None:
             with _without_log_lines():
-                spec.loader.exec_module(package)
+                loader.exec_module(package)
 
         return cli.main(load_package=load_package)
     except BaseException as error:
@@ -53,7 +56,7 @@ def main():
 
 
 @contextlib.contextmanager
-def _without_log_lines():
+def _without_log_lines() -> Iterator[None]:
     """Leave out the lines that TensorFlow logs while it is imported, of which the log level silences only some.
 
     Everything else that is written to the standard error stream meanwhile is written at the end.
