@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_mma import plans, saliency, sampling
 from keras_mma.backend import MIN_PIXELS_FOR_XLA, has_foreign_symbols, without_xla
-from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, supervision
+from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
 from keras_mma.saliency.detector import identifier, sanitize_maps
@@ -141,7 +141,7 @@ class Mixer(sampling.SeededLayer):
         if not (is_labelled if training is None else training):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
         if self.requires_mix_model and not is_labelled:
-            supervision.check_followed(self)
+            input_forms.check_followed(self)
         # Labelled batches come from pipelines, where XLA pays off for every image size.
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
         with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
@@ -243,7 +243,7 @@ class Mixer(sampling.SeededLayer):
         batch, write = self._read(images, labels, sample_weight)
         images = batch["images"]
         if "labels" not in batch:
-            supervision.check_not_in_sequential(self)
+            input_forms.check_not_in_sequential(self)
             plan = plans.spec(images.shape[0], *self.image_size(images.shape))
             return write({"images": keras.KerasTensor(images.shape, images.dtype), "plan": plan})
         for name in ("labels", "sample_weight"):

@@ -30,7 +30,7 @@ examples:
   keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
   keras-mma study --check DIR
 """
-#: Options that say how the study is run and not which one it is.
+#: Options of the command, which are no arguments of the study.
 _OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell")
 
 
@@ -131,17 +131,17 @@ def run(**options):
 
     methods = [arms.parse(text) for text in options["methods"]]
     methods += arms.read_file(options["arms"]) if options["arms"] is not None else []
-    given = {name: value for name, value in options.items() if value is not None and name not in _OF_THE_COMMAND}
-    done = study(options["output"], methods, **given, progress=True, on_plan=describe)
+    settings = {name: value for name, value in options.items() if value is not None and name not in _OF_THE_COMMAND}
+    result = study(options["output"], methods, **settings, progress=True, on_plan=describe)
     from keras_mma.study.report import summary
 
-    print(summary(done.report))
-    if done.stopped:
+    print(summary(result.report))
+    if result.stopped:
         print("stopped by the budget; the same command resumes")
     print(f"wrote {options['output']}/report.html")
-    for name, message in done.failures.items():
+    for name, message in result.failures.items():
         print(f"keras-mma: error: {name} failed: {message}", file=sys.stderr)
-    if done.failures:
+    if result.failures:
         raise SystemExit(1)
 
 

@@ -113,7 +113,7 @@ def legend(report):
 
 
 def precision(report):
-    """What the study could have seen."""
+    """The differences that the study could have shown."""
     plan, analysis = report["plan"], report["analysis"]
     lines = []
     for setting in analysis["settings"]:
@@ -127,9 +127,10 @@ def precision(report):
         if setting["noise"] is not None:
             noise = setting["noise"]
             lines.append(
-                f"{where}Two trainings of one method disagree in being right on {noise['disagreement']:.1%} of the "
-                f"{setting['images']:,} images. This alone gives an accuracy a standard deviation of "
-                f"{noise['floor']:.2f} points: more images would lower it, more training would not."
+                f"{where}Two trainings of one method differ in whether they are right on "
+                f"{noise['disagreement']:.1%} of the {setting['images']:,} images. This alone gives an accuracy a "
+                f"standard deviation of {noise['floor']:.2f} points: more images would lower it, more training would "
+                "not."
             )
         if setting["two_way"] is not None:
             analysis_of_variance = setting["two_way"]
@@ -184,8 +185,8 @@ def details(report):
     blocks.append(
         "P(better) is the probability that a training with a seed of its own beats the baseline with that seed, with "
         "its exact interval. The correlation is that of method and baseline over the seeds. The pooled error is that "
-        "of a two-way analysis of seeds and methods; a dash stands where the methods vary unlike each other "
-        "(Brown-Forsythe test, p < 0.05) or are fewer than three."
+        "of a two-way analysis of seeds and methods; a dash stands where the variances of the methods differ "
+        "(Brown-Forsythe test, p < 0.05) or there are fewer than three methods."
     )
     return "\n\n".join(blocks)
 
@@ -204,10 +205,10 @@ def robustness(report):
         blocks += [f"### {setting['title']}"] if setting["title"] else []
         rows = []
         for measure in setting["measures"]:
-            told = (statistics.BETTER, statistics.WORSE)
+            shown = (statistics.BETTER, statistics.WORSE)
             texts = {
                 comparison["method"]: f"**{difference(comparison)}**"
-                if comparison.get("verdict") in told
+                if comparison.get("verdict") in shown
                 else difference(comparison)
                 for comparison in measure["comparisons"]
             }

@@ -150,6 +150,12 @@ def test_grids_that_are_refused(grid, match):
         tuning.make_grid(fakes.RECIPE, **grid)
 
 
+def test_only_the_edges_of_a_grid_are_warned_about():
+    grid = {"learning_rate": [0.1, 0.2, 0.3], "weight_decay": [0.0], "seeds": 1}
+    chosen = {name: {"learning_rate": rate, "weight_decay": 0.0} for name, rate in (("a", 0.1), ("b", 0.2), ("c", 0.3))}
+    assert tuning.at_the_edge({"tuning": grid}, chosen) == {"a": ["learning_rate"], "c": ["learning_rate"]}
+
+
 def test_the_grid():
     assert tuning.make_grid({"learning_rate": 0.1, "weight_decay": 0.0}) == {
         "learning_rate": [0.0333, 0.1, 0.3],

@@ -126,7 +126,7 @@ def clipped_zoom(images, factor):
 
 
 def _zoom_matrix(side, factor):
-    """What `scipy.ndimage.zoom` does along one side, as a sparse matrix (side, side)."""
+    """The linear map of `scipy.ndimage.zoom` along one side as a sparse matrix (side, side)."""
     from scipy.ndimage import zoom
     from scipy.sparse import csr_array
 

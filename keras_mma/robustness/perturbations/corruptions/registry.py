@@ -66,7 +66,7 @@ def published_set(height, width):
 
 
 def label(height, width):
-    """What the report calls regenerated corruptions of images of this size."""
+    """Name in the report of regenerated corruptions of images of this size."""
     title, _, quality = PUBLISHED_SETS[published_set(height, width)]
     return f"regenerated, {title} severities" + (f", JPEG of quality {quality}" if quality else "")
 

@@ -44,7 +44,7 @@ def snow(images, rngs, mean, sigma, zoom, threshold, radius, blur_sigma, share):
     layers = np.floor(np.clip(np.where(layers < threshold, 0, layers), 0, 1) * 255)
     angles = [rng.uniform(-135, -45) for rng in rngs]
     blown = [blur_along(layer, radius, blur_sigma, angle) for layer, angle in zip(layers, angles, strict=True)]
-    # The published path cuts off. A sum of weights that should be a level may be a rounding error below it.
+    # The published code rounds down. A sum of weights that should be a level may be a rounding error below it.
     flakes = np.floor(np.stack(blown) + 1e-6)[..., None] / 255
     whitened = share * images + (1 - share) * np.maximum(images, _gray(images) * 1.5 + 0.5)
     return whitened + flakes + flakes[:, ::-1, ::-1]
@@ -102,7 +102,7 @@ def _texture_files(folder):
 
 
 def textures_digest(folder):
-    """Eight digits that tell these textures of frost apart from others."""
+    """Eight hexadecimal digits that identify the textures of frost."""
     files = _texture_files(Path(folder))
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:8]
 
