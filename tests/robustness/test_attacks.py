@@ -1,4 +1,4 @@
-"""FGSM and PGD: against Foolbox, the Adversarial Robustness Toolbox, closed forms, and what must hold for any attack."""
+"""FGSM and PGD: against Foolbox, ART, closed forms, and what must hold for any attack."""
 
 import keras
 import numpy as np
