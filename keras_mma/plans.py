@@ -208,7 +208,22 @@ def mix_labels(labels, plan):
 
     Returns:
         A float32 tensor of the same shape.
+
+    Raises:
+        ValueError: If the labels are integers, because the mean of two class indices is another class.
     """
+    labels = labels if hasattr(labels, "dtype") else ops.convert_to_tensor(labels)
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            "`labels` must be floats, because class indices cannot be averaged: one-hot encode them, "
+            "`keras.ops.one_hot(labels, num_classes)`. "
+            f"Received: labels of shape {tuple(labels.shape)} and dtype {dtype}"
+        )
+    return _mix_samples(labels, plan)
+
+
+def _mix_samples(labels, plan):
     labels = ops.cast(labels, "float32")
     weight = ops.reshape(plan["weight"], [-1] + [1] * (len(labels.shape) - 1))
     return weight * labels + (1.0 - weight) * take_partner(labels, plan["partner"])
@@ -224,7 +239,7 @@ def mix_sample_weight(sample_weight, plan):
     Returns:
         A float32 tensor of the same shape.
     """
-    return mix_labels(sample_weight, plan)
+    return _mix_samples(sample_weight, plan)
 
 
 def mix_segmentation_masks(masks, plan, shift=None):

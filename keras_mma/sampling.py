@@ -107,8 +107,22 @@ def uniform(shape, seed, minval=0.0, maxval=1.0):
 
 
 def bernoulli(shape, probability, seed):
-    """Booleans that are true with the given probability."""
-    return uniform(shape, seed) < probability
+    """Booleans that are true with the given probability.
+
+    Args:
+        shape: Shape of the result.
+        probability: Float or float scalar tensor.
+        seed: A `SeedGenerator`. Where a tensor is 1, its state stays as it was, as if nothing had been drawn.
+
+    Returns:
+        A boolean tensor.
+    """
+    if isinstance(probability, float) or _BRANCH_SEEDS.get() is not None:
+        return uniform(shape, seed) < probability
+    before = seed.state.value * 1  # a copy
+    numbers = uniform(shape, seed)
+    seed.state.assign(ops.where(probability < 1.0, seed.state.value, before))
+    return numbers < probability
 
 
 def beta(shape, alpha, seed):
@@ -121,7 +135,7 @@ def beta(shape, alpha, seed):
 
     Args:
         shape: Shape of the result.
-        alpha: Positive float.
+        alpha: Positive float or float scalar tensor.
         seed: A `SeedGenerator`, or an int.
 
     Returns:

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_mma import plans, saliency, sampling
 from keras_mma.backend import MIN_PIXELS_FOR_XLA, has_foreign_symbols, without_xla
-from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, supervision
+from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, settings, supervision
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
 from keras_mma.saliency.detector import identifier, sanitize_maps
@@ -23,7 +23,8 @@ class Mixer(keras.layers.Layer):
     segmentation masks.
 
     Args:
-        probability: Probability in [0, 1] with which each sample is mixed.
+        probability: Probability in [0, 1] with which each sample is mixed. It can be assigned at any time: the next
+            step uses the new value.
         sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labelled
             batches are mixed at the input and require `sites=(0,)`, the default.
         site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
@@ -69,6 +70,7 @@ class Mixer(keras.layers.Layer):
             mixed inside a model that is no `MixModel`.
     """
 
+    probability = settings.Adjustable(arguments.fraction)
     #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
     has_binary_mask = True
     #: Whether `sample_mask` uses saliency maps.
@@ -95,7 +97,7 @@ class Mixer(keras.layers.Layer):
     ):
         # A plan must stay float32 and int32 whatever the precision policy.
         super().__init__(autocast=False, **kwargs)
-        self.probability = arguments.fraction("probability", probability)
+        self.probability = probability
         self.sites = arguments.sites(sites)
         self.site_weights = arguments.site_weights(site_weights, self.sites)
         policies = ("shuffle", "roll") if detector is None else ("shuffle", "roll", "distance")
@@ -167,13 +169,17 @@ class Mixer(keras.layers.Layer):
         maps = self.saliency_maps(images)
         partner = self.sample_partner(batch_size, maps)
         mask = self.sample_mask(images, partner, maps)
-        if self.probability < 1.0:
-            mask = mask.leave_out(self.sample_is_mixed(batch_size))
+        is_mixed = self.sample_is_mixed(batch_size)
+        if is_mixed is not None:
+            mask = mask.leave_out(is_mixed)
         return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
 
     def sample_is_mixed(self, batch_size):
-        """Draw by `probability` which samples are mixed, booleans (batch,)."""
-        return sampling.bernoulli((batch_size,), self.probability, self.seed_generator)
+        """Draw by `probability` which samples are mixed: booleans (batch,), or `None` if all of them are."""
+        probability = settings.read(self, "probability")
+        if isinstance(probability, float) and probability == 1.0:
+            return None
+        return sampling.bernoulli((batch_size,), probability, self.seed_generator)
 
     def sample_mask(self, images, partner, maps):
         """Sample the masks of a batch.

@@ -32,7 +32,8 @@ class MixModel(MultiWorkerTraining, keras.Model):
 
     In training, the labels and sample weights of each batch are mixed by the plan that the features followed, and loss
     and metrics are computed from the mixed ones. Outside training, the model takes images, returns predictions and
-    compares them with the original labels.
+    compares them with the original labels. A subclass that overrides `compute_loss` gets the original labels and, in
+    training, `y_pred=(predictions, plan)`; `follow_plan` mixes the labels.
 
     The weight of a sample is mixed like its label, `weight * w + (1 - weight) * w_partner`, and multiplies the loss on
     the mixed label. `class_weight` is converted to sample weights, as in any Keras model.
@@ -120,12 +121,46 @@ class MixModel(MultiWorkerTraining, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        y, y_pred, sample_weight = self._follow_plan(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = self.follow_plan(y, y_pred, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        y, y_pred, sample_weight = self._follow_plan(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = self.follow_plan(y, y_pred, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    @property
+    def mixer(self):
+        """The `Mixer` of the model. Its `probability` and `alpha` can be assigned during training."""
+        return graph.plan_calls(self.output[1])[0].operation
+
+    def follow_plan(self, y, y_pred, sample_weight=None):
+        """Encode labels and, in training, mix labels and sample weights as the features were mixed.
+
+        `compute_loss` and `compute_metrics` call it; call it in your own training step, or in a subclass that overrides
+        one of these methods.
+
+        Args:
+            y: Labels of the batch: integers, one-hot or soft labels for each head.
+            y_pred: What the model returned: `(predictions, plan)` in training, the predictions otherwise.
+            sample_weight: Sample weights, or `None`.
+
+        Returns:
+            `(y, predictions, sample_weight)`, where the labels are float32 vectors.
+        """
+        plan = None
+        if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
+            y_pred, plan = y_pred
+        if y is None:
+            return y, y_pred, sample_weight
+        y = self._encode_labels(y, y_pred)
+        if plan is not None:
+            for label in keras.tree.flatten(y):
+                plans.check(plan, label.shape[0])
+            y = keras.tree.map_structure(lambda label: plans.mix_labels(label, plan), y)
+            sample_weight = keras.tree.map_structure(
+                lambda weight: None if weight is None else plans.mix_sample_weight(weight, plan), sample_weight
+            )
+        return y, y_pred, sample_weight
 
     def inference_model(self):
         """A plain Functional model from images to predictions with the same weights and no layer of this package."""
@@ -178,23 +213,6 @@ class MixModel(MultiWorkerTraining, keras.Model):
         if mixer.detector == "activation":
             view.select(mixer.attribution_layer)
         return view
-
-    def _follow_plan(self, y, y_pred, sample_weight):
-        """Encode labels; if a plan comes with the predictions, mix labels and sample weights by it."""
-        plan = None
-        if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
-            y_pred, plan = y_pred
-        if y is None:
-            return y, y_pred, sample_weight
-        y = self._encode_labels(y, y_pred)
-        if plan is not None:
-            for label in keras.tree.flatten(y):
-                plans.check(plan, label.shape[0])
-            y = keras.tree.map_structure(lambda label: plans.mix_labels(label, plan), y)
-            sample_weight = keras.tree.map_structure(
-                lambda weight: None if weight is None else plans.mix_sample_weight(weight, plan), sample_weight
-            )
-        return y, y_pred, sample_weight
 
     def _encode_labels(self, y, y_pred):
         """The labels of each head as float32 vectors of as many classes as the head predicts."""

@@ -206,3 +206,123 @@ class TestPlansThatNothingFollows:
                 tf.data.Dataset.from_tensor_slices(data[0]).batch(4).map(pipeline())
         labelled = keras.Sequential([mixer])({"images": data[0], "labels": data[1]})
         assert labelled["labels"].shape == (12, CLASSES)
+
+
+class TestNumbersThatChangeDuringTraining:
+    def model(self, mixer):
+        inputs = keras.Input((16, 20, 3))
+        model = keras_mma.mixify(keras.Model(inputs, head(inputs)), mixer, at=[])
+
+        def peak(y_true, y_pred):
+            """1 where labels are not mixed."""
+            return keras.ops.max(y_true, -1)
+
+        model.compile("sgd", "mse", metrics=[peak])
+        return model
+
+    def peaks(self, model, data, settings):
+        """The mean highest label of each epoch, after assigning a setting before it."""
+
+        def assign(epoch, logs):
+            for name, value in settings[epoch].items():
+                setattr(model.mixer, name, value)
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_begin=assign)
+        history = model.fit(*data, epochs=len(settings), callbacks=[callback], batch_size=4, verbose=0)
+        return history.history["peak"]
+
+    def test_probability_takes_effect_in_the_next_step(self, data):
+        model = self.model(layers.MixUp(seed=1, partner="roll"))
+        mixed, unmixed, again = self.peaks(model, data, [{}, {"probability": 0.0}, {"probability": 1}])
+        assert mixed < 0.9 and unmixed == 1.0 and again < 0.9
+        model.mixer.probability = 0.0  # between two calls of `fit`
+        assert model.fit(*data, verbose=0).history["peak"][0] == 1.0
+
+    def test_alpha_takes_effect_in_the_next_step(self, data):
+        model = self.model(layers.MixUp(seed=1, partner="roll"))
+        apart, equal = self.peaks(model, data, [{"alpha": 1e-3}, {"alpha": 1e3}])
+        assert apart > 0.9 and equal < 0.8
+
+    @pytest.mark.parametrize("probability", [1.0, 0.5])
+    def test_the_state_of_the_seed_advances_as_it_always_did(self, data, probability):
+        mixer = layers.MixUp(seed=1, probability=probability)
+        for step in (1, 2):
+            mixer(data[0], training=True)
+            # One draw each for partners, lam, and, below a probability of 1, who is mixed.
+            assert keras.ops.convert_to_numpy(mixer.seed_generator.state)[1] == step * (2 if probability == 1 else 3)
+
+    def test_they_are_no_weights(self, data, tmp_path):
+        import h5py
+
+        model = self.model(layers.MixUp(probability=0.5, name="mixer"))
+        assert {id(weight) for weight in model.weights} == {id(w) for w in model.inference_model().weights}
+        model.save_weights(tmp_path / "model.weights.h5")
+        with h5py.File(tmp_path / "model.weights.h5") as file:
+            assert list(file["layers/mix_up/vars"]) == ["seed_state"]
+        model.mixer.probability = 0.25
+        config = model.mixer.get_config()
+        assert type(config["probability"]) is float and config["probability"] == 0.25
+        assert layers.MixUp.from_config(config).probability == 0.25
+
+    def test_they_are_checked(self):
+        mixer = layers.MixUp()
+        with pytest.raises(ValueError, match=r"`probability` must be a number in \[0, 1\]. Received: probability=2"):
+            mixer.probability = 2
+        with pytest.raises(ValueError, match="`alpha` must be .* Received: alpha=0"):
+            mixer.alpha = 0
+        assert (mixer.probability, mixer.alpha) == (1.0, 1.0)
+
+    def test_the_mixer_that_was_copied_says_so(self, data):
+        mixer = layers.MixUp()
+        model = self.model(mixer)
+        assert model.mixer is not mixer and model.mixer is mixer_of(model)
+        with pytest.warns(UserWarning, match="`probability` of .* does not change the model that `mixify` built"):
+            mixer.probability = 0.0
+        assert model.mixer.probability == 1.0
+
+    def test_a_pipeline_reads_them_too(self, needs_tensorflow, data):
+        import tensorflow as tf
+
+        mixer = layers.MixUp(num_classes=CLASSES)
+        dataset = tf.data.Dataset.from_tensor_slices(data).batch(12).map(mixer)
+        assert any(labels.numpy().max(1).min() < 1 for _, labels in dataset)
+        mixer.probability = 0.0
+        assert all((labels.numpy().max(1) == 1).all() for _, labels in dataset)
+
+
+class TestModelsThatOverrideTheStepsOfTraining:
+    @pytest.mark.parametrize("name", ["train_step", "test_step", "compute_loss", "compute_metrics"])
+    @pytest.mark.parametrize("base", [keras.Model, keras.Sequential])
+    def test_they_are_refused(self, name, base):
+        cls = type("Mine", (base,), {name: lambda self, *args, **kwargs: None})
+        if base is keras.Sequential:
+            model = cls([keras.Input((16, 20, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+        else:
+            inputs = keras.Input((16, 20, 3))
+            model = cls(inputs, head(conv(inputs, "first")))
+        with pytest.raises(ValueError, match=rf"`MixModel`.* Received: a Mine, which overrides \['{name}'\]"):
+            keras_mma.mixify(model, layers.CutMix())
+
+    def test_the_way_round_works(self, data):
+        class Mine(keras_mma.MixModel):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                y, predictions, _ = self.follow_plan(y, y_pred, sample_weight)
+                # 1 where labels are not mixed.
+                return keras.ops.mean(keras.ops.max(y, -1)) + 0.0 * keras.ops.sum(predictions)
+
+        inputs = keras.Input((16, 20, 3))
+        network = keras.Model(inputs, head(conv(inputs, "first")))
+        mixed = keras_mma.mixify(network, layers.MixUp(seed=1, partner="roll"), at=["first"])
+        model = Mine(mixed.input, mixed.output)
+        model.compile("sgd")
+        assert model.fit(*data, verbose=0).history["loss"][0] < 0.95
+        assert model.evaluate(*data, verbose=0) == 1.0
+        assert {id(weight) for weight in model.weights} == {id(weight) for weight in network.weights}
+
+
+@pytest.mark.parametrize("cls", [keras.layers.MixUp, keras.layers.CutMix])
+def test_the_layers_of_keras_are_told_apart_from_ours(cls):
+    inputs = keras.Input((16, 20, 3))
+    network = keras.Model(inputs, head(conv(inputs, "first")))
+    with pytest.raises(ValueError, match=f"Keras' own layer has the same name as `keras_mma.layers.{cls.__name__}`"):
+        keras_mma.mixify(network, cls())

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks
+from keras_mma.layers import arguments, masks, settings
 from keras_mma.layers.mixer import Mixer
 
 
@@ -19,7 +19,8 @@ class MixUp(Mixer):
     At a feature site of `FeatureMixAdapt(attention=None, smooth=False)`, this is Manifold Mixup.
 
     Args:
-        alpha: Parameter of the Beta distribution, positive. 1 is the uniform distribution.
+        alpha: Parameter of the Beta distribution, positive. 1, the default, is the uniform distribution.
+            (`keras.layers.MixUp` has a default of 0.2, which mixes less.)
         **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
 
     Call arguments:
@@ -45,12 +46,14 @@ class MixUp(Mixer):
 
     has_binary_mask = False
 
+    alpha = settings.Adjustable(arguments.positive)
+
     def __init__(self, *, alpha=1.0, **kwargs):
         super().__init__(**kwargs)
-        self.alpha = arguments.positive("alpha", alpha)
+        self.alpha = alpha
 
     def sample_mask(self, images, partner, maps):
-        return masks.Uniform(sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator))
+        return masks.Uniform(sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator))
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha}
