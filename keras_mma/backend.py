@@ -5,6 +5,7 @@ import contextvars
 import functools
 
 import keras
+import numpy as np
 
 #: Smallest image (in pixels) for which compiling the mixing with XLA pays off inside a model.
 MIN_PIXELS_FOR_XLA = 64 * 64
@@ -49,6 +50,38 @@ def device_groups(batch_size):
     mesh = distribution.device_mesh
     groups = mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
     return groups if isinstance(batch_size, int) and batch_size % groups == 0 else 1
+
+
+def known_values(tensor):
+    """The values of a tensor as a NumPy array, or `None` while a graph is being traced or the values are not here."""
+    backend = keras.backend.backend()
+    if isinstance(tensor, keras.KerasTensor) or not hasattr(tensor, "shape"):
+        return None
+    module = type(tensor).__module__.partition(".")[0]
+    if module == "tensorflow" and not hasattr(tensor, "numpy"):
+        return None
+    if backend == "jax":
+        import jax
+
+        is_traced = isinstance(tensor, jax.core.Tracer)
+        if is_traced or (isinstance(tensor, jax.Array) and not tensor.is_fully_addressable):
+            return None
+    if backend == "torch":
+        import torch
+
+        if torch.is_tensor(tensor) and (tensor.is_meta or torch.compiler.is_compiling()):
+            return None
+    return keras.ops.convert_to_numpy(tensor) if keras.ops.is_tensor(tensor) else np.asarray(tensor)
+
+
+def refuse_wide_integers(*values):
+    """Raise a `ValueError` for NumPy integers that JAX would silently wrap around to 32 bits."""
+    if keras.backend.backend() != "jax":
+        return
+    for leaf in keras.tree.flatten(values):
+        is_wide = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iu" and leaf.dtype.itemsize == 8
+        if is_wide and leaf.size and not -(2**31) <= leaf.min() <= leaf.max() < 2**31:
+            raise ValueError(f"Integers must fit into 32 bits on the jax backend. Received: the value {leaf.max()}")
 
 
 def has_foreign_symbols(*values):

@@ -137,15 +137,20 @@ def active_partner(plan, is_unmixed=None):
 def blend(own, partner, mask):
     """`mask * own + (1 - mask) * partner` in the dtype of `own`; integers are blended in float32 and rounded.
 
+    Where the mask is 1, the result is `own` bit for bit.
+
     Args:
         own, partner: Tensors of the same shape and dtype.
         mask: Float32 tensor that broadcasts to them.
     """
     dtype = keras.backend.standardize_dtype(own.dtype)
     if keras.backend.is_float_dtype(dtype):
-        return ops.cast(mask, dtype) * own + ops.cast(1.0 - mask, dtype) * partner
-    mixed = mask * ops.cast(own, "float32") + (1.0 - mask) * ops.cast(partner, "float32")
-    return ops.cast(ops.round(mixed), dtype)
+        mixed = ops.cast(mask, dtype) * own + ops.cast(1.0 - mask, dtype) * partner
+    else:
+        mixed = mask * ops.cast(own, "float32") + (1.0 - mask) * ops.cast(partner, "float32")
+        mixed = ops.cast(ops.round(mixed), dtype)
+    # 0 times infinity is NaN, and float32 has no integers above 2^24.
+    return ops.where(mask == 1.0, own, mixed)
 
 
 def mix_images(images, plan, data_format="channels_last", shift=None):

@@ -104,7 +104,9 @@ def mixify(model, mixer, at=None, name=None, **adapt):
         return any(place.startswith(path + "/") for place in (*points, augmented_at or ""))
 
     outputs = graph.rebuild_graph(graph.output_of(model), {id(source): images}, call, enter_nested)
-    return MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
+    mixed = MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
+    mixed._network = lambda: model
+    return mixed
 
 
 def _check_mixer(mixer):
@@ -113,8 +115,7 @@ def _check_mixer(mixer):
     same_name = getattr(layers, type(mixer).__name__, None)
     hint = f"Keras' own layer has the same name as `keras_mma.layers.{same_name.__name__}`. " if same_name else ""
     raise ValueError(
-        f"`mixer` must be a `keras_mma.layers.Mixer`, such as SaliencyMix. {hint}"
-        f"Received: mixer={mixer!r} of {type(mixer).__module__}"
+        f"`mixer` must be a `Mixer`, such as SaliencyMix. {hint}Received: mixer={mixer!r} of {type(mixer).__module__}"
     )
 
 

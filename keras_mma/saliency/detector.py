@@ -193,7 +193,9 @@ def chunked(function):
             part = ops.slice(images, (start, 0, 0, 0), (chunk, height, width, images.shape[3]))
             return ops.slice_update(maps, (start, 0, 0, 0), function(part))
 
-        return ops.fori_loop(0, -(-size // chunk), step, ops.zeros((size, height, width, 1), "float32"))
+        # A replica may get no sample of the last batch.
+        count = -(-size // ops.maximum(chunk, 1))
+        return ops.fori_loop(0, count, step, ops.zeros((size, height, width, 1), "float32"))
 
     return detect
 

@@ -21,6 +21,8 @@ class MixUp(Mixer):
     Args:
         alpha: Parameter of the Beta distribution, positive. 1, the default, is the uniform distribution.
             (`keras.layers.MixUp` has a default of 0.2, which mixes less.)
+        per: `"sample"` draws lam for each sample; `"batch"` draws one for the whole batch, as the authors'
+            code, timm and torchvision do.
         **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
 
     Call arguments:
@@ -30,7 +32,7 @@ class MixUp(Mixer):
         `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
-        ValueError: If `alpha` is not positive; see `Mixer`.
+        ValueError: If `alpha` is not positive, or `per` is unknown; see `Mixer`.
 
     Example:
 
@@ -48,12 +50,15 @@ class MixUp(Mixer):
 
     alpha = settings.Adjustable(arguments.positive)
 
-    def __init__(self, *, alpha=1.0, **kwargs):
+    def __init__(self, *, alpha=1.0, per="sample", **kwargs):
         super().__init__(**kwargs)
         self.alpha = alpha
+        self.per = arguments.choice("per", per, ("sample", "batch"))
+        self.draws_per_batch = per == "batch"
 
     def sample_mask(self, images, partner, maps):
-        return masks.Uniform(sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator))
+        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        return masks.Uniform(self.shared(lam))
 
     def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha}
+        return {**super().get_config(), "alpha": self.alpha, "per": self.per}

@@ -89,6 +89,7 @@ class SaliencyMix(Mixer):
         self.scheme = arguments.choice("scheme", scheme, SCHEMES)
         self.border = arguments.choice("border", border, ("shift", "clip"))
         self.box = arguments.choice("box", box, ("sample", "batch"))
+        self.draws_per_batch = box == "batch"
         self.ties = arguments.choice("ties", ties, ("random", "first"))
         if SCHEMES[scheme][1] is not None and self.sites != (0,):
             raise ValueError(
@@ -102,18 +103,13 @@ class SaliencyMix(Mixer):
         source_extreme, target_extreme = SCHEMES[self.scheme]
         source = take_partner(self._locate(maps, source_extreme), partner)
         target = source if target_extreme is None else self._locate(maps, target_extreme)
-        if self.box == "batch":
-            lam, source, target = (ops.broadcast_to(x[:1], ops.shape(x)) for x in (lam, source, target))
+        lam, source, target = map(self.shared, (lam, source, target))
         lengths = masks.box_size(lam, *sizes)
         source_bounds, target_bounds = (
             [masks.interval(center[:, axis], lengths[axis], sizes[axis], self.border) for axis in (0, 1)]
             for center in (source, target)
         )
         return masks.Box(*target_bounds) if target_extreme is None else move(source_bounds, target_bounds)
-
-    def sample_is_mixed(self, batch_size):
-        is_mixed = super().sample_is_mixed(1 if self.box == "batch" else batch_size)
-        return None if is_mixed is None else ops.broadcast_to(is_mixed, (batch_size,))
 
     def get_config(self):
         names = ("alpha", "scheme", "border", "box", "ties")
