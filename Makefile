@@ -1,33 +1,35 @@
-# `make demo` and `make test` are all a new user needs: each makes its virtual environment first.
+# `make demo` and `make test` first create a virtual environment with what they need.
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
-EVERYWHERE := tests/test_zero_loss.py tests/layers tests/saliency tests/models tests/distribution \
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# The tests that run on every backend, and those of them that `make test` runs on JAX and PyTorch.
+PORTABLE := tests/test_zero_loss.py tests/layers tests/saliency tests/models tests/distribution \
 	tests/robustness/test_model.py
+SMOKE := tests/test_zero_loss.py tests/layers/test_contract.py
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Compilation takes most of the time on JAX: do not optimize, and let the workers share compiled programs.
+JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/jax-cache \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
-.PHONY: demo test test-tensorflow test-jax test-torch lint clean
+.PHONY: demo test test-all lint clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/train_cifar.py --dataset digits --method saliencymix+mma --network wideresnet-10-1 \
 		--epochs 20 --output runs/digits
 
-test: lint test-tensorflow test-torch test-jax
+# The fast suite: everything on TensorFlow, with samples of large tables; the conventions on JAX and PyTorch.
+test: lint
+	KERAS_BACKEND=tensorflow $(PYTEST)
+	KERAS_BACKEND=torch $(PYTEST) $(SMOKE)
+	KERAS_BACKEND=jax $(JAX) $(PYTEST) $(SMOKE)
 
-test-tensorflow: $(VENV)/.dev
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2
-
-# All but the example, the documents and the ground floor, which know no backend.
-test-torch: $(VENV)/.dev
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 $(EVERYWHERE)
-
-# Compiling takes most of this: without optimisation, and once for both processes.
-test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
-test-jax: export JAX_COMPILATION_CACHE_DIR = $(abspath $(VENV))/jax-cache
-test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
-test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
-test-jax: $(VENV)/.dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 $(EVERYWHERE)
+# The rest: slow tests and full tables on TensorFlow, all portable tests on JAX and PyTorch.
+test-all: $(VENV)/.dev
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow or exhaustive"
+	KERAS_BACKEND=torch $(PYTEST) -m "" $(PORTABLE)
+	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "" $(PORTABLE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ ARGUMENTS = {
     "guidedmixup": {"partner": "roll"},
     "cutmix": {"partner": "roll", "alpha": 8.0, "seed": 3},
     "mixup": {"partner": "roll", "alpha": 2.0, "seed": 3},
+    "randomchoice": {"per": "sample", "seed": 3},
 }
 
 

@@ -53,7 +53,7 @@ def _multiworker():
         worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(
-            'TF_CONFIG must be like {"cluster": {"worker": ["host:port", ...]}, '
+            'TF_CONFIG must be like {"cluster": {"worker": ["address:port", ...]}, '
             '"task": {"type": "worker", "index": 0}}. '
             f"Received: {os.environ['TF_CONFIG']}"
         ) from None

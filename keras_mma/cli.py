@@ -26,8 +26,9 @@ def parse(arguments=None):
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_evaluate, _add_compare, _add_study):
-        add(commands)
+    _add_evaluate(commands)
+    _add_compare(commands)
+    _add_study(commands, is_chosen="study" in (sys.argv[1:] if arguments is None else arguments)[:1])
     return parser.parse_args(arguments)
 
 
@@ -88,7 +89,10 @@ def compare(reports, output):
     print(robustness.compare(reports, output), end="")
 
 
-def _add_study(commands):
+def _add_study(commands, is_chosen):
+    if not is_chosen:  # its options name the mixers, and that imports Keras
+        commands.add_parser("study", help="compare mixing methods over several seeds")
+        return
     from keras_mma.study import command
 
     command.add_parser(commands)

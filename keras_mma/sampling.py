@@ -72,6 +72,48 @@ class SeedGenerator(keras.random.SeedGenerator):
             self.state.assign(self.state + ops.convert_to_tensor([offset, 0], self.state.dtype))
 
 
+class SeededLayer(keras.layers.Layer):
+    """A layer with a seed generator whose state is saved and differs between worker processes.
+
+    Args:
+        seed: Int, or `None`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(self, *, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+
+    def __call__(self, *args, **kwargs):
+        self.seed_generator.enter_process()
+        return super().__call__(*args, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+    # Keras does not save seed states; without them, a resumed training would repeat its draws.
+    def save_own_variables(self, store):
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        # A file of the network without its mixer has none.
+        if "seed_state" in store:
+            self.seed_generator.state.assign(store["seed_state"][...])
+
+    def __reduce__(self):
+        load, arguments = super().__reduce__()
+        return _unpickle, (os.getpid(), load, *arguments)
+
+
+def _unpickle(process, load, *arguments):
+    """Load a pickled layer; in a worker process that received it from another one, it continues with other draws."""
+    layer = load(*arguments)
+    if process != os.getpid():
+        layer.seed_generator.fold_worker()
+    return layer
+
+
 class _BranchSeeds(keras.random.SeedGenerator):
     """Seeds derived from one seed, without a state."""
 

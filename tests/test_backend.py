@@ -64,7 +64,14 @@ def test_compiled_functions_have_gradients(needs_tensorflow):
 
 
 #: Compiled functions of each mixer: it mixes, finds saliency, and finds the peak or the partner.
-COMPILED_FUNCTIONS = {"mixup": 1, "cutmix": 1, "saliencymix": 3, "saliencygrafting": 2, "guidedmixup": 3}
+COMPILED_FUNCTIONS = {
+    "mixup": 1,
+    "cutmix": 1,
+    "saliencymix": 3,
+    "saliencygrafting": 2,
+    "guidedmixup": 3,
+    "randomchoice": 1,
+}
 
 
 @pytest.mark.parametrize("name", layers.MIXERS)

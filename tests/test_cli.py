@@ -199,7 +199,7 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
         ),
         (three, "digits", [], "takes images of 16 x 16 x 3"),
         (saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]), arrays, [], "has 3 classes, the model 2"),
-        (three, f"folder:{tmp_path / 'empty'}", [], "must hold images in one folder for each of two or more classes"),
+        (three, f"folder:{tmp_path / 'empty'}", [], "must hold images in one folder for each class, at least two"),
         (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy is missing"),
         (three, f"arrays:{damaged}", [], "images.npy is damaged or not a .npy file"),
         (three, arrays, ["--corruptions", tmp_path / "empty"], "must hold the published .npy files"),

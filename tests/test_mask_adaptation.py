@@ -338,9 +338,3 @@ def test_bad_input_is_one_line(needs_tensorflow, capsys, words, message):
 def test_the_search_has_no_setting_twice():
     spellings = [setting.spelling for setting in settings.search()]
     assert len(spellings) == len(set(spellings)) == 576
-
-
-def test_the_committed_page_is_that_of_the_record():
-    record = json.loads(RECORD.read_text())
-    assert RECORD.with_suffix(".md").read_text() == page.render(record)
-    assert RECORD.with_suffix(".png").exists() and record["picture"] == RECORD.with_suffix(".png").name

@@ -227,7 +227,7 @@ def test_what_may_surprise_is_said(example, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f": {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test")
     assert "resized to 32 x 32 by bilinear interpolation with antialiasing" in lines[1]
-    assert lines[1].endswith("test images: every fifth of 150 images, for lack of a test part")
+    assert lines[1].endswith("test images: every fifth of 150 images, because there is no test part")
     assert "damaged files left out: 1, a/07.png" in lines[2:4]
     steps = -(-len(data.train) // 32)
     assert f"{steps} steps an epoch, the last with {len(data.train) % 32} images; 9,219 weights" in lines

@@ -10,7 +10,7 @@ import keras_mma
 from benchmarks.mask_adaptation import measures
 from keras_mma.errors import InputError
 from keras_mma.layers import Mixer, tokens
-from keras_mma.layers.attention import activation, normalize
+from keras_mma.layers.feature_mix_adapt import activation, normalize
 from keras_mma.models import graph
 from keras_mma.resampling import resize
 from keras_mma.saliency import fine_grained

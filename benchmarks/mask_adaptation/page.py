@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from benchmarks.mask_adaptation.diagnosis import BARS, Network, attach, meets, meets_all
-from keras_mma.layers.attention import activation, normalize
+from keras_mma.layers.feature_mix_adapt import activation, normalize
 from keras_mma.resampling import resize
 
 COLUMNS = {

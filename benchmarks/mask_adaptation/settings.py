@@ -26,7 +26,7 @@ from keras import ops
 from keras_mma import plans
 from keras_mma.errors import InputError
 from keras_mma.layers import FeatureMixAdapt
-from keras_mma.layers.attention import activation
+from keras_mma.layers.feature_mix_adapt import activation
 from keras_mma.resampling import resize
 from keras_mma.study import arms
 

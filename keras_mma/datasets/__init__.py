@@ -1,7 +1,7 @@
 """Labelled images by name: one loader, one split and one resize for training, evaluation and study.
 
 `load(name)` returns the `Parts` of a dataset. Each part, `train`, `validation` or `test`, is a `Dataset` that is read
-when it is first asked for.
+at its first access.
 """
 
 from keras_mma.datasets.arrays import file_stamp, read_npy

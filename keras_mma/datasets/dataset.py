@@ -21,7 +21,7 @@ class Dataset:
         class_names: Names of the classes, in the order of the class indices.
         shape: Shape of an image (height, width, channels).
         exact: Whether the number of classes is known. Otherwise it is the highest class index plus one.
-        identity: String that tells this data apart from other data of the same name, cheap to compute.
+        identity: String that distinguishes this data from other data of the same name; cheap to compute.
         flip: Whether a mirrored image still belongs to its class.
         decoding: How the images were decoded and resized, for reports.
         selection: Which images of the source these are, for reports.
@@ -181,7 +181,7 @@ def balanced_rows(labels, fraction, seed):
 
 
 def split_off_fifth(count, part=None):
-    """Indices of the samples of a part, and what a report says of them, where a source has no parts.
+    """Indices of the samples of a part, and their description for reports, if a source has no parts.
 
     Every fifth sample is for testing. The draw is fixed, so that training and evaluation agree.
 
@@ -194,7 +194,7 @@ def split_off_fifth(count, part=None):
     """
     test = np.sort(np.random.default_rng(0).permutation(count)[::5])
     if part == "test":
-        return test, f"every fifth of {count} images, for lack of a test part"
+        return test, f"every fifth of {count} images, because there is no test part"
     if part == "train":
         return np.setdiff1d(np.arange(count), test), f"{count - len(test)} of {count} images, every fifth held out"
     return np.arange(count), "all images"

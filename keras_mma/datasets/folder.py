@@ -31,7 +31,7 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
     Args:
         path: A `pathlib.Path`.
         name: Name for messages and reports.
-        image_size: Height and width to which images are resized. `None`: all must have one size.
+        image_size: Height and width to which images are resized. If `None`, all must have the same size.
         resize: One of `resizing.RESIZES`.
         skip_damaged: Whether to leave out files that cannot be decoded. This decodes every file once.
         part: `"test"` for every fifth file, `"train"` for the others, `None` for all. Damaged files count, so that
@@ -130,7 +130,7 @@ def decode(file, image_size=None, resize="antialiased"):
 
 
 def _rgb(picture):
-    """The pixels as uint8 RGB. Pillow cuts 16-bit gray off at 255, so that is scaled here."""
+    """The pixels as uint8 RGB. Pillow clips 16-bit gray values at 255, so they are scaled here."""
     if picture.mode == "F":
         raise ValueError("pixels must be integers; received floating-point values, whose range is unknown")
     if picture.mode.startswith("I"):

@@ -25,12 +25,12 @@ def load(
     seed=0,
     skip_damaged=False,
 ):
-    """The parts of a dataset, each of which is read when it is first asked for.
+    """The parts of a dataset, each of which is read at its first access.
 
     A source with a test part has it as `test`. A source with a validation part but no test part has that as `test`.
-    Any other source holds out every fifth image, in an order drawn once and for all. `validation` is the source's own
-    where it has one beside the test part, and a class-balanced share of its training images otherwise; these are no
-    longer in `train`.
+    Any other source holds out every fifth image of a fixed random order. `validation` is the source's own if it has one
+    beside the test part. Otherwise it is a class-balanced share of the training images, which are then removed from
+    `train`.
 
     Args:
         dataset: `digits` (scikit-learn's 8 x 8 digits, enlarged to 16 x 16), `cifar10`, `cifar100` or `tfds:NAME` (a
@@ -50,8 +50,8 @@ def load(
         `Parts`, with the attributes `train`, `validation` and `test`.
 
     Raises:
-        InputError: if the name is unknown or an argument is invalid; and where a part is first asked for, if it cannot
-            be read.
+        InputError: if the name is unknown or an argument is invalid; and at the first access of a part that cannot be
+            read.
 
     Example:
 
@@ -124,23 +124,23 @@ class Parts:
     @functools.cached_property
     def test(self):
         """Images that neither training nor choices have seen."""
-        return self._readers["test"]() if "test" in self._readers else self._of_whole("test")
+        return self._readers["test"]() if "test" in self._readers else self._of_undivided("test")
 
     @functools.cached_property
     def _training(self):
         """The training images, with those that `validation` draws from them."""
         if "train" not in self._readers:
             raise InputError(f"{self.name} has no training part, only a test part")
-        return self._readers["train"]() if "test" in self._readers else self._of_whole("train")
+        return self._readers["train"]() if "test" in self._readers else self._of_undivided("train")
 
-    def _of_whole(self, part):
+    def _of_undivided(self, part):
         """A part of a source without parts."""
-        whole = self._readers["train"]()
-        dataset = whole.take(*split_off_fifth(len(whole), part))
-        missing = np.setdiff1d(whole.labels, dataset.labels)
+        undivided = self._readers["train"]()
+        dataset = undivided.take(*split_off_fifth(len(undivided), part))
+        missing = np.setdiff1d(undivided.labels, dataset.labels)
         if part == "train" and len(missing):
             raise InputError(
-                f"{self.name} must have more images of class {whole.class_names[missing[0]]}: none is left for "
+                f"{self.name} must have more images of class {undivided.class_names[missing[0]]}: none is left for "
                 "training when every fifth image is held out for testing"
             )
         return dataset

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_mma.errors import InputError
 
-# Name to what a report says of it.
+# Descriptions of the methods for reports.
 RESIZES = {
     "antialiased": "bilinear interpolation with antialiasing",
     "area": "area averaging",
@@ -25,7 +25,7 @@ def check_resize(image_size, resize):
 
 
 def describe(image_size, resize):
-    """What a report says of a resize."""
+    """Description of a resize for reports."""
     return "not resized" if image_size is None else f"resized to {image_size} x {image_size} by {RESIZES[resize]}"
 
 

@@ -8,7 +8,7 @@ from keras_mma.datasets import resizing
 from keras_mma.datasets.dataset import Dataset
 from keras_mma.errors import InputError, first_line
 
-# Sets of characters and digits, whose classes do not survive mirroring.
+# Datasets of characters and digits, in which a mirrored image may belong to no class or to another one.
 _NO_FLIP = (
     "binarized_mnist",
     "cmaterdb",

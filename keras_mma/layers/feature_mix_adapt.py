@@ -4,11 +4,25 @@ import keras
 from keras import ops
 
 from keras_mma.layers import arguments
-from keras_mma.layers.attention import ATTENTIONS, normalize
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import resize
 from keras_mma.saliency.detector import check_maps
+
+
+def activation(features):
+    """Mean magnitude of the channels."""
+    return ops.mean(ops.abs(features), axis=-1, keepdims=True)
+
+
+def cbam(features):
+    """CBAM's spatial gate with a uniform kernel: sigmoid of the 7 x 7 mean of the channels' mean and maximum."""
+    pooled = ops.mean(features, axis=-1, keepdims=True) + ops.max(features, axis=-1, keepdims=True)
+    smoothed = ops.average_pool(pooled, 7, strides=1, padding="same", data_format="channels_last")
+    return ops.sigmoid(smoothed)
+
+
+ATTENTIONS = {"activation": activation, "cbam": cbam}
 
 # 30 halvings of the bracket: 2^-30 of it is below the resolution of a float32 mean.
 _BISECTION_STEPS = 30
@@ -172,3 +186,9 @@ def balance(logits, mean):
         is_low = ops.mean(ops.sigmoid(logits + middle), axis=(1, 2, 3), keepdims=True) < mean
         low, high = ops.where(is_low, middle, low), ops.where(is_low, high, middle)
     return 0.5 * (low + high)
+
+
+def normalize(attention):
+    """Scale each map to a mean of 1; a map of zeros becomes 1 everywhere."""
+    mean = ops.mean(attention, axis=(1, 2, 3), keepdims=True)
+    return ops.where(mean > 0.0, attention / ops.where(mean > 0.0, mean, 1.0), 1.0)

@@ -2,18 +2,17 @@
 
 import contextlib
 import itertools
-import os
 
 import keras
 from keras import ops
 
 from keras_mma import plans, sampling
 from keras_mma.backend import MIN_PIXELS_FOR_XLA, has_foreign_symbols, refuse_wide_integers, without_xla
-from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, settings, supervision
+from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, settings
 from keras_mma.layers.saliency_detection import SaliencyDetection
 
 
-class Mixer(SaliencyDetection, keras.layers.Layer):
+class Mixer(SaliencyDetection, sampling.SeededLayer):
     """Base of the layers that mix the images of a batch with each other and draw the plan for it.
 
     A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
@@ -100,7 +99,7 @@ class Mixer(SaliencyDetection, keras.layers.Layer):
         **kwargs,
     ):
         # A plan must stay float32 and int32 whatever the precision policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = probability
         self.sites = arguments.sites(sites)
         self.site_weights = arguments.site_weights(site_weights, self.sites)
@@ -111,12 +110,9 @@ class Mixer(SaliencyDetection, keras.layers.Layer):
         self.ignore_zero_weight = arguments.boolean("ignore_zero_weight", ignore_zero_weight)
         self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
         self.data_format = arguments.data_format(data_format)
-        self.seed = seed
-        self.seed_generator = sampling.SeedGenerator(seed)
         self._set_detector(detector, detector_size, attribution_layer)
 
     def __call__(self, *args, **kwargs):
-        self.seed_generator.enter_process()
         refuse_wide_integers(args, kwargs)
         if has_foreign_symbols(args, kwargs):
             raise ValueError(
@@ -136,7 +132,7 @@ class Mixer(SaliencyDetection, keras.layers.Layer):
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
         if self.requires_mix_model and not is_labelled:
-            supervision.check_followed(self)
+            input_forms.check_followed(self)
         is_counted = input_forms.is_counted(batch) if self.ignore_zero_weight else None
         # Labelled batches come from pipelines, where XLA pays off for every image size.
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
@@ -212,7 +208,7 @@ class Mixer(SaliencyDetection, keras.layers.Layer):
         batch, write = self._read(images, labels, sample_weight)
         images = batch["images"]
         if not input_forms.is_labelled(batch):
-            supervision.check_not_in_sequential(self)
+            input_forms.check_not_in_sequential(self)
             plan = plans.spec(images.shape[0], *self.image_size(images.shape))
             return write({"images": keras.KerasTensor(images.shape, images.dtype), "plan": plan})
         for name in ("labels", "sample_weight"):
@@ -235,26 +231,12 @@ class Mixer(SaliencyDetection, keras.layers.Layer):
             "ignore_zero_weight": self.ignore_zero_weight,
             "requires_mix_model": self.requires_mix_model,
             "data_format": self.data_format,
-            "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
         detector = keras.saving.deserialize_keras_object(config.get("detector"))
         return cls(**{**config, "detector": detector})
-
-    # Keras does not save seed states; without them, a resumed training would repeat its draws.
-    def save_own_variables(self, store):
-        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store):
-        # A file of the network without its mixer has none.
-        if "seed_state" in store:
-            self.seed_generator.state.assign(store["seed_state"][...])
-
-    def __reduce__(self):
-        load, arguments = super().__reduce__()
-        return _unpickle, (os.getpid(), load, *arguments)
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
@@ -299,11 +281,3 @@ class Mixer(SaliencyDetection, keras.layers.Layer):
         if "segmentation_masks" in batch:
             mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.shift)
         return mixed
-
-
-def _unpickle(process, load, *arguments):
-    """Load a pickled mixer; in a worker process that received it from another one, it continues with other draws."""
-    mixer = load(*arguments)
-    if process != os.getpid():
-        mixer.seed_generator.fold_worker()
-    return mixer

@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from keras_mma import label_encoding, plans
-from keras_mma.layers import supervision
+from keras_mma.layers import input_forms
 from keras_mma.models import graph
 from keras_mma.models.augmentation import spatial_layers
 from keras_mma.models.label_checks import LabelChecks, map_heads
@@ -97,7 +97,7 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
             mixer.attach_network(self._network_view(mixer))
 
     def call(self, inputs, training=None, mask=None, **kwargs):
-        with supervision.following_the_plan():
+        with input_forms.following_the_plan():
             predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
         return (predictions, plan) if training else predictions
 

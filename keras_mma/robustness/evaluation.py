@@ -76,14 +76,15 @@ def _output_folder(path):
 
 
 def _setting(model, dataset, options):
-    """Load and check everything, before an hour is spent on measuring."""
+    """Load and check everything before measuring, which takes long."""
     baseline = None if options.baseline is None else report.read(options.baseline)
-    if baseline is not None and all(section.name != "corruption" for section in options.sections):
+    measures_corruption = any(section.name == "corruption" for section in options.sections)
+    if baseline is not None and not measures_corruption:
         raise InputError("`baseline` applies to the section corruption only. Received: `only` without it")
     classifier = _as_classifier(model, options)
     dataset = _as_dataset(dataset, options)
     source = None
-    if any(section.name == "corruption" for section in options.sections):
+    if options.corruptions != "regenerate" and measures_corruption:
         source = published.source(options, dataset)
     setting = Setting(classifier, dataset, options, source, baseline)
     classifier.check(setting.first_batch[0], dataset.classes, dataset.exact, options.outputs)

@@ -14,7 +14,7 @@ def _option(default, help, **argument):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What can be chosen about an evaluation.
+    """The options of an evaluation.
 
     Raises:
         InputError: if a value is out of range.

@@ -57,7 +57,7 @@ def read(path):
 
 
 def fault(value, form, place=""):
-    """What is wrong with a value, in one line.
+    """Describe in one line what is wrong with a value.
 
     Args:
         value: Plain values, as JSON holds them.
@@ -90,7 +90,7 @@ def fault(value, form, place=""):
 
 
 def save(report, folder):
-    """Write `report.json`, `report.md` and a plot for each section, and remove what an earlier run has left.
+    """Write `report.json`, `report.md` and a plot for each section, and remove other files of an earlier run.
 
     Args:
         report: What `evaluate` returns.

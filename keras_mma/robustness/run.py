@@ -50,23 +50,27 @@ class Setting:
         rows = dataset.rows(self.options.limit, self.options.seed)
         return dataset.batches(rows, self.options.batch_size)
 
-    def measure(self, on_progress, change=None, dataset=None, bins=False):
-        """Measure the predictions for all images.
+    def part(self, name, change=lambda images, rows: images, load=lambda: None, bins=False):
+        """The part that measures the predictions for all images; its result is `Tally.summary`.
 
         Args:
-            on_progress: Function that is called with the number of images after each batch.
-            change: Function of images and their indices that returns other images; none by default.
-            dataset: Another `Dataset`.
+            name: Name of the part.
+            change: Function of images and their indices that returns other images.
+            load: Function that returns another `Dataset`.
             bins: Whether the reliability diagram is part of the result.
 
         Returns:
-            `Tally.summary`.
+            A `Part`.
         """
-        tally = Tally()
-        for rows, images, labels in self.batches(dataset):
-            tally.add(*self.classifier.probabilities(change(images, rows) if change else images), labels)
-            on_progress(len(rows))
-        return tally.summary(bins)
+
+        def measure(on_progress):
+            tally = Tally()
+            for rows, images, labels in self.batches(load()):
+                tally.add(*self.classifier.probabilities(change(images, rows)), labels)
+                on_progress(len(rows))
+            return tally.summary(bins)
+
+        return Part(name, len(self.rows), measure)
 
 
 class Part(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the records of a study say, by the statistics of its plan. All figures are in percentage points."""
+"""The statistics of the records of a study. All figures are in percentage points."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import power, sequential, statistics
 
-#: One pooled error for all arms is shown where their residuals do not vary more unlike each other than this.
+#: P value of the Brown-Forsythe test above which the arms get a pooled error.
 _LIKE = 0.05
 
 
@@ -56,12 +56,12 @@ def judge(comparisons, margin, looks, complete):
     def nominal(remaining):
         return sequential.sequential_level(looks, remaining)
 
-    told = [comparison for comparison in comparisons if comparison["mean"] is not None]
-    intervals = [interval_of(comparison) for comparison in told]
+    measured = [comparison for comparison in comparisons if comparison["mean"] is not None]
+    intervals = [interval_of(comparison) for comparison in measured]
     p_values = [statistics.p_value(interval) for interval in intervals]
     equivalence = [statistics.equivalence_p_value(interval, margin) for interval in intervals]
     adjusted, adjusted_equivalence = statistics.holm(p_values, nominal), statistics.holm(equivalence, nominal)
-    for index, (comparison, interval) in enumerate(zip(told, intervals, strict=True)):
+    for index, (comparison, interval) in enumerate(zip(measured, intervals, strict=True)):
         comparison["p"], comparison["p_adjusted"] = p_values[index], adjusted[index]
         comparison["p_equivalence_adjusted"] = adjusted_equivalence[index]
         verdict = statistics.verdict(interval, adjusted[index], adjusted_equivalence[index])
@@ -78,7 +78,7 @@ def _of_setting(plan, records, setting, level):
     for arm in plans.arms_of(plan):
         cells = [study_cells.make(plan, arm, seed, setting) for seed in plans.seeds_of(plan)]
         by_arm[arm.name] = {cell.seed: records[cell.name] for cell in cells if cell.name in records}
-    images = next((record["images"] for found in by_arm.values() for record in found.values()), None)
+    images = next((record["images"] for by_seed in by_arm.values() for record in by_seed.values()), None)
     resolution = 100 / images if images else 0.0
     baseline = by_arm[plan["baseline"]]
     table = _table(by_arm)
@@ -86,11 +86,11 @@ def _of_setting(plan, records, setting, level):
         "setting": setting,
         "title": plans.title_of(plan, setting),
         "images": images,
-        "arms": [_arm(name, found, baseline, level) for name, found in by_arm.items()],
+        "arms": [_arm(name, by_seed, baseline, level) for name, by_seed in by_arm.items()],
         "comparisons": [
-            _comparison(name, found, baseline, level, resolution)
+            _comparison(name, by_seed, baseline, level, resolution)
             | {"pooled": _pooled(table, list(by_arm), name, plan["baseline"], level)}
-            for name, found in by_arm.items()
+            for name, by_seed in by_arm.items()
             if name != plan["baseline"]
         ],
         "two_way": statistics.two_way(table)._asdict() if table is not None else None,
@@ -98,35 +98,35 @@ def _of_setting(plan, records, setting, level):
     }
 
 
-def _arm(name, found, baseline, level):
-    values = _points(found.values())
-    arm = {"method": name, **summary(values, level), "diverged": _diverged(found)}
-    seconds = [record["seconds_per_epoch"] for record in found.values() if record.get("seconds_per_epoch")]
+def _arm(name, by_seed, baseline, level):
+    values = _points(by_seed.values())
+    arm = {"method": name, **summary(values, level), "diverged": _diverged(by_seed)}
+    seconds = [record["seconds_per_epoch"] for record in by_seed.values() if record.get("seconds_per_epoch")]
     arm["seconds_per_epoch"] = float(np.median(seconds)) if seconds else None
     ratios = [
         record["seconds_per_epoch"] / baseline[seed]["seconds_per_epoch"]
-        for seed, record in found.items()
+        for seed, record in by_seed.items()
         if record.get("seconds_per_epoch") and seed in baseline and baseline[seed].get("seconds_per_epoch")
     ]
     arm["cost"] = float(np.median(ratios)) if ratios else None
     return arm
 
 
-def _comparison(name, found, baseline, level, resolution):
-    seeds = [seed for seed in found if seed in baseline]
-    own, other = _points(found[seed] for seed in seeds), _points(baseline[seed] for seed in seeds)
+def _comparison(name, by_seed, baseline, level, resolution):
+    seeds = [seed for seed in by_seed if seed in baseline]
+    own, other = _points(by_seed[seed] for seed in seeds), _points(baseline[seed] for seed in seeds)
     comparison = {"method": name, "seeds": seeds, **summary(np.subtract(own, other), level, resolution)}
     comparison["probability_better"] = statistics.probability_better(own, other)._asdict() if seeds else None
     comparison["correlation"] = statistics.correlation(own, other) if seeds else None
-    good = [seed for seed in seeds if found[seed].get("diverged") is None and baseline[seed].get("diverged") is None]
+    good = [seed for seed in seeds if by_seed[seed].get("diverged") is None and baseline[seed].get("diverged") is None]
     if 0 < len(good) < len(seeds):
-        values = np.subtract(_points(found[seed] for seed in good), _points(baseline[seed] for seed in good))
+        values = np.subtract(_points(by_seed[seed] for seed in good), _points(baseline[seed] for seed in good))
         comparison["without_diverged"] = summary(values, level, resolution)
     return comparison
 
 
 def _pooled(table, names, name, baseline, level):
-    """The comparison with the error of all arms, where they vary alike."""
+    """The comparison with the pooled error of all arms, if their variances are equal."""
     if table is None or len(names) < 3 or statistics.two_way(table).likeness < _LIKE:
         return None
     return statistics.pooled_difference(table, names.index(name), names.index(baseline), 1 - level)._asdict()
@@ -134,17 +134,17 @@ def _pooled(table, names, name, baseline, level):
 
 def _table(by_arm):
     """Results (seeds, arms) of the seeds that all arms have, or `None` for fewer than two."""
-    seeds = [seed for seed in next(iter(by_arm.values())) if all(seed in found for found in by_arm.values())]
+    seeds = [seed for seed in next(iter(by_arm.values())) if all(seed in by_seed for by_seed in by_arm.values())]
     if len(seeds) < 2:
         return None
-    return np.array([_points(found[seed] for found in by_arm.values()) for seed in seeds])
+    return np.array([_points(by_seed[seed] for by_seed in by_arm.values()) for seed in seeds])
 
 
 def _noise(by_arm, images):
-    """What the finite number of images alone does to an accuracy."""
+    """The spread of an accuracy that the finite number of images alone causes."""
     shares = []
-    for found in by_arm.values():
-        packed = [record["correct"] for record in found.values() if record.get("correct")]
+    for by_seed in by_arm.values():
+        packed = [record["correct"] for record in by_seed.values() if record.get("correct")]
         if len(packed) > 1:
             shares.append(statistics.disagreement([study_cells.unpack(text, images) for text in packed]))
     if not shares:
@@ -166,8 +166,8 @@ def _points(records):
     return [100 * study_cells.accuracy_of(record) for record in records]
 
 
-def _diverged(found):
-    return [seed for seed, record in found.items() if record.get("diverged") is not None]
+def _diverged(by_seed):
+    return [seed for seed, record in by_seed.items() if record.get("diverged") is not None]
 
 
 def summary(values, level, resolution=0.0):

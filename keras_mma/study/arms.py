@@ -24,7 +24,7 @@ SPELLING = (
     "(names of the layers after which features are mixed), sites (0 is the input, 1 the first of at) and site_weights "
     "(how often each site fires). MIXER+naive uses the mixer's mask as it is"
 )
-#: What may follow a mixer: arguments of FeatureMixAdapt.
+#: Suffixes of a mixer and their arguments of `FeatureMixAdapt`.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
 
 
@@ -59,7 +59,7 @@ def parse(text):
         text: See the head of this module.
 
     Returns:
-        An `Arm`. Its name is the one given, or the text without spaces.
+        An `Arm`. Its name is that in the text, or else the text without spaces.
 
     Raises:
         InputError: if the text spells no arm. Whether the method exists and takes the arguments is left to the recipe.
@@ -133,7 +133,7 @@ def read_file(path):
 
 
 def check(arms, baseline, methods):
-    """Refuse what cannot be compared.
+    """Refuse arms that cannot be compared.
 
     Args:
         arms: List of `Arm`s.

@@ -54,7 +54,7 @@ def training_batches(recipe, train, first_epoch=0, devices=1):
 
 
 def crop_and_flip(images, corners, mirrored, pad):
-    """Cut each image out of itself padded with zeros, and mirror some.
+    """Pad each image with zeros, crop it to its size at the given corner, and mirror some images.
 
     Args:
         images: Images (batch, height, width, channels).

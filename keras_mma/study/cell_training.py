@@ -15,7 +15,7 @@ from keras_mma.study import batches, recipe, training
 
 
 class Diverged(Exception):
-    """The loss is not finite any more."""
+    """The loss has become infinite or NaN."""
 
     def __init__(self, epoch):
         super().__init__(f"the loss is not finite in epoch {epoch}")
@@ -32,10 +32,10 @@ def train_cell(cell, output, on_epoch):
 
     Returns:
         A dict with `accuracy`, `images`, `correct`, `loss`, `diverged`, `train_images`, `parameters` and
-        `seconds_per_epoch`. A training whose loss is not finite any more has the accuracy of chance.
+        `seconds_per_epoch`. A training whose loss becomes infinite or NaN has the accuracy of chance.
     """
     keras.backend.clear_session()
-    # Every cell has functions of its own, which TensorFlow takes for one that is traced again and again.
+    # Every cell traces functions of its own, which TensorFlow reports as one function that is retraced.
     logging.getLogger("tensorflow").setLevel("ERROR")
     settings = make_recipe(cell)
     data = load(settings)
@@ -104,7 +104,7 @@ def _with_integer_keys(value):
 
 
 class _Watch(keras.callbacks.Callback):
-    """Times epochs, reports them, and stops a training whose loss is not finite any more."""
+    """Times epochs, reports them, and stops a training whose loss becomes infinite or NaN."""
 
     def __init__(self, on_epoch):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The cells of a study: one training each, and what is recorded of it."""
+"""The cells of a study, one training each, and their records."""
 
 import base64
 import dataclasses
@@ -81,7 +81,7 @@ def key_of(method, setting):
 
 
 def complete_seeds(plan, records):
-    """For how many seeds of a plan every cell has a record."""
+    """Number of seeds of a plan for which every cell has a record."""
     missing = {cell.seed for cell in of_plan(plan) if cell.name not in records}
     return plan["seeds"] - len(missing)
 

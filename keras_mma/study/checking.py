@@ -9,7 +9,7 @@ from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import running
 
-#: How far two runs of one cell may be apart, in percentage points.
+#: Largest difference between two runs of one cell, in percentage points.
 TOLERANCE = 0.5
 
 

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+import textwrap
 
 from keras_mma.datasets import NAMES
 from keras_mma.errors import InputError
 from keras_mma.study.arms import SPELLING
+from keras_mma.study.recipe import MIXERS
 from keras_mma.study.regimes import REGIMES
 
 DESCRIPTION = """\
@@ -18,8 +20,9 @@ extends a finished one, and the report says so.
 """
 EPILOG = f"""\
 methods:
-  {SPELLING}.
-  Quote what has parentheses: 'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'.
+  none, manifold (Manifold Mixup), or a mixer: {", ".join(MIXERS)}
+{textwrap.indent(textwrap.fill(SPELLING + ". Quote what has parentheses:", 100), "  ")}
+    'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'
 
 examples:
   keras-mma study --dataset digits --network wideresnet-10-1 --epochs 10 --seeds 3 --methods none cutmix --output DIR
@@ -27,7 +30,7 @@ examples:
   keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
   keras-mma study --check DIR
 """
-#: Options that say how the study is run and not which one it is.
+#: Options of the command, which are no arguments of the study.
 _OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell")
 
 
@@ -128,17 +131,17 @@ def run(**options):
 
     methods = [arms.parse(text) for text in options["methods"]]
     methods += arms.read_file(options["arms"]) if options["arms"] is not None else []
-    given = {name: value for name, value in options.items() if value is not None and name not in _OF_THE_COMMAND}
-    done = study(options["output"], methods, **given, progress=True, on_plan=describe)
+    settings = {name: value for name, value in options.items() if value is not None and name not in _OF_THE_COMMAND}
+    result = study(options["output"], methods, **settings, progress=True, on_plan=describe)
     from keras_mma.study.report import summary
 
-    print(summary(done.report))
-    if done.stopped:
+    print(summary(result.report))
+    if result.stopped:
         print("stopped by the budget; the same command resumes")
     print(f"wrote {options['output']}/report.html")
-    for name, message in done.failures.items():
+    for name, message in result.failures.items():
         print(f"keras-mma: error: {name} failed: {message}", file=sys.stderr)
-    if done.failures:
+    if result.failures:
         raise SystemExit(1)
 
 
@@ -178,7 +181,9 @@ def _check_packages(options):
     import importlib.util
 
     needed = ["scipy", "matplotlib", "tqdm", "filelock", "joblib", "markdown_it", "tensorflow"]
-    needed += ["PIL", "cv2"] * (options["evaluate"] is not None)
+    needed += ["PIL", "cv2"] * (options["evaluate"] is not None) + ["sklearn"] * (
+        options["dataset"] in (None, "digits")
+    )
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[study]'")

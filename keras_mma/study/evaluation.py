@@ -60,18 +60,18 @@ def accuracies(report):
     """The measures of a robustness report, a dict from their names to accuracies in %."""
     from keras_mma.robustness.perturbations import deformations
 
-    found = {"clean": 1 - report["clean"]["error"]}
+    accuracies = {"clean": 1 - report["clean"]["error"]}
     if "corruption" in report:
-        found["corruption: mean"] = 1 - report["corruption"]["mean_error"]
+        accuracies["corruption: mean"] = 1 - report["corruption"]["mean_error"]
         for group, error in report["corruption"]["group_mean_errors"].items():
-            found[f"corruption: {group}"] = 1 - error
+            accuracies[f"corruption: {group}"] = 1 - error
     for name, result in report.get("deformation", {}).items():
-        found[f"deformation: {deformations.title(name)}"] = 1 - result["error"]
+        accuracies[f"deformation: {deformations.title(name)}"] = 1 - result["error"]
     for order, values in report.get("occlusion", {}).get("accuracy", {}).items():
-        found[f"occlusion: {order.replace('_', ' ')}, mean"] = float(np.mean(values))
+        accuracies[f"occlusion: {order.replace('_', ' ')}, mean"] = float(np.mean(values))
     for entry in report.get("attack", {}).get("results", []):
-        found[f"attack: {entry['attack'].upper()} {entry['epsilon_255']}/255"] = entry["robust_accuracy"]
-    return {name: 100 * value for name, value in found.items()}
+        accuracies[f"attack: {entry['attack'].upper()} {entry['epsilon_255']}/255"] = entry["robust_accuracy"]
+    return {name: 100 * value for name, value in accuracies.items()}
 
 
 def compare(plan, measured, images):

@@ -4,7 +4,7 @@ import io
 
 from keras_mma.study import statistics
 
-# The colours of Okabe and Ito, which are told apart with any kind of colour vision.
+# The colors of Okabe and Ito, which can be distinguished with any kind of color vision.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _MARKERS = "osD^vP*X"
 VERDICT_COLORS = {
@@ -143,7 +143,7 @@ def _comparisons(analysis):
 
 
 def _rotation(names):
-    """Labels that would run into each other are turned."""
+    """Rotate labels that would overlap."""
     return {"rotation": 30, "ha": "right"} if max(map(len, names)) > 12 else {}
 
 

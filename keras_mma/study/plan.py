@@ -19,7 +19,7 @@ DIMENSIONS = ("fraction", "network", "image_size", "epochs")
 #: Settings of a recipe that do not belong to the study, but to its arms and cells.
 OF_CELLS = ("method", "mixer_arguments", "adapt_arguments", "seed", *DIMENSIONS)
 PARTS = ("test", "validation")
-#: What makes two plans the same study. The number of seeds does not.
+#: Entries that identify a study. The number of seeds is not among them.
 _FIXED = ("arms", "baseline", "margin", "first_seed", "part", "recipe", "dimensions", "tuning", "images")
 
 
@@ -77,7 +77,7 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }
-    return json.loads(json.dumps(plan))  # as it reads when it comes from the file
+    return json.loads(json.dumps(plan))  # as it is when read from the file
 
 
 def settle(folder, plan, complete_seeds):
@@ -110,12 +110,12 @@ def settle(folder, plan, complete_seeds):
     before = read(folder)
     changed = [name for name in _FIXED if before[name] != plan[name]]
     if changed:
-        values = ", ".join(f"{name} {_difference(before[name], plan[name])}" for name in changed)
+        values = ", ".join(f"{name} {_difference(name, before[name], plan[name])}" for name in changed)
         raise InputError(f"`output` {folder} holds another study, with {values}: choose another folder")
     if plan["seeds"] < before["seeds"]:
         raise InputError(
-            f"`seeds` must not be less than the {before['seeds']} of the plan in {folder}: leaving seeds out after "
-            f"a look is no study. Received: seeds={plan['seeds']}"
+            f"`seeds` must not be less than the {before['seeds']} of the plan in {folder}: seeds must not "
+            f"be dropped after a look at the results. Received: seeds={plan['seeds']}"
         )
     if plan["seeds"] > before["seeds"]:
         before = extend(before, plan["seeds"], complete_seeds(before))
@@ -175,7 +175,7 @@ def settings_of(plan):
 
 
 def title_of(plan, setting):
-    """What tells a combination of the dimensions apart from the others, empty where there is only one."""
+    """How a combination of the dimensions differs from the others; empty if there is only one."""
     words = {
         "fraction": lambda value: f"{100 * value:g} % of the training images",
         "network": str,
@@ -186,8 +186,10 @@ def title_of(plan, setting):
     return ", ".join(words[name](setting[name]) for name in several)
 
 
-def _difference(before, now):
-    """What differs, where two values are dicts, and otherwise the one that was there before."""
+def _difference(name, before, now):
+    """How a plan differs from another."""
+    if name == "arms" and set(before) != set(now):
+        return ", ".join(before)
     if isinstance(before, dict) and isinstance(now, dict):
         names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         return ", ".join(f"{name}={before.get(name)!r}" for name in names[:3])

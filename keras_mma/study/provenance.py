@@ -1,25 +1,25 @@
-"""Which code made a record."""
+"""The code and the versions with which a record was made."""
 
 import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
 
-#: Packages whose versions have a part in the results.
+#: Packages whose versions affect the results.
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scipy")
 
 
 def versions():
-    """Versions of Python, this package and the installed packages that have a part in the results."""
+    """Versions of Python, this package and the installed packages that affect the results."""
     from keras_mma import __version__
 
-    found = {"python": platform.python_version(), "keras_mma": __version__}
+    installed = {"python": platform.python_version(), "keras_mma": __version__}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def commit():

@@ -1,4 +1,4 @@
-"""The training recipe: what is trained, and by which settings.
+"""The training recipe: the settings of a training, and the model that they describe.
 
 `Recipe` is plain data. The functions here turn it into a compiled model; `batches` feeds the model and `training`
 fits it. For one seed, the training subset, the initial weights of the network and the order and augmentation of the

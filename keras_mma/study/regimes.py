@@ -1,6 +1,6 @@
 """Named settings of a recipe."""
 
-#: Name to settings, which single options replace.
+#: Settings by name. Options replace single settings.
 REGIMES = {
     # Effects are large and trainings short: 4,500 to 5,000 images of 16 pixels and no other augmentation.
     "visible": {
@@ -17,8 +17,8 @@ REGIMES = {
         "learning_rate": 0.1,
         "weight_decay": 5e-4,
     },
-    # The CutMix example of keras.io, whose network penalises its weights by itself. There CutMix mixes all images with
-    # alpha = 0.25, and the training without CutMix is not shuffled, which here it is.
+    # The CutMix example of keras.io, whose network has a weight penalty of its own. There, CutMix mixes all images with
+    # alpha = 0.25, and the training without CutMix is not shuffled; here it is.
     "recognised": {
         "dataset": "cifar10",
         "fraction": 1.0,

@@ -36,7 +36,7 @@ def save(folder, plan, records, robustness=None, tuned=None):
         folder: The folder of the study.
         plan: Its plan.
         records: Dict from the names of cells to their records.
-        robustness: What `keras_mma.study.robustness.compare` returned, or `None`.
+        robustness: What `keras_mma.study.evaluation.compare` returned, or `None`.
         tuned: What `keras_mma.study.tuning.choose` returned, or `None`.
 
     Returns:
@@ -83,7 +83,7 @@ def title_of(report):
 
 
 def warnings(report):
-    """What limits the conclusions, a list of sentences."""
+    """Limits of the conclusions, a list of sentences."""
     plan, analysis, cells = report["plan"], report["analysis"], report["cells"]
     sentences = []
     if not analysis["complete"]:
@@ -96,7 +96,7 @@ def warnings(report):
         sentences.append(
             f"The study was extended to {plan['seeds']} seeds after a look at its results with {looks}. Intervals are "
             f"therefore those of a group-sequential plan, at {100 * analysis['level']:.2f} % instead of 95 %. A new "
-            "study with other seeds would not pay this price."
+            "study with other seeds would have intervals at 95 %."
         )
     elif plan["extensions"]:
         sentences.append("The number of seeds was raised before there were results to look at.")
@@ -121,17 +121,17 @@ def warnings(report):
         sentences.append("Some trainings were made by code with uncommitted changes, and cannot be repeated exactly.")
     if plan["part"] == "validation":
         sentences.append(
-            "Accuracy is measured on the validation part, for a choice. A claim needs the test part and fresh seeds."
+            "Accuracy is measured on the validation part, for a choice. A claim needs the test part and other seeds."
         )
     return sentences
 
 
 def to_markdown(report, pictures=()):
-    """The report for reading.
+    """The report as Markdown.
 
     Args:
         report: What `make` returned.
-        pictures: Names of the figures that lie beside it.
+        pictures: Names of the figures beside it.
 
     Returns:
         Markdown text.

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from keras_mma.study import cells as study_cells
 from keras_mma.study import files, provenance
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
-# Seconds between two looks at the progress of the cells, and to wait for a scheduler.
+# Seconds between two updates of the progress, and to wait for a scheduler.
 _POLL, _PATIENCE = 1.0, 20
 # A process has one random state and one Keras session: threads of a worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
@@ -27,7 +28,7 @@ class OutOfTime(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run has done.
+    """The result of a run.
 
     Args:
         finished: Number of cells that have a record now.
@@ -110,7 +111,7 @@ def run_cell(cell, folder, train, deadline=None, threads=None):
             raise OutOfTime
 
     try:
-        # A worker may outlive the process that started it: whoever comes second waits.
+        # A worker may outlive the process that started it; a second worker waits for the first.
         with _ONE_AT_A_TIME, filelock.FileLock(output.with_name(f".{cell.name}.lock")):
             if record.exists():
                 return FINISHED
@@ -131,7 +132,7 @@ def run_cell(cell, folder, train, deadline=None, threads=None):
 
 
 def count_epochs(cell, folder):
-    """How many epochs of a cell have been done."""
+    """Number of finished epochs of a cell."""
     if study_cells.record_path(folder, cell).exists():
         return cell.recipe["epochs"]
     return _progress(study_cells.training_folder(folder, cell))["epochs"]
@@ -142,7 +143,7 @@ def _progress_path(output):
 
 
 def _progress(output):
-    """Epochs and seconds that the runs before have spent on a cell."""
+    """Epochs and seconds of a cell in earlier runs."""
     try:
         return json.loads(_progress_path(output).read_text())
     except (OSError, ValueError):
@@ -226,7 +227,7 @@ def _client(scheduler):
 
 @contextlib.contextmanager
 def _bar(cells, folder):
-    """A bar over the epochs of all cells. It reads files, and so sees every process and every machine."""
+    """A bar over the epochs of all cells. It reads files, so that it covers all processes and machines."""
     import tqdm
 
     def count():
@@ -237,7 +238,10 @@ def _bar(cells, folder):
             bar.update(max(0, count() - bar.n))
 
     total, ended = sum(cell.recipe["epochs"] for cell in cells), threading.Event()
-    with tqdm.tqdm(total=total, initial=count(), unit="epoch", smoothing=0, dynamic_ncols=True) as bar:
+    interval = 1 if sys.stderr.isatty() else 60  # a line per minute in the log of a background run
+    with tqdm.tqdm(
+        total=total, initial=count(), unit="epoch", smoothing=0, dynamic_ncols=True, mininterval=interval
+    ) as bar:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from keras_mma.study.statistics import ALPHA
 
-#: What all extensions of a study together may add to the error of one comparison.
+#: Error that all extensions of a study together may add to that of one comparison.
 ALPHA_OF_EXTENSIONS = 0.005
 
 
@@ -16,16 +16,16 @@ ALPHA_OF_EXTENSIONS = 0.005
 def sequential_level(looks, comparisons=1):
     """The level of the last look at a study that was extended.
 
-    The first look is that of the plan and has the level `ALPHA / comparisons`. Whoever adds seeds because the answer
-    was "cannot be told", and looks again, has another chance of a false answer. All looks after the first together
-    may add `ALPHA_OF_EXTENSIONS / comparisons`, of which 1 - (first / n)^2 is spent at n seeds: however often
-    and whenever seeds are added, the error of the whole stays below 5.5 %. The levels come from a million simulated
+    The first look is that of the plan and has the level `ALPHA / comparisons`. Adding seeds because the answer was
+    "cannot be told", and looking again, gives another chance of a false answer. All looks after the first together may
+    add `ALPHA_OF_EXTENSIONS / comparisons`, of which 1 - (first / n)^2 is spent at n seeds: however often
+    and whenever seeds are added, the overall error stays below 5.5 %. The levels come from a million simulated
     studies without any difference, by draws that are the same in each call.
 
     Args:
         looks: Tuple of numbers of seeds, increasing, from 2: at how many seeds the study was looked at. The last is
             that of now.
-        comparisons: By how many the error is shared, as a step of `holm` asks for it.
+        comparisons: Number of comparisons that share the error, in a step of `holm`.
 
     Returns:
         The two-sided level of each t test at the last look.

@@ -131,7 +131,7 @@ def holm(p_values, nominal=None):
 
 
 def verdict(difference, p, p_equivalence):
-    """What can be said about an arm against the baseline.
+    """The verdict about an arm against the baseline.
 
     Args:
         difference: `Interval` of arm minus baseline; positive is better.
@@ -201,8 +201,8 @@ class TwoWay(NamedTuple):
         df: Its degrees of freedom, (seeds - 1) (arms - 1).
         seed_sd: Standard deviation of the seeds' own effect, 0 where it is not seen.
         correlation: Share of the seeds in the variance within an arm: the correlation of two arms.
-        likeness: P value of the Brown-Forsythe test that the residuals of all arms vary alike. Where it is small, one
-            error for all arms misleads.
+        likeness: P value of the Brown-Forsythe test of equal variances of the residuals of all arms. If it is small, a
+            pooled error misleads.
     """
 
     sd: float

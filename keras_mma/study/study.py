@@ -19,7 +19,7 @@ NOT_SETTINGS = ("method", "mixer_arguments", "adapt_arguments", "seed")
 
 
 class Study(NamedTuple):
-    """What a study has done.
+    """The result of a study.
 
     Args:
         report: The content of `report.json`, a dict.
@@ -61,7 +61,7 @@ def study(
     A call with the same arguments resumes, and one with more seeds extends the study.
 
     Args:
-        output: Folder of the study, made where it does not exist.
+        output: Folder of the study, created if it does not exist.
         methods: List of `keras_mma.study.arms.Arm`s or of their spellings, such as `"cutmix+mma(temperature=1)"`.
         baseline: Name of the method with which the others are compared; by default `"none"` where it is among them,
             and otherwise the first.
@@ -119,7 +119,7 @@ def study(
 
 
 def make_plan(methods, baseline=None, regime=None, settings=None, grid=None, **arguments):
-    """The plan of a study whose settings have proved to be good.
+    """The plan of a study, after its settings have been checked.
 
     Args:
         methods, baseline, regime: See `study`.
@@ -218,7 +218,7 @@ def _report(folder, plan, robustness=None, tuned=None):
 
 
 def _settings(regime, settings):
-    """The settings that all cells share, and the values of those of which there can be several."""
+    """The settings that all cells share, and the lists of values of those that can have several."""
     if regime is not None and regime not in REGIMES:
         raise InputError(f"`regime` must be one of {', '.join(REGIMES)}. Received: regime={regime!r}")
     defaults = {
@@ -265,7 +265,7 @@ def _check_sections(sections, limit):
 
 @contextlib.contextmanager
 def _locked(folder):
-    """One process at a time. A folder that was only made for the lock is removed again."""
+    """One process at a time. A folder that was created only for the lock is removed."""
     import filelock
 
     existed = folder.exists()

@@ -2,6 +2,7 @@
 
 import json
 
+from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import statistics
 
@@ -112,7 +113,7 @@ def legend(report):
 
 
 def precision(report):
-    """What the study could have seen."""
+    """The differences that the study could have shown."""
     plan, analysis = report["plan"], report["analysis"]
     lines = []
     for setting in analysis["settings"]:
@@ -126,9 +127,10 @@ def precision(report):
         if setting["noise"] is not None:
             noise = setting["noise"]
             lines.append(
-                f"{where}Two trainings of one method disagree in being right on {noise['disagreement']:.1%} of the "
-                f"{setting['images']:,} images. This alone gives an accuracy a standard deviation of "
-                f"{noise['floor']:.2f} points: more images would lower it, more training would not."
+                f"{where}Two trainings of one method differ in whether they are right on "
+                f"{noise['disagreement']:.1%} of the {setting['images']:,} images. This alone gives an accuracy a "
+                f"standard deviation of {noise['floor']:.2f} points: more images would lower it, more training would "
+                "not."
             )
         if setting["two_way"] is not None:
             analysis_of_variance = setting["two_way"]
@@ -136,7 +138,12 @@ def precision(report):
                 f"{where}The seeds explain {analysis_of_variance['correlation']:.0%} of the variance within a method, "
                 "which is what pairing gains."
             )
-    if not lines:
+    if lines:
+        lines.append(
+            "Intervals and verdicts are about trainings with other seeds, measured on these images. Other images of "
+            "the same kind would give other differences."
+        )
+    else:
         lines.append("Nothing yet: an interval needs two seeds of a method and of the baseline.")
     tuned = report["tuned"]
     if plan["tuning"] is None:
@@ -178,8 +185,8 @@ def details(report):
     blocks.append(
         "P(better) is the probability that a training with a seed of its own beats the baseline with that seed, with "
         "its exact interval. The correlation is that of method and baseline over the seeds. The pooled error is that "
-        "of a two-way analysis of seeds and methods; a dash stands where the methods vary unlike each other "
-        "(Brown-Forsythe test, p < 0.05) or are fewer than three."
+        "of a two-way analysis of seeds and methods; a dash stands where the variances of the methods differ "
+        "(Brown-Forsythe test, p < 0.05) or there are fewer than three methods."
     )
     return "\n\n".join(blocks)
 
@@ -198,10 +205,10 @@ def robustness(report):
         blocks += [f"### {setting['title']}"] if setting["title"] else []
         rows = []
         for measure in setting["measures"]:
-            told = (statistics.BETTER, statistics.WORSE)
+            shown = (statistics.BETTER, statistics.WORSE)
             texts = {
                 comparison["method"]: f"**{difference(comparison)}**"
-                if comparison.get("verdict") in told
+                if comparison.get("verdict") in shown
                 else difference(comparison)
                 for comparison in measure["comparisons"]
             }
@@ -231,9 +238,12 @@ def plan(report):
     ]
     blocks = [markdown(["", ""], rows)]
     if tuned:
-        chosen = [
-            [f"`{key}`", f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"] for key, values in tuned.items()
-        ]
+        chosen = []
+        for setting in plans.settings_of(quoted):
+            for name in quoted["arms"]:
+                values, title = tuned[study_cells.key_of(name, setting)], plans.title_of(quoted, setting)
+                label = f"`{name}`" + (f", {title}" if title else "")
+                chosen.append([label, f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"])
         blocks.append(markdown(["tuned on the validation part", "learning rate", "weight decay"], chosen))
     lines = [f"{json.dumps(name)}: {json.dumps(settings)}" for name, settings in quoted["arms"].items()]
     blocks.append("The methods and the recipe in full:\n\n```text\n" + "\n".join(lines) + "\n```")
@@ -267,7 +277,9 @@ def _seeds(quoted):
 
 def _grid(tuning):
     rates, decays = (", ".join(f"{value:g}" for value in tuning[name]) for name in ("learning_rate", "weight_decay"))
-    return f"learning rate {rates}; weight decay {decays}; on the validation part, {tuning['seeds']} seeds each"
+    return (
+        f"learning rate {rates}; weight decay {decays}; on the validation part, seeds for each point: {tuning['seeds']}"
+    )
 
 
 def _p_value(p):

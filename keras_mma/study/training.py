@@ -24,8 +24,8 @@ def claim(output, recipe, data, settings=None):
     """Reserve an output folder for one training and record its settings in `config.json`.
 
     Args:
-        output: Folder, made where it does not exist. One that exists must be empty or hold a run of the same recipe on
-            the same data.
+        output: Folder, created if it does not exist. An existing folder must be empty or hold a run of the same
+            recipe on the same data.
         recipe: A `keras_mma.study.recipe.Recipe`.
         data: `keras_mma.datasets.Parts` of its dataset.
         settings: Dict of more settings that a resumed run must repeat.
@@ -135,7 +135,7 @@ def train(
 
 
 class EpochLog(keras.callbacks.Callback):
-    """Writes the history and the state of a training after each epoch, each file whole or not at all.
+    """Writes the history and the state of a training after each epoch, each file completely or not at all.
 
     Keras' `CSVLogger` and `BackupAndRestore` write in place: a process that is killed meanwhile leaves half a line, or
     weights of one epoch beside the number of another.
@@ -215,7 +215,7 @@ def read_history(path):
 def read_rows(path):
     """The complete rows of a `history.csv` by epoch: the last, where an epoch was run twice.
 
-    A line that was cut, and one that was joined to a cut one, are left out.
+    Truncated lines, and lines joined to a truncated one, are skipped.
     """
     path = Path(path)
     if not path.exists():
@@ -241,7 +241,7 @@ def _columns(rows):
 
 
 def save(model, output):
-    """Write `model.keras` and `saved_model/`, each whole or not at all."""
+    """Write `model.keras` and `saved_model/`, each completely or not at all."""
     output = Path(output)
     temporary = output / f"unfinished-{os.getpid()}.keras"
     folder = output / f"unfinished-{os.getpid()}"
@@ -257,7 +257,7 @@ def save(model, output):
 
 
 def write_text(path, text):
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.unfinished-{os.getpid()}")
     try:

@@ -9,7 +9,7 @@ from keras_mma.study import plan as plans
 
 #: The default grid: factors of the values of the recipe.
 FACTORS = (1 / 3, 1, 3)
-# Far from the seeds of the study, which the tuning must not have seen.
+# Far from the seeds of the study, so that the tuning uses none of them.
 _SEED_OFFSET = 100_000
 
 
@@ -26,7 +26,7 @@ def make_grid(recipe, learning_rate=None, weight_decay=None, seeds=1):
         A dict.
 
     Raises:
-        InputError: if a value is not a number from 0, or there are no seeds.
+        InputError: if a value is negative or not finite, or `seeds` is not positive.
     """
     grid = {"learning_rate": learning_rate, "weight_decay": weight_decay}
     for name, values in grid.items():

@@ -49,7 +49,7 @@ def test_the_validation_part_is_balanced_drawn_by_the_seed_and_not_in_train():
         undivided.validation  # noqa: B018
     assert "of every class, drawn by seed 3" in one.validation.selection
     assert one.train.selection.endswith(f"held out, without {len(one.validation)} for validation")
-    assert one.test.selection == "every fifth of 100 images, for lack of a test part"
+    assert one.test.selection == "every fifth of 100 images, because there is no test part"
 
 
 def test_parts_are_read_when_they_are_asked_for_and_once():

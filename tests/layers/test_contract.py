@@ -98,7 +98,8 @@ def test_unmixed_samples_are_unchanged(case, rng):
     mixed, plan = training_plan(make(case, probability=0.5), images)
     is_unmixed = ~is_mixed(plan)
     assert (plan["weight"][is_unmixed] == 1).all()
-    assert 0 < is_unmixed.sum() < 32
+    if case.settings.get("box") != "batch":  # which mixes all samples or none
+        assert 0 < is_unmixed.sum() < 32
     np.testing.assert_array_equal(mixed[is_unmixed], images[is_unmixed])
     np.testing.assert_array_equal(plan["partner"][is_unmixed], np.flatnonzero(is_unmixed))
 

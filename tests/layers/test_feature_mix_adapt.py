@@ -162,7 +162,7 @@ def test_masks_do_not_depend_on_the_scale_of_the_features_and_are_finite_for_zer
 def test_cbam_equals_scipy(rng):
     from scipy import ndimage
 
-    from keras_mma.layers.attention import cbam
+    from keras_mma.layers.feature_mix_adapt import cbam
 
     features = rng.normal(size=(2, 9, 11, 5)).astype("float32")
     pooled = features.mean(-1) + features.max(-1)

@@ -15,13 +15,14 @@ from tests.pictures import blobs
 BACKEND = keras.backend.backend()
 
 
-@pytest.fixture
-def images(rng):
-    return blobs(rng, 6, 16, 16).astype("float32")
+@pytest.fixture(scope="module")
+def images():
+    return blobs(np.random.default_rng(7), 6, 16, 16).astype("float32")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(images):
+    keras.utils.set_random_seed(0)
     network = keras_mma.models.WideResNet(10, 1, classes=4, input_shape=(16, 16, 3))
     mixed = keras_mma.mixify(network, layers.SaliencyMix(seed=1))
     mixed.compile(keras.optimizers.SGD(1e-2), keras.losses.CategoricalCrossentropy(from_logits=True))

@@ -4,6 +4,7 @@ import types
 
 from keras_mma.robustness import Options
 from keras_mma.robustness.report import SCHEMA
+from keras_mma.robustness.run import Part
 
 _BINS = {"count": [0, 10], "confidence": [0.0, 0.9], "accuracy": [0.0, 0.8]}
 
@@ -18,6 +19,7 @@ def setting(**attributes):
         "published": None,
         "baseline": None,
         "no_gradient": None,
+        "part": lambda name, *arguments, **keywords: Part(name, 100, None),
     } | attributes
     return types.SimpleNamespace(**attributes)
 

@@ -271,7 +271,7 @@ def test_zoom_blur_is_a_mean_of_zooms(units):
     factors = [1, 1.05, 1.1, 1.15, 1.2]
     for image, got in zip(units, found, strict=True):
         expected = (image + sum(zoomed(image, factor) for factor in factors)) / 6
-        assert got == pytest.approx(expected, abs=1e-9)
+        assert got == pytest.approx(expected, abs=1e-6)
 
 
 def test_snow_is_thresholded_noise_blown_about(units):
@@ -282,11 +282,22 @@ def test_snow_is_thresholded_noise_blown_about(units):
         layer = zoomed(rng.normal(mean, sigma, (SIDE, SIDE)), zoom)
         layer = np.array([[0.0 if value < threshold else min(value, 1) for value in row] for row in layer])
         layer = (layer * 255).astype("uint8").astype("float64")
-        layer = np.floor(blur.blur_along(layer, radius, blur_sigma, rng.uniform(-135, -45))) / 255
+        layer = np.floor(blur.blur_along(layer, radius, blur_sigma, rng.uniform(-135, -45)) + 1e-6) / 255
         gray = image @ [0.299, 0.587, 0.114]
         white = np.maximum(image, (1.5 * gray + 0.5)[..., None])
         expected = own * image + (1 - own) * white + (layer + np.rot90(layer, 2))[..., None]
         assert got == pytest.approx(expected, abs=1e-4)
+
+
+def test_where_no_flake_falls_the_image_is_only_whitened():
+    changed = corrupt(np.zeros((4, 32, 32, 3), "uint8"), "snow", 1)
+    assert changed.min() == int(0.05 * 0.5 * 255) and (changed == changed.min()).mean() > 0.1
+
+
+@pytest.mark.parametrize("name", ["motion_blur", "gaussian_blur", "zoom_blur", "defocus_blur", "elastic_transform"])
+def test_a_constant_image_stays_as_it_is(name):
+    images = np.full((1, 32, 32, 3), 100, "uint8")
+    assert np.abs(corrupt(images, name, 3).astype(int) - 100).max() <= (name != "motion_blur")
 
 
 def test_fog_is_a_plasma_fractal(units):

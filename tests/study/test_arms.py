@@ -38,6 +38,10 @@ from keras_mma.study.arms import Arm
                 ("stem", "stage1"),
             ),
         ),
+        (
+            "x=cutmix+mma(sites=0-1,site_weights=3-0.5)",
+            Arm("x", "cutmix+mma", {"sites": (0, 1), "site_weights": (3, 0.5)}),
+        ),
         ("x=cutmix+mma(at=stage2)", Arm("x", "cutmix+mma", mixing_points=("stage2",))),
         (
             "x=mixup+mma(temperature=-1e-3,smooth=false,attention=None)",

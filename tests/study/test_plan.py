@@ -32,7 +32,9 @@ def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
     ("changes", "match"),
     [
         ({"margin": 1.0}, "margin 0.5"),
-        ({"methods": ("none", "cutmix")}, "arms saliencymix\\+mma="),
+        ({"methods": ("none", "cutmix")}, "arms none, cutmix, saliencymix\\+mma"),
+        ({"methods": ("none", "cutmix(alpha=2)", "saliencymix+mma")}, "arms none, cutmix, saliencymix\\+mma"),
+        ({"methods": ("none", "cutmix=mixup", "saliencymix+mma")}, "arms cutmix={'method': 'cutmix'"),
         ({"baseline": "cutmix"}, "baseline 'none'"),
         ({"first_seed": 3}, "first_seed 0"),
         ({"recipe": fakes.RECIPE | {"batch_size": 32}}, "recipe batch_size=64"),

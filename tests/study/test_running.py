@@ -1,5 +1,6 @@
 """Cells: each is run once, whatever happens in between."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -70,6 +71,27 @@ def test_a_budget_stops_at_the_end_of_an_epoch_and_the_next_run_resumes(tmp_path
     # Time spent before the stop counts.
     assert all(record["seconds"] >= 0.6 for record in cells.read_records(tmp_path).values())
     assert running.run(todo, tmp_path / "other", fakes.train, budget_minutes=-1) == running.Outcome(0, True, {})
+
+
+def test_a_cell_that_has_done_its_last_epoch_is_recorded_whatever_the_budget(tmp_path):
+    (cell, *_) = make_cells(seconds=0.2)
+    outcome = running.run([cell], tmp_path, one_long_epoch, budget_minutes=0.1 / 60)
+    assert outcome == running.Outcome(1, False, {})
+
+
+def one_long_epoch(cell, output, on_epoch):
+    output.mkdir()
+    time.sleep(0.2)
+    on_epoch(cell.recipe["epochs"], 0.2)
+    return {"accuracy": 0.5, "images": 2}
+
+
+def test_a_full_disk_is_known_by_its_number(tmp_path):
+    def train(*_):
+        raise RuntimeError("wrapped") from OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with pytest.raises(InputError, match="is full"):
+        running.run(make_cells(), tmp_path, train)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -204,7 +204,7 @@ def test_a_changed_folder_of_images_is_refused_when_a_run_resumes(tmp_path):
 
 def test_folders_of_other_things_are_left_alone(data, tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "history.csv").write_text("dear to me")
+    (tmp_path / "mine" / "history.csv").write_text("a file of the user")
     with (
         pytest.raises(InputError, match="/mine must be empty or hold a training. Received: history.csv"),
         training.claim(tmp_path / "mine", RECIPE, data),

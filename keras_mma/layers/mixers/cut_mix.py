@@ -18,7 +18,7 @@ class CutMix(Mixer):
         x~ = M x + (1 - M) x_partner,    y~ = mean(M) y + (1 - mean(M)) y_partner
 
     Args:
-        alpha: Parameter of the Beta distribution, positive. 1 is the uniform distribution.
+        alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         per: `"sample"` draws a box for each sample; `"batch"` draws one for the whole batch, as the authors'
             code, timm and torchvision do.
         border: `"clip"` draws the center uniformly in the image and clips the box at the border, as the paper, timm and
@@ -30,7 +30,7 @@ class CutMix(Mixer):
         images, labels, sample_weight, training: See `Mixer`.
 
     Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+        `(images, plan)`, or the mixed batch if it is labelled; see `Mixer`.
 
     Raises:
         ValueError: If `alpha` is not positive, or `per` or `border` is unknown; see `Mixer`.

@@ -34,7 +34,7 @@ class GuidedMixup(Mixer):
         images, labels, sample_weight, training: See `Mixer`.
 
     Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+        `(images, plan)`, or the mixed batch if it is labelled; see `Mixer`.
 
     Raises:
         ValueError: If `blur_sigma` is negative; see `Mixer`.

@@ -18,8 +18,8 @@ class RandomChoice(Mixer):
     timm switches between them.
 
     Args:
-        mixers: List of `Mixer`s. Their `sites` and `data_format` are ignored; their `probability` applies when they are
-            chosen. All draws come from the seed of this layer.
+        mixers: List of `Mixer`s. Their `sites`, `data_format` and `num_classes` are ignored; their `probability`
+            applies when they are chosen. All draws come from the seed of this layer.
         probabilities: Probability of each mixer, non-negative numbers with a sum of 1; equal by default.
         per: `"step"` chooses one mixer for the whole batch, and only its saliency is computed. `"sample"` chooses one
             for each sample.
@@ -62,6 +62,8 @@ class RandomChoice(Mixer):
             )
         # Copied: the choice must not change the mixers that it was given.
         self.mixers = [mixer.copy(sites=(0,), data_format=self.data_format) for mixer in mixers]
+        for mixer in self.mixers:
+            mixer.built = True  # they are never called as layers
         self.probabilities = probabilities
         self.per = arguments.choice("per", per, ("step", "sample"))
         self.has_binary_mask = all(mixer.has_binary_mask for mixer in self.mixers)

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def of_signature(function, output, owner):
-    """For an output of a loaded signature; `owner`, the loaded model, keeps its weights alive."""
+    """The functions of an output of a loaded signature; a reference to `owner`, the loaded model, keeps its weights."""
     import tensorflow as tf
 
     ((argument, spec),) = function.structured_input_signature[1].items()
@@ -21,7 +21,7 @@ def of_signature(function, output, owner):
 
 
 def logits_of_signature(function, output):
-    """Like `of_signature`, for the input of the softmax or sigmoid that gives the output; `None` without one."""
+    """The functions of the input of the softmax or sigmoid that returns the output; `None` without one."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -42,7 +42,7 @@ def logits_of_signature(function, output):
 
 
 def of_keras(model):
-    """For a Keras model of one output, in inference mode."""
+    """The functions of a Keras model with one output, in inference mode."""
     import keras
 
     def call(inputs):
@@ -55,7 +55,7 @@ def of_keras(model):
 
 
 def logits_of_keras(model):
-    """Like `of_keras`, for the input of the softmax or sigmoid that gives the output; `None` without one."""
+    """Like `of_keras`, for the input of the softmax or sigmoid that returns the output; `None` without one."""
     logits = _logits_model(model)
     return logits and of_keras(logits)
 
@@ -63,7 +63,7 @@ def logits_of_keras(model):
 def _logits_model(model):
     import keras
 
-    # Keras has no public name for the operation that made a tensor.
+    # Keras has no public name for the operation that returned a tensor.
     operation, node_index, _ = model.outputs[0]._keras_history
     node = operation._inbound_nodes[node_index]
     if len(node.input_tensors) != 1:

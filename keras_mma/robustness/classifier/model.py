@@ -138,11 +138,11 @@ class Classifier:
         return None if gradient.any() else "the model's gradient is zero everywhere"
 
     def _find_logits(self, pixels):
-        """Attack the logits where the outputs are probabilities, whose gradient vanishes where they round to 0 or 1."""
-        found = self._logits() if self.kind == "probabilities" and self.attacked == "outputs" else None
-        if found is None:
+        """Attack the logits behind probabilities, whose gradient vanishes where they round to 0 or 1."""
+        functions = self._logits() if self.kind == "probabilities" and self.attacked == "outputs" else None
+        if functions is None:
             return
-        run, pull_back = found
+        run, pull_back = functions
         logits = outputs.two_columns(self._predict(run, pixels), "logits")
         expected = outputs.to_probabilities(self.predict(pixels), "probabilities")[0]
         if np.abs(outputs.to_probabilities(logits, "logits")[0] - expected).max() < 0.01:

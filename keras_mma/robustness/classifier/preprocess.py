@@ -1,4 +1,4 @@
-"""What a model expects of its input, as a map from pixels 0 to 255."""
+"""The map from pixels 0 to 255 to the input that a model expects."""
 
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ class Preprocess(NamedTuple):
         """Read words such as `scale=1/255`, `mean=0.49,0.48,0.45`, `std=0.2`, `order=bgr`, in a list or one string.
 
         Raises:
-            InputError: if a word is none of these, or a number is not one.
+            InputError: if a word is none of these, or a value is not a number.
         """
         words = words.split() if isinstance(words, str) else words
         values = {}
@@ -75,7 +75,7 @@ class Preprocess(NamedTuple):
         return (values * np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
 
     def pull_back(self, gradient):
-        """The gradient with respect to the pixels, of one with respect to the model's input."""
+        """Convert a gradient with respect to the model's input to one with respect to the pixels."""
         gradient = gradient * (np.float32(self.scale) / np.float32(self.std))
         return gradient[..., ::-1] if self.order == "bgr" else gradient
 

@@ -1,4 +1,4 @@
-"""Rotation, shear and zoom: the deformations on which Manifold Mixup was tested, as its authors' code makes them."""
+"""Rotation, shear and zoom: the deformations on which Manifold Mixup was tested, as in its authors' code."""
 
 import math
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras_mma import datasets
 from keras_mma.errors import InputError
 
-# What the published sets hold, whatever can be regenerated.
+# The corruptions of the published sets, which do not change if more can be regenerated.
 CORRUPTIONS = (
     "gaussian_noise",
     "shot_noise",
@@ -33,9 +33,7 @@ _TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic
 
 
 def source(options, dataset):
-    """The source of corrupted images that the option `corruptions` names; `None` to regenerate them."""
-    if options.corruptions == "regenerate":
-        return None
+    """The source of corrupted images that the option `corruptions` names, unless they are regenerated."""
     names = CORRUPTIONS + EXTRA_CORRUPTIONS * options.extra_corruptions
     if options.corruptions == "tfds":
         return TensorflowDatasets(dataset.name, options.data_dir, names)
@@ -77,7 +75,7 @@ class Folder:
         title = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")
         self.label = f"{title}, published (folder {self.path.name})"
         self.identity = datasets.file_stamp(sorted(self.path.glob("*.npy")), self.path)
-        # Checked for all of them before an hour is spent on the first.
+        # Check all of them first, because measuring takes long.
         expected = (len(SEVERITIES) * len(dataset), *dataset.shape)
         for name in names:
             shape = datasets.read_npy(self.path / f"{name}.npy").shape
@@ -112,6 +110,6 @@ class Folder:
 
 
 def _counts(dataset):
-    """How many images the first classes have, for an error of one line."""
+    """Numbers of images of the first classes, for a one-line error."""
     counts = np.bincount(dataset.labels, minlength=dataset.classes).tolist()
     return ", ".join(map(str, counts[:5])) + (", ..." if len(counts) > 5 else "")

@@ -1,7 +1,7 @@
 """The unchanged images."""
 
 from keras_mma.robustness.metrics import percent
-from keras_mma.robustness.run import Part, Section
+from keras_mma.robustness.run import Section
 
 _NUMBER = (int, float)
 
@@ -20,7 +20,7 @@ class Clean(Section):
     }
 
     def parts(self, setting):
-        return [Part("clean", len(setting.rows), lambda on_progress: setting.measure(on_progress, bins=True))]
+        return [setting.part("clean", bins=True)]
 
     def summarize(self, setting, results, report):
         section, warnings = results["clean"], []

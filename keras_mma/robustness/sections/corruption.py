@@ -5,7 +5,7 @@ import numpy as np
 from keras_mma.errors import InputError
 from keras_mma.robustness.metrics import percent
 from keras_mma.robustness.perturbations import corruptions
-from keras_mma.robustness.run import Part, Section
+from keras_mma.robustness.run import Section
 
 _NUMBER = (int, float)
 _SEVERITIES = corruptions.SEVERITIES
@@ -51,12 +51,10 @@ class Corruption(Section):
                 options = setting.options
                 return corruptions.corrupt(images, name, severity, options.seed, rows, options.frost_textures)
 
-            def measure(on_progress):
-                if setting.published is None:
-                    return setting.measure(on_progress, change)
-                return setting.measure(on_progress, dataset=setting.published.load(name, severity))
-
-            return Part(f"corruption/{name}/{severity}", len(setting.rows), measure)
+            place = f"corruption/{name}/{severity}"
+            if setting.published is None:
+                return setting.part(place, change)
+            return setting.part(place, load=lambda: setting.published.load(name, severity))
 
         return [part(name, severity) for name in names for severity in _SEVERITIES]
 

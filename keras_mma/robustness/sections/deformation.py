@@ -2,7 +2,7 @@
 
 from keras_mma.robustness.metrics import error_bars, percent
 from keras_mma.robustness.perturbations.deformations import DEFORMATIONS, deform, title
-from keras_mma.robustness.run import Part, Section
+from keras_mma.robustness.run import Section
 
 _NUMBER = (int, float)
 
@@ -15,10 +15,9 @@ class Deformation(Section):
 
     def parts(self, setting):
         def part(name):
-            def change(images, rows):
-                return deform(images, name, setting.options.seed, rows)
-
-            return Part(f"deformation/{name}", len(setting.rows), lambda tick: setting.measure(tick, change))
+            return setting.part(
+                f"deformation/{name}", lambda images, rows: deform(images, name, setting.options.seed, rows)
+            )
 
         return [part(name) for name in DEFORMATIONS]
 

@@ -58,7 +58,8 @@ def glass_blur(images, rngs, sigma, reach, rounds):
 def motion_blur(images, rngs, radius, sigma):
     """A one-sided Gaussian along a direction between -45° and 45°."""
     angles = [rng.uniform(-45, 45) for rng in rngs]
-    return np.stack([blur_along(image, radius, sigma, angle) for image, angle in zip(images, angles, strict=True)])
+    blurred = [blur_along(image, radius, sigma, angle) for image, angle in zip(images, angles, strict=True)]
+    return np.stack(blurred) + 1e-9  # a constant must not be rounded down
 
 
 @corruption(
@@ -69,8 +70,9 @@ def motion_blur(images, rngs, radius, sigma):
 )
 def zoom_blur(images, rngs, end, step):
     """The mean of the image and its enlargements by 1, 1 + step, ... below the end."""
-    factors = np.arange(1, end, step)
-    return (images + sum(clipped_zoom(images, factor) for factor in factors)) / (len(factors) + 1)
+    factors, images = np.arange(1, end, step), images.astype("float32")
+    total = sum(clipped_zoom(images, factor).astype("float32") for factor in factors)
+    return (images + total) / np.float32(len(factors) + 1)
 
 
 def gaussian(images, sigma):
@@ -124,7 +126,7 @@ def clipped_zoom(images, factor):
 
 
 def _zoom_matrix(side, factor):
-    """What `scipy.ndimage.zoom` does along one side, as a sparse matrix (side, side)."""
+    """The linear map of `scipy.ndimage.zoom` along one side as a sparse matrix (side, side)."""
     from scipy.ndimage import zoom
     from scipy.sparse import csr_array
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mma.robustness.perturbations.corruptions.registry import as_jpeg, corruption
+from keras_mma.robustness.perturbations.corruptions.registry import as_jpeg, corruption, from_levels
 
 _IMAGENET_SIDE = 244 / 224  # ImageNet-C was made with 244 instead of the side of 224
 
@@ -40,6 +40,7 @@ def elastic_transform(images, rngs, shift, sigma, reach):
     center, third = np.float32([width, height]) // 2, side // 3
     corners = np.float32([center + third, center + [third, -third], center - third])
     grid = np.mgrid[:height, :width]
+    images = images.astype("float32")
     changed = np.empty_like(images)
     for image, rng, out in zip(images, rngs, changed, strict=True):
         moved = corners + rng.uniform(-reach, reach, (3, 2)).astype("float32")
@@ -48,8 +49,9 @@ def elastic_transform(images, rngs, shift, sigma, reach):
         warped = warped.reshape(image.shape)
         drawn = rng.uniform(-1, 1, (2, height, width))
         moves = [shift * gaussian_filter(part, sigma, mode="reflect", truncate=3) for part in drawn]
+        places = grid + np.float32(moves)
         for channel in range(image.shape[-1]):
-            out[..., channel] = map_coordinates(warped[..., channel], grid + moves, order=1, mode="reflect")
+            out[..., channel] = map_coordinates(warped[..., channel], places, order=1, mode="reflect")
     return changed
 
 
@@ -82,6 +84,4 @@ def jpeg_compression(images, rngs, quality):
 def _of_levels(images, change):
     """Apply a function of uint8 images (height, width, channels)."""
     levels = np.rint(images * 255).astype("uint8")
-    changed = np.stack([np.asarray(change(image)).reshape(image.shape) for image in levels])
-    # A quarter of a level more, so that rounding down gives these levels back.
-    return (changed + 0.25) / 255
+    return from_levels(np.stack([np.asarray(change(image)).reshape(image.shape) for image in levels]))

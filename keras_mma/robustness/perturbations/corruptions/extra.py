@@ -56,13 +56,14 @@ def spatter(images, rngs, mean, sigma, blur, threshold, strength, is_mud):
     height, width, channels = images.shape[1:]
     drops = gaussian(draw(rngs, lambda rng: rng.normal(mean, sigma, (height, width, 1))), blur)
     color = _MUD if is_mud else _WATER
-    color = color if channels == 3 else color @ [0.299, 0.587, 0.114]
+    color = np.float32(color if channels == 3 else color @ [0.299, 0.587, 0.114])
+    images = images.astype("float32")
     if is_mud:
-        covered = gaussian((drops > threshold).astype("float64"), strength)
-        covered = np.where(covered < 0.8, 0, covered)
+        covered = gaussian((drops > threshold).astype("float32"), strength)
+        covered[covered < 0.8] = 0
         return images * (1 - covered) + color * covered
     drops = np.where(drops < threshold, 0, drops)
-    return images + strength * np.stack([_water(layer[..., 0]) for layer in drops])[..., None] * color
+    return images + np.float32(strength) * np.stack([_water(layer[..., 0]) for layer in drops])[..., None] * color
 
 
 def _water(drops):
@@ -74,8 +75,8 @@ def _water(drops):
     distance = cv2.blur(np.minimum(distance, 20), (3, 3)).astype("uint8")
     emboss = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
     relief = cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, emboss), (3, 3))
-    brightness = levels * relief.astype("float64")
-    return brightness / max(brightness.max(), 1e-12)
+    brightness = levels * relief.astype("float32")
+    return brightness / max(brightness.max(), np.float32(1e-12))
 
 
 @corruption(

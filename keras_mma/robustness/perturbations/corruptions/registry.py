@@ -66,7 +66,7 @@ def published_set(height, width):
 
 
 def label(height, width):
-    """What the report calls regenerated corruptions of images of this size."""
+    """Name in the report of regenerated corruptions of images of this size."""
     title, _, quality = PUBLISHED_SETS[published_set(height, width)]
     return f"regenerated, {title} severities" + (f", JPEG of quality {quality}" if quality else "")
 
@@ -142,12 +142,16 @@ def as_jpeg(image, quality):
 
 def in_hsv(images, channel, change):
     """Change one channel of the hue, saturation and value of RGB images in [0, 1]."""
-    import cv2
+    from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-    stacked = images.astype("float32").reshape(-1, images.shape[2], 3)
-    hsv = cv2.cvtColor(stacked, cv2.COLOR_RGB2HSV)
+    hsv = rgb_to_hsv(images)
     hsv[..., channel] = np.clip(change(hsv[..., channel]), 0, 1)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).reshape(images.shape).astype("float64")
+    return hsv_to_rgb(hsv)
+
+
+def from_levels(levels):
+    """Images in [0, 1] that `corrupt` turns into these levels, rounded down."""
+    return (np.floor(levels) + 0.25) / 255
 
 
 def draw(rngs, function):

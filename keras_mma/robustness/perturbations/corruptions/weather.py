@@ -9,7 +9,7 @@ import numpy as np
 from keras_mma.datasets import FORMATS
 from keras_mma.errors import InputError
 from keras_mma.robustness.perturbations.corruptions.blur import blur_along, clipped_zoom
-from keras_mma.robustness.perturbations.corruptions.registry import corruption, draw, in_hsv
+from keras_mma.robustness.perturbations.corruptions.registry import corruption, draw, from_levels, in_hsv
 
 
 @corruption(
@@ -44,7 +44,8 @@ def snow(images, rngs, mean, sigma, zoom, threshold, radius, blur_sigma, share):
     layers = np.floor(np.clip(np.where(layers < threshold, 0, layers), 0, 1) * 255)
     angles = [rng.uniform(-135, -45) for rng in rngs]
     blown = [blur_along(layer, radius, blur_sigma, angle) for layer, angle in zip(layers, angles, strict=True)]
-    flakes = np.floor(np.stack(blown))[..., None] / 255  # the published path cuts off
+    # The published code rounds down. A sum of weights that should be a level may be a rounding error below it.
+    flakes = np.floor(np.stack(blown) + 1e-6)[..., None] / 255
     whitened = share * images + (1 - share) * np.maximum(images, _gray(images) * 1.5 + 0.5)
     return whitened + flakes + flakes[:, ::-1, ::-1]
 
@@ -68,8 +69,9 @@ def frost(images, rngs, share, ice, scale, frost_textures):
         top, left = (rng.integers(limit) for limit in limits)
         return texture[top : top + height, left : left + width]
 
-    textured = draw(rngs, crop) / 255
-    return share * images + ice * (textured if images.shape[-1] == 3 else _gray(textured))
+    textured = draw(rngs, crop).astype("float64")
+    textured = textured if images.shape[-1] == 3 else _gray(textured)
+    return from_levels(share * np.rint(images * 255) + ice * textured)
 
 
 @functools.lru_cache(4)
@@ -100,7 +102,7 @@ def _texture_files(folder):
 
 
 def textures_digest(folder):
-    """Eight digits that tell these textures of frost apart from others."""
+    """Eight hexadecimal digits that identify the textures of frost."""
     files = _texture_files(Path(folder))
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:8]
 

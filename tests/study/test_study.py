@@ -1,0 +1,442 @@
+"""A study from its arguments to its report, and the command: with made-up trainings, and a few real ones."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import keras
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the recipe feeds its networks by tf.data", allow_module_level=True)
+
+from keras_mma.errors import InputError  # noqa: E402
+from keras_mma.study import cell_training, cells, checking, command, plan, running, study, tuning  # noqa: E402
+from keras_mma.study.__main__ import main  # noqa: E402
+from tests.study import fakes  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"dataset": "digits", "network": "wideresnet-10-1", "epochs": 2}
+SMALL_WORDS = ["--dataset", "digits", "--network", "wideresnet-10-1", "--epochs", "2", "--methods", "none", "cutmix"]
+
+
+def run(output, methods=("none", "cutmix"), seeds=2, **arguments):
+    return study.study(output, methods, seeds=seeds, **SMALL | {"train": fakes.train} | arguments)
+
+
+@pytest.fixture
+def fake_trainings(monkeypatch):
+    """Make-believe trainings behind the command."""
+    monkeypatch.setitem(study.study.__kwdefaults__, "train", fakes.train)
+    monkeypatch.setattr(cell_training, "train_cell", fakes.train)
+
+
+def test_the_plan_is_written_before_the_first_training(tmp_path):
+    seen = []
+
+    def train(cell, output, on_epoch):
+        seen.append(json.loads((tmp_path / "s" / "plan.json").read_text()))
+        return fakes.train(cell, output, on_epoch)
+
+    done = run(tmp_path / "s", train=train)
+    written = seen[0]
+    assert all(plan_ == written for plan_ in seen) and done.report["plan"] == written
+    assert written["seeds"] == 2 and written["baseline"] == "none" and written["recipe"]["dataset"] == "digits"
+    assert written["images"]["n"] == 450 and 1200 < written["images"]["training_images"] < 1220
+    assert len(written["images"]["sha256"]) == 64
+    assert not done.stopped and not done.failures and len(done.report["cells"]) == 4
+    assert (tmp_path / "s" / "report.html").exists()
+
+
+def test_the_recipe_is_the_default_changed_by_the_regime_changed_by_single_settings(tmp_path):
+    settings, dimensions = study._settings("visible", {"batch_size": 50, "epochs": [5, 10]})
+    assert (settings["dataset"], settings["batch_size"], settings["augmentation"]) == ("cifar10", 50, False)
+    assert dimensions == {"fraction": [0.1], "network": ["wideresnet-10-2"], "image_size": [16], "epochs": [5, 10]}
+    settings, dimensions = study._settings(None, {"dataset": "folder:x"})
+    assert dimensions["image_size"] == [32] and settings["learning_rate"] == 0.1
+    assert study._settings("recognised", {})[1]["network"] == ["resnet20"]
+    with pytest.raises(
+        InputError, match="`regime` must be one of visible, recognised, realistic. Received: regime='x'"
+    ):
+        study._settings("x", {})
+    with pytest.raises(InputError, match="`seed` must be a setting of the recipe"):
+        study._settings(None, {"seed": 3})
+
+
+def test_for_one_seed_all_methods_have_the_same_recipe(tmp_path):
+    run(tmp_path, ("none", "x=cutmix+mma(temperature=1,sites=0-1,at=stage1)"))
+    recipes = {name: record["recipe"] for name, record in cells.read_records(tmp_path).items()}
+    of_arms = {"method", "mixer_arguments", "adapt_arguments", "mixing_points"}
+    for seed in (0, 1):
+        differing = {
+            name for name, value in recipes[f"none-seed{seed}"].items() if recipes[f"x-seed{seed}"][name] != value
+        }
+        assert differing <= of_arms
+    assert recipes["x-seed1"]["mixing_points"] == ["stage1"] and recipes["x-seed1"]["seed"] == 1
+
+
+def test_more_seeds_extend_a_study(tmp_path):
+    run(tmp_path, seeds=2)
+    before = cells.read_records(tmp_path)
+    done = run(tmp_path, seeds=3)
+    assert done.report["plan"]["looks"] == [2] and done.report["analysis"]["extended"]
+    after = cells.read_records(tmp_path)
+    assert len(after) == 6 and all(after[name] == record for name, record in before.items())
+
+
+def test_a_budget_leaves_an_unfinished_report(tmp_path):
+    done = run(tmp_path, budget_minutes=-1)
+    assert done.stopped and done.report["analysis"]["finished"] == 0
+    assert not run(tmp_path).stopped
+
+
+def test_failures_are_returned_and_the_report_is_unfinished(tmp_path, monkeypatch):
+    def train(cell, output, on_epoch):
+        if cell.name == "cutmix-seed1":
+            raise ValueError("out of luck")
+        return fakes.train(cell, output, on_epoch)
+
+    done = run(tmp_path, train=train)
+    assert done.failures == {"cutmix-seed1": "ValueError: out of luck"} and not done.report["analysis"]["complete"]
+
+
+def test_tuning_comes_first_and_uses_the_validation_part_and_other_seeds(tmp_path):
+    trained = []
+
+    def train(cell, output, on_epoch):
+        trained.append(cell)
+        result = fakes.train(cell, output, on_epoch)
+        if cell.part == "validation":
+            best = {"none": 0.3, "cutmix": 0.1}[cell.method]
+            result |= {"accuracy": 0.9 if cell.recipe["learning_rate"] == best else 0.5, "correct": None}
+        return result
+
+    done = run(tmp_path, tune=True, tune_weight_decay=[0.0, 5e-4], tune_seeds=2, train=train)
+    grid = [cell for cell in trained if cell.part == "validation"]
+    assert len(grid) == 2 * 3 * 2 * 2 and trained[: len(grid)] == grid and len(trained) == len(grid) + 4
+    assert not {cell.seed for cell in grid} & {0, 1}
+    assert {cell.recipe["learning_rate"] for cell in grid} == {0.0333, 0.1, 0.3}
+    chosen = {cell.method: cell.recipe["learning_rate"] for cell in trained if cell.part == "test"}
+    assert chosen == {"none": 0.3, "cutmix": 0.1}
+    # Of equal points the one of the recipe is chosen.
+    assert {cell.recipe["weight_decay"] for cell in trained if cell.part == "test"} == {5e-4}
+    text = (tmp_path / "report.md").read_text()
+    assert "were tuned for each method on the validation part" in text and "| `cutmix` | 0.1 | 0.0005 |" in text
+    assert "The tuned learning rate and weight decay of `none` is the largest or the smallest of the grid" in text
+    assert json.loads((tmp_path / "tuned.json").read_text()) == done.report["tuned"]
+    assert "`--tune` tunes all of them" in (run(tmp_path / "b"), (tmp_path / "b" / "report.md").read_text())[1]
+
+
+def test_an_interrupted_tuning_chooses_nothing(tmp_path):
+    done = run(tmp_path, tune=True, budget_minutes=-1)
+    assert done.stopped and done.report["tuned"] is None and not (tmp_path / "tuned.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("grid", "match"),
+    [
+        ({"learning_rate": [-0.1]}, "`tune_learning_rate` must be finite numbers, not negative"),
+        ({"weight_decay": [float("inf")]}, "`tune_weight_decay`"),
+        ({"seeds": 0}, "`tune_seeds` must be a positive integer"),
+    ],
+)
+def test_grids_that_are_refused(grid, match):
+    with pytest.raises(InputError, match=match):
+        tuning.make_grid(fakes.RECIPE, **grid)
+
+
+def test_only_the_edges_of_a_grid_are_warned_about():
+    grid = {"learning_rate": [0.1, 0.2, 0.3], "weight_decay": [0.0], "seeds": 1}
+    chosen = {name: {"learning_rate": rate, "weight_decay": 0.0} for name, rate in (("a", 0.1), ("b", 0.2), ("c", 0.3))}
+    assert tuning.at_the_edge({"tuning": grid}, chosen) == {"a": ["learning_rate"], "c": ["learning_rate"]}
+
+
+def test_the_grid():
+    assert tuning.make_grid({"learning_rate": 0.1, "weight_decay": 0.0}) == {
+        "learning_rate": [0.0333, 0.1, 0.3],
+        "weight_decay": [0.0],
+        "seeds": 1,
+    }
+
+
+def test_the_command_prints_the_plan_and_the_verdicts(tmp_path, capsys, fake_trainings):
+    arms = tmp_path / "arms.toml"
+    arms.write_text('soft = "cutmix+mma(temperature=1)"')
+    main([*SMALL_WORDS, "--seeds", "3", "--arms", str(arms), "--output", str(tmp_path / "s")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "digits: 3 methods x 3 seeds = 9 trainings, baseline none"
+    assert "3 seeds show a difference of" in lines[1] and "0.5 points would take 13" in lines[1]
+    assert lines[-4].startswith("digits: none ") and lines[-3].split()[0] == "cutmix" and lines[-2].split()[0] == "soft"
+    assert lines[-1] == f"wrote {tmp_path / 's'}/report.html"
+
+
+def test_the_command_passes_all_options_on(monkeypatch, tmp_path):
+    passed = {}
+
+    def stand_in(output, methods, **options):
+        passed.update(options, output=output, methods=[arm.name for arm in methods])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "study", stand_in)
+    words = (
+        "--methods none cutmix --baseline cutmix --seeds 7 --first-seed 2 --margin 1 --part validation "
+        "--evaluate clean --limit 9 --regime visible --dataset digits --data-dir d --fraction 0.5 1 "
+        "--network a b --image-size 8 16 "
+        "--epochs 1 2 --resize area --skip-damaged --validation-fraction 0.2 --mixing-points x y --batch-size 3 "
+        "--optimizer adam --learning-rate 0.5 --schedule constant --weight-decay 0 --no-augmentation --flip "
+        "--mixed-precision mixed_bfloat16 --jit --tune --tune-learning-rate 1 2 --tune-weight-decay 3 --tune-seeds 4 "
+        "--jobs 2 --scheduler s --budget-minutes 5 --output o"
+    )
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+    assert caught.value.code == 130
+    assert passed.pop("on_plan") is command.describe and passed.pop("progress")
+    assert passed == {
+        "output": "o",
+        "methods": ["none", "cutmix"],
+        "baseline": "cutmix",
+        "seeds": 7,
+        "first_seed": 2,
+        "margin": 1.0,
+        "part": "validation",
+        "evaluate": ["clean"],
+        "limit": 9,
+        "regime": "visible",
+        "dataset": "digits",
+        "data_dir": "d",
+        "fraction": [0.5, 1.0],
+        "network": ["a", "b"],
+        "image_size": [8, 16],
+        "epochs": [1, 2],
+        "resize": "area",
+        "skip_damaged": True,
+        "validation_fraction": 0.2,
+        "mixing_points": ["x", "y"],
+        "batch_size": 3,
+        "optimizer": "adam",
+        "learning_rate": 0.5,
+        "schedule": "constant",
+        "weight_decay": 0.0,
+        "augmentation": False,
+        "flip": True,
+        "mixed_precision": "mixed_bfloat16",
+        "jit": True,
+        "tune": True,
+        "tune_learning_rate": [1.0, 2.0],
+        "tune_weight_decay": [3.0],
+        "tune_seeds": 4,
+        "jobs": 2,
+        "scheduler": "s",
+        "budget_minutes": 5.0,
+    }
+
+
+def make_pictures(folder, counts):
+    from PIL import Image
+
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8), (20 * number,) * 3).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--methods", "none", "cutmx"], "--methods has the unknown method cutmx; did you mean cutmix?"),
+        (["--methods", "none", "cutmix("], "an arm must be spelled as"),
+        (["--methods", "none"], "--methods must name at least two"),
+        (["--methods", "none", "cutmix(alpha=0)"], "`alpha` must be a positive"),
+        (["--methods", "none", "cutmix(foo=1)"], "`foo` has no meaning for"),
+        (["--methods", "none", "cutmix+mma(foo=1)"], "--methods cutmix+mma(foo=1) cannot be built"),
+        (["--methods", "none", "x=cutmix+mma(at=stage9)"], "--methods x cannot be built: ValueError: `at` must name"),
+        (["--arms", "x.txt"], "--arms must be a .toml or a .json file"),
+        (["--baseline", "mixup"], "--baseline must be one of none, cutmix"),
+        (["--seeds", "1"], "--seeds must be at least 2: the spread of the results, and so an interval, needs two"),
+        (["--margin", "0"], "--margin must be a number of points"),
+        (["--part", "train"], "--part must be one of test, validation"),
+        (["--part", "validation", "--validation-fraction", "0"], "--validation-fraction must be positive"),
+        (["--evaluate", "foo"], "--evaluate must name some of clean, corruption"),
+        (["--limit", "9"], "--limit applies to --evaluate only"),
+        (["--tune-weight-decay", "1"], "apply to --tune only"),
+        (["--jobs", "0"], "--jobs must be a positive integer"),
+        (["--dataset", "mnist"], "--dataset must be digits, cifar10"),
+        (["--network", "vgg"], "--network must be preactresnet18, resnet20"),
+        (["--regime", "x"], "--regime must be one of visible"),
+        (["--fraction", "0"], "--fraction must be in (0, 1]"),
+        (["--fraction", "1", "1"], "--fraction must not have the same value twice"),
+        (["--epochs", "0"], "--epochs must be a positive integer"),
+        (["--learning-rate", "nan"], "--learning-rate must be a finite number"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(tmp_path, capsys, words, match):
+    with pytest.raises(SystemExit) as caught:
+        main([*SMALL_WORDS, *words, "--output", str(tmp_path / "s")])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("keras-mma: error: ") and match in line
+    assert not (tmp_path / "s").exists()
+
+
+def test_datasets_that_are_too_small_to_split(tmp_path, capsys):
+    folder = make_pictures(tmp_path / "pictures", {"a": 2, "b": 9})
+    with pytest.raises(SystemExit) as caught:
+        main([*SMALL_WORDS, "--dataset", f"folder:{folder}", "--image-size", "8", "--output", str(tmp_path / "s")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2 and "must have more training images of class a" in line
+
+
+def test_folders_that_are_refused(tmp_path, capsys, fake_trainings):
+    output = tmp_path / "s"
+    main([*SMALL_WORDS, "--seeds", "2", "--output", str(output)])
+    capsys.readouterr()
+
+    def refused(*words):
+        with pytest.raises(SystemExit) as caught:
+            main(list(words))
+        assert caught.value.code == 2
+        return capsys.readouterr().err
+
+    other = refused(*SMALL_WORDS, "--seeds", "2", "--margin", "1", "--output", str(output))
+    assert f"--output {output} holds another study, with margin 0.5: choose another folder" in other
+    with filelock.FileLock(output / ".lock"):
+        assert "is in use by another study" in refused(*SMALL_WORDS, "--seeds", "2", "--output", str(output))
+    assert "--output is needed" in refused(*SMALL_WORDS)
+    (tmp_path / "file").write_text("")
+    assert "must be a folder" in refused(*SMALL_WORDS, "--output", str(tmp_path / "file"))
+    assert "holds no study" in refused("--check", str(tmp_path))
+
+
+def test_a_failed_training_exits_with_one(tmp_path, capsys, monkeypatch):
+    def train(cell, output, on_epoch):
+        raise ValueError("out of luck")
+
+    monkeypatch.setitem(study.study.__kwdefaults__, "train", train)
+    with pytest.raises(SystemExit) as caught:
+        main([*SMALL_WORDS, "--seeds", "2", "--output", str(tmp_path)])
+    assert caught.value.code == 1
+    assert "keras-mma: error: none-seed0 failed: ValueError: out of luck" in capsys.readouterr().err
+
+
+def test_a_check_runs_a_cell_again(tmp_path, capsys, fake_trainings):
+    run(tmp_path)
+    main(["--check", str(tmp_path)])
+    assert "none-seed0: " in (shown := capsys.readouterr().out) and shown.endswith("agrees\n")
+    check = checking.rerun(tmp_path, fakes.train, "cutmix-seed1")
+    assert check.name == "cutmix-seed1" and check.before == check.now and check.agrees
+    path = tmp_path / "records" / "none-seed0.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"test_accuracy": record["test_accuracy"] - 0.006}))
+    with pytest.raises(SystemExit) as caught:
+        main(["--check", str(tmp_path)])
+    assert caught.value.code == 1 and "differs by more than 0.5 points" in capsys.readouterr().out
+    with pytest.raises(InputError, match="`cell` must be one of none-seed0.*Received: cell=x"):
+        checking.rerun(tmp_path, fakes.train, "x")
+
+
+def test_a_real_cell_that_diverges_has_the_accuracy_of_chance(tmp_path):
+    (made,) = [
+        cell
+        for cell in cells.of_plan(
+            fakes.make_plan(("none", "cutmix"), 2, recipe={"learning_rate": 1e30, "batch_size": 64})
+        )
+        if cell.name == "none-seed0"
+    ]
+    recipe = made.recipe | {"fraction": 0.1, "schedule": "constant"}
+    cell = cells.Cell(made.name, made.method, made.seed, made.setting, recipe, made.part)
+    result = cell_training.train_cell(cell, tmp_path / "x", lambda *_: None)
+    assert result["diverged"] == 1 and result["accuracy"] == 0.1 and "correct" not in result
+    assert not (tmp_path / "x" / "saved_model").exists() and not (tmp_path / "x" / "states").exists()
+    # What a process that was killed right after this epoch leaves behind.
+    history = (tmp_path / "x" / "history.csv").read_text().splitlines()
+    assert len(history) == 2 and "nan" in history[1]
+
+
+@pytest.mark.slow
+def test_a_real_cell_that_runs_out_of_time_resumes_with_the_numbers_of_an_undisturbed_one(tmp_path):
+    recipe = {"batch_size": 64, "fraction": 0.1}
+    (cell,) = cells.of_plan(fakes.make_plan(("none", "switch"), 2, recipe=recipe))[1:2]
+    assert cell.recipe["method"] == "switch" and cell.recipe["epochs"] == 3
+    seen = []
+
+    def stop_after_two(epochs, seconds):
+        seen.append(epochs)
+        if epochs == 2:
+            raise running.OutOfTime
+
+    with pytest.raises(running.OutOfTime):
+        cell_training.train_cell(cell, tmp_path / "stopped", stop_after_two)
+    resumed = cell_training.train_cell(cell, tmp_path / "stopped", lambda epochs, _: seen.append(epochs))
+    undisturbed = cell_training.train_cell(cell, tmp_path / "undisturbed", lambda *_: None)
+    assert seen == [1, 2, 3]
+    assert (resumed["correct"] == undisturbed["correct"]).all() and resumed["loss"] == undisturbed["loss"]
+
+
+@pytest.mark.slow
+def test_a_real_study_with_everything(tmp_path, capsys):
+    words = [*SMALL_WORDS, "--seeds", "2", "--batch-size", "32", "--fraction", "0.3", "--jobs", "2"]
+    words += ["--tune", "--tune-learning-rate", "0.1", "--tune-weight-decay", "0", "5e-4"]
+    main([*words, "--evaluate", "clean", "deformation", "--limit", "100", "--output", str(tmp_path)])
+    made = json.loads((tmp_path / "report.json").read_text())
+    assert [cell["name"] for cell in made["cells"]] == ["none-seed0", "cutmix-seed0", "none-seed1", "cutmix-seed1"]
+    for cell in made["cells"]:
+        assert (tmp_path / "trainings" / cell["name"] / "saved_model").is_dir()
+        assert cell["test_accuracy"] == pytest.approx(cell["accuracy"] / 100) and 355 < cell["train_images"] < 375
+        assert cell["seconds_per_epoch"] > 0 and cell["loss"] > 0
+    (setting,) = made["robustness"]["settings"]
+    measures = {measure["measure"]: measure for measure in setting["measures"]}
+    assert "clean" in measures and any(name.startswith("deformation: rotation") for name in measures)
+    reports = {
+        name: json.loads((tmp_path / "trainings" / name / "robustness" / "report.json").read_text())
+        for name in ("none-seed0", "none-seed1", "cutmix-seed0", "cutmix-seed1")
+    }
+    clean = {name: 100 * (1 - one["clean"]["error"]) for name, one in reports.items()}
+    (comparison,) = measures["clean"]["comparisons"]
+    expected = (clean["cutmix-seed0"] - clean["none-seed0"] + clean["cutmix-seed1"] - clean["none-seed1"]) / 2
+    assert comparison["mean"] == pytest.approx(expected)
+    assert "## Robustness" in (tmp_path / "report.md").read_text()
+    main(["--check", str(tmp_path)])
+    assert capsys.readouterr().out.endswith("agrees\n")
+
+
+@pytest.mark.slow
+def test_a_real_study_that_is_killed_and_resumed_has_the_numbers_of_an_undisturbed_one(tmp_path):
+    words = [
+        "--dataset",
+        "digits",
+        "--network",
+        "wideresnet-10-1",
+        "--epochs",
+        "4",
+        "--seeds",
+        "2",
+        "--fraction",
+        "0.3",
+    ]
+    words += ["--batch-size", "32", "--methods", "none", "saliencymix+mma"]
+    command = [sys.executable, "-m", "keras_mma.study", *words, "--output"]
+    settings = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": os.environ}
+    process = subprocess.Popen([*command, str(tmp_path / "killed")], **settings)
+    progress = tmp_path / "killed" / "trainings" / "saliencymix+mma-seed0" / "progress.json"
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if progress.exists() and json.loads(progress.read_text())["epochs"] >= 2:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list(cells.read_records(tmp_path / "killed")) == ["none-seed0"]
+    assert not (tmp_path / "killed" / "report.json").exists()
+    for name in ("killed", "undisturbed"):
+        assert subprocess.run([*command, str(tmp_path / name)], **settings).returncode == 0
+    killed, undisturbed = (cells.read_records(tmp_path / name) for name in ("killed", "undisturbed"))
+    assert len(killed) == 4
+    for name, record in undisturbed.items():
+        assert killed[name]["test_accuracy"] == record["test_accuracy"] and killed[name]["loss"] == record["loss"]
+    assert plan.read(tmp_path / "killed")["images"] == plan.read(tmp_path / "undisturbed")["images"]
