@@ -158,6 +158,56 @@ def stateless_call():
     return keras.StatelessScope(collect_losses=False)
 
 
+def compiled_once(method):
+    """Compile a method of a mixer where JAX would compile each of its operations, for each new shape.
+
+    Args:
+        method: A method that takes and returns a dict of tensors, of a layer that says by `is_pure` whether it consists
+            of tensor operations alone.
+
+    Returns:
+        A method with the same results, up to rounding. It is compiled again for other shapes and other arguments of the
+        layer.
+    """
+
+    @functools.wraps(method)
+    def run(layer, batch):
+        is_distributed = keras.distribution.distribution() is not None
+        if keras.backend.backend() != "jax" or not layer.is_pure or is_distributed:
+            return method(layer, batch)
+        import jax
+
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in keras.tree.flatten(batch)):
+            return method(layer, batch)
+        variables = layer.non_trainable_variables
+        values, results = _jitted(layer, method)([variable.value for variable in variables], batch)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return results
+
+    return run
+
+
+def _jitted(layer, method):
+    """The compiled method of a layer with the arguments that it has now."""
+    import jax
+
+    def pure(values, batch):
+        variables = layer.non_trainable_variables
+        with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+            results = method(layer, batch)
+        return [scope.get_current_value(variable) for variable in variables], results
+
+    arguments = [
+        (name, value)
+        for inner in layer._flatten_layers()
+        for name, value in vars(inner).items()
+        if not name.startswith("_") and isinstance(value, (bool, int, float, str, tuple, type(None)))
+    ]
+    compiled = vars(layer).setdefault("_compiled", {})
+    return compiled.setdefault(str(arguments), jax.jit(pure))
+
+
 def vjp(function, x, backend=None):
     """The value of a function and its vector-Jacobian product.
 

@@ -7,7 +7,13 @@ import keras
 from keras import ops
 
 from keras_mma import plans, sampling
-from keras_mma.backend import MIN_PIXELS_FOR_XLA, has_foreign_symbols, refuse_wide_integers, without_xla
+from keras_mma.backend import (
+    MIN_PIXELS_FOR_XLA,
+    compiled_once,
+    has_foreign_symbols,
+    refuse_wide_integers,
+    without_xla,
+)
 from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, settings
 from keras_mma.layers.saliency_detection import SaliencyDetection
 
@@ -133,17 +139,28 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
         if self.requires_mix_model and not is_labelled:
             input_forms.check_followed(self)
-        is_counted = input_forms.is_counted(batch) if self.ignore_zero_weight else None
         # Labelled batches come from pipelines, where XLA pays off for every image size.
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
         with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
-            site = 0 if is_labelled else self._sample_site()
-            partner, mask, weight = self.sample(images)
-            if is_counted is not None:
-                is_mixed = ops.logical_and(is_counted, plans.take_partner(is_counted, partner))
-                mask, weight = mask.leave_out(is_mixed), ops.where(is_mixed, weight, 1.0)
-            plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
-            return write({**self._mix(batch, plan, mask), "plan": plan})
+            return write(self._mix_batch(batch))
+
+    @compiled_once
+    def _mix_batch(self, batch):
+        """The mixed batch and the plan, in a dict."""
+        height, width = self.image_size(ops.shape(batch["images"]))
+        site = 0 if input_forms.is_labelled(batch) else self._sample_site()
+        partner, mask, weight = self.sample(batch["images"])
+        if self.ignore_zero_weight:
+            is_counted = input_forms.is_counted(batch)
+            is_mixed = ops.logical_and(is_counted, plans.take_partner(is_counted, partner))
+            mask, weight = mask.leave_out(is_mixed), ops.where(is_mixed, weight, 1.0)
+        plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
+        return {**self._mix(batch, plan, mask), "plan": plan}
+
+    @property
+    def is_pure(self):
+        """Whether mixing consists of tensor operations alone, so that it can be compiled as a whole."""
+        return type(self).__module__.startswith("keras_mma.") and getattr(self._detect, "is_pure", self.detector is None)
 
     def sample(self, images):
         """Sample partners, masks and label weights.

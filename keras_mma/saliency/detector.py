@@ -47,7 +47,7 @@ class Detector:
     def __init__(self, function, is_pure=False):
         functools.update_wrapper(self, function)
         del self.__wrapped__  # its signature has no `size`
-        self.function = function
+        self.function, self.is_pure = function, is_pure
         self._detect = xla_compiled(downsampled(function)) if is_pure else _checked(downsampled(function))
 
     def __call__(self, images, size=None):

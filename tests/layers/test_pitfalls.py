@@ -174,3 +174,29 @@ class TestBoxesInsideTheImage:
         mixer = layers.CutMix(border=border, partner="derangement", seed=1)
         _, plan = training_plan(mixer, np.zeros((4000, 64, 64, 1), "uint8"))
         assert abs(plan["weight"].mean() - share) < 0.02
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the other backends do not compile single operations")
+class TestEagerCallsOnJax:
+    def test_they_are_compiled_once_for_each_shape(self, rng, monkeypatch):
+        traced, sample_mask = [], layers.CutMix.sample_mask
+
+        def spy(self, *args):
+            traced.append(args)
+            return sample_mask(self, *args)
+
+        monkeypatch.setattr(layers.CutMix, "sample_mask", spy)
+        mixer = layers.CutMix(partner="roll", seed=1)
+        draws = [training_plan(mixer, blobs(rng))[1]["mask"] for _ in range(3)]
+        assert len(traced) == 1 and len(np.unique(draws, axis=0)) == 3
+        training_plan(mixer, blobs(rng, 5))
+        assert len(traced) == 2
+        mixer.probability = 0.0
+        assert (training_plan(mixer, blobs(rng))[1]["weight"] == 1).all() and len(traced) == 2
+        mixer.probability, mixer.border = 1.0, "inside"  # another argument is another computation
+        training_plan(mixer, blobs(rng))
+        assert len(traced) == 3
+
+    def test_a_detector_of_numpy_runs_as_it_is(self, rng):
+        mixer = layers.SaliencyMix(detector=lambda images: np.asarray(images)[..., :1])
+        assert training_plan(mixer, blobs(rng))[0].shape == (8, 16, 20, 3)

@@ -83,6 +83,10 @@ class RandomChoice(Mixer):
             mask, weight = masks.Dense(mask).leave_out(is_mixed).values, ops.where(is_mixed, weight, 1.0)
         return partner, masks.Dense(mask), weight
 
+    @property
+    def is_pure(self):
+        return all(mixer.is_pure for mixer in self.mixers)
+
     def attributing_mixers(self):
         return [inner for mixer in self.mixers for inner in mixer.attributing_mixers()]
 
