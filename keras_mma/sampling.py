@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import itertools
 import math
 import multiprocessing
 import os
@@ -146,6 +147,25 @@ def uniform(shape, seed, minval=0.0, maxval=1.0):
     """Uniform float32 numbers in [minval, maxval)."""
     seed = _BRANCH_SEEDS.get() or seed
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
+
+
+def choice(values, weights, seed):
+    """Draw one of several integers.
+
+    Args:
+        values: Tuple of integers.
+        weights: Their relative frequencies, or `None` if they are equal.
+        seed: A `SeedGenerator`.
+
+    Returns:
+        An int32 scalar tensor, or the integer itself if there is only one. Nothing is drawn then.
+    """
+    if len(values) == 1:
+        return values[0]
+    bounds = list(itertools.accumulate(weights or [1.0] * len(values)))
+    number = uniform((), seed, maxval=float(bounds[-1]))
+    index = sum(ops.cast(number >= bound, "int32") for bound in bounds[:-1])
+    return ops.take(ops.convert_to_tensor(values, "int32"), index, axis=0)
 
 
 def bernoulli(shape, probability, seed):

@@ -74,8 +74,8 @@ def area_pool(mask, height, width):
             top, bottom = i * source_height / height, (i + 1) * source_height / height
             left, right = j * source_width / width, (j + 1) * source_width / width
             total = 0.0
-            for y in range(source_height):
-                for x in range(source_width):
+            for y in range(int(top), math.ceil(bottom)):
+                for x in range(int(left), math.ceil(right)):
                     overlap_y = max(0.0, min(bottom, y + 1) - max(top, y))
                     overlap_x = max(0.0, min(right, x + 1) - max(left, x))
                     total += overlap_y * overlap_x * mask[y, x]
@@ -83,7 +83,16 @@ def area_pool(mask, height, width):
     return pooled
 
 
-def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", smooth=True):
+def adapt(
+    features,
+    plan,
+    temperature=0.25,
+    attention=True,
+    attention_spread=None,
+    combine="multiply",
+    edge_blur=0,
+    smooth=True,
+):
     """The mask of MMA, pixel by pixel, for features of shape (batch, height, width, channels)."""
     size, height, width, channels = features.shape
     maps = np.ones((size, height, width))
@@ -92,10 +101,16 @@ def adapt(features, plan, temperature=0.25, attention=True, combine="multiply", 
             for x in range(width):
                 maps[sample, y, x] = sum(abs(float(v)) for v in features[sample, y, x]) / channels
         maps[sample] /= maps[sample].sum() / (height * width)
+        if attention_spread is not None and height * width > 1:
+            maps[sample] = np.maximum(1 + attention_spread * (maps[sample] - 1) / maps[sample].std(), 0)
     adapted = np.empty((size, height, width, 1))
     for sample, partner in enumerate(plan["partner"]):
         mask = plan["mask"][sample, :, :, 0].astype("float64")
         pooled = area_pool(mask, height, width)
+        if edge_blur:
+            from scipy import ndimage
+
+            pooled = ndimage.gaussian_filter(pooled, edge_blur, mode="nearest", truncate=3)
         for y in range(height):
             for x in range(width):
                 m, own, other = pooled[y, x], maps[sample, y, x], maps[partner, y, x]

@@ -241,6 +241,20 @@ def test_a_linear_block_distorts_nothing_but_what_its_kernel_sees(rng):
     assert rows["mma(temperature=1)", "first"]["distortion_near"] < rows["naive", "first"]["distortion_near"]
 
 
+def test_token_sequences_are_measured_as_maps(rng):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(6, 4, strides=4)(inputs)
+    x = keras.layers.Reshape((16, 6), name="tokens")(x)
+    x = keras.layers.Dense(5, name="mlp")(x)
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
+    rows, diagnosis = rows_of(network, ["naive", "mma(temperature=1)"], rng, ["tokens"])
+    assert diagnosis["blocks"] == {"tokens": "mlp"}
+    for row in rows.values():
+        assert row["distortion_all"] < 1e-5
+    np.testing.assert_allclose(rows["naive", "tokens"]["jump"], 1.0, atol=1e-6)
+    assert 0.3 < rows["mma(temperature=1)", "tokens"]["jump"] < 0.6
+
+
 def test_figures_that_follow_from_the_setting(rng):
     texts = [
         "naive",
@@ -338,3 +352,31 @@ def test_bad_input_is_one_line(needs_tensorflow, capsys, words, message):
 def test_the_search_has_no_setting_twice():
     spellings = [setting.spelling for setting in settings.search()]
     assert len(spellings) == len(set(spellings)) == 576
+
+
+def test_the_page_lists_the_settings_of_a_search_that_keep_all_limits():
+    good = {"jump": 0.4, "spread": 1.0, "correlation": 0.6, "deviation": 0.1, "difference": 0.2}
+    texts = [
+        "mma(temperature=1,combine=add)",
+        "mma(temperature=2,combine=add)",
+        "mma(temperature=2,combine=add,blur=1)",
+        "mma(temperature=1)",
+    ]
+    rows = [good | {"spelling": text, "stage": stage} for text in texts for stage in ("stage1", "stage2")]
+    rows[3]["jump"] = rows[7]["correlation"] = 0.45  # T 2 still keeps the limit, the last one does not
+    rows[5]["jump"] = 0.51
+    lines = page._search({"rows": rows})
+    assert "2 of 4 combinations" in " ".join(lines)
+    assert "| `combine=add` | 1, 2 | – |" in lines and not any(line.startswith("| defaults") for line in lines)
+    assert "| `mma(temperature=2,combine=add)` | 0.45 | 1.00 | 0.60 | 0.10 | 0.20 |" in lines
+
+
+def test_the_recorded_command_names_no_folder_of_the_data():
+    words = ["--dataset", "cifar10", "--data-dir", "/somewhere", "--settings", "a=mma()", "--save", "x.keras"]
+    assert command._command(words) == "python -m benchmarks.mask_adaptation --dataset cifar10 --settings 'a=mma()'"
+
+
+def test_the_committed_page_is_that_of_the_record():
+    record = json.loads(RECORD.read_text())
+    assert RECORD.with_suffix(".md").read_text() == page.render(record)
+    assert RECORD.with_suffix(".png").exists() and record["picture"] == RECORD.with_suffix(".png").name

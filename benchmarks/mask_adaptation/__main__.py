@@ -39,7 +39,7 @@ def parser():
     )
     add = parser.add_argument
     add("--dataset", default="digits", help=f"{datasets.NAMES} (default: %(default)s)")
-    add("--data-dir", help="folder of tensorflow-datasets")
+    add("--data-dir", help="folder of tensorflow-datasets; not recorded")
     add("--image-size", type=int, help="height and width to which images are resized")
     add("--model", help="a .keras file to diagnose instead of training a network")
     add(
@@ -136,7 +136,7 @@ def run(options, words):
     print_rows(diagnosis)
     print("limits: " + ", ".join(f"{name} {kind} {limit}" for name, (kind, limit) in BARS.items()))
     record = {
-        "command": shlex.join(["python", "-m", "benchmarks.mask_adaptation", *words]),
+        "command": _command(words),
         "measured": stamp(),
         "versions": versions("keras", keras.backend.backend(), "numpy"),
         "subject": f"{subject} Masks are those of {options.mixer} on {len(images)} test images.",
@@ -145,7 +145,8 @@ def run(options, words):
     if options.search:
         mixer = parse_mixer(options.mixer, options.seed)
         candidates = settings_module.search()
-        record["search"] = diagnose(network, images, mixer, candidates, options.at, with_distortion=False)
+        search = diagnose(network, images, mixer, candidates, options.at, with_distortion=False)
+        record["search"] = {"rows": [_compact(row) for row in search["rows"]]}
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         mixer = parse_mixer(options.mixer, options.seed)
@@ -156,6 +157,24 @@ def run(options, words):
         write(options.output.with_suffix(".md"), page.render(record))
         print(f"wrote {options.output.with_suffix('.md')}")
     return record
+
+
+def _compact(row):
+    """A row of the search without its name, which is its spelling, and its distortion; four digits after the point."""
+    return {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in row.items()
+        if name != "setting" and not name.startswith("distortion")
+    }
+
+
+def _command(words):
+    """The command without the options that have no part in the figures."""
+    kept = list(words)
+    for option in ("--data-dir", "--save"):
+        if option in kept:
+            del kept[kept.index(option) : kept.index(option) + 2]
+    return shlex.join(["python", "-m", "benchmarks.mask_adaptation", *kept])
 
 
 def main(words=None):

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from benchmarks.mask_adaptation.diagnosis import BARS, Network, attach, meets, meets_all
+from benchmarks.mask_adaptation.settings import parse
 from keras_mma.layers.feature_mix_adapt import activation, normalize
 from keras_mma.resampling import resize
 
@@ -115,34 +116,76 @@ def _table(diagnosis):
 
 
 def _search(search):
-    """The settings of a search that keep all limits at every stage; figures are the worst of the stages."""
-    by_setting = {}
+    """The combinations of a search that keep all limits at every stage: their temperatures, and two short lists."""
+    rows, settings = {}, {}
     for row in search["rows"]:
-        by_setting.setdefault(row["spelling"], []).append(row)
-    kept = {spelling: rows for spelling, rows in by_setting.items() if meets_all(rows)}
+        rows.setdefault(row["spelling"], []).append(row)
+        settings[row["spelling"]] = parse(row["spelling"])
+    kept = {spelling for spelling in rows if meets_all(rows[spelling])}
+    table = {}
+    for spelling, setting in settings.items():
+        temperatures = table.setdefault(_family(setting), {}).setdefault(_edge(setting), [])
+        if spelling in kept:
+            temperatures.append(setting.arguments["temperature"])
+    edges = list(dict.fromkeys(edge for by_edge in table.values() for edge in by_edge))
+    families = [family for family, by_edge in table.items() if any(by_edge.values())]
+    worst = {spelling: _worst(rows[spelling]) for spelling in kept}
     lines = [
         "## Which settings keep all limits",
         "",
         *_wrapped(
-            f"{len(kept)} of {len(by_setting)} combinations keep all limits at every stage. Figures are the worst over "
-            "the stages, the standard deviation the smallest. `power-P`, `minmax`, `standard-G`, `blur` and "
-            "`resize=bilinear` are candidates that the layer does not offer."
+            f"{len(kept)} of {len(rows)} combinations keep all limits at every stage. The attentions `power-P`, "
+            "`minmax` and `standard-G` (callables), `blur=S` (in cells) and `resize=bilinear` are "
+            "candidates that the layer does not offer. The table has the temperatures of "
+            + ", ".join(f"{temperature:g}" for temperature in _temperatures(settings))
+            + " that keep all limits; families that are not in it keep them at none."
         ),
         "",
-        "| setting | jump | spread | corr. | sd | abs(M − m) |",
-        "|---|---|---|---|---|---|",
+        f"| arguments | {' | '.join(edges)} |",
+        "|---" * (len(edges) + 1) + "|",
     ]
-    table = []
-    for spelling, rows in kept.items():
-        worst = {
-            "jump": max(row["jump"] for row in rows),
-            **{name: min(row[name] for row in rows) for name in ("spread", "correlation", "deviation")},
-            "difference": max(row["difference"] for row in rows),
-        }
-        table.append((worst, spelling))
-    for worst, spelling in sorted(table, key=lambda entry: -entry[0]["correlation"]):
-        lines.append(f"| `{spelling}` | {' | '.join(_show(value) for value in worst.values())} |")
+    for family in families:
+        cells = [", ".join(f"{value:g}" for value in sorted(table[family].get(edge, ()))) or "–" for edge in edges]
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+    lists = {
+        "closest to the mixer's mask": sorted(kept, key=lambda spelling: worst[spelling]["difference"]),
+        "in which the attention is strongest": sorted(kept, key=lambda spelling: -worst[spelling]["deviation"]),
+    }
+    for title, spellings in lists.items():
+        lines += [
+            "",
+            f"Those {title}, with the worst figure of the stages:",
+            "",
+            "| setting | jump | spread | corr. | sd | abs(M − m) |",
+            "|---|---|---|---|---|---|",
+            *(f"| `{name}` | {' | '.join(map(_show, worst[name].values()))} |" for name in spellings[:8]),
+        ]
     return [*lines, ""]
+
+
+def _family(setting):
+    """The arguments of a setting without its temperature and its edge."""
+    names = ("combine", "preserve_ratio", "attention")
+    values = {name: setting.arguments[name] for name in names if name in setting.arguments}
+    words = ("-".join(map(str, value)) if isinstance(value, tuple) else value for value in values.values())
+    return ", ".join(f"`{name}={word}`" for name, word in zip(values, words, strict=True)) or "defaults"
+
+
+def _edge(setting):
+    return f"`blur={setting.blur:g}`" if setting.blur else f"`resize={setting.resize or 'area'}`"
+
+
+def _temperatures(settings):
+    return sorted({setting.arguments["temperature"] for setting in settings.values()})
+
+
+def _worst(rows):
+    """The figures of a setting that are worst over the stages."""
+    return {
+        "jump": max(row["jump"] for row in rows),
+        **{name: min(row[name] for row in rows) for name in ("spread", "correlation", "deviation")},
+        "difference": max(row["difference"] for row in rows),
+    }
 
 
 def draw(network, images, mixer, settings, at=None, samples=2):
@@ -165,7 +208,7 @@ def draw(network, images, mixer, settings, at=None, samples=2):
     chosen = np.argsort(np.abs(weight - 0.6))[:samples]
     low, high = float(np.min(images)), float(np.max(images))
     shown = (ops.convert_to_numpy(batch) - low) / max(high - low, 1e-6)
-    figure = Figure(figsize=(1.15 * (5 + len(settings)), 1.3 * len(parts.stages) * samples + 0.4), layout="constrained")
+    figure = Figure(figsize=(5 + len(settings), 1.15 * len(parts.stages) * samples + 0.4), layout="constrained")
     axes = figure.subplots(len(parts.stages) * samples, 5 + len(settings), squeeze=False)
     features = parts.features(batch)
     for stage, (point, maps) in enumerate(zip(parts.stages, features, strict=True)):

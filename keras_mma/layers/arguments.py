@@ -12,6 +12,13 @@ def positive(name, value):
     return float(value)
 
 
+def non_negative(name, value):
+    """A non-negative, finite float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 <= value < float("inf"):
+        raise ValueError(f"`{name}` must be a non-negative, finite number. Received: {name}={value!r}")
+    return float(value)
+
+
 def fraction(name, value):
     """A float in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 <= value <= 1.0:

@@ -1,13 +1,16 @@
 """MMA, mixup mask adaptation (Kang et al., Image and Vision Computing 2024)."""
 
+import math
+
 import keras
 from keras import ops
 
 from keras_mma.layers import arguments
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.plans import take_partner
-from keras_mma.resampling import resize
+from keras_mma.resampling import METHODS, resize
 from keras_mma.saliency.detector import check_maps
+from keras_mma.saliency.filters import edge_pad, gaussian, separable
 
 
 def activation(features):
@@ -53,10 +56,15 @@ class FeatureMixAdapt(FeatureMixer):
             on the mean and maximum of the channels; its 7 x 7 kernel is uniform, because masks carry no gradient to
             train it), `None` (the same everywhere), or a callable from features (batch, height, width, channels) to
             non-negative maps (batch, height, width, 1).
+        attention_spread: Standard deviation to which each attention map is scaled around its mean of 1, before negative
+            values become 0; `None` keeps the deviation that the features have, which is small in most networks (about
+            0.3) (not from the paper).
         combine: `"multiply"` as above; `"add"`: a = (m + A_own) / T, b = (1 - m + A_partner) / T.
         preserve_ratio: Whether to shift a - b by a number per sample such that the mean of M is the mean of m, and the
             label keeps the mixer's share (not from the paper). Requires `smooth`.
-        resize: How the mask is resized to the feature map, `"area"` or `"nearest"`.
+        resize: How the mask is resized to the feature map, `"area"`, `"nearest"` or `"bilinear"`.
+        edge_blur: Standard deviation in cells of the feature map of the Gaussian that blurs the resized mask; 0 does
+            not blur (not from the paper).
         smooth: Whether M is the softmax above; otherwise M = a / (a + b). `smooth=False` with `attention=None` and
             `resize="nearest"` uses the mixer's mask as it is.
         **kwargs: Arguments of `FeatureMixer`: `label`, `grid`, `data_format`, `name`, ...
@@ -92,9 +100,11 @@ class FeatureMixAdapt(FeatureMixer):
         *,
         temperature=0.25,
         attention="activation",
+        attention_spread=None,
         combine="multiply",
         preserve_ratio=False,
         resize="area",
+        edge_blur=0.0,
         smooth=True,
         **kwargs,
     ):
@@ -103,9 +113,13 @@ class FeatureMixAdapt(FeatureMixer):
         if attention is not None and not callable(attention):
             arguments.choice("attention", attention, (*ATTENTIONS, None))
         self.attention = attention
+        self.attention_spread = attention_spread
+        if attention_spread is not None:
+            self.attention_spread = arguments.positive("attention_spread", attention_spread)
         self.combine = arguments.choice("combine", combine, ("multiply", "add"))
         self.preserve_ratio = arguments.boolean("preserve_ratio", preserve_ratio)
-        self.resize = arguments.choice("resize", resize, ("area", "nearest"))
+        self.resize = arguments.choice("resize", resize, METHODS)
+        self.edge_blur = arguments.non_negative("edge_blur", edge_blur)
         self.smooth = arguments.boolean("smooth", smooth)
         if preserve_ratio and not smooth:
             raise ValueError(
@@ -114,6 +128,8 @@ class FeatureMixAdapt(FeatureMixer):
 
     def sample_mask(self, features, plan):
         mask = resize(plan["mask"], *ops.shape(features)[1:3], self.resize)
+        if self.edge_blur:
+            mask = separable(mask, gaussian(2 * math.ceil(3 * self.edge_blur) + 1, self.edge_blur), edge_pad)
         own = partner = None
         if self.attention is not None:
             own = self._attend(features)
@@ -121,7 +137,10 @@ class FeatureMixAdapt(FeatureMixer):
         return adapt_mask(mask, own, partner, self.temperature, self.combine, self.smooth, self.preserve_ratio)
 
     def get_config(self):
-        names = ("temperature", "combine", "preserve_ratio", "resize", "smooth")
+        names = (
+            *("temperature", "attention_spread", "combine", "preserve_ratio"),
+            *("resize", "edge_blur", "smooth"),
+        )
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in names},
@@ -138,7 +157,8 @@ class FeatureMixAdapt(FeatureMixer):
         features = ops.stop_gradient(ops.cast(features, "float32"))
         attention = ops.cast(attend(features), "float32")
         check_maps("attention", attention, features.shape)
-        return normalize(ops.maximum(attention, 0.0))
+        attention = normalize(ops.maximum(attention, 0.0))
+        return attention if self.attention_spread is None else spread(attention, self.attention_spread)
 
 
 def adapt_mask(mask, own, partner, temperature=0.25, combine="multiply", smooth=True, preserve_ratio=False):
@@ -192,3 +212,13 @@ def normalize(attention):
     """Scale each map to a mean of 1; a map of zeros becomes 1 everywhere."""
     mean = ops.mean(attention, axis=(1, 2, 3), keepdims=True)
     return ops.where(mean > 0.0, attention / ops.where(mean > 0.0, mean, 1.0), 1.0)
+
+
+def spread(attention, deviation):
+    """Scale each map around its mean of 1 to a standard deviation; negative values become 0, a constant map stays 1."""
+    centered = attention - 1.0
+    current = ops.sqrt(ops.mean(ops.square(centered), axis=(1, 2, 3), keepdims=True))
+    # Rounding errors of a constant map are not a pattern.
+    is_constant = current < 1e-5
+    scaled = 1.0 + centered * (deviation / ops.where(is_constant, 1.0, current))
+    return ops.where(is_constant, 1.0, ops.maximum(scaled, 0.0))

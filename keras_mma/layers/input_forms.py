@@ -5,9 +5,8 @@ Images without labels are one of them: inside a model, something must then mix t
 
 import contextlib
 import contextvars
-import inspect
-
 import functools
+import inspect
 
 import keras
 from keras import ops

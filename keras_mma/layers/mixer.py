@@ -1,7 +1,6 @@
 """The base of all mixers."""
 
 import contextlib
-import itertools
 
 import keras
 from keras import ops
@@ -146,9 +145,10 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
 
     @compiled_once
     def _mix_batch(self, batch):
-        """The mixed batch and the plan, in a dict."""
+        """Sample, make the plan and mix: the mixed batch and the plan, in a dict."""
         height, width = self.image_size(ops.shape(batch["images"]))
-        site = 0 if input_forms.is_labelled(batch) else self._sample_site()
+        is_labelled = input_forms.is_labelled(batch)
+        site = 0 if is_labelled else sampling.choice(self.sites, self.site_weights, self.seed_generator)
         partner, mask, weight = self.sample(batch["images"])
         if self.ignore_zero_weight:
             is_counted = input_forms.is_counted(batch)
@@ -160,7 +160,9 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
     @property
     def is_pure(self):
         """Whether mixing consists of tensor operations alone, so that it can be compiled as a whole."""
-        return type(self).__module__.startswith("keras_mma.") and getattr(self._detect, "is_pure", self.detector is None)
+        return type(self).__module__.startswith("keras_mma.") and getattr(
+            self._detect, "is_pure", self.detector is None
+        )
 
     def sample(self, images):
         """Sample partners, masks and label weights.
@@ -274,14 +276,6 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
             batch = input_forms.encode_labels(batch, self.num_classes)
             input_forms.check_labelled(batch, self)
         return batch, write
-
-    def _sample_site(self):
-        if len(self.sites) == 1:
-            return self.sites[0]
-        weights = self.site_weights or [1.0] * len(self.sites)
-        number = sampling.uniform((), self.seed_generator, maxval=float(sum(weights)))
-        index = sum(ops.cast(number >= bound, "int32") for bound in list(itertools.accumulate(weights))[:-1])
-        return ops.take(ops.convert_to_tensor(self.sites, "int32"), index, axis=0)
 
     def _mix(self, batch, plan, mask):
         def mix_images():

@@ -18,9 +18,9 @@ class SaliencyDetection:
     def _set_detector(self, detector, size, layer):
         is_needed = self.uses_saliency or self.partner == "distance" or self.label == "saliency"
         if is_needed != (detector is not None):
+            rule = "is required" if is_needed else "has no effect without `partner='distance'` or `label='saliency'`"
             raise ValueError(
-                f"`detector` must be given to {type(self).__name__} if and only if saliency is used: by "
-                f"`partner='distance'` or `label='saliency'`. Received: detector={detector!r}, "
+                f"`detector` {rule} in {type(self).__name__}. Received: detector={detector!r}, "
                 f"partner={self.partner!r}, label={self.label!r}"
             )
         self.detector = identifier(detector)

@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-import uuid
 from pathlib import Path
 
 from keras_mma.errors import InputError, first_line
+from keras_mma.files import write
 
 # Lists the files that were written, in the folder itself.
 MARKER = ".keras-mma.json"
@@ -124,13 +124,3 @@ class OutputFolder:
         for folder in reversed(self._made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def write(path, content):
-    """Write text or bytes to a temporary file of its own in the same folder, then rename it."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.unfinished")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

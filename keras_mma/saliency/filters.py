@@ -1,5 +1,7 @@
 """Small separable filters."""
 
+import math
+
 from keras import ops
 
 
@@ -58,6 +60,12 @@ def convolve(images, kernel, axis):
     """Filter one axis wherever the whole kernel fits: the result is `len(kernel) - 1` shorter."""
     length = ops.shape(images)[axis] - (len(kernel) - 1)
     return sum(weight * _slice(images, offset, length, axis) for offset, weight in enumerate(kernel))
+
+
+def gaussian(length, sigma):
+    """The weights of a Gaussian along one axis, with a sum of 1."""
+    weights = [math.exp(-((index - length // 2) ** 2) / (2 * sigma**2)) for index in range(length)]
+    return [weight / sum(weights) for weight in weights]
 
 
 def _slice(images, start, length, axis):

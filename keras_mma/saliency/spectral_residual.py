@@ -1,12 +1,10 @@
 """Spectral-residual saliency (Hou & Zhang 2007)."""
 
-import math
-
 from keras import ops
 
 from keras_mma.resampling import resize
 from keras_mma.saliency.detector import built_in, chunked, sanitize_maps
-from keras_mma.saliency.filters import blur, edge_pad, reflect_pad, separable
+from keras_mma.saliency.filters import blur, edge_pad, gaussian, reflect_pad, separable
 from keras_mma.saliency.grayscale import to_gray
 
 SIZE = 64
@@ -81,12 +79,6 @@ def _detect_squared(gray):
 def _detect_smooth(gray):
     """The maps of gray images (batch, height, width, 1)."""
     return _normalize(blur(_magnitude(ops.squeeze(gray, -1), edge_pad), gaussian(7, 3.0)))
-
-
-def gaussian(length, sigma):
-    """The weights of a Gaussian along one axis, with a sum of 1."""
-    weights = [math.exp(-((index - length // 2) ** 2) / (2 * sigma**2)) for index in range(length)]
-    return [weight / sum(weights) for weight in weights]
 
 
 def _magnitude(gray, pad):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma import files
 from keras_mma.errors import InputError
-from keras_mma.study import files
 from keras_mma.study import plan as plans
 
 SCHEMA = "keras_mma.study.cell/1"

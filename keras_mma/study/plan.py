@@ -9,9 +9,10 @@ import itertools
 import json
 from pathlib import Path
 
+from keras_mma import files
 from keras_mma.errors import InputError
 from keras_mma.study import arms as study_arms
-from keras_mma.study import files, provenance
+from keras_mma.study import provenance
 
 SCHEMA = "keras_mma.study/1"
 #: Settings of a recipe of which a study can have several values.

@@ -4,8 +4,9 @@ import base64
 import html
 from pathlib import Path
 
+from keras_mma import files
 from keras_mma.study import cells as study_cells
-from keras_mma.study import figures, files, tables, tuning
+from keras_mma.study import figures, tables, tuning
 from keras_mma.study.analysis import analyse
 
 SCHEMA = "keras_mma.study.report/1"

@@ -11,9 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+from keras_mma import files
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import cells as study_cells
-from keras_mma.study import files, provenance
+from keras_mma.study import provenance
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
 # Seconds between two updates of the progress, and to wait for a scheduler.

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import keras
 
+from keras_mma import files
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import arms as study_arms
-from keras_mma.study import cell_training, evaluation, files, recipe, report, running, tuning
+from keras_mma.study import cell_training, evaluation, recipe, report, running, tuning
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study.regimes import REGIMES

@@ -104,6 +104,7 @@ def test_unmixed_samples_are_unchanged(case, rng):
     np.testing.assert_array_equal(plan["partner"][is_unmixed], np.flatnonzero(is_unmixed))
 
 
+@sampled
 @every_mixer
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float32", "float64"])
 def test_images_keep_their_dtype(case, rng, dtype):
@@ -138,6 +139,7 @@ def test_channels_first_equals_channels_last(case, rng):
     assert make(case).data_format == "channels_first"
 
 
+@sampled
 @every_mixer
 @pytest.mark.parametrize("shape", [(1, 16, 20, 3), (5, 9, 33, 1), (3, 40, 8, 3), (2, 12, 12, 6)])
 def test_image_sizes_and_channel_counts(case, rng, shape):
@@ -234,7 +236,7 @@ def test_same_seed_gives_the_same_plan(case, rng):
         np.testing.assert_array_equal(mixed, expected)
         keras.tree.map_structure(np.testing.assert_array_equal, plan, expected_plan)
     # GuidedMixup draws only the sample where its cycle starts: two seeds may agree, several do not.
-    others = [training_plan(make(case, seed=seed), images)[1]["mask"] for seed in range(6, 12)]
+    others = (training_plan(make(case, seed=seed), images)[1]["mask"] for seed in range(6, 12))
     assert any(not np.array_equal(other, plan["mask"]) for other in others)
     keras.utils.set_random_seed(3)
     first = training_plan(make(case, seed=None), images)[0]
@@ -264,6 +266,7 @@ def test_nan_affects_only_samples_that_are_mixed_with_it(case, rng):
     assert np.isfinite(all_mixed[~is_affected]).all() and np.isfinite(plan["weight"]).all()
 
 
+@sampled
 @every_mask_mixer
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float32"])
 def test_plans_and_labels_are_float32_under_every_policy(case, rng, policy):
@@ -439,6 +442,14 @@ def test_invalid_arguments_raise(case, arguments, match):
         pytest.skip("the mixer has no `alpha`")
     with pytest.raises(ValueError, match=match):
         make(case, **arguments)
+
+
+def test_a_detector_without_effect_or_none_where_it_is_needed_raises():
+    with pytest.raises(ValueError, match="`detector` has no effect without .* Received: detector='fine_grained'"):
+        layers.CutMix(detector="fine_grained")
+    for arguments in ({"cls": layers.CutMix, "label": "saliency"}, {"cls": layers.SaliencyMix, "detector": None}):
+        with pytest.raises(ValueError, match="`detector` is required in .* Received: detector=None"):
+            arguments.pop("cls")(**arguments)
 
 
 @every_mixer

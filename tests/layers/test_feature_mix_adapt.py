@@ -49,6 +49,9 @@ def call(layer, features, plan):
         {"smooth": False},
         {"smooth": False, "attention": None},
         {"smooth": False, "combine": "add"},
+        {"attention_spread": 1.0},
+        {"edge_blur": 1.0},
+        {"temperature": 0.5, "combine": "add", "attention_spread": 0.5, "edge_blur": 2.0},
     ],
     ids=str,
 )
@@ -75,7 +78,7 @@ def test_layers_of_other_sites_do_nothing(plan, features):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"label": "mixer"}, {"preserve_ratio": True}, {"combine": "add"}, {"attention": "cbam"}],
+    [{}, {"label": "mixer"}, {"preserve_ratio": True}, {"combine": "add"}, {"attention": "cbam"}, {"edge_blur": 1.0}],
     ids=str,
 )
 def test_unmixed_samples_are_unchanged(plan, features, options):
@@ -197,9 +200,11 @@ def test_config_round_trip(plan, features):
         temperature=0.5,
         attention="cbam",
         combine="add",
+        attention_spread=0.5,
         preserve_ratio=True,
         label="mixer",
         resize="nearest",
+        edge_blur=0.5,
         data_format="channels_last",
     )
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
@@ -260,7 +265,7 @@ def test_features_carry_a_gradient_and_masks_do_not(needs_tensorflow, plan, feat
 def test_compiled_and_eager_calls_agree(needs_tensorflow, plan, features, xla):
     import tensorflow as tf
 
-    for options in ({}, {"preserve_ratio": True}, {"attention": "cbam"}, {"resize": "nearest"}):
+    for options in ({}, {"preserve_ratio": True}, {"attention": "cbam"}, {"attention_spread": 1.0, "edge_blur": 1.0}):
         layer = FeatureMixAdapt(2, **options)
         expected, after = call(layer, features, plan)
         compiled = tf.function(lambda x, p, layer=layer: layer(x, p, training=True), jit_compile=xla)
@@ -276,6 +281,8 @@ def test_compiled_and_eager_calls_agree(needs_tensorflow, plan, features, xla):
         ({"site": "1"}, "`site` must be .* Received: site='1'"),
         ({"temperature": 0}, "`temperature` must be .* Received: temperature=0"),
         ({"attention": "se"}, "`attention` must be one of .* Received: attention='se'"),
+        ({"attention_spread": 0}, "`attention_spread` must be .* Received: attention_spread=0"),
+        ({"edge_blur": -1}, "`edge_blur` must be .* Received: edge_blur=-1"),
         ({"combine": "max"}, "`combine` must be one of .* Received: combine='max'"),
         ({"preserve_ratio": 1}, "`preserve_ratio` must be True or False. Received: preserve_ratio=1"),
         ({"preserve_ratio": True, "smooth": False}, "`preserve_ratio` requires `smooth`"),

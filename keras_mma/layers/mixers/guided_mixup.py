@@ -6,8 +6,7 @@ from keras import ops
 from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
-from keras_mma.saliency.filters import blur
-from keras_mma.saliency.spectral_residual import gaussian
+from keras_mma.saliency.filters import blur, gaussian
 
 
 @keras.saving.register_keras_serializable("keras_mma")
@@ -56,7 +55,7 @@ class GuidedMixup(Mixer):
 
     def __init__(self, *, blur_sigma=3.0, detector="smooth_spectral_residual", partner="distance", **kwargs):
         super().__init__(detector=detector, partner=partner, **kwargs)
-        self.blur_sigma = 0.0 if blur_sigma == 0 else arguments.positive("blur_sigma", blur_sigma)
+        self.blur_sigma = arguments.non_negative("blur_sigma", blur_sigma)
 
     def saliency_maps(self, images):
         maps = super().saliency_maps(images)

@@ -23,7 +23,8 @@ class RandomChoice(Mixer):
         probabilities: Probability of each mixer, non-negative numbers with a sum of 1; equal by default.
         per: `"step"` chooses one mixer for the whole batch, and only its saliency is computed. `"sample"` chooses one
             for each sample.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `num_classes`, `data_format`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `num_classes`, `data_format`, `seed`, ...; those on
+            partners, detectors and labels belong to the mixers.
 
     Call arguments:
         images, labels, sample_weight, training: See `Mixer`.
@@ -32,8 +33,8 @@ class RandomChoice(Mixer):
         `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
-        ValueError: If `mixers` is not a list of mixers, one of them moves its box, or the probabilities do not match;
-            see `Mixer`.
+        ValueError: If `mixers` is not a list of mixers, one of them moves its box, the probabilities do not match, or
+            `partner`, `detector` or `label` is passed; see `Mixer`.
 
     Example:
 
@@ -50,6 +51,11 @@ class RandomChoice(Mixer):
 
     def __init__(self, mixers=None, *, probabilities=None, per="step", **kwargs):
         super().__init__(**kwargs)
+        if self.partner != "shuffle" or self.label != "area" or self.detector is not None:
+            raise ValueError(
+                "`partner`, `detector` and `label` must be passed to the mixers of a RandomChoice, not to itself. "
+                f"Received: partner={self.partner!r}, detector={self.detector!r}, label={self.label!r}"
+            )
         mixers = [MixUp(alpha=0.8), CutMix(alpha=1.0)] if mixers is None else mixers
         if not isinstance(mixers, (list, tuple)) or not mixers or not all(isinstance(m, Mixer) for m in mixers):
             raise ValueError(f"`mixers` must be a list of at least one `Mixer`. Received: mixers={mixers!r}")

@@ -1,16 +1,16 @@
 """Files that are written completely or not at all."""
 
 import json
-import os
+import uuid
 from pathlib import Path
 
 from keras_mma.errors import InputError, first_line
 
 
 def write(path, content):
-    """Write text or bytes under a temporary name in the same folder, then replace the file."""
+    """Write text or bytes to a temporary file of its own in the same folder, then replace the file."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.unfinished")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         temporary.replace(path)
