@@ -119,6 +119,7 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
 
     def __call__(self, *args, **kwargs):
         refuse_wide_integers(args, kwargs)
+        input_forms.refuse_strings(*args, **kwargs)
         if has_foreign_symbols(args, kwargs):
             raise ValueError(
                 f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
