@@ -72,6 +72,8 @@ class Mixer(sampling.SeededLayer):
     has_binary_mask = True
     #: Whether `sample_mask` uses saliency maps.
     uses_saliency = False
+    #: Whether the mixer moves or resizes the partner's image, which the plan cannot describe to feature sites.
+    is_input_only = False
     #: Norm of the shares of saliency by which `label="saliency"` weights the labels.
     norm = 1
 
@@ -96,6 +98,11 @@ class Mixer(sampling.SeededLayer):
         super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = arguments.fraction("probability", probability)
         self.sites = arguments.sites(sites)
+        if self.is_input_only and self.sites != (0,):
+            raise ValueError(
+                f"`sites` must be (0,) for {type(self).__name__}, which changes the partner's image and can mix at the "
+                f"input only. Received: sites={self.sites}"
+            )
         self.site_weights = arguments.site_weights(site_weights, self.sites)
         policies = ("shuffle", "roll") if detector is None else ("shuffle", "roll", "distance")
         self.partner = arguments.choice("partner", partner, policies)
@@ -194,7 +201,7 @@ class Mixer(sampling.SeededLayer):
         """The share of its own label that each sample keeps, float32 (batch,)."""
         if self.label == "area":
             return mask.mean(height, width)
-        partner_maps = plans.partner_images(maps, partner, shift=mask.shift)
+        partner_maps = plans.partner_images(maps, partner, source=mask.source)
         return label_rules.saliency_weight(maps, partner_maps, mask.rasterize(height, width), self.norm)
 
     def saliency_maps(self, images):
@@ -313,5 +320,5 @@ class Mixer(sampling.SeededLayer):
             if name in batch:
                 mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
         if "segmentation_masks" in batch:
-            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.shift)
+            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.source)
         return mixed

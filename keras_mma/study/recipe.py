@@ -25,9 +25,15 @@ PAPER_ARGUMENTS = {
     "cutmix": {"probability": 0.5},
     "saliencymix": {"probability": 0.5},
     "saliencygrafting": {"detector": "activation"},
+    "attentivemix": {"detector": "activation"},
 }
 # `MIXER` mixes at the input, `MIXER+mma` at the mixing points too. `manifold` is Manifold Mixup: the plain mask there.
-METHODS = ("none", *MIXERS, *(f"{name}+mma" for name in MIXERS), "manifold")
+METHODS = (
+    "none",
+    *MIXERS,
+    *(f"{name}+mma" for name, mixer in MIXERS.items() if not mixer.is_input_only),
+    "manifold",
+)
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("cosine", "constant")
 _MOMENTUM = 0.9

@@ -33,8 +33,8 @@ class RandomChoice(Mixer):
         `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
-        ValueError: If `mixers` is not a list of mixers, one of them moves its box, the probabilities do not match, or
-            `partner`, `detector` or `label` is passed; see `Mixer`.
+        ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the partner, the probabilities do
+            not match, or `partner`, `detector` or `label` is passed; see `Mixer`.
 
     Example:
 
@@ -120,8 +120,8 @@ class RandomChoice(Mixer):
         def sample():
             with sampling.branch(seed):
                 partner, mask, weight = mixer.sample(images)
-            if mask.shift is not None:
-                raise ValueError(f"`mixers` must not move their box. Received: {mixer.name!r}, which does")
+            if mask.source is not None:
+                raise ValueError(f"`mixers` must not move or resize the image. Received: {mixer.name!r}, which does")
             partner = plans.active_partner({"partner": partner}, mask.find_unmixed())
             return partner, mask.rasterize(height, width), weight
 
