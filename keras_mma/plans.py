@@ -137,15 +137,20 @@ def active_partner(plan, is_unmixed=None):
 def blend(own, partner, mask):
     """`mask * own + (1 - mask) * partner` in the dtype of `own`; integers are blended in float32 and rounded.
 
+    Where the mask is 1, the result is `own` bit for bit.
+
     Args:
         own, partner: Tensors of the same shape and dtype.
         mask: Float32 tensor that broadcasts to them.
     """
     dtype = keras.backend.standardize_dtype(own.dtype)
     if keras.backend.is_float_dtype(dtype):
-        return ops.cast(mask, dtype) * own + ops.cast(1.0 - mask, dtype) * partner
-    mixed = mask * ops.cast(own, "float32") + (1.0 - mask) * ops.cast(partner, "float32")
-    return ops.cast(ops.round(mixed), dtype)
+        mixed = ops.cast(mask, dtype) * own + ops.cast(1.0 - mask, dtype) * partner
+    else:
+        mixed = mask * ops.cast(own, "float32") + (1.0 - mask) * ops.cast(partner, "float32")
+        mixed = ops.cast(ops.round(mixed), dtype)
+    # 0 times infinity is NaN, and float32 has no integers above 2^24.
+    return ops.where(mask == 1.0, own, mixed)
 
 
 def mix_images(images, plan, data_format="channels_last", source=None):
@@ -215,7 +220,22 @@ def mix_labels(labels, plan):
 
     Returns:
         A float32 tensor of the same shape.
+
+    Raises:
+        ValueError: If the labels are integers, because the mean of two class indices is another class.
     """
+    labels = labels if hasattr(labels, "dtype") else ops.convert_to_tensor(labels)
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            "`labels` must be floats, because class indices cannot be averaged: one-hot encode them, "
+            "`keras.ops.one_hot(labels, num_classes)`. "
+            f"Received: labels of shape {tuple(labels.shape)} and dtype {dtype}"
+        )
+    return _mix_samples(labels, plan)
+
+
+def _mix_samples(labels, plan):
     labels = ops.cast(labels, "float32")
     weight = ops.reshape(plan["weight"], [-1] + [1] * (len(labels.shape) - 1))
     return weight * labels + (1.0 - weight) * take_partner(labels, plan["partner"])
@@ -231,7 +251,7 @@ def mix_sample_weight(sample_weight, plan):
     Returns:
         A float32 tensor of the same shape.
     """
-    return mix_labels(sample_weight, plan)
+    return _mix_samples(sample_weight, plan)
 
 
 def mix_segmentation_masks(masks, plan, source=None):

@@ -63,14 +63,14 @@ def test_compiled_functions_have_gradients(needs_tensorflow):
     np.testing.assert_allclose(gradient(tf.ones((2, 2))), 3.0)
 
 
-#: Compiled functions of each mixer: it mixes, finds saliency, and finds the peak or the partner.
+#: Number of compiled functions of each mixer: to mix, to compute saliency, and to find the peak or the partner.
 COMPILED_FUNCTIONS = {
     "mixup": 1,
     "cutmix": 1,
+    "randomchoice": 1,
     "saliencymix": 3,
     "saliencygrafting": 2,
     "guidedmixup": 3,
-    "randomchoice": 1,
     "attentivemix": 2,
     "gmix": 1,
     "hmix": 1,

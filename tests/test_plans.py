@@ -88,3 +88,11 @@ def test_invalid_plans_raise(plan):
         plans.mix_images(np.zeros((6, 8, 20, 3), "float32"), plan)
     with pytest.raises(ValueError, match="expected 5 samples. Received: .* with 6 samples"):
         plans.check(plan, 5)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool"])
+def test_class_indices_are_not_averaged(plan, dtype):
+    with pytest.raises(ValueError, match=f"`labels` must be floats.*one-hot encode them.*dtype {dtype}"):
+        plans.mix_labels(np.arange(6).astype(dtype), plan)
+    weights = plans.mix_sample_weight(np.ones(6, "int32"), plan)
+    np.testing.assert_allclose(ops.convert_to_numpy(weights), 1.0, atol=1e-6)

@@ -47,10 +47,14 @@ class Uniform(NamedTuple):
         if dtype == "float16":
             return plans.blend(images, partner_images, lam)  # the difference below could overflow
         if keras.backend.is_float_dtype(dtype):
-            return images + ops.cast(1.0 - lam, dtype) * (partner_images - images)
-        # Each operation can reuse the buffer of the one before: no second array of this size is needed.
-        images, partner_images = ops.cast(images, "float32"), ops.cast(partner_images, "float32")
-        return ops.cast(ops.round(images + (1.0 - lam) * (partner_images - images)), dtype)
+            mixed = images + ops.cast(1.0 - lam, dtype) * (partner_images - images)
+        else:
+            # Each operation can reuse the buffer of the one before: no second array of this size is needed.
+            own = ops.cast(images, "float32")
+            mixed = own + (1.0 - lam) * (ops.cast(partner_images, "float32") - own)
+            mixed = ops.cast(ops.round(mixed), dtype)
+        # Unmixed samples stay bit for bit; see `plans.blend`.
+        return ops.where(lam == 1.0, images, mixed)
 
 
 class Box(NamedTuple):

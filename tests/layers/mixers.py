@@ -110,21 +110,22 @@ def repeatedly(mixer, images):
 def record_draws(monkeypatch):
     """A list to which each draw of `keras_mma.sampling` is appended as a pair (name, NumPy array).
 
-    Draws from which another one is computed are not listed.
+    Draws from which another one is computed are not listed, nor are those of `probability`.
     """
     draws, depth = [], [0]
+    monkeypatch.setattr(layers.Mixer, "is_pure", False)  # compiled draws have no values
 
     def recorded(name, draw):
         def call(*args, **kwargs):
             depth[0] += 1
             values = draw(*args, **kwargs)
             depth[0] -= 1
-            if not depth[0]:
+            if not depth[0] and name != "bernoulli":
                 draws.append((name, to_numpy(values)))
             return values
 
         return call
 
-    for name in ("beta", "normal", "uniform"):
+    for name in ("bernoulli", "beta", "normal", "uniform"):
         monkeypatch.setattr(sampling, name, recorded(name, getattr(sampling, name)))
     return draws

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_mma import layers
 from keras_mma.layers.mixers.f_mix import highest, low_pass
@@ -52,7 +53,7 @@ def test_the_mask_equals_the_loop(rng, monkeypatch):
 def test_as_many_pixels_are_marked_as_asked_for(rng):
     maps = rng.normal(size=(6, 30, 31)).astype("float32") * np.float32(1e-3)
     count = np.array([0, 1, 400, 777, 929, 930], "float32")
-    marked = to_numpy(highest(maps, count))
+    marked = to_numpy(highest(ops.convert_to_tensor(maps), ops.convert_to_tensor(count)))
     np.testing.assert_array_equal(marked.sum((1, 2)), count)
     for own, mask in zip(maps, marked, strict=True):
         if 0 < mask.sum() < mask.size:

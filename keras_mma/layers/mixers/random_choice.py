@@ -84,10 +84,14 @@ class RandomChoice(Mixer):
             partner, mask, weight = ops.switch(index, branches)
         else:
             partner, mask, weight = select(index, [branch() for branch in branches])
-        if self.probability < 1.0:
-            is_mixed = self.sample_is_mixed(batch_size)
+        is_mixed = self.sample_is_mixed(batch_size)
+        if is_mixed is not None:
             mask, weight = masks.Dense(mask).leave_out(is_mixed).values, ops.where(is_mixed, weight, 1.0)
         return partner, masks.Dense(mask), weight
+
+    @property
+    def is_pure(self):
+        return all(mixer.is_pure for mixer in self.mixers)
 
     def attributing_mixers(self):
         return [inner for mixer in self.mixers for inner in mixer.attributing_mixers()]
