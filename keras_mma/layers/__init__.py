@@ -1,5 +1,6 @@
 """Mixers, which mix images and draw a plan, and `FeatureMixAdapt`, which mixes features by it inside the network."""
 
+from keras_mma.layers.catch_up_mix import CatchUpMix
 from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.layers.mixer import Mixer
@@ -22,6 +23,7 @@ from keras_mma.layers.mixers import (
 
 __all__ = [
     "AttentiveMix",
+    "CatchUpMix",
     "CutMix",
     "FMix",
     "FeatureMixAdapt",
