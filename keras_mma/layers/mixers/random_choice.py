@@ -51,9 +51,9 @@ class RandomChoice(Mixer):
 
     def __init__(self, mixers=None, *, probabilities=None, per="step", **kwargs):
         super().__init__(**kwargs)
-        if self.partner != "shuffle" or self.label != "area" or self.detector is not None:
+        if self.partner != "shuffle" or self.label == "saliency" or self.detector is not None:
             raise ValueError(
-                "`partner`, `detector` and `label` must be passed to the mixers of a RandomChoice, not to itself. "
+                "`partner`, `detector` and `label='saliency'` must be passed to the mixers of a RandomChoice, not to it. "
                 f"Received: partner={self.partner!r}, detector={self.detector!r}, label={self.label!r}"
             )
         mixers = [MixUp(alpha=0.8), CutMix(alpha=1.0)] if mixers is None else mixers
