@@ -20,23 +20,29 @@ if keras.backend.backend() == "tensorflow":
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the combinations of `sampled` tables as `exhaustive` that the fast suite leaves out.
+    """Mark the combinations of parameters that the fast suite leaves out as `exhaustive`.
 
-    The fast suite runs a combination of parameters if it has a pair of values that no earlier combination has. (A test
-    with a single parameter runs each value.) All cases of a mixer of the same `kind` count as the same value. On the
-    other backends, every table is sampled, and a combination must have a new value.
+    The fast suite runs a sample of the tables marked `sampled`: combinations that together have every pair of values of
+    two parameters. `sampled(1)` asks for every value only. All cases of a mixer of the same `kind` count as one value.
+    On the other backends, all tables are sampled, with every value.
     """
-    strength = 2 if keras.backend.backend() == "tensorflow" else 1
-    covered = collections.defaultdict(set)
+    tables = collections.defaultdict(list)
     for item in items:
-        if not hasattr(item, "callspec") or (strength == 2 and not item.get_closest_marker("sampled")):
-            continue
-        values = [(name, repr(getattr(value, "kind", value))) for name, value in item.callspec.params.items()]
-        groups = set(itertools.combinations(sorted(values), min(strength, len(values))))
-        test = item.nodeid.partition("[")[0]
-        if groups <= covered[test]:
+        marker = item.get_closest_marker("sampled")
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        if hasattr(item, "callspec") and (marker or not on_tensorflow):
+            strength = (*marker.args, 2)[0] if marker and on_tensorflow else 1
+            values = sorted((name, repr(getattr(value, "kind", value))) for name, value in item.callspec.params.items())
+            groups = set(itertools.combinations(values, min(strength, len(values))))
+            tables[item.nodeid.partition("[")[0]].append((item, groups))
+    for rows in tables.values():
+        missing, exhaustive = set().union(*(groups for _, groups in rows)), [item for item, _ in rows]
+        while missing:
+            item, groups = max(rows, key=lambda row: len(row[1] & missing))
+            missing -= groups
+            exhaustive.remove(item)
+        for item in exhaustive:
             item.add_marker(pytest.mark.exhaustive)
-        covered[test] |= groups
 
 
 @pytest.fixture(autouse=True)

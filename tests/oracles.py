@@ -74,8 +74,8 @@ def area_pool(mask, height, width):
             top, bottom = i * source_height / height, (i + 1) * source_height / height
             left, right = j * source_width / width, (j + 1) * source_width / width
             total = 0.0
-            for y in range(source_height):
-                for x in range(source_width):
+            for y in range(int(top), math.ceil(bottom)):
+                for x in range(int(left), math.ceil(right)):
                     overlap_y = max(0.0, min(bottom, y + 1) - max(top, y))
                     overlap_x = max(0.0, min(right, x + 1) - max(left, x))
                     total += overlap_y * overlap_x * mask[y, x]

@@ -18,44 +18,50 @@ ROOT = Path(__file__).parents[1]
 class Item:
     """What the rule reads from a test, and writes to it."""
 
-    def __init__(self, params):
+    def __init__(self, params, marker):
         self.nodeid = f"tests/test_file.py::test_table[{params}]"
         self.callspec = types.SimpleNamespace(params=params)
-        self.markers = []
+        self.marker, self.markers = marker.mark, []
 
     def get_closest_marker(self, name):
-        return name == "sampled"
+        return self.marker if name == "sampled" else None
 
     def add_marker(self, marker):
         self.markers.append(marker.name)
 
 
-def test_a_sampled_table_keeps_every_pair_of_values(monkeypatch):
-    table = [
-        {"case": case, "sites": sites, "mode": mode}
-        for case, sites, mode in itertools.product(CASES, [(0,), (1,), (0, 1)], ["graph", "xla"])
-    ]
-    for backend, strength, most in (("tensorflow", 2, 30), ("jax", 1, 10)):
-        monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
-        items = [Item(params) for params in table]
-        pytest_collection_modifyitems(items)
-        kept = [item.callspec.params for item in items if "exhaustive" not in item.markers]
-        assert len(kept) <= most < len(table)
-        for names in itertools.combinations(["case", "sites", "mode"], strength):
-
-            def values(rows, names=names):
-                return {tuple(str(getattr(row[name], "kind", row[name])) for name in names) for row in rows}
-
-            assert values(kept) == values(table)
+TABLES = [
+    ("tensorflow", pytest.mark.sampled, 2),
+    ("tensorflow", pytest.mark.sampled(1), 1),
+    ("jax", pytest.mark.sampled, 1),
+]
 
 
-def decorated_tests(markers):
-    """`FILE::TEST` of all tests with one of the markers in a decorator."""
+@pytest.mark.parametrize(("backend", "marker", "strength"), TABLES)
+def test_samples_have_every_pair_of_values_or_every_value(monkeypatch, backend, marker, strength):
+    factors = {"case": CASES, "sites": [(0,), (1,), (0, 1)], "mode": ["graph", "xla"]}
+    table = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
+    items = [Item(params, marker) for params in table]
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    pytest_collection_modifyitems(items)
+    kept = [item.callspec.params for item in items if "exhaustive" not in item.markers]
+    kinds = len({case.kind for case in CASES})
+    assert len(kept) == (kinds if strength == 1 else 3 * kinds)  # as few as possible
+    for names in itertools.combinations(factors, strength):
+
+        def values(rows, names=names):
+            return {tuple(str(getattr(row[name], "kind", row[name])) for name in names) for row in rows}
+
+        assert values(kept) == values(table)
+
+
+def marked_tests(marker):
+    """`FILE::TEST` of all tests with a marker, on the test itself or on some of its parameters."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                text = " ".join(map(ast.unparse, node.decorator_list))
-                if re.search(rf"\b({'|'.join(markers)})\b", text):
+                decorators = map(ast.unparse, node.decorator_list)
+                if any(re.search(rf"mark\.{marker}\b|^{marker}$", decorator) for decorator in decorators):
                     yield f"{path.relative_to(ROOT)}::{node.name}"
 
 
@@ -63,4 +69,4 @@ def decorated_tests(markers):
 def test_the_documentation_lists_every_test_that_the_fast_suite_leaves_out(marker):
     page = (ROOT / "docs" / "testing.md").read_text()
     section = page.split(f"## Marked `{marker}`")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(tests/\S+)`", section, re.M) == list(decorated_tests([marker]))
+    assert re.findall(r"^\| `(tests/\S+)`", section, re.M) == list(marked_tests(marker))

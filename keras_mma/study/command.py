@@ -27,7 +27,7 @@ extends a finished one, and the report says so.
 """
 EPILOG = f"""\
 methods:
-  none, manifold (Manifold Mixup), or a mixer: {", ".join(MIXER_NAMES)}
+  none, manifold (Manifold Mixup), catchupmix (Catch-up Mix), or a mixer: {", ".join(MIXER_NAMES)}
 {textwrap.indent(textwrap.fill(SPELLING + ". Quote what has parentheses:", 100), "  ")}
     'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'
 
