@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import robustness, visualization
+from keras_mma import callbacks, robustness, visualization
 from keras_mma.robustness.classifier import outputs
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +29,7 @@ PUBLIC += [getattr(keras_mma.metrics, name) for name in keras_mma.metrics.__all_
 # Base classes, whose subclasses have examples.
 BASES = (keras_mma.layers.Mixer, keras_mma.layers.FeatureMixer)
 MEASURING = [
+    callbacks.MixingMonitor,
     robustness.evaluate,
     robustness.corrupt,
     robustness.deform,
