@@ -22,7 +22,7 @@ __all__ = ["MixingMonitor"]
 class MixingMonitor(keras.callbacks.Callback):
     """Writes pictures of mixed images and of adapted masks, and figures about them, while a `MixModel` trains.
 
-    The images are those that are passed, mixed by a copy of the model's mixer and with the features of the network at the
+    The images are those that are passed, mixed by a copy of the mixer and with the features of the network at the
     end of an epoch. Training is not disturbed: its draws are the same with and without the callback.
 
     The figures of an epoch are the mean and the standard deviation of the mixer's weights and, for each
