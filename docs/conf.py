@@ -1,7 +1,10 @@
 """The site: `make docs` builds it without a network, with warnings as errors."""
 
+import inspect
 import re
 from pathlib import Path
+
+import keras
 
 from keras_mma._version import __version__
 
@@ -69,7 +72,40 @@ def write_llms(app, error):
     (Path(app.outdir) / "llms.txt").write_text(content)
 
 
+def show_signature(app, what, name, obj, options, signature, returns):
+    """The signature of the constructor: that of `keras.layers.Layer.__new__` says nothing."""
+    if what != "class" or not issubclass(obj, keras.Layer):
+        return None
+    parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
+    return str(inspect.Signature(parameters)), returns
+
+
+def to_rst(app, what, name, obj, options, lines):
+    """Turn what is Markdown in docstrings into reStructuredText: formulas are indented, `|F|` is a norm."""
+    if what == "data":  # the value is shown; the docstring is that of its type
+        lines.clear()
+    in_formula, converted = False, []
+    for number, line in enumerate(lines):
+        is_indented = line.startswith("    ") and not in_section(lines[:number])
+        if is_indented and not in_formula and not lines[number - 1].strip():
+            converted += ["::", ""]
+        in_formula = is_indented or (in_formula and not line.strip())
+        if not in_formula and not line.lstrip().startswith(">>>"):
+            line = re.sub(r"`` `(\w+)` ``", r"``\1``", line)
+            line = re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line).replace("|", r"\|")
+        converted.append(line)
+    lines[:] = converted
+
+
+def in_section(lines):
+    """Whether a section such as `Args:` has begun."""
+    return any(re.fullmatch(r"[A-Z][a-z]+( [a-z]+)?:", line) for line in lines)
+
+
 def setup(app):
+    # Before napoleon, which has the default priority of 500.
+    app.connect("autodoc-process-docstring", to_rst, priority=400)
+    app.connect("autodoc-process-signature", show_signature)
     app.connect("builder-inited", copy_pages)
     app.connect("source-read", rewrite_links)
     app.connect("build-finished", write_llms)

@@ -1,6 +1,7 @@
 """The site builds without warnings, and every link inside it leads somewhere."""
 
 import html.parser
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -45,5 +46,8 @@ def test_the_site_builds_and_has_no_dead_link(tmp_path):
                 if not target.exists() or (target in pages and anchor and anchor not in pages[target].anchors):
                     dead.append(f"{path.relative_to(site)}: {link}")
     assert not dead, dead
+    names = re.findall(r"^\.\. auto\w+:: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.M)
+    assert len(names) > 50 and set(names) <= pages[site / "api.html"].anchors
+    assert ":param" not in (site / "api.html").read_text()
     plain = (site / "llms.txt").read_text()
     assert plain.startswith("# keras_mma") and "# Labels and losses" in plain and "# SaliencyMix" in plain
