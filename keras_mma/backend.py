@@ -5,6 +5,7 @@ import contextvars
 import functools
 
 import keras
+import numpy as np
 
 #: Smallest image (in pixels) for which compiling the mixing with XLA pays off inside a model.
 MIN_PIXELS_FOR_XLA = 64 * 64
@@ -49,6 +50,38 @@ def device_groups(batch_size):
     mesh = distribution.device_mesh
     groups = mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
     return groups if isinstance(batch_size, int) and batch_size % groups == 0 else 1
+
+
+def known_values(tensor):
+    """The values of a tensor as a NumPy array, or `None` while a graph is being traced or the values are not here."""
+    backend = keras.backend.backend()
+    if isinstance(tensor, keras.KerasTensor) or not hasattr(tensor, "shape"):
+        return None
+    module = type(tensor).__module__.partition(".")[0]
+    if module == "tensorflow" and not hasattr(tensor, "numpy"):
+        return None
+    if backend == "jax":
+        import jax
+
+        is_traced = isinstance(tensor, jax.core.Tracer)
+        if is_traced or (isinstance(tensor, jax.Array) and not tensor.is_fully_addressable):
+            return None
+    if backend == "torch":
+        import torch
+
+        if torch.is_tensor(tensor) and (tensor.is_meta or torch.compiler.is_compiling()):
+            return None
+    return keras.ops.convert_to_numpy(tensor) if keras.ops.is_tensor(tensor) else np.asarray(tensor)
+
+
+def refuse_wide_integers(*values):
+    """Raise a `ValueError` for NumPy integers that JAX would silently wrap around to 32 bits."""
+    if keras.backend.backend() != "jax":
+        return
+    for leaf in keras.tree.flatten(values):
+        is_wide = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iu" and leaf.dtype.itemsize == 8
+        if is_wide and leaf.size and not -(2**31) <= leaf.min() <= leaf.max() < 2**31:
+            raise ValueError(f"Integers must fit into 32 bits on the jax backend. Received: the value {leaf.max()}")
 
 
 def has_foreign_symbols(*values):
@@ -123,6 +156,56 @@ def stateless_call():
         # Keras' JAX trainer already runs in a scope that holds the traced weights; another scope would hide them.
         return contextlib.nullcontext()
     return keras.StatelessScope(collect_losses=False)
+
+
+def compiled_once(method):
+    """Compile a method of a mixer where JAX would compile each of its operations, for each new shape.
+
+    Args:
+        method: A method that takes and returns a dict of tensors, of a layer that says by `is_pure` whether it consists
+            of tensor operations alone.
+
+    Returns:
+        A method with the same results, up to rounding. It is compiled again for other shapes and other arguments of the
+        layer.
+    """
+
+    @functools.wraps(method)
+    def run(layer, batch):
+        is_distributed = keras.distribution.distribution() is not None
+        if keras.backend.backend() != "jax" or not layer.is_pure or is_distributed:
+            return method(layer, batch)
+        import jax
+
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in keras.tree.flatten(batch)):
+            return method(layer, batch)
+        variables = layer.non_trainable_variables
+        values, results = _jitted(layer, method)([variable.value for variable in variables], batch)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return results
+
+    return run
+
+
+def _jitted(layer, method):
+    """The compiled method of a layer with the arguments that it has now."""
+    import jax
+
+    def pure(values, batch):
+        variables = layer.non_trainable_variables
+        with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+            results = method(layer, batch)
+        return [scope.get_current_value(variable) for variable in variables], results
+
+    arguments = [
+        (name, value)
+        for inner in layer._flatten_layers()
+        for name, value in vars(inner).items()
+        if not name.startswith("_") and isinstance(value, (bool, int, float, str, tuple, type(None)))
+    ]
+    compiled = vars(layer).setdefault("_compiled", {})
+    return compiled.setdefault(str(arguments), jax.jit(pure))
 
 
 def vjp(function, x, backend=None):

@@ -1,23 +1,32 @@
 """Labels as float32 vectors that can be mixed."""
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_mma.backend import known_values
+
+_WIDE = ("int64", "uint32", "uint64")
 
 
 def encode(labels, classes, name="labels"):
     """Convert labels to float32 vectors; integer labels are one-hot encoded.
 
     Args:
-        labels: One-hot or soft labels (batch, classes), or integer labels (batch,) or (batch, 1).
+        labels: One-hot or soft labels (batch, classes), or integer labels (batch,) or (batch, 1). Where `classes` is
+            known, integer labels may be floats, as Keras' own layers in a pipeline make them.
         classes: Number of classes, or `None` if it is not known.
         name: Name of the labels in error messages.
 
     Returns:
-        A float32 tensor (batch, classes). A class index out of range gives a vector of NaN.
+        A float32 tensor (batch, classes). Where a graph is traced, so that the values are not known, a class index that
+        is out of range or no integer gives a vector of NaN.
 
     Raises:
-        ValueError: if the labels have another shape or dtype, or are integers and `classes` is `None`.
+        ValueError: if the labels have another shape or dtype, are integers and `classes` is `None`, or have a value
+            that is no class index.
     """
+    refuse_strings(labels, name)
     shape, dtype = tuple(labels.shape), keras.backend.standardize_dtype(labels.dtype)
     received = f"Received: {name} of shape {shape} and dtype {dtype}" + (f", classes={classes}" if classes else "")
     expected = (
@@ -26,26 +35,96 @@ def encode(labels, classes, name="labels"):
     )
     if len(shape) not in (1, 2):
         raise ValueError(f"{expected} {received}")
+    width = shape[1] if len(shape) == 2 else 1
     if classes == 1:
         # A single output: a binary target or a regression value, already a number that can be mixed.
-        if len(shape) == 2 and shape[1] != 1:
+        if width != 1 and len(shape) == 2:
             raise ValueError(f"{expected} {received}")
         return ops.reshape(ops.cast(labels, "float32"), (-1, 1))
-    is_vector = len(shape) == 2 and shape[1] != 1
-    if is_vector:
-        if classes is not None and shape[1] not in (None, classes):
+    is_float = keras.backend.is_float_dtype(dtype)
+    if width != 1 and (is_float or width is not None):
+        if None not in (classes, width) and width != classes:
             raise ValueError(f"{expected} {received}")
-        return ops.cast(labels, "float32")
-    if not (keras.backend.is_int_dtype(dtype) or dtype == "bool"):
-        raise ValueError(f"{expected} {received}")
-    if classes is None:
+    elif classes is None and is_float:
         raise ValueError(
-            f"`{name}` are integers and the number of classes is not known: pass `num_classes` to the layer, "
-            f"or one-hot encode them. {received}"
+            f"{expected} (Keras' own layers in a pipeline convert integers to floats; with `num_classes`, these are "
+            f"read as class indices.) {received}"
         )
-    indices = ops.cast(ops.reshape(labels, (-1,)), "int32")
-    is_valid = ops.logical_and(indices >= 0, indices < classes)
+    elif classes is None:
+        raise ValueError(
+            f"`{name}` are integers and the number of classes is not known: pass `num_classes` to the layer, or "
+            f"one-hot encode them. {received}"
+        )
+    if width is None:
+        return _encode_open_width(labels, classes)
+    if width != 1:
+        return ops.cast(labels, "float32")
+    check_range(labels, classes, name)
+    return _one_hot(labels, classes)
+
+
+def refuse_strings(labels, name="labels"):
+    """Raise a `ValueError` if labels, or leaves of a structure of labels, are strings.
+
+    Args:
+        labels: Labels in any form.
+        name: Name of the labels in the error message.
+    """
+    for leaf in keras.tree.flatten(labels):
+        dtype = getattr(leaf, "dtype", None)
+        is_array = getattr(dtype, "kind", None) in ("U", "S", "O") or getattr(dtype, "name", None) == "string"
+        if isinstance(leaf, (str, bytes)) or is_array:
+            raise ValueError(
+                f"`{name}` must be numbers. Convert names of classes to class indices, for example by "
+                "`keras.layers.StringLookup(vocabulary=names, num_oov_indices=0)`. "
+                f"Received: {name} of {f'dtype {dtype}' if is_array else 'strings'}"
+            )
+
+
+def check_range(labels, classes, name="labels"):
+    """Raise a `ValueError` for labels with a value that is no class index, if they are class indices of known values.
+
+    Args:
+        labels: Labels in any form of `encode`.
+        classes: Number of classes, or `None`.
+        name: Name of the labels in the error message.
+    """
+    is_index = len(labels.shape) == 1 or (len(labels.shape) == 2 and labels.shape[1] == 1)
+    values = known_values(labels) if is_index and classes not in (None, 1) else None
+    if values is None:
+        return
+    invalid = values[~((values >= 0) & (values < classes) & (np.floor(values.astype("float64")) == values))]
+    if invalid.size:
+        raise ValueError(
+            f"`{name}` must be class indices from 0 to {classes - 1}, because there are {classes} classes. "
+            f"Received: {name} with the label {invalid.flat[0]}"
+        )
+
+
+def _one_hot(labels, classes):
+    labels = ops.reshape(labels, (-1,))
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        # Compared before they are narrowed, which would turn 2^32 + 3 into 3. JAX has no wider type by default.
+        labels = ops.cast(labels, "int64" if dtype in _WIDE and keras.backend.backend() != "jax" else "int32")
+    is_valid = ops.logical_and(labels >= 0, labels < classes)
+    if keras.backend.is_float_dtype(dtype):
+        is_valid = ops.logical_and(is_valid, labels == ops.floor(labels))
+    indices = ops.cast(ops.where(is_valid, labels, 0), "int32")
     # A graph cannot raise. A vector of zeros would pass unnoticed; a NaN loss does not.
-    return ops.where(
-        is_valid[:, None], ops.one_hot(ops.clip(indices, 0, classes - 1), classes, dtype="float32"), float("nan")
-    )
+    return ops.where(is_valid[:, None], ops.one_hot(indices, classes, dtype="float32"), float("nan"))
+
+
+def _encode_open_width(labels, classes):
+    """Encode labels of shape (batch, None): whether they are class indices or vectors turns out when the graph runs."""
+    if isinstance(labels, keras.KerasTensor):
+        return keras.KerasTensor((labels.shape[0], classes), "float32")
+    batch_size, width = ops.shape(labels)
+    vectors = ops.cast(labels, "float32")
+    if classes is None:
+        # A column of floats is no vector of classes; see `_one_hot` for the NaN.
+        return ops.where(width == 1, float("nan"), vectors)
+    # As wide as there are classes, whatever the width is: XLA compiles what is not selected too.
+    padded = ops.concatenate([vectors, ops.full((batch_size, classes), float("nan"))], axis=1)
+    vectors = ops.where(width == classes, ops.reshape(padded[:, :classes], (-1, classes)), float("nan"))
+    return ops.where(width == 1, _one_hot(labels[:, :1], classes), vectors)

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import itertools
 import math
 import multiprocessing
 import os
@@ -97,7 +98,9 @@ class SeededLayer(keras.layers.Layer):
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
 
     def load_own_variables(self, store):
-        self.seed_generator.state.assign(store["seed_state"][...])
+        # A file of the network without its mixer has none.
+        if "seed_state" in store:
+            self.seed_generator.state.assign(store["seed_state"][...])
 
     def __reduce__(self):
         load, arguments = super().__reduce__()
@@ -146,9 +149,47 @@ def uniform(shape, seed, minval=0.0, maxval=1.0):
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
 
 
+def normal(shape, seed):
+    """Float32 numbers from the standard normal distribution."""
+    return keras.random.normal(shape, dtype="float32", seed=_BRANCH_SEEDS.get() or seed)
+
+
+def choice(values, weights, seed):
+    """Draw one of several integers.
+
+    Args:
+        values: Tuple of integers.
+        weights: Their relative frequencies, or `None` if they are equal.
+        seed: A `SeedGenerator`.
+
+    Returns:
+        An int32 scalar tensor, or the integer itself if there is only one. Nothing is drawn then.
+    """
+    if len(values) == 1:
+        return values[0]
+    bounds = list(itertools.accumulate(weights or [1.0] * len(values)))
+    number = uniform((), seed, maxval=float(bounds[-1]))
+    index = sum(ops.cast(number >= bound, "int32") for bound in bounds[:-1])
+    return ops.take(ops.convert_to_tensor(values, "int32"), index, axis=0)
+
+
 def bernoulli(shape, probability, seed):
-    """Booleans that are true with the given probability."""
-    return uniform(shape, seed) < probability
+    """Booleans that are true with the given probability.
+
+    Args:
+        shape: Shape of the result.
+        probability: Float or float scalar tensor.
+        seed: A `SeedGenerator`. Where a tensor is 1, its state stays as it was, as if nothing had been drawn.
+
+    Returns:
+        A boolean tensor.
+    """
+    if isinstance(probability, float) or _BRANCH_SEEDS.get() is not None:
+        return uniform(shape, seed) < probability
+    before = seed.state.value * 1  # a copy
+    numbers = uniform(shape, seed)
+    seed.state.assign(ops.where(probability < 1.0, seed.state.value, before))
+    return numbers < probability
 
 
 def beta(shape, alpha, seed):
@@ -161,7 +202,7 @@ def beta(shape, alpha, seed):
 
     Args:
         shape: Shape of the result.
-        alpha: Positive float.
+        alpha: Positive float or float scalar tensor.
         seed: A `SeedGenerator`, or an int.
 
     Returns:

@@ -46,6 +46,16 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(needs_tensorflow, page, tmp_
     exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": "__page__"})
 
 
+def test_the_training_loop_of_each_backend_runs():
+    page = ROOT / "docs" / "custom_training.md"
+    blocks = re.findall(r"```python(?: (\w+))?\n(.*?)```", page.read_text(), re.S)
+    assert {backend for backend, _ in blocks} == {"", "tensorflow", "jax", "torch"}
+    code = "\n".join(code for backend, code in blocks if backend in ("", keras.backend.backend()))
+    names = {"__name__": "__page__"}
+    exec(compile(code, str(page), "exec"), names)
+    assert np.isfinite(keras.ops.convert_to_numpy(names["value"]))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_of_a_page_exist(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

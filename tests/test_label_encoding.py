@@ -1,10 +1,14 @@
 """Encoding of labels, and errors for labels that cannot be encoded."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from keras_mma import layers
 from keras_mma.label_encoding import encode
+
+BACKEND = keras.backend.backend()
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
@@ -16,9 +20,86 @@ def test_integers_are_one_hot_encoded(dtype, shape):
     assert encoded.dtype == "float32"
 
 
-def test_a_class_index_out_of_range_becomes_nan():
-    encoded = ops.convert_to_numpy(encode(np.array([0, 3, -1, 2]), 3))
+def traced(function, labels):
+    """Call a function where the values of its argument are not known."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)(labels)
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)(labels)
+    pytest.skip("PyTorch runs operations at once")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_a_class_index_out_of_range_becomes_nan_in_a_graph(dtype):
+    labels = np.array([0, 3, -1, 2], dtype)
+    encoded = ops.convert_to_numpy(traced(lambda labels: encode(labels, 3), ops.convert_to_tensor(labels)))
     assert np.isnan(encoded[1:3]).all() and (encoded[[0, 3]] == np.eye(3)[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("convert", [np.asarray, ops.convert_to_tensor], ids=["numpy", "tensor"])
+@pytest.mark.parametrize(
+    ("labels", "label"),
+    [
+        ([1, 2, 3], 3),
+        ([[0], [-1]], -1),
+        (np.array([200, 1], "uint8"), 200),
+        ([0.0, 1.5], 1.5),
+        ([0.0, np.nan], "nan"),
+    ],
+    ids=str,
+)
+def test_a_class_index_out_of_range_raises_where_its_value_is_known(labels, label, convert):
+    with pytest.raises(ValueError, match=f"from 0 to 2, because .* 3 classes. Received: y with the label {label}"):
+        encode(convert(labels), 3, "y")
+
+
+def test_wide_integers_are_not_wrapped_around():
+    labels = np.array([2**32 + 1, 1])
+    with pytest.raises(ValueError, match=f"Received: labels with the label {2**32 + 1}"):
+        encode(labels, 3)
+    with pytest.raises(ValueError, match=f"Received: (labels with the label|the value) {2**32 + 1}"):
+        layers.MixUp(num_classes=3)(np.zeros((2, 4, 4, 3), "uint8"), labels)
+    if BACKEND == "tensorflow":
+        encoded = traced(lambda labels: encode(labels, 3), labels).numpy()
+        assert np.isnan(encoded[0]).all() and (encoded[1] == [0, 1, 0]).all()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_an_open_width_is_decided_when_the_graph_runs(needs_tensorflow, dtype, jit_compile):
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, None), dtype)]
+
+    def call(labels, classes):
+        function = tf.function(
+            lambda labels: encode(labels, classes), input_signature=signature, jit_compile=jit_compile
+        )
+        return function(tf.constant(labels, dtype)).numpy()
+
+    indices = np.array([2, 0, 1])
+    np.testing.assert_array_equal(call(indices[:, None], 3), np.eye(3)[indices])
+    np.testing.assert_array_equal(call(np.eye(3)[indices], 3), np.eye(3)[indices])
+    assert np.isnan(call(np.eye(4), 3)).all()
+    if dtype == "float32":
+        np.testing.assert_array_equal(call(np.eye(4), None), np.eye(4))
+        assert np.isnan(call(indices[:, None], None)).all()
+    else:
+        with pytest.raises(ValueError, match="number of classes is not known: pass `num_classes`"):
+            call(indices[:, None], None)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_floats_with_integer_values_are_class_indices(shape):
+    labels = np.array([0, 2, 1, 2], "float32")
+    encoded = ops.convert_to_numpy(encode(labels.reshape(shape), 3))
+    np.testing.assert_array_equal(encoded, np.eye(3)[labels.astype(int)])
+    with pytest.raises(ValueError, match="layers in a pipeline convert integers to floats; with `num_classes`"):
+        encode(labels, None)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "bool"])
@@ -41,8 +122,8 @@ def test_labels_of_a_single_output_are_numbers():
         (np.zeros((4, 5), "float32"), 3, r"shape \(batch, 3\).*Received: labels of shape \(4, 5\)"),
         (np.zeros((4, 2, 3), "float32"), 3, r"Received: labels of shape \(4, 2, 3\)"),
         (np.zeros((), "int32"), 3, r"Received: labels of shape \(\)"),
-        (np.zeros((4,), "float32"), 3, "integer labels.*dtype float32"),
-        (np.zeros((4, 1), "float32"), 3, "integer labels.*dtype float32"),
+        (np.zeros((4,), "float32"), None, "integer labels.*dtype float32"),
+        (np.zeros((4, 1), "float32"), None, "integer labels.*dtype float32"),
         (np.zeros((4,), "int32"), None, "number of classes is not known: pass `num_classes`"),
         (np.zeros((4, 2), "float32"), 1, r"shape \(batch, 1\)"),
     ],

@@ -48,12 +48,13 @@ def test_mixed_integers_are_rounded(plan, rng, dtype):
     np.testing.assert_allclose(mixed, oracles.mix(images, numpy_plan(plan)), atol=0.5001)
 
 
-def test_roll_shifts_each_image_separately(rng):
+def test_rearrange_rolls_each_image_separately(rng):
     images = rng.random((3, 5, 7, 2)).astype("float32")
     shift = np.array([[1, -2], [0, 3], [-4, 0]])
+    source = plans.rolled(shift[:, 0], 5), plans.rolled(shift[:, 1], 7)
     expected = np.stack([np.roll(image, by, (0, 1)) for image, by in zip(images, shift, strict=True)])
-    np.testing.assert_array_equal(ops.convert_to_numpy(plans.roll(images, shift)), expected)
-    first = ops.convert_to_numpy(plans.roll(images.transpose(0, 3, 1, 2), shift, "channels_first"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(plans.rearrange(images, source)), expected)
+    first = ops.convert_to_numpy(plans.rearrange(images.transpose(0, 3, 1, 2), source, "channels_first"))
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), expected)
 
 
@@ -87,3 +88,11 @@ def test_invalid_plans_raise(plan):
         plans.mix_images(np.zeros((6, 8, 20, 3), "float32"), plan)
     with pytest.raises(ValueError, match="expected 5 samples. Received: .* with 6 samples"):
         plans.check(plan, 5)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool"])
+def test_class_indices_are_not_averaged(plan, dtype):
+    with pytest.raises(ValueError, match=f"`labels` must be floats.*one-hot encode them.*dtype {dtype}"):
+        plans.mix_labels(np.arange(6).astype(dtype), plan)
+    weights = plans.mix_sample_weight(np.ones(6, "int32"), plan)
+    np.testing.assert_allclose(ops.convert_to_numpy(weights), 1.0, atol=1e-6)

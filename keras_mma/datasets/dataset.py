@@ -193,7 +193,19 @@ def _to_gray(images):
 
 
 def balanced_rows(labels, fraction, seed):
-    """Ascending indices of the same fraction of every class, at least one sample of each, drawn by the seed."""
+    """Draw the same fraction of every class, at least one sample of each.
+
+    Args:
+        labels: Class indices (count,).
+        fraction: Share of the samples of each class, in (0, 1].
+        seed: Seed of the draw.
+
+    Returns:
+        Ascending indices of the drawn samples.
+
+    Raises:
+        InputError: if `fraction` is out of range.
+    """
     if not 0 < fraction <= 1:
         raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={fraction}")
     rng = np.random.default_rng(seed)

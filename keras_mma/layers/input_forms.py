@@ -5,14 +5,20 @@ Images without labels are one of them: inside a model, something must then mix t
 
 import contextlib
 import contextvars
+import functools
 import inspect
 
 import keras
+from keras import ops
 
 from keras_mma import label_encoding
 
 _PLAN_IS_FOLLOWED = contextvars.ContextVar("plan_is_followed", default=False)
 KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
+#: Keys of tensorflow-datasets, and what they are here.
+ALIASES = {"image": "images", "label": "labels"}
+#: Parts of keys whose values describe the image, so that they would have to be mixed with it.
+_CONTENT = ("box", "depth", "flow", "image", "keypoint", "label", "landmark", "mask", "object", "point", "segment")
 
 
 def read(images, labels=None, sample_weight=None):
@@ -20,7 +26,7 @@ def read(images, labels=None, sample_weight=None):
 
     Args:
         images: The images alone; a tuple `(images, labels)` or `(images, labels, sample_weight)`; or a dict with
-            the keys `images`, `labels` and, optionally, `sample_weight` and `segmentation_masks`.
+            the keys `images` and `labels` or `segmentation_masks`, and optionally more.
         labels, sample_weight: The rest of the tuple when it is passed as separate arguments, as `Dataset.map` does.
 
     Returns:
@@ -53,13 +59,61 @@ def read(images, labels=None, sample_weight=None):
 
 
 def _read_dict(batch):
-    unknown = sorted(set(batch) - set(KEYS))
-    if unknown or not {"images", "labels"} <= set(batch):
+    names = {key: ALIASES.get(key, key) for key in batch}
+    known = {name: batch[key] for key, name in names.items() if name in KEYS}
+    others = [key for key, name in names.items() if name not in KEYS]
+    content = sorted(key for key in others if _describes_image(key, batch[key]))
+    is_supervised = "images" in known and ("labels" in known or "segmentation_masks" in known)
+    if content or not is_supervised or len(known) + len(others) < len(batch):
         raise ValueError(
-            f"A batch in a dict must have the keys 'images' and 'labels', and may have {list(KEYS[2:])}; other values "
-            f"cannot be mixed with the images. Received: {sorted(batch)}"
+            "A batch in a dict must have the keys 'images' and 'labels' or 'segmentation_masks', and may have "
+            "'sample_weight'; 'image' and 'label' mean the same. Other values pass through, unless they describe the "
+            f"image and cannot be mixed with it. Received: {sorted(batch)}"
+            + (f", of which {content} cannot be mixed" if content else "")
         )
-    return dict(batch), lambda mixed: {name: mixed[name] for name in batch}
+    return known, lambda mixed: {key: mixed[name] if name in KEYS else batch[key] for key, name in names.items()}
+
+
+def _describes_image(key, value):
+    """Whether a value would have to be mixed with the image, by its name. A string, such as a file name, cannot be."""
+    is_string = keras.backend.standardize_dtype(getattr(value, "dtype", "float32")) == "string"
+    return not is_string and any(part in key.lower() for part in _CONTENT)
+
+
+def refuse_strings(images, labels=None, *_, **__):
+    """Raise a `ValueError` for labels that are strings, which Keras cannot convert to tensors.
+
+    Args:
+        images, labels: See `read`; their form is not checked.
+    """
+    if isinstance(images, dict):
+        labels = [images[key] for key in ("labels", "label") if key in images]
+    elif isinstance(images, (list, tuple)):
+        labels = images[1:2]
+    label_encoding.refuse_strings(labels)
+
+
+def is_labelled(batch):
+    """Whether a batch that was read has anything but images."""
+    return set(batch) != {"images"}
+
+
+def is_counted(batch):
+    """Booleans (batch,), true for the samples with a sample weight other than 0.
+
+    Args:
+        batch: The batch as a dict.
+
+    Raises:
+        ValueError: if it has no sample weights.
+    """
+    if "sample_weight" not in batch:
+        raise ValueError(
+            "`ignore_zero_weight` requires labelled batches with sample weights, because a mixer inside a model sees "
+            f"the images alone. Received: a batch of {sorted(batch)}"
+        )
+    leaves = [ops.reshape(leaf, (-1,)) != 0 for leaf in keras.tree.flatten(batch["sample_weight"])]
+    return functools.reduce(ops.logical_or, leaves)
 
 
 def check_images(images, data_format):
@@ -113,6 +167,8 @@ def _check_segmentation_masks(masks, images, mixer):
 
 def encode_labels(batch, num_classes):
     """The batch with its labels as float32 vectors."""
+    if "labels" not in batch:
+        return batch
     labels = keras.tree.map_structure(lambda leaf: label_encoding.encode(leaf, num_classes), batch["labels"])
     return {**batch, "labels": labels}
 
@@ -133,8 +189,13 @@ def check_followed(mixer):
     Args:
         mixer: The `Mixer`, inside its `call`. Called by itself, outside a model, it may mix.
     """
+    if _PLAN_IS_FOLLOWED.get():
+        return
     model = mixer._get_call_context().entry_layer
-    if model is mixer or _PLAN_IS_FOLLOWED.get():
+    if model is mixer:
+        # Keras' trainer on JAX calls the layers of a model without the model: only the stack tells about it.
+        model = _model_that_calls()
+    if model is None:
         return
     raise ValueError(
         f"{mixer.name!r} would mix images, and nothing would mix their labels: build a "
@@ -142,6 +203,17 @@ def check_followed(mixer):
         f"you mix the labels by the plan yourself, pass `requires_mix_model=False`. Received: training=True inside "
         f"{model.name!r}, which is no `MixModel`"
     )
+
+
+def _model_that_calls():
+    """The model in whose `call` this is, or `None`."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self") if frame.f_code.co_name == "call" else None
+        if isinstance(caller, keras.Model):
+            return caller
+        frame = frame.f_back
+    return None
 
 
 def check_not_in_sequential(mixer):

@@ -1,20 +1,23 @@
 """The base of all mixers."""
 
 import contextlib
-import itertools
 
 import keras
 from keras import ops
 
-from keras_mma import plans, saliency, sampling
-from keras_mma.backend import MIN_PIXELS_FOR_XLA, has_foreign_symbols, without_xla
-from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
-from keras_mma.resampling import resize
-from keras_mma.saliency.attribution import ATTRIBUTIONS
-from keras_mma.saliency.detector import identifier, sanitize_maps
+from keras_mma import plans, sampling
+from keras_mma.backend import (
+    MIN_PIXELS_FOR_XLA,
+    compiled_once,
+    has_foreign_symbols,
+    refuse_wide_integers,
+    without_xla,
+)
+from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, settings
+from keras_mma.layers.saliency_detection import SaliencyDetection
 
 
-class Mixer(sampling.SeededLayer):
+class Mixer(SaliencyDetection, sampling.SeededLayer):
     """Base of the layers that mix the images of a batch with each other and draw the plan for it.
 
     A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
@@ -22,14 +25,16 @@ class Mixer(sampling.SeededLayer):
     segmentation masks.
 
     Args:
-        probability: Probability in [0, 1] with which each sample is mixed.
+        probability: Probability in [0, 1] with which each sample is mixed. It can be assigned at any time: the next
+            step uses the new value.
         sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labelled
             batches are mixed at the input and require `sites=(0,)`, the default.
         site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
-        partner: How samples are paired: `"shuffle"` (a random permutation), `"roll"` (the previous sample; nothing is
-            drawn, so it is as random as the order of the batch), or, with a detector, `"distance"` (a greedy cycle
-            from each image to the one whose saliency is farthest). In a batch that is sharded over devices, partners
-            are on the same device.
+        partner: How samples are paired: `"shuffle"` (a random permutation, in which one sample of a batch is on average
+            its own partner), `"derangement"` (a random cycle through the batch, in which none is), `"roll"` (the
+            previous sample; nothing is drawn, so it is as random as the order of the batch), or, with a detector,
+            `"distance"` (a greedy cycle from each image to the one whose saliency is farthest). In a batch that is
+            sharded over devices, partners are on the same device.
         detector: What computes saliency, for mixers that need it: `"fine_grained"`, `"spectral_residual"`,
             `"frequency_tuned"`, a name registered with `keras_mma.saliency.register`, or a callable from images
             (batch, height, width, channels) to maps (batch, height, width, 1); inside a `MixModel`, also an
@@ -38,8 +43,12 @@ class Mixer(sampling.SeededLayer):
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
             the last one that gives maps.
         label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
-            share of saliency that is kept, relative to the sum of the shares that are kept and pasted.
+            share of saliency that is kept, relative to the sum of the shares that are kept and pasted. `"sumix"`: the
+            share of the area, weighted by how close the network's prediction of the mixed sample is to those of the two
+            clean ones; inside a `MixModel`, which makes one more forward pass.
         num_classes: Number of classes, needed to one-hot encode the integer labels of labelled batches.
+        ignore_zero_weight: Whether samples with a sample weight of 0 are neither mixed nor chosen as partners, so that
+            nothing of them reaches the loss. Requires labelled batches with sample weights.
         requires_mix_model: Whether images without labels may be mixed inside a model only if it is a `MixModel`, which
             mixes their labels. Pass `False` if your own training step mixes the labels by the plan.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
@@ -48,9 +57,11 @@ class Mixer(sampling.SeededLayer):
 
     Call arguments:
         images: The images of a model, (batch, height, width, channels) of any integer or float dtype and any range; or
-            a labelled batch: a tuple `(images, labels)` or `(images, labels, sample_weight)`, or a dict with the keys
-            `"images"`, `"labels"` and, optionally, `"sample_weight"` (batch,) and `"segmentation_masks"`
-            (batch, height, width) or (batch, height, width, classes).
+            a labelled batch: a tuple `(images, labels)` or `(images, labels, sample_weight)`, or a dict with the key
+            `"images"` and at least one of `"labels"` and `"segmentation_masks"` (batch, height, width) or
+            (batch, height, width, classes), optionally with `"sample_weight"` (batch,). The keys `"image"` and
+            `"label"` of tensorflow-datasets are understood, and other values, such as `"id"`, pass through unless
+            their name says that they describe the image, such as `"bounding_boxes"`.
         labels: The labels, if they are passed as a separate argument: one-hot or soft labels (batch, classes), integer
             labels (batch,) or (batch, 1), or a structure of these.
         sample_weight: (batch,), likewise.
@@ -64,14 +75,19 @@ class Mixer(sampling.SeededLayer):
 
     Raises:
         ValueError: If an argument is out of range, the images are not of rank 4, the labels have an unsupported form,
-            integer labels come without `num_classes`, a dict has unknown keys, or images without labels would be
-            mixed inside a model that is no `MixModel`.
+            integer labels come without `num_classes`, a dict lacks keys or has values that cannot
+            be mixed, or images without labels would be mixed inside a model that is no `MixModel`.
     """
 
+    probability = settings.Adjustable(arguments.fraction)
     #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
     has_binary_mask = True
-    #: Whether `sample_mask` uses saliency maps.
-    uses_saliency = False
+    #: Whether the mixer moves or resizes the partner's image, which the plan cannot describe to feature sites.
+    is_input_only = False
+    #: Whether one draw of lam, of the box and of `probability` holds for the whole batch.
+    draws_per_batch = False
+    #: Whether a `MixModel` applies `label="sumix"`.
+    is_compared_by_model = False
     #: Norm of the shares of saliency by which `label="saliency"` weights the labels.
     norm = 1
 
@@ -87,6 +103,7 @@ class Mixer(sampling.SeededLayer):
         attribution_layer=None,
         label="area",
         num_classes=None,
+        ignore_zero_weight=False,
         requires_mix_model=True,
         data_format=None,
         seed=None,
@@ -94,37 +111,26 @@ class Mixer(sampling.SeededLayer):
     ):
         # A plan must stay float32 and int32 whatever the precision policy.
         super().__init__(seed=seed, autocast=False, **kwargs)
-        self.probability = arguments.fraction("probability", probability)
+        self.probability = probability
         self.sites = arguments.sites(sites)
+        if self.is_input_only and self.sites != (0,):
+            raise ValueError(
+                f"`sites` must be (0,) for {type(self).__name__}, which changes the partner's image and can mix at the "
+                f"input only. Received: sites={self.sites}"
+            )
         self.site_weights = arguments.site_weights(site_weights, self.sites)
-        policies = ("shuffle", "roll") if detector is None else ("shuffle", "roll", "distance")
+        policies = ("shuffle", "derangement", "roll", *(() if detector is None else ("distance",)))
         self.partner = arguments.choice("partner", partner, policies)
-        self.label = arguments.choice("label", label, ("area", "saliency"))
+        self.label = arguments.choice("label", label, ("area", "saliency", "sumix"))
         self.num_classes = None if num_classes is None else arguments.integer("num_classes", num_classes, 1)
+        self.ignore_zero_weight = arguments.boolean("ignore_zero_weight", ignore_zero_weight)
         self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
         self.data_format = arguments.data_format(data_format)
         self._set_detector(detector, detector_size, attribution_layer)
 
-    def _set_detector(self, detector, size, layer):
-        is_needed = self.uses_saliency or self.partner == "distance" or self.label == "saliency"
-        if is_needed != (detector is not None):
-            rule = "is required" if is_needed else "has no effect without `partner='distance'` or `label='saliency'`"
-            raise ValueError(
-                f"`detector` {rule} in {type(self).__name__}. Received: detector={detector!r}, "
-                f"partner={self.partner!r}, label={self.label!r}"
-            )
-        self.detector = identifier(detector)
-        self.uses_attribution = isinstance(detector, str) and detector in ATTRIBUTIONS
-        self.detector_size = None if size is None else arguments.integer("detector_size", size, 1)
-        if layer is not None and detector != "activation":
-            raise ValueError(
-                "`attribution_layer` requires `detector='activation'`. "
-                f"Received: attribution_layer={layer!r}, detector={detector!r}"
-            )
-        self.attribution_layer = layer
-        self._detect = None if detector is None or self.uses_attribution else saliency.get(detector)
-
     def __call__(self, *args, **kwargs):
+        refuse_wide_integers(args, kwargs)
+        input_forms.refuse_strings(*args, **kwargs)
         if has_foreign_symbols(args, kwargs):
             raise ValueError(
                 f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
@@ -135,20 +141,41 @@ class Mixer(sampling.SeededLayer):
 
     def call(self, images, labels=None, sample_weight=None, training=None):
         batch, write = self._read(images, labels, sample_weight)
-        is_labelled = "labels" in batch
+        is_labelled = input_forms.is_labelled(batch)
         images = batch["images"]
         batch_size, height, width = ops.shape(images)[0], *self.image_size(ops.shape(images))
-        if not (is_labelled if training is None else training):
+        is_training = is_labelled if training is None else training
+        # A replica may get no sample of the last batch.
+        if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
+        self._check_comparison()
         if self.requires_mix_model and not is_labelled:
             input_forms.check_followed(self)
         # Labelled batches come from pipelines, where XLA pays off for every image size.
         is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
         with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
-            site = 0 if is_labelled else self._sample_site()
-            partner, mask, weight = self.sample(images)
-            plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
-            return write({**self._mix(batch, plan, mask), "plan": plan})
+            return write(self._mix_batch(batch))
+
+    @compiled_once
+    def _mix_batch(self, batch):
+        """Sample, make the plan and mix: the mixed batch and the plan, in a dict."""
+        height, width = self.image_size(ops.shape(batch["images"]))
+        is_labelled = input_forms.is_labelled(batch)
+        site = 0 if is_labelled else sampling.choice(self.sites, self.site_weights, self.seed_generator)
+        partner, mask, weight = self.sample(batch["images"])
+        if self.ignore_zero_weight:
+            is_counted = input_forms.is_counted(batch)
+            is_mixed = ops.logical_and(is_counted, plans.take_partner(is_counted, partner))
+            mask, weight = mask.leave_out(is_mixed), ops.where(is_mixed, weight, 1.0)
+        plan = plans.make(partner, mask.rasterize(height, width), weight, site, mask.find_unmixed())
+        return {**self._mix(batch, plan, mask), "plan": plan}
+
+    @property
+    def is_pure(self):
+        """Whether mixing consists of tensor operations alone, so that it can be compiled as a whole."""
+        return type(self).__module__.startswith("keras_mma.") and getattr(
+            self._detect, "is_pure", self.detector is None
+        )
 
     def sample(self, images):
         """Sample partners, masks and label weights.
@@ -163,13 +190,22 @@ class Mixer(sampling.SeededLayer):
         maps = self.saliency_maps(images)
         partner = self.sample_partner(batch_size, maps)
         mask = self.sample_mask(images, partner, maps)
-        if self.probability < 1.0:
-            mask = mask.leave_out(self.sample_is_mixed(batch_size))
+        is_mixed = self.sample_is_mixed(batch_size)
+        if is_mixed is not None:
+            mask = mask.leave_out(is_mixed)
         return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
 
     def sample_is_mixed(self, batch_size):
-        """Draw by `probability` which samples are mixed, booleans (batch,)."""
-        return sampling.bernoulli((batch_size,), self.probability, self.seed_generator)
+        """Draw by `probability` which samples are mixed: booleans (batch,), or `None` if all of them are."""
+        probability = settings.read(self, "probability")
+        if isinstance(probability, float) and probability == 1.0:
+            return None
+        draws = sampling.bernoulli((1 if self.draws_per_batch else batch_size,), probability, self.seed_generator)
+        return ops.broadcast_to(draws, (batch_size,))
+
+    def shared(self, draws):
+        """The draw of the first sample for all samples, if there is one draw for the whole batch."""
+        return ops.broadcast_to(draws[:1], ops.shape(draws)) if self.draws_per_batch else draws
 
     def sample_mask(self, images, partner, maps):
         """Sample the masks of a batch.
@@ -188,61 +224,30 @@ class Mixer(sampling.SeededLayer):
         """Sample the partner of each sample, int32 (batch,)."""
         if self.partner == "distance":
             return pairing.farthest(maps, self.seed_generator)
-        return pairing.roll(batch_size) if self.partner == "roll" else pairing.shuffle(batch_size, self.seed_generator)
+        if self.partner == "roll":
+            return pairing.roll(batch_size)
+        sample = pairing.derangement if self.partner == "derangement" else pairing.shuffle
+        return sample(batch_size, self.seed_generator)
 
     def label_weight(self, mask, partner, maps, height, width):
         """The share of its own label that each sample keeps, float32 (batch,)."""
-        if self.label == "area":
+        if self.label != "saliency":
+            self._check_comparison()
             return mask.mean(height, width)
-        partner_maps = plans.partner_images(maps, partner, shift=mask.shift)
+        partner_maps = plans.partner_images(maps, partner, source=mask.source)
         return label_rules.saliency_weight(maps, partner_maps, mask.rasterize(height, width), self.norm)
 
-    def saliency_maps(self, images):
-        """Saliency maps of a batch, finite, non-negative and without gradient.
-
-        Args:
-            images: Images in the layer's data format.
-
-        Returns:
-            A float32 tensor (batch, height, width, 1), or `None` without a detector.
-
-        Raises:
-            ValueError: If an attribution is requested but no `MixModel` has attached its network, or a detector returns
-                maps of another shape.
-        """
-        if self.detector is None:
-            return None
-        if self._detect is None:
+    def _check_comparison(self):
+        if self.label == "sumix" and not self.is_compared_by_model:
             raise ValueError(
-                f"`detector` {self.detector!r} is an attribution of a network: use the mixer inside a `MixModel`, "
-                f"which attaches its network, or a detector of images, one of {saliency.names()}. Received: no network"
+                "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it "
+                "to a `RandomChoice` itself, not to its mixers. Received: no network"
             )
-        if self.uses_attribution:
-            maps = sanitize_maps(resize(self._detect(images), *self.image_size(ops.shape(images)), "bilinear"))
-        else:
-            channels_last = self.data_format == "channels_last"
-            images = images if channels_last else ops.transpose(images, (0, 2, 3, 1))
-            maps = self._detect(images, size=self.detector_size)
-        return ops.stop_gradient(maps)
-
-    def attributing_mixers(self):
-        """The mixers in this one whose detector is an attribution of the network."""
-        return [self] if self.uses_attribution else []
-
-    def attach_network(self, network):
-        """Give the mixer the network of its attribution. `MixModel` calls this.
-
-        Args:
-            network: A `NetworkView`.
-        """
-        attribute = ATTRIBUTIONS[self.detector]
-        # A closure, so that Keras does not track the layers of the network a second time, as part of this layer.
-        self._detect = lambda images: attribute(network, images)
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = self._read(images, labels, sample_weight)
         images = batch["images"]
-        if "labels" not in batch:
+        if not input_forms.is_labelled(batch):
             input_forms.check_not_in_sequential(self)
             plan = plans.spec(images.shape[0], *self.image_size(images.shape))
             return write({"images": keras.KerasTensor(images.shape, images.dtype), "plan": plan})
@@ -263,6 +268,7 @@ class Mixer(sampling.SeededLayer):
             "attribution_layer": self.attribution_layer,
             "label": self.label,
             "num_classes": self.num_classes,
+            "ignore_zero_weight": self.ignore_zero_weight,
             "requires_mix_model": self.requires_mix_model,
             "data_format": self.data_format,
         }
@@ -287,18 +293,10 @@ class Mixer(sampling.SeededLayer):
     def _read(self, images, labels, sample_weight):
         batch, write = input_forms.read(images, labels, sample_weight)
         input_forms.check_images(batch["images"], self.data_format)
-        if "labels" in batch:
+        if input_forms.is_labelled(batch):
             batch = input_forms.encode_labels(batch, self.num_classes)
             input_forms.check_labelled(batch, self)
         return batch, write
-
-    def _sample_site(self):
-        if len(self.sites) == 1:
-            return self.sites[0]
-        weights = self.site_weights or [1.0] * len(self.sites)
-        number = sampling.uniform((), self.seed_generator, maxval=float(sum(weights)))
-        index = sum(ops.cast(number >= bound, "int32") for bound in list(itertools.accumulate(weights))[:-1])
-        return ops.take(ops.convert_to_tensor(self.sites, "int32"), index, axis=0)
 
     def _mix(self, batch, plan, mask):
         def mix_images():
@@ -313,5 +311,5 @@ class Mixer(sampling.SeededLayer):
             if name in batch:
                 mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
         if "segmentation_masks" in batch:
-            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.shift)
+            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.source)
         return mixed

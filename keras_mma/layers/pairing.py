@@ -21,9 +21,19 @@ def shuffle(batch_size, seed):
 
 def roll(batch_size):
     """The previous sample; for the first sample, the last one. Nothing is drawn."""
-    samples = batch_size // device_groups(batch_size)
+    samples = _at_least_one(batch_size // device_groups(batch_size))
     index = ops.arange(batch_size, dtype="int32")
     return index // samples * samples + ops.mod(index + (samples - 1), samples)
+
+
+def derangement(batch_size, seed):
+    """One random cycle through the samples: no sample is its own partner, unless it is alone."""
+    groups = device_groups(batch_size)
+    samples = batch_size // groups
+    order = ops.cast(ops.argsort(sampling.uniform((groups, samples), seed), axis=1), "int32")
+    # The partner of each sample is the one that comes before it in the random order.
+    partner = ops.take_along_axis(ops.roll(order, 1, axis=1), ops.argsort(order, axis=1), axis=1)
+    return ops.reshape(partner + samples * ops.arange(groups, dtype="int32")[:, None], (batch_size,))
 
 
 def farthest(maps, seed):
@@ -36,12 +46,20 @@ def farthest(maps, seed):
     Returns:
         Int32 tensor (batch,).
     """
-    batch_size = ops.shape(maps)[0]
+    batch_size, height, width = ops.shape(maps)[:3]
     groups = device_groups(batch_size)
-    samples = batch_size // groups
+    if not isinstance(batch_size, int) or batch_size < 1:
+        # Nothing is farthest in an empty batch, which a replica may get at the end of an epoch: pair a map of zeros.
+        missing = ops.zeros((_at_least_one(batch_size) - batch_size, height, width, 1), "float32")
+        maps = ops.concatenate([maps, missing])
+    samples = _at_least_one(batch_size) // groups
     start = ops.cast(sampling.uniform((groups,), seed, maxval=1.0) * ops.cast(samples, "float32"), "int32")
     start = ops.minimum(start, samples - 1)
-    return _farthest(maps, start, groups)
+    return _farthest(maps, start, groups)[:batch_size]
+
+
+def _at_least_one(number):
+    return max(number, 1) if isinstance(number, int) else ops.maximum(number, 1)
 
 
 @xla_compiled

@@ -1,16 +1,19 @@
 """A Functional model that mixes labels as its features were mixed."""
 
 import functools
+import inspect
 import warnings
 
 import keras
 
 from keras_mma import label_encoding, plans
-from keras_mma.layers import input_forms
+from keras_mma.layers import input_forms, label_rules
 from keras_mma.models import graph
 from keras_mma.models.augmentation import spatial_layers
+from keras_mma.models.label_checks import LabelChecks, map_heads
 from keras_mma.models.multi_worker import MultiWorkerTraining
 from keras_mma.models.network_view import NetworkView
+from keras_mma.models.weight_files import SharedWeightFiles
 
 
 def _like_functional(init):
@@ -27,12 +30,13 @@ def _like_functional(init):
 
 
 @keras.saving.register_keras_serializable("keras_mma")
-class MixModel(MultiWorkerTraining, keras.Model):
+class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model):
     """Trains a network with mixing layers through plain `fit`, `evaluate` and `predict`.
 
     In training, the labels and sample weights of each batch are mixed by the plan that the features followed, and loss
     and metrics are computed from the mixed ones. Outside training, the model takes images, returns predictions and
-    compares them with the original labels.
+    compares them with the original labels. A subclass that overrides `compute_loss` gets the original labels and, in
+    training, `y_pred=(predictions, plan)`; `follow_plan` mixes the labels.
 
     The weight of a sample is mixed like its label, `weight * w + (1 - weight) * w_partner`, and multiplies the loss on
     the mixed label. `class_weight` is converted to sample weights, as in any Keras model.
@@ -89,12 +93,20 @@ class MixModel(MultiWorkerTraining, keras.Model):
         # Losses and metrics are named after the predictions; the plan has none.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
         # Attached whenever the model is built, also after loading, so that nothing is saved twice.
-        for mixer in graph.plan_calls(plan)[0].operation.attributing_mixers():
-            mixer.attach_network(self._network_view(mixer))
+        mixer = self.mixer
+        for attributing in mixer.attributing_mixers():
+            attributing.attach_network(self._network_view(attributing))
+        mixer.is_compared_by_model = mixer.label == "sumix"
+        if mixer.is_compared_by_model:
+            view = self._network_view(mixer)
+            # A closure, as for attributions.
+            self._predict_clean = lambda images: view.predictions(images)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         with input_forms.following_the_plan():
             predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
+        if training and self.mixer.is_compared_by_model:
+            plan = {**plan, "weight": self._compare_predictions(inputs, predictions, plan)}
         return (predictions, plan) if training else predictions
 
     def compute_output_spec(self, inputs, training=None, mask=None):
@@ -120,24 +132,55 @@ class MixModel(MultiWorkerTraining, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        y, y_pred, sample_weight = self._follow_plan(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = self.follow_plan(y, y_pred, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        y, y_pred, sample_weight = self._follow_plan(y, y_pred, sample_weight)
+        y, y_pred, sample_weight = self.follow_plan(y, y_pred, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    @property
+    def mixer(self):
+        """The `Mixer` of the model. Its `probability` and `alpha` can be assigned during training."""
+        return graph.plan_calls(self.output[1])[0].operation
+
+    def follow_plan(self, y, y_pred, sample_weight=None):
+        """Encode labels and, in training, mix labels and sample weights as the features were mixed.
+
+        `compute_loss` and `compute_metrics` call it; call it in your own training step, or in a subclass that overrides
+        one of these methods.
+
+        Args:
+            y: Labels of the batch: integers, one-hot or soft labels for each head.
+            y_pred: What the model returned: `(predictions, plan)` in training, the predictions otherwise.
+            sample_weight: Sample weights, or `None`.
+
+        Returns:
+            `(y, predictions, sample_weight)`, where the labels are float32 vectors.
+        """
+        plan = None
+        if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
+            y_pred, plan = y_pred
+        if y is None:
+            return y, y_pred, sample_weight
+        y = self._encode_labels(y, y_pred)
+        if plan is not None:
+            y = _mix_leaves(plans.mix_labels, y, plan)
+            sample_weight = _mix_leaves(plans.mix_sample_weight, sample_weight, plan)
+        return y, y_pred, sample_weight
 
     def inference_model(self):
         """A plain Functional model from images to predictions with the same weights and no layer of this package."""
         return self._without_mixing()[0]
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
-        """Export `inference_model()`; the arguments are those of `keras.Model.export`.
+        """Export `inference_model()` in inference mode; the arguments are those of `keras.Model.export`.
 
         Raises:
             RuntimeError: If Keras cannot write a SavedModel on the torch backend; the message describes a workaround.
         """
-        plain = self.inference_model()
+        # Some layers of Keras, such as `RandomFlip`, are active unless they are told that this is no training.
+        plain = self._without_mixing(training=False)[0]
         # Keras does not write some formats for a model that was never called.
         plain(keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), plain.input))
         try:
@@ -152,8 +195,13 @@ class MixModel(MultiWorkerTraining, keras.Model):
                 "Received: the torch backend"
             ) from error
 
-    def _without_mixing(self):
-        """The plain model, and the symbolic outputs of its layers by name."""
+    def _without_mixing(self, **call_arguments):
+        """The plain model, and the symbolic outputs of its layers by name.
+
+        Args:
+            **call_arguments: Arguments with which layers that take them are called, whatever the caller of the model
+                passes.
+        """
         tensors = {}
 
         def call(path, layer, args, kwargs):
@@ -161,11 +209,18 @@ class MixModel(MultiWorkerTraining, keras.Model):
                 features, plan = graph.features_and_plan(layer, args, kwargs)
                 # The features are unchanged. A plan is only used by layers that are left out: any plan will do.
                 return features, plan or plans.spec(None, None, None)
-            tensors[path] = layer(*args, **kwargs)
+            accepted = inspect.signature(layer.call).parameters.keys() & call_arguments.keys()
+            tensors[path] = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
             return tensors[path]
 
         inputs, values = graph.fresh_inputs(self.input)
         return keras.Model(inputs, graph.rebuild_graph(self.output[0], values, call)), tensors
+
+    def _compare_predictions(self, inputs, predictions, plan):
+        """The label's share for `label="sumix"`; the mean over the heads."""
+        heads = zip(*map(keras.tree.flatten, (self._predict_clean(inputs), predictions)), strict=True)
+        weights = [label_rules.sumix_weight(plan["weight"], *head, plan["partner"]) for head in heads]
+        return sum(weights) / len(weights)
 
     def _network_view(self, mixer):
         plain, tensors = self._without_mixing()
@@ -179,42 +234,25 @@ class MixModel(MultiWorkerTraining, keras.Model):
             view.select(mixer.attribution_layer)
         return view
 
-    def _follow_plan(self, y, y_pred, sample_weight):
-        """Encode labels; if a plan comes with the predictions, mix labels and sample weights by it."""
-        plan = None
-        if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
-            y_pred, plan = y_pred
-        if y is None:
-            return y, y_pred, sample_weight
-        y = self._encode_labels(y, y_pred)
-        if plan is not None:
-            for label in keras.tree.flatten(y):
-                plans.check(plan, label.shape[0])
-            y = keras.tree.map_structure(lambda label: plans.mix_labels(label, plan), y)
-            sample_weight = keras.tree.map_structure(
-                lambda weight: None if weight is None else plans.mix_sample_weight(weight, plan), sample_weight
-            )
-        return y, y_pred, sample_weight
-
     def _encode_labels(self, y, y_pred):
         """The labels of each head as float32 vectors of as many classes as the head predicts."""
-        if isinstance(y, dict):
-            heads = (
-                y_pred
-                if isinstance(y_pred, dict)
-                else dict(zip(self.output_names, keras.tree.flatten(y_pred), strict=True))
-            )
-            unknown = sorted(set(y) - set(heads))
-            if unknown:
-                raise ValueError(f"`y` must name heads of the model, {sorted(heads)}. Received: {unknown}")
-            return {
-                name: label_encoding.encode(label, heads[name].shape[-1], f"y[{name!r}]") for name, label in y.items()
-            }
-        labels, heads = keras.tree.flatten(y), keras.tree.flatten(y_pred)
-        if len(labels) != len(heads):
-            raise ValueError(f"`y` must have labels for {len(heads)} heads. Received: labels for {len(labels)}")
-        encoded = [label_encoding.encode(label, head.shape[-1], "y") for label, head in zip(labels, heads, strict=True)]
-        return keras.tree.pack_sequence_as(y, encoded)
+
+        def encode(label, head, name):
+            return label_encoding.encode(label, head.shape[-1], name)
+
+        return map_heads(encode, y, y_pred, self.output_names)
+
+
+def _mix_leaves(mix, structure, plan):
+    """Mix all labels or sample weights of a structure, in which `None` stays."""
+
+    def mix_leaf(leaf):
+        if leaf is None:
+            return None
+        plans.check(plan, leaf.shape[0])
+        return mix(leaf, plan)
+
+    return keras.tree.map_structure(mix_leaf, structure)
 
 
 def _warn_of_moved_pixels(predictions, plan):

@@ -5,14 +5,16 @@ import warnings
 
 import keras
 
-from keras_mma.layers import FeatureMixAdapt, Mixer
+from keras_mma import layers
 from keras_mma.models import graph
 from keras_mma.models.augmentation import end_of_augmentation
 from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixing_points import check_single_input, mixing_points, why_none
 
+_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
-def mixify(model, mixer, at=None, name=None, **adapt):
+
+def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
     """Build a `MixModel` from the same layers and weights: training one trains the other.
 
     If the network starts with random augmentation layers, such as `keras.layers.RandomFlip`, images are mixed after
@@ -21,23 +23,25 @@ def mixify(model, mixer, at=None, name=None, **adapt):
     Args:
         model: A Functional or Sequential model with one image input: a network of `keras.applications`, a KerasHub
             `ImageClassifier`, or your own. Mixing points may be inside nested models.
-        mixer: A `Mixer`. It is copied; the copy gets the site 0 (if `mixer` has it) and the sites 1 to `len(at)`,
-            unless `mixer` names these already.
+        mixer: A `Mixer`. It is copied; the copy, `MixModel.mixer`, gets the site 0 (if `mixer` has it) and the sites
+            1 to `len(at)`, unless `mixer` names these already.
         at: Names of the layers after which features are mixed, in the order of the network: the first is site 1.
             Each must return one feature map (batch, height, width, channels), or one token sequence
             (batch, tokens, channels) that ends with patches on a grid. A layer inside a nested model is named
             `"model/layer"`, or by its own name if that is unique. By default, the points that `mixing_points` marks as
             default; `at=[]` mixes at the input only.
         name: Name of the new model.
-        **adapt: Arguments of every `FeatureMixAdapt`.
+        adapter: The layer that mixes features at each point, a subclass of `FeatureMixer` such as `CatchUpMix`;
+            `FeatureMixAdapt` by default.
+        **adapt: Arguments of every such layer.
 
     Returns:
         A `MixModel`.
 
     Raises:
         ValueError: If a name is unknown, ambiguous or repeated, a layer does not return a single feature map or token
-            sequence, features go around it, the model already has mixing or has several inputs, or `mixer` is not a
-            `Mixer` or names other sites.
+            sequence, features go around it, the model already has mixing, has several inputs or overrides the steps of
+            training, `mixer` is not a `Mixer` or names other sites, or `adapter` is no `FeatureMixer`.
 
     Example:
 
@@ -46,11 +50,16 @@ def mixify(model, mixer, at=None, name=None, **adapt):
     >>> model.inference_model().count_params() == network.count_params()
     True
     """
-    if not isinstance(mixer, Mixer):
-        raise ValueError(f"`mixer` must be a `Mixer`, such as SaliencyMix. Received: mixer={mixer!r}")
+    _check_mixer(mixer)
+    adapter = layers.FeatureMixAdapt if adapter is None else adapter
+    if not isinstance(adapter, type) or not issubclass(adapter, layers.FeatureMixer):
+        raise ValueError(
+            f"`adapter` must be a subclass of `FeatureMixer`, such as `CatchUpMix`. Received: adapter={adapter!r}"
+        )
     if isinstance(model, MixModel):
         raise ValueError("`model` must not have mixing already. Received: a MixModel; use its `inference_model()`")
     check_single_input(model)
+    _refuse_own_steps(model)
     if "site" in adapt:
         raise ValueError(
             f"`site` must not be passed: it follows from the order of `at`. Received: site={adapt['site']!r}"
@@ -95,14 +104,37 @@ def mixify(model, mixer, at=None, name=None, **adapt):
                 "`at` must name layers that return one feature map (batch, height, width, channels), or one token "
                 f"sequence (batch, tokens, channels) of patches on a grid. Received: {path!r}"
             )
-        outputs, plan = FeatureMixAdapt(points.index(path) + 1, **adapt)(outputs, plan)
+        outputs, plan = adapter(points.index(path) + 1, **adapt)(outputs, plan)
         return outputs
 
     def enter_nested(path, layer):
         return any(place.startswith(path + "/") for place in (*points, augmented_at or ""))
 
     outputs = graph.rebuild_graph(graph.output_of(model), {id(source): images}, call, enter_nested)
-    return MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
+    mixed = MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
+    mixed._network = lambda: model
+    return mixed
+
+
+def _check_mixer(mixer):
+    if isinstance(mixer, layers.Mixer):
+        return
+    same_name = getattr(layers, type(mixer).__name__, None)
+    hint = f"Keras' own layer has the same name as `keras_mma.layers.{same_name.__name__}`. " if same_name else ""
+    raise ValueError(
+        f"`mixer` must be a `Mixer`, such as SaliencyMix. {hint}Received: mixer={mixer!r} of {type(mixer).__module__}"
+    )
+
+
+def _refuse_own_steps(model):
+    own = [name for name in _STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        raise ValueError(
+            f"`model` must not override the steps of training, which the new model would not have: mixify "
+            "`keras.Model(model.input, model.output)`, and build your own subclass of `MixModel` from the `input` and "
+            "`output` of the result. Its `compute_loss` gets the original labels and `y_pred=(predictions, plan)`; "
+            f"`MixModel.follow_plan` mixes the labels. Received: a {type(model).__name__}, which overrides {own}"
+        )
 
 
 def _names(at):
@@ -142,4 +174,6 @@ def _with_sites(mixer, points):
         raise ValueError(
             f"`mixer` must have the sites of `at`, 1 to {points}, or only 0. Received: sites={mixer.sites}"
         )
-    return mixer.copy(sites=sites)
+    copy = mixer.copy(sites=sites)
+    mixer.is_copied = True
+    return copy

@@ -47,7 +47,7 @@ class Detector:
     def __init__(self, function, is_pure=False):
         functools.update_wrapper(self, function)
         del self.__wrapped__  # its signature has no `size`
-        self.function = function
+        self.function, self.is_pure = function, is_pure
         self._detect = xla_compiled(downsampled(function)) if is_pure else _checked(downsampled(function))
 
     def __call__(self, images, size=None):
@@ -193,7 +193,9 @@ def chunked(function):
             part = ops.slice(images, (start, 0, 0, 0), (chunk, height, width, images.shape[3]))
             return ops.slice_update(maps, (start, 0, 0, 0), function(part))
 
-        return ops.fori_loop(0, -(-size // chunk), step, ops.zeros((size, height, width, 1), "float32"))
+        # A replica may get no sample of the last batch.
+        count = -(-size // ops.maximum(chunk, 1))
+        return ops.fori_loop(0, count, step, ops.zeros((size, height, width, 1), "float32"))
 
     return detect
 

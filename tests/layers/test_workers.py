@@ -29,8 +29,9 @@ class Collate:
 def test_workers_and_epochs_draw_different_numbers(rng, seed):
     import torch
 
-    samples = list(zip(blobs(rng, 4), one_hot(rng, 4), strict=True)) * 4
-    loader = torch.utils.data.DataLoader(samples, 4, num_workers=2, collate_fn=Collate(layers.MixUp(seed=seed)))
+    samples = list(zip(blobs(rng, 4), np.eye(4, dtype="float32"), strict=True)) * 4
+    mixer = layers.MixUp(seed=seed, partner="roll")
+    loader = torch.utils.data.DataLoader(samples, 4, num_workers=2, collate_fn=Collate(mixer))
     labels = [batch.tolist() for _ in range(2) for batch in loader]
     assert len(labels) == 8 and len({str(batch) for batch in labels}) == 8
 

@@ -160,16 +160,15 @@ class TestPlansThatNothingFollows:
         return keras.Model(inputs, outputs), keras_mma.MixModel(inputs, (outputs, plan))
 
     def test_a_plain_model_around_a_mixer_does_not_train(self, data):
-        if keras.backend.backend() == "jax":
-            pytest.skip("Keras' trainer on JAX calls the layers of a model without the model: it is not noticed there")
         images, labels = data
         plain, mixed = self.model()
         for model in (plain, mixed):
             model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
-        with pytest.raises(ValueError, match="'mixer' would mix images, and nothing would mix their labels.*MixModel"):
-            plain.fit(images, np.eye(CLASSES)[labels], verbose=0)
         assert plain.predict(images, verbose=0).shape == (12, CLASSES)
         assert np.isfinite(mixed.fit(images, labels, verbose=0).history["loss"]).all()
+        # Last, because Keras' trainer on JAX holds the weights during `fit` and loses them when a step raises.
+        with pytest.raises(ValueError, match="'mixer' would mix images, and nothing would mix their labels.*MixModel"):
+            plain.fit(images, np.eye(CLASSES)[labels], verbose=0)
 
     def test_a_subclassed_model_around_a_mixer_does_not_train(self, data):
         class Subclassed(keras.Model):
@@ -186,6 +185,11 @@ class TestPlansThatNothingFollows:
             Subclassed()(images, training=True)
         assert Subclassed()(images, training=False).shape == (12, CLASSES)
         assert Subclassed(requires_mix_model=False)(images, training=True).shape == (12, CLASSES)
+        model = Subclassed()
+        model(images)
+        model.compile("sgd", "mse")
+        with pytest.raises(ValueError, match="'mixer' would mix images"):
+            model.fit(images, np.eye(CLASSES)[data[1]], verbose=0)
 
     def test_who_follows_the_plan_can_say_so(self, data):
         plain, _ = self.model(requires_mix_model=False)
@@ -212,3 +216,321 @@ class TestPlansThatNothingFollows:
                 tf.data.Dataset.from_tensor_slices(data[0]).batch(4).map(pipeline())
         labelled = keras.Sequential([mixer])({"images": data[0], "labels": data[1]})
         assert labelled["labels"].shape == (12, CLASSES)
+
+
+class TestNumbersThatChangeDuringTraining:
+    def model(self, mixer):
+        inputs = keras.Input((16, 20, 3))
+        model = keras_mma.mixify(keras.Model(inputs, head(inputs)), mixer, at=[])
+
+        def peak(y_true, y_pred):
+            """1 where labels are not mixed."""
+            return keras.ops.max(y_true, -1)
+
+        model.compile("sgd", "mse", metrics=[peak])
+        return model
+
+    def peaks(self, model, data, settings):
+        """The mean highest label of each epoch, after assigning a setting before it."""
+
+        def assign(epoch, logs):
+            for name, value in settings[epoch].items():
+                setattr(model.mixer, name, value)
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_begin=assign)
+        history = model.fit(*data, epochs=len(settings), callbacks=[callback], batch_size=4, verbose=0)
+        return history.history["peak"]
+
+    def test_probability_takes_effect_in_the_next_step(self, data):
+        model = self.model(layers.MixUp(seed=1, partner="roll"))
+        mixed, unmixed, again = self.peaks(model, data, [{}, {"probability": 0.0}, {"probability": 1}])
+        assert mixed < 0.9 and unmixed == 1.0 and again < 0.9
+        model.mixer.probability = 0.0  # between two calls of `fit`
+        assert model.fit(*data, verbose=0).history["peak"][0] == 1.0
+
+    def test_alpha_takes_effect_in_the_next_step(self, data):
+        model = self.model(layers.MixUp(seed=1, partner="roll"))
+        apart, equal = self.peaks(model, data, [{"alpha": 1e-3}, {"alpha": 1e3}])
+        assert apart > 0.9 and equal < 0.8
+
+    @pytest.mark.parametrize("probability", [1.0, 0.5])
+    def test_the_state_of_the_seed_advances_as_it_always_did(self, data, probability):
+        mixer = layers.MixUp(seed=1, probability=probability)
+        for step in (1, 2):
+            mixer(data[0], training=True)
+            # One draw each for partners, lam, and, below a probability of 1, who is mixed.
+            assert keras.ops.convert_to_numpy(mixer.seed_generator.state)[1] == step * (2 if probability == 1 else 3)
+
+    def test_they_are_no_weights(self, data, tmp_path):
+        import h5py
+
+        model = self.model(layers.MixUp(probability=0.5, name="mixer"))
+        assert {id(weight) for weight in model.weights} == {id(w) for w in model.inference_model().weights}
+        model.save_weights(tmp_path / "model.weights.h5")
+        with h5py.File(tmp_path / "model.weights.h5") as file:
+            assert list(file["layers/mix_up/vars"]) == ["seed_state"]
+        model.mixer.probability = 0.25
+        config = model.mixer.get_config()
+        assert type(config["probability"]) is float and config["probability"] == 0.25
+        assert layers.MixUp.from_config(config).probability == 0.25
+
+    def test_they_are_checked(self):
+        mixer = layers.MixUp()
+        with pytest.raises(ValueError, match=r"`probability` must be a number in \[0, 1\]. Received: probability=2"):
+            mixer.probability = 2
+        with pytest.raises(ValueError, match="`alpha` must be .* Received: alpha=0"):
+            mixer.alpha = 0
+        assert (mixer.probability, mixer.alpha) == (1.0, 1.0)
+
+    def test_the_mixer_that_was_copied_says_so(self, data):
+        mixer = layers.MixUp()
+        model = self.model(mixer)
+        assert model.mixer is not mixer and model.mixer is mixer_of(model)
+        with pytest.warns(UserWarning, match="`probability` of .* does not change the model that `mixify` built"):
+            mixer.probability = 0.0
+        assert model.mixer.probability == 1.0
+
+    def test_a_pipeline_reads_them_too(self, needs_tensorflow, data):
+        import tensorflow as tf
+
+        mixer = layers.MixUp(num_classes=CLASSES)
+        dataset = tf.data.Dataset.from_tensor_slices(data).batch(12).map(mixer)
+        assert any(labels.numpy().max(1).min() < 1 for _, labels in dataset)
+        mixer.probability = 0.0
+        assert all((labels.numpy().max(1) == 1).all() for _, labels in dataset)
+
+
+class TestModelsThatOverrideTheStepsOfTraining:
+    @pytest.mark.parametrize("name", ["train_step", "test_step", "compute_loss", "compute_metrics"])
+    @pytest.mark.parametrize("base", [keras.Model, keras.Sequential])
+    def test_they_are_refused(self, name, base):
+        cls = type("Mine", (base,), {name: lambda self, *args, **kwargs: None})
+        if base is keras.Sequential:
+            model = cls([keras.Input((16, 20, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+        else:
+            inputs = keras.Input((16, 20, 3))
+            model = cls(inputs, head(conv(inputs, "first")))
+        with pytest.raises(ValueError, match=rf"`MixModel`.* Received: a Mine, which overrides \['{name}'\]"):
+            keras_mma.mixify(model, layers.CutMix())
+
+    def test_the_way_round_works(self, data):
+        class Mine(keras_mma.MixModel):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                y, predictions, _ = self.follow_plan(y, y_pred, sample_weight)
+                # 1 where labels are not mixed.
+                return keras.ops.mean(keras.ops.max(y, -1)) + 0.0 * keras.ops.sum(predictions)
+
+        inputs = keras.Input((16, 20, 3))
+        network = keras.Model(inputs, head(conv(inputs, "first")))
+        mixed = keras_mma.mixify(network, layers.MixUp(seed=1, partner="roll"), at=["first"])
+        model = Mine(mixed.input, mixed.output)
+        model.compile("sgd")
+        assert model.fit(*data, verbose=0).history["loss"][0] < 0.95
+        assert model.evaluate(*data, verbose=0) == 1.0
+        assert {id(weight) for weight in model.weights} == {id(weight) for weight in network.weights}
+
+
+@pytest.mark.parametrize("cls", [keras.layers.MixUp, keras.layers.CutMix])
+def test_the_layers_of_keras_are_told_apart_from_ours(cls):
+    inputs = keras.Input((16, 20, 3))
+    network = keras.Model(inputs, head(conv(inputs, "first")))
+    with pytest.raises(ValueError, match=f"Keras' own layer has the same name as `keras_mma.layers.{cls.__name__}`"):
+        keras_mma.mixify(network, cls())
+
+
+class TestLabelsOutOfRange:
+    @pytest.fixture
+    def model(self):
+        inputs = keras.Input((16, 20, 3))
+        model = keras_mma.mixify(keras.Model(inputs, head(conv(inputs, "first"))), layers.CutMix(), at=["first"])
+        model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        return model
+
+    @pytest.mark.parametrize("convert", [np.asarray, keras.ops.convert_to_tensor], ids=["numpy", "tensor"])
+    def test_they_raise_before_a_step(self, model, data, convert):
+        images, labels = data[0], convert(np.where(np.arange(12) == 7, 5, data[1]))
+        before = model.get_weights()
+        for call in (
+            lambda: model.fit(images, labels, verbose=0),
+            lambda: model.fit(images, labels, 4, 1, 0),
+            lambda: model.train_on_batch(images, labels),
+            lambda: model.test_on_batch(images, labels),
+            lambda: model.evaluate(images, labels, verbose=0),
+        ):
+            with pytest.raises(ValueError, match="`y` must be class indices from 0 to 4.* y with the label 5"):
+                call()
+        with pytest.raises(ValueError, match=r"`validation_data\[1\]` must be class indices from 0 to 4"):
+            model.fit(*data, validation_data=(images, labels), verbose=0)
+        for old, new in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        assert np.isfinite(model.fit(*data, validation_data=data, verbose=0).history["loss"]).all()
+
+    @pytest.mark.parametrize(
+        "convert", [np.array, lambda names: np.array(names, object), list, lambda names: [np.array(names)]]
+    )
+    def test_names_of_classes_are_refused(self, model, data, convert):
+        names = convert(list("abcdabcdabcd"))
+        with pytest.raises(ValueError, match="`y` must be numbers.*StringLookup.* Received: y of "):
+            model.fit(data[0], names, verbose=0)
+        for batch in ((data[0], names), ((data[0], names),), ({"image": data[0], "label": names},)):
+            with pytest.raises(ValueError, match="`labels` must be numbers.*StringLookup.* Received: labels of "):
+                layers.CutMix(num_classes=4)(*batch)
+
+    def test_names_of_classes_in_a_pipeline_are_refused(self, needs_tensorflow, data):
+        import tensorflow as tf
+
+        dataset = tf.data.Dataset.from_tensor_slices((data[0], list("abcdabcdabcd"))).batch(4)
+        with pytest.raises(ValueError, match="`labels` must be numbers.* Received: labels of dtype"):
+            dataset.map(layers.CutMix(num_classes=4))
+
+    def test_every_head_is_checked(self, data):
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.CutMix()(inputs)
+        other = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))
+        model = keras_mma.MixModel(inputs, ({"a": head(x), "b": other}, plan))
+        model.compile("sgd", {"a": "mse", "b": "mse"})
+        with pytest.raises(ValueError, match=r"`y\['b'\]` must be class indices from 0 to 1"):
+            model.fit(data[0], {"a": data[1], "b": data[1]}, verbose=0)
+
+    def test_a_layer_that_is_called_on_a_batch_checks_them_too(self, data):
+        with pytest.raises(ValueError, match="`labels` must be class indices from 0 to 3.* the label 4"):
+            layers.CutMix(num_classes=4)(data[0], np.full(12, 4))
+
+
+class TestStructuresOfLabels:
+    def models(self, structure):
+        """A plain model and a mixed one that mixes nothing, with the same weights."""
+        inputs = keras.Input((16, 20, 3))
+        heads = [keras.layers.Dense(CLASSES, name=f"head{index}") for index in range(3)]
+        x, plan = layers.CutMix(probability=0.0)(inputs)
+
+        def outputs(x):
+            return structure(*(layer(keras.layers.GlobalAveragePooling2D()(x)) for layer in heads))
+
+        return keras.Model(inputs, outputs(inputs)), keras_mma.MixModel(inputs, (outputs(x), plan))
+
+    @pytest.mark.parametrize("form", ["none", "nested lists", "nested dicts", "nested with none"])
+    def test_they_train_as_in_plain_keras(self, data, form):
+        images, labels = data
+        one, two, three = np.eye(CLASSES)[labels], np.eye(CLASSES)[labels - 1], np.eye(CLASSES)[labels - 2]
+
+        def as_list(a, b, c):
+            return [a, b, c]
+
+        def as_lists(a, b, c):
+            return [[a, b], c]
+
+        def as_dicts(a, b, c):
+            return {"p": {"q": a, "r": b}, "s": c}
+
+        structure, y, loss = {
+            "none": (as_list, as_list(one, None, three), as_list("mse", None, "mse")),
+            "nested lists": (as_lists, as_lists(one, two, three), "mse"),
+            "nested dicts": (as_dicts, as_dicts(one, two, three), "mse"),
+            "nested with none": (as_lists, as_lists(one, None, three), as_lists("mse", None, "mse")),
+        }[form]
+        losses = []
+        for model in self.models(structure):
+            model.compile(keras.optimizers.SGD(0.0), loss)
+            losses.append(model.fit(images, y, verbose=0).history["loss"])
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_sequential_model_that_is_not_built_says_so():
+    model = keras.Sequential([keras.layers.Conv2D(4, 3)], name="network")
+    for call in (lambda: keras_mma.mixify(model, layers.CutMix()), lambda: keras_mma.mixing_points(model)):
+        with pytest.raises(ValueError, match="must be built first.*`keras.Input.* Received: 'network', which is not"):
+            call()
+
+
+class TestExportedAugmentation:
+    def test_an_exported_network_is_not_random(self, needs_tensorflow, data, tmp_path):
+        import tensorflow as tf
+
+        inputs = keras.Input((16, 20, 3))
+        x = keras.Sequential([keras.layers.RandomFlip(), keras.layers.RandomRotation(0.2)])(inputs)
+        x = keras.layers.RandomContrast(0.5)(x)
+        network = keras.Model(inputs, keras.layers.Flatten()(conv(x, "first")))
+        mixed = keras_mma.mixify(network, layers.CutMix(), at=["first"])
+        mixed.export(tmp_path / "saved", verbose=False)
+        served = tf.saved_model.load(str(tmp_path / "saved"))
+        expected = network.predict(data[0], verbose=0)
+        for _ in range(2):
+            np.testing.assert_allclose(served.serve(data[0]), expected, atol=1e-5)
+        mixed.export(tmp_path / "model.tflite", format="litert", verbose=False)
+
+
+class TestWeightsFiles:
+    def plain(self):
+        inputs = keras.Input((16, 20, 3))
+        return keras.Model(inputs, head(conv(conv(inputs, "first"), "second", 2)))
+
+    def nested(self):
+        """Transfer learning: a base that `mixify` takes apart, and layers of the same classes before and after it."""
+        inputs = keras.Input((16, 20, 3))
+        x = keras.layers.BatchNormalization()(conv(inputs, "before"))
+        image = keras.Input((16, 20, 4))
+        inner = keras.Sequential([keras.Input((16, 20, 4)), keras.layers.Conv2D(5, 3, padding="same")], name="inner")
+        y = keras.layers.BatchNormalization()(conv(inner(image), "first"))
+        base = keras.Model(image, conv(keras.layers.ReLU(name="end")(y), "second", 2), name="base")
+        x = keras.layers.BatchNormalization()(conv(base(x), "after"))
+        return keras.Model(inputs, head(x))
+
+    @pytest.mark.parametrize("compiled", [False, True])
+    @pytest.mark.parametrize(("make", "at"), [("plain", "first"), ("nested", "base/end")])
+    def test_the_network_and_the_mixed_model_read_each_other(self, make, at, compiled, data, tmp_path):
+        images, labels = data[0], np.eye(CLASSES)[data[1]]
+
+        def models(seed):
+            keras.utils.set_random_seed(seed)
+            network = getattr(self, make)()
+            mixed = keras_mma.mixify(network, layers.SaliencyMix(seed=seed), at=[at])
+            if compiled:
+                network.compile("adam", "mse")
+                mixed.compile("adam", "mse")
+                mixed.train_on_batch(images, labels)
+            return network, mixed
+
+        path = tmp_path / "saved.weights.h5"
+        for saves, loads in ((0, 1), (1, 0), (1, 1)):
+            source, target = models(1), models(2)
+            expected = source[0].predict(images, verbose=0)
+            assert not np.allclose(target[0].predict(images, verbose=0), expected)
+            source[saves].save_weights(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                # Optimizers have no state before the first step, in plain Keras too.
+                warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+                target[loads].load_weights(path)
+            for model in target:
+                np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)
+            if saves == loads:
+                states = [keras.ops.convert_to_numpy(each[1].mixer.seed_generator.state) for each in (source, target)]
+                np.testing.assert_array_equal(*states)
+
+    def test_a_mixed_model_that_was_loaded_reads_them(self, data, tmp_path):
+        mixed = keras_mma.mixify(self.nested(), layers.CutMix(), at=["base/end"])
+        mixed.save(tmp_path / "mixed.keras")
+        expected = mixed.predict(data[0], verbose=0)
+        mixed.save_weights(tmp_path / "saved.weights.h5")
+        loaded = keras.models.load_model(tmp_path / "mixed.keras")
+        loaded.set_weights([0 * weight for weight in loaded.get_weights()])
+        loaded.load_weights(tmp_path / "saved.weights.h5")
+        np.testing.assert_allclose(loaded.predict(data[0], verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("cls", [layers.SaliencyMix, layers.GuidedMixup])
+def test_a_last_batch_that_is_smaller_than_the_replicas(needs_tensorflow, rng, cls):
+    import tensorflow as tf
+
+    images, labels = blobs(rng, 17).astype("float32"), np.eye(CLASSES)[rng.integers(0, CLASSES, 17)]
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        # Without a convolution: on a CPU, that of TensorFlow fails for an empty batch.
+        inputs = keras.Input((16, 20, 3))
+        network = keras.Model(inputs, head(keras.layers.Rescaling(1.0, name="first")(inputs)))
+        mixed = keras_mma.mixify(network, cls(), at=["first"])
+        mixed.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+    assert np.isfinite(mixed.fit(data, epochs=2, verbose=0).history["loss"]).all()
+    assert np.isfinite(network.predict(images, verbose=0)).all()

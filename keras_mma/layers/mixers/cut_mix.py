@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks
+from keras_mma.layers import arguments, masks, settings
 from keras_mma.layers.mixer import Mixer
 
 
@@ -19,6 +19,11 @@ class CutMix(Mixer):
 
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
+        per: `"sample"` draws a box for each sample; `"batch"` draws one for the whole batch, as the authors'
+            code, timm and torchvision do.
+        border: `"clip"` draws the center uniformly in the image and clips the box at the border, as the paper, timm and
+            torchvision do: at an alpha of 1, a sample keeps 0.7 of its image on average. `"inside"` draws among the
+            positions at which the whole box is inside, as `keras.layers.CutMix` does: it keeps 0.5.
         **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
 
     Call arguments:
@@ -28,7 +33,7 @@ class CutMix(Mixer):
         `(images, plan)`, or the mixed batch if it is labelled; see `Mixer`.
 
     Raises:
-        ValueError: If `alpha` is not positive; see `Mixer`.
+        ValueError: If `alpha` is not positive, or `per` or `border` is unknown; see `Mixer`.
 
     Example:
 
@@ -42,19 +47,33 @@ class CutMix(Mixer):
           ICCV 2019, arXiv:1905.04899, equations 1 and 2.
     """
 
-    def __init__(self, *, alpha=1.0, **kwargs):
+    alpha = settings.Adjustable(arguments.positive)
+
+    def __init__(self, *, alpha=1.0, per="sample", border="clip", **kwargs):
         super().__init__(**kwargs)
-        self.alpha = arguments.positive("alpha", alpha)
+        self.alpha = alpha
+        self.per = arguments.choice("per", per, ("sample", "batch"))
+        self.draws_per_batch = per == "batch"
+        self.border = arguments.choice("border", border, ("clip", "inside"))
 
     def sample_mask(self, images, partner, maps):
         sizes = self.image_size(ops.shape(images))
-        lam = sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
         position = sampling.uniform((2, ops.shape(images)[0]), self.seed_generator)
         bounds = []
         for axis, (length, size) in enumerate(zip(masks.box_size(lam, *sizes), sizes, strict=True)):
-            center = ops.cast(ops.floor(position[axis] * ops.cast(size, "float32")), "int32")
-            bounds.append(masks.interval(center, length, size, "clip"))
+            bounds.append([self.shared(edge) for edge in self._place(position[axis], length, size)])
         return masks.Box(*bounds)
 
     def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha}
+        return {**super().get_config(), "alpha": self.alpha, "per": self.per, "border": self.border}
+
+    def _place(self, position, length, size):
+        """Start and end of intervals at uniform positions in [0, 1)."""
+        if self.border == "clip":
+            center = ops.cast(ops.floor(position * ops.cast(size, "float32")), "int32")
+            return masks.interval(center, length, size, "clip")
+        free = size - length
+        start = ops.cast(ops.floor(position * ops.cast(free + 1, "float32")), "int32")
+        start = ops.minimum(start, free)  # the product may be rounded up
+        return start, start + length

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks
+from keras_mma.layers import arguments, masks, settings
 from keras_mma.layers.mixer import Mixer
 
 
@@ -19,7 +19,10 @@ class MixUp(Mixer):
     At a feature site of `FeatureMixAdapt(attention=None, smooth=False)`, this is Manifold Mixup.
 
     Args:
-        alpha: Parameter of the Beta distribution, positive. 1 is the uniform distribution.
+        alpha: Parameter of the Beta distribution, positive. 1, the default, is the uniform distribution.
+            (`keras.layers.MixUp` has a default of 0.2, which mixes less.)
+        per: `"sample"` draws lam for each sample; `"batch"` draws one for the whole batch, as the authors'
+            code, timm and torchvision do.
         **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
 
     Call arguments:
@@ -29,7 +32,7 @@ class MixUp(Mixer):
         `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
-        ValueError: If `alpha` is not positive; see `Mixer`.
+        ValueError: If `alpha` is not positive, or `per` is unknown; see `Mixer`.
 
     Example:
 
@@ -45,12 +48,17 @@ class MixUp(Mixer):
 
     has_binary_mask = False
 
-    def __init__(self, *, alpha=1.0, **kwargs):
+    alpha = settings.Adjustable(arguments.positive)
+
+    def __init__(self, *, alpha=1.0, per="sample", **kwargs):
         super().__init__(**kwargs)
-        self.alpha = arguments.positive("alpha", alpha)
+        self.alpha = alpha
+        self.per = arguments.choice("per", per, ("sample", "batch"))
+        self.draws_per_batch = per == "batch"
 
     def sample_mask(self, images, partner, maps):
-        return masks.Uniform(sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator))
+        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        return masks.Uniform(self.shared(lam))
 
     def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha}
+        return {**super().get_config(), "alpha": self.alpha, "per": self.per}

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from keras_mma import sampling
+from keras_mma import plans, sampling
 from keras_mma.backend import xla_compiled
-from keras_mma.layers import arguments, masks
+from keras_mma.layers import arguments, masks, settings
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
 
@@ -72,6 +72,8 @@ class SaliencyMix(Mixer):
 
     uses_saliency = True
 
+    alpha = settings.Adjustable(arguments.positive)
+
     def __init__(
         self,
         *,
@@ -84,10 +86,11 @@ class SaliencyMix(Mixer):
         **kwargs,
     ):
         super().__init__(detector=detector, **kwargs)
-        self.alpha = arguments.positive("alpha", alpha)
+        self.alpha = alpha
         self.scheme = arguments.choice("scheme", scheme, SCHEMES)
         self.border = arguments.choice("border", border, ("shift", "clip"))
         self.box = arguments.choice("box", box, ("sample", "batch"))
+        self.draws_per_batch = box == "batch"
         self.ties = arguments.choice("ties", ties, ("random", "first"))
         if SCHEMES[scheme][1] is not None and self.sites != (0,):
             raise ValueError(
@@ -97,23 +100,17 @@ class SaliencyMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         sizes = self.image_size(ops.shape(images))
-        lam = sampling.beta((ops.shape(images)[0],), self.alpha, self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
         source_extreme, target_extreme = SCHEMES[self.scheme]
         source = take_partner(self._locate(maps, source_extreme), partner)
         target = source if target_extreme is None else self._locate(maps, target_extreme)
-        if self.box == "batch":
-            lam, source, target = (ops.broadcast_to(x[:1], ops.shape(x)) for x in (lam, source, target))
+        lam, source, target = map(self.shared, (lam, source, target))
         lengths = masks.box_size(lam, *sizes)
         source_bounds, target_bounds = (
             [masks.interval(center[:, axis], lengths[axis], sizes[axis], self.border) for axis in (0, 1)]
             for center in (source, target)
         )
-        return masks.Box(*target_bounds) if target_extreme is None else move(source_bounds, target_bounds)
-
-    def sample_is_mixed(self, batch_size):
-        if self.box == "sample":
-            return super().sample_is_mixed(batch_size)
-        return ops.broadcast_to(super().sample_is_mixed(1), (batch_size,))
+        return masks.Box(*target_bounds) if target_extreme is None else move(source_bounds, target_bounds, sizes)
 
     def get_config(self):
         names = ("alpha", "scheme", "border", "box", "ties")
@@ -127,14 +124,14 @@ class SaliencyMix(Mixer):
         return peak(maps if extreme == "max" else -maps, chance)
 
 
-def move(source, target):
+def move(source, target, sizes):
     """The box that moves from its source to its target; boxes clipped at the border are cut to their common part."""
-    bounds, shift = [], []
-    for (source_start, source_end), (target_start, target_end) in zip(source, target, strict=True):
+    bounds, moved = [], []
+    for (source_start, source_end), (target_start, target_end), size in zip(source, target, sizes, strict=True):
         length = ops.minimum(source_end - source_start, target_end - target_start)
         bounds.append((target_start, target_start + length))
-        shift.append(target_start - source_start)
-    return masks.Box(*bounds, shift=ops.stack(shift, axis=1))
+        moved.append(plans.rolled(target_start - source_start, size))
+    return masks.Box(*bounds, source=tuple(moved))
 
 
 @xla_compiled

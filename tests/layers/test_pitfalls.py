@@ -1,0 +1,202 @@
+"""Batches that a user has: empty ones, extreme values, samples without weight, and the dicts of other libraries."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mma import layers
+from tests.layers.mixers import CASES, MOVING_CASES, to_numpy, training_plan
+from tests.pictures import blobs, one_hot
+
+every_mixer = pytest.mark.parametrize("case", CASES + MOVING_CASES, ids=str)
+
+
+class TestEmptyBatches:
+    @every_mixer
+    def test_they_pass_through(self, case):
+        images, labels = np.zeros((0, 16, 20, 3), "uint8"), np.zeros((0, 5), "float32")
+        mixed, mixed_labels = to_numpy(case.cls(**case.settings)(images, labels))
+        assert mixed.shape == images.shape and mixed_labels.shape == labels.shape
+
+    @pytest.mark.parametrize(
+        "settings", [{}, {"detector": "frequency_tuned", "partner": "distance"}, {"partner": "roll"}], ids=str
+    )
+    def test_they_pass_through_a_graph_with_open_batch_size(self, needs_tensorflow, settings):
+        import tensorflow as tf
+
+        mixer = layers.SaliencyMix(**settings)
+        for size in (16, 80):  # below and above the size from which mixing is compiled
+            signature = [tf.TensorSpec((None, size, size, 3), tf.uint8), tf.TensorSpec((None, 5), tf.float32)]
+            function = tf.function(lambda images, labels: mixer(images, labels), input_signature=signature)
+            for count in (0, 3):
+                images = tf.zeros((count, size, size, 3), tf.uint8)
+                assert function(images, tf.zeros((count, 5)))[0].shape == images.shape
+
+
+class TestUnmixedSamples:
+    @every_mixer
+    def test_infinity_stays_infinity(self, case, rng):
+        images = blobs(rng, 16).astype("float32")
+        images[:, 3, 4, 0] = np.inf
+        mixed, plan = training_plan(case.cls(probability=0.0, **case.settings), images)
+        np.testing.assert_array_equal(mixed, images)
+
+    @every_mixer
+    def test_integers_above_24_bits_stay(self, case, rng):
+        images = blobs(rng, 16).astype("int32") + 2**24
+        mixed, plan = training_plan(case.cls(probability=0.0, **case.settings), images)
+        np.testing.assert_array_equal(mixed, images)
+
+    def test_features_stay(self, rng):
+        features = rng.normal(size=(4, 4, 4, 2)).astype("float32")
+        features[:, 1, 1, 1] = np.inf
+        _, plan = layers.MixUp(probability=0.0, sites=(1,))(blobs(rng, 4), training=True)
+        mixed, _ = layers.FeatureMixAdapt(1)(features, plan, training=True)
+        np.testing.assert_array_equal(to_numpy(mixed), features)
+
+
+class TestSamplesOfWeightZero:
+    @every_mixer
+    def test_they_are_ignored_on_demand(self, case, rng):
+        images, labels, weights = blobs(rng, 32).astype("float32"), one_hot(rng, 32), np.ones(32, "float32")
+        weights[::3] = 0
+        images[::3] = np.nan  # a partner without weight would show
+        labels[::3] = np.nan
+        mixer = case.cls(ignore_zero_weight=True, seed=1, **case.settings)
+        mixed, mixed_labels, mixed_weights = to_numpy(mixer(images, labels, weights))
+        np.testing.assert_array_equal(mixed_weights, weights)
+        np.testing.assert_array_equal(mixed[::3], images[::3])
+        kept = weights > 0
+        assert np.isfinite(mixed[kept]).all() and np.isfinite(mixed_labels[kept]).all()
+        assert not np.array_equal(mixed[kept], images[kept])
+
+    def test_they_require_weights(self, rng):
+        mixer = layers.CutMix(ignore_zero_weight=True)
+        for call in (lambda: mixer(blobs(rng), one_hot(rng)), lambda: mixer(blobs(rng), training=True)):
+            with pytest.raises(ValueError, match="`ignore_zero_weight` requires labelled batches with sample weights"):
+                call()
+
+
+class TestDicts:
+    def test_those_of_tensorflow_datasets(self, needs_tensorflow, rng):
+        import tensorflow as tf
+
+        batch = {"id": [f"train_{index}" for index in range(8)], "image": blobs(rng), "label": rng.integers(0, 5, 8)}
+        dataset = tf.data.Dataset.from_tensor_slices(batch).batch(8)
+        (mixed,) = dataset.map(layers.CutMix(num_classes=5, seed=1))
+        assert list(mixed) == list(next(iter(dataset)))
+        assert mixed["id"].numpy().tolist() == [name.encode() for name in batch["id"]]
+        images, labels = layers.CutMix(num_classes=5, seed=1)(batch["image"], batch["label"])
+        np.testing.assert_array_equal(mixed["image"], images)
+        np.testing.assert_array_equal(mixed["label"], labels)
+
+    def test_numbers_pass_through_too(self, rng):
+        batch = {"images": blobs(rng), "labels": one_hot(rng), "index": np.arange(8)}
+        assert to_numpy(layers.CutMix()(batch))["index"].tolist() == list(range(8))
+
+    def test_segmentation_masks_without_labels(self, rng):
+        masks = rng.integers(0, 9, (8, 16, 20)).astype("int32")
+        images = np.repeat(masks[..., None], 3, -1).astype("uint8")
+        out = to_numpy(layers.CutMix(seed=1)({"images": images, "segmentation_masks": masks}))
+        assert list(out) == ["images", "segmentation_masks"] and not np.array_equal(out["images"], images)
+        np.testing.assert_array_equal(out["images"][..., 0], out["segmentation_masks"])
+
+    @pytest.mark.parametrize("key", ["boxes", "bounding_boxes", "coarse_label", "keypoints", "image_right"])
+    def test_what_describes_the_image_is_refused(self, rng, key):
+        batch = {"images": blobs(rng), "labels": one_hot(rng), key: np.zeros(8)}
+        with pytest.raises(ValueError, match=rf"unless they describe the image.*of which \['{key}'\] cannot be mixed"):
+            layers.CutMix()(batch)
+        with pytest.raises(ValueError, match="'images' and 'labels' or 'segmentation_masks'"):
+            layers.CutMix()({"image": blobs(rng), **batch})
+
+
+class TestLayersOfKerasInAPipeline:
+    def test_integer_labels_that_they_made_floats(self, needs_tensorflow, rng):
+        import tensorflow as tf
+
+        batch = {"images": blobs(rng).astype("float32"), "labels": rng.integers(0, 4, 8)}
+        pipeline = keras.layers.Pipeline([keras.layers.RandomFlip(), layers.SaliencyMix(num_classes=4)])
+        (mixed,) = tf.data.Dataset.from_tensor_slices(batch).batch(8).map(pipeline)
+        assert mixed["labels"].shape == (8, 4)
+        np.testing.assert_allclose(tf.reduce_sum(mixed["labels"], 1), 1.0, atol=1e-5)
+
+
+class TestPairing:
+    @pytest.mark.parametrize("size", [2, 3, 8])
+    def test_nobody_is_alone_in_a_derangement(self, rng, size):
+        mixer = layers.MixUp(partner="derangement", seed=1)
+        partners = [training_plan(mixer, blobs(rng, size))[1]["partner"] for _ in range(20)]
+        for partner in partners:
+            assert sorted(partner) == list(range(size)) and (partner != np.arange(size)).all()
+        if size > 2:
+            assert len(np.unique(partners, axis=0)) > 1
+        _, plan = training_plan(mixer, blobs(rng, 1))
+        assert plan["partner"].tolist() == [0]
+
+    def test_every_pair_is_as_likely(self, rng):
+        mixer, images = layers.MixUp(partner="derangement", seed=1), blobs(rng, 4, 4, 4)
+        counts = np.zeros((4, 4))
+        for _ in range(300):
+            counts[np.arange(4), training_plan(mixer, images)[1]["partner"]] += 1
+        off_diagonal = counts[~np.eye(4, dtype=bool)]
+        assert (np.diag(counts) == 0).all() and abs(off_diagonal - 100).max() < 5 * np.sqrt(300 * 2 / 9)
+
+
+class TestOneDrawForTheBatch:
+    @pytest.mark.parametrize("cls", [layers.MixUp, layers.CutMix])
+    def test_lam_the_box_and_the_probability_are_shared(self, rng, cls):
+        mixer, is_mixed = cls(per="batch", partner="derangement", probability=0.5, seed=1), []
+        for _ in range(20):
+            _, plan = training_plan(mixer, blobs(rng, 8, 32, 32))
+            assert len(np.unique(plan["weight"])) == 1 and len(np.unique(plan["mask"], axis=0)) == 1
+            is_mixed.append(plan["weight"][0] < 1)
+        assert 3 < sum(is_mixed) < 17
+        assert cls.from_config(mixer.get_config()).per == "batch"
+        with pytest.raises(ValueError, match="`per` must be one of .* Received: per='step'"):
+            cls(per="step")
+
+
+class TestBoxesInsideTheImage:
+    def test_no_box_is_cut(self, rng):
+        mixer = layers.CutMix(border="inside", partner="derangement", seed=1)
+        starts = []
+        for _ in range(20):
+            _, plan = training_plan(mixer, np.zeros((64, 9, 15, 1), "uint8"))
+            for mask in plan["mask"][..., 0]:
+                rows, columns = np.flatnonzero(mask.min(1) == 0), np.flatnonzero(mask.min(0) == 0)
+                # The sides of a box have one ratio to those of the image, up to rounding.
+                assert abs(len(rows) / 9 - len(columns) / 15) < 1 / 9
+                starts += [rows[0]] if len(rows) == 5 else []
+        assert set(starts) == set(range(5))
+
+    @pytest.mark.parametrize(("border", "share"), [("clip", 0.70), ("inside", 0.51)])
+    def test_the_share_that_a_sample_keeps(self, border, share):
+        mixer = layers.CutMix(border=border, partner="derangement", seed=1)
+        _, plan = training_plan(mixer, np.zeros((4000, 64, 64, 1), "uint8"))
+        assert abs(plan["weight"].mean() - share) < 0.02
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the other backends do not compile single operations")
+class TestEagerCallsOnJax:
+    def test_they_are_compiled_once_for_each_shape(self, rng, monkeypatch):
+        traced, sample_mask = [], layers.CutMix.sample_mask
+
+        def spy(self, *args):
+            traced.append(args)
+            return sample_mask(self, *args)
+
+        monkeypatch.setattr(layers.CutMix, "sample_mask", spy)
+        mixer = layers.CutMix(partner="roll", seed=1)
+        draws = [training_plan(mixer, blobs(rng))[1]["mask"] for _ in range(3)]
+        assert len(traced) == 1 and len(np.unique(draws, axis=0)) == 3
+        training_plan(mixer, blobs(rng, 5))
+        assert len(traced) == 2
+        mixer.probability = 0.0
+        assert (training_plan(mixer, blobs(rng))[1]["weight"] == 1).all() and len(traced) == 2
+        mixer.probability, mixer.border = 1.0, "inside"  # another argument is another computation
+        training_plan(mixer, blobs(rng))
+        assert len(traced) == 3
+
+    def test_a_detector_of_numpy_runs_as_it_is(self, rng):
+        mixer = layers.SaliencyMix(detector=lambda images: np.asarray(images)[..., :1])
+        assert training_plan(mixer, blobs(rng))[0].shape == (8, 16, 20, 3)
