@@ -16,6 +16,13 @@ ARGUMENTS = {
     "guidedmixup": {"partner": "roll"},
     "cutmix": {"partner": "roll", "alpha": 8.0, "seed": 3},
     "mixup": {"partner": "roll", "alpha": 2.0, "seed": 3},
+    "attentivemix": {"partner": "roll"},
+    "gmix": {"partner": "roll", "alpha": 4.0, "seed": 3},
+    "hmix": {"partner": "roll", "alpha": 8.0, "seed": 3},
+    "smoothmix": {"partner": "roll", "seed": 3},
+    "fmix": {"partner": "roll", "alpha": 4.0, "seed": 3},
+    "gridmix": {"partner": "roll", "alpha": 4.0, "seed": 3},
+    "resizemix": {"partner": "roll", "seed": 3},
     "randomchoice": {"per": "sample", "seed": 3},
 }
 
@@ -38,9 +45,29 @@ def local_contrast(images):
     return contrast.reshape(len(images), 20, 8, 20, 8, 1).mean((2, 4))
 
 
+def draw_gallery(images):
+    """All mixers with the arguments of their own pictures, on the same images, with the masks."""
+    from matplotlib import figure
+
+    fig = figure.Figure(figsize=(2 * len(images) * 1.5, 1.6 * len(layers.MIXERS)), layout="constrained")
+    axes = fig.subplots(len(layers.MIXERS), 2 * len(images))
+    for row, (name, mixer) in zip(axes, layers.MIXERS.items(), strict=True):
+        mixed, plan = mixer(**ARGUMENTS.get(name, {"seed": 3}))(images, training=True)
+        mixed, masks = (keras.ops.convert_to_numpy(value) for value in (mixed, plan["mask"]))
+        row[0].set_ylabel(mixer.__name__, rotation=0, ha="right", va="center")
+        for index, weight in enumerate(keras.ops.convert_to_numpy(plan["weight"])):
+            row[2 * index].imshow(mixed[index])
+            row[2 * index + 1].imshow(masks[index, ..., 0], cmap="gray", vmin=0, vmax=1)
+            row[2 * index + 1].set_title(f"{weight:.2f}", fontsize=8)
+        for cell in row:
+            cell.set(xticks=[], yticks=[])
+    fig.savefig(IMAGES / "gallery.png", dpi=60)
+
+
 def main():
     keras.utils.set_random_seed(0)
     images = photographs()
+    draw_gallery(images)
     for name, mixer in layers.MIXERS.items():
         arguments = ARGUMENTS.get(name, {"seed": 3})
         features = {"a feature map": local_contrast(images)} if name == "saliencymix" else None

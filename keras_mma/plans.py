@@ -153,15 +153,15 @@ def blend(own, partner, mask):
     return ops.where(mask == 1.0, own, mixed)
 
 
-def mix_images(images, plan, data_format="channels_last", shift=None):
+def mix_images(images, plan, data_format="channels_last", source=None):
     """Mix images by the plan.
 
     Args:
         images: Tensor (batch, height, width, channels), or (batch, channels, height, width).
         plan: The plan; its mask has the height and width of the images.
         data_format: `"channels_last"` or `"channels_first"`.
-        shift: Optional integers (batch, 2): the number of rows and columns by which the partner's image is rolled
-            before it is mixed in.
+        source: Optional pair of int32 tensors (batch, height) and (batch, width): the row and the column of the
+            partner's image that each pixel shows, if the image is moved or shrunk before it is mixed in.
 
     Returns:
         Images of the same shape and dtype.
@@ -175,33 +175,40 @@ def mix_images(images, plan, data_format="channels_last", shift=None):
         )
     if data_format == "channels_first":
         mask = ops.transpose(mask, (0, 3, 1, 2))
-    return blend(images, partner_images(images, plan["partner"], data_format, shift), mask)
+    return blend(images, partner_images(images, plan["partner"], data_format, source), mask)
 
 
-def partner_images(images, partner, data_format="channels_last", shift=None):
+def partner_images(images, partner, data_format="channels_last", source=None):
     """The image that is mixed into each sample; the arguments are those of `mix_images`."""
     images = take_partner(images, partner)
-    return images if shift is None else roll(images, shift, data_format)
+    return images if source is None else rearrange(images, source, data_format)
 
 
-def roll(images, shift, data_format="channels_last"):
-    """Roll each image by its own number of rows and columns.
+def rearrange(images, source, data_format="channels_last"):
+    """Replace the rows and columns of each image by others.
 
     Args:
         images: Tensor (batch, height, width, channels), or channels first.
-        shift: Integers (batch, 2): rows down, columns to the right.
+        source: Pair of int32 tensors (batch, height) and (batch, width): the index of the row and of the column that
+            each place gets.
         data_format: `"channels_last"` or `"channels_first"`.
     """
     row_axis = 1 if data_format == "channels_last" else 2
-    for offset, axis in enumerate((row_axis, row_axis + 1)):
-        size = ops.shape(images)[axis]
-        index = ops.mod(
-            ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, offset : offset + 1], size
-        )
+    for axis, index in enumerate(source, row_axis):
         shape = [1, 1, 1, 1]
-        shape[0], shape[axis] = -1, size
+        shape[0], shape[axis] = -1, ops.shape(images)[axis]
         images = ops.take_along_axis(images, ops.reshape(index, shape), axis=axis)
     return images
+
+
+def rolled(shift, size):
+    """The `source` of an axis that is rolled by a number of places per sample.
+
+    Args:
+        shift: Int32 tensor (batch,).
+        size: Length of the axis.
+    """
+    return ops.mod(ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, None], size)
 
 
 def mix_labels(labels, plan):
@@ -247,18 +254,18 @@ def mix_sample_weight(sample_weight, plan):
     return _mix_samples(sample_weight, plan)
 
 
-def mix_segmentation_masks(masks, plan, shift=None):
+def mix_segmentation_masks(masks, plan, source=None):
     """Mix segmentation masks where the images were mixed.
 
     Args:
         masks: Class indices (batch, height, width), which can be mixed only where the plan's mask is binary, or
             class shares (batch, height, width, classes).
         plan: The plan; its mask has the same height and width.
-        shift: As in `mix_images`.
+        source: As in `mix_images`.
 
     Returns:
         A tensor of the same shape and dtype.
     """
     if len(masks.shape) == 3:
-        return ops.squeeze(mix_images(ops.expand_dims(masks, -1), plan, shift=shift), -1)
-    return mix_images(masks, plan, shift=shift)
+        return ops.squeeze(mix_images(ops.expand_dims(masks, -1), plan, source=source), -1)
+    return mix_images(masks, plan, source=source)

@@ -149,6 +149,11 @@ def uniform(shape, seed, minval=0.0, maxval=1.0):
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
 
 
+def normal(shape, seed):
+    """Float32 numbers from the standard normal distribution."""
+    return keras.random.normal(shape, dtype="float32", seed=_BRANCH_SEEDS.get() or seed)
+
+
 def choice(values, weights, seed):
     """Draw one of several integers.
 

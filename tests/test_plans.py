@@ -48,12 +48,13 @@ def test_mixed_integers_are_rounded(plan, rng, dtype):
     np.testing.assert_allclose(mixed, oracles.mix(images, numpy_plan(plan)), atol=0.5001)
 
 
-def test_roll_shifts_each_image_separately(rng):
+def test_rearrange_rolls_each_image_separately(rng):
     images = rng.random((3, 5, 7, 2)).astype("float32")
     shift = np.array([[1, -2], [0, 3], [-4, 0]])
+    source = plans.rolled(shift[:, 0], 5), plans.rolled(shift[:, 1], 7)
     expected = np.stack([np.roll(image, by, (0, 1)) for image, by in zip(images, shift, strict=True)])
-    np.testing.assert_array_equal(ops.convert_to_numpy(plans.roll(images, shift)), expected)
-    first = ops.convert_to_numpy(plans.roll(images.transpose(0, 3, 1, 2), shift, "channels_first"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(plans.rearrange(images, source)), expected)
+    first = ops.convert_to_numpy(plans.rearrange(images.transpose(0, 3, 1, 2), source, "channels_first"))
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), expected)
 
 

@@ -182,7 +182,7 @@ def example(monkeypatch):
         (["--detector", "edges"], "`detector` must be"),
         (["--detector", "fine_grained", "--attribution", "gradient"], "exclude each other"),
         (["--method", "guidedmixup", "--alpha", "1"], "`alpha` has no meaning for `method` guidedmixup"),
-        (["--method", "cutmix", "--detector", "fine_grained"], "`detector` must be given to CutMix if and only if"),
+        (["--method", "cutmix", "--detector", "fine_grained"], "`detector` has no effect without"),
         (["--method", "none", "--alpha", "1"], "`alpha` has no meaning for `method` none"),
         (["--mixing-points", "stage9"], "`at` must name layers"),
         (["--distribute", "jax"], "needs the environment's KERAS_BACKEND=jax. Received: tensorflow"),

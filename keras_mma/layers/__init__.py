@@ -1,19 +1,43 @@
 """Mixers, which mix images and draw a plan, and `FeatureMixAdapt`, which mixes features by it inside the network."""
 
+from keras_mma.layers.catch_up_mix import CatchUpMix
 from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.layers.mixer import Mixer
-from keras_mma.layers.mixers import MIXERS, CutMix, GuidedMixup, MixUp, RandomChoice, SaliencyGrafting, SaliencyMix
+from keras_mma.layers.mixers import (
+    MIXERS,
+    AttentiveMix,
+    CutMix,
+    FMix,
+    GMix,
+    GridMix,
+    GuidedMixup,
+    HMix,
+    MixUp,
+    RandomChoice,
+    ResizeMix,
+    SaliencyGrafting,
+    SaliencyMix,
+    SmoothMix,
+)
 
 __all__ = [
-    "MIXERS",
+    "AttentiveMix",
+    "CatchUpMix",
     "CutMix",
+    "FMix",
     "FeatureMixAdapt",
     "FeatureMixer",
+    "GMix",
+    "GridMix",
     "GuidedMixup",
+    "HMix",
+    "MIXERS",
     "MixUp",
     "Mixer",
     "RandomChoice",
+    "ResizeMix",
     "SaliencyGrafting",
     "SaliencyMix",
+    "SmoothMix",
 ]

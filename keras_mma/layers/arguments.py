@@ -62,6 +62,16 @@ def size(name, value):
     return tuple(integer(name, side, 1) for side in sides)
 
 
+def interval(name, value, largest=float("inf")):
+    """Two positive, finite floats in order, the second at most `largest`."""
+    ends = tuple(value) if isinstance(value, (tuple, list)) else ()
+    is_valid = len(ends) == 2 and all(isinstance(end, numbers.Real) and not isinstance(end, bool) for end in ends)
+    if not is_valid or not 0.0 < ends[0] <= ends[1] <= largest or ends[1] == float("inf"):
+        limit = "" if largest == float("inf") else f" of at most {largest}"
+        raise ValueError(f"`{name}` must be two positive numbers{limit}, in order. Received: {name}={value!r}")
+    return tuple(map(float, ends))
+
+
 def sites(value):
     """The sites of a mixer: distinct non-negative integers."""
     values = (value,) if isinstance(value, numbers.Integral) else value

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_mma.plans import take_partner
+
 
 def saliency_weight(own, partner, mask, norm=1):
     """Share of the label by the saliency that is kept and the saliency that is pasted.
@@ -43,3 +45,43 @@ def _norm(maps, norm):
     if norm == 1:
         return ops.sum(maps, axis=(1, 2, 3))
     return ops.sqrt(ops.sum(ops.square(maps), axis=(1, 2, 3)))
+
+
+def sumix_weight(weight, clean, mixed, partner):
+    """Share of the label by how close the prediction of the mixed sample is to those of the two samples in it.
+
+    With p the class probabilities, c the class that the network predicts for a clean sample, and 1_c its indicator:
+
+        d_own     = |p_mixed - p_own (1 - 1_c_partner)|_2,    d_partner = |p_mixed - p_partner (1 - 1_c_own)|_2
+        weight~   = weight e^-d_own / (weight e^-d_own + (1 - weight) e^-d_partner)
+
+    Args:
+        weight: Float32 tensor (batch,), the share by area.
+        clean, mixed: Predictions (batch, classes) of the clean samples and of the mixed ones: logits, or probabilities.
+        partner: Int32 tensor (batch,).
+
+    Returns:
+        A float32 tensor (batch,), without gradient.
+
+    References:
+        - H. Qin et al., SUMix: mixup with semantic and uncertain information, ECCV 2024, arXiv:2407.07805: the ratio of
+          the shares. The distance is a reconstruction.
+    """
+    own, mixed = _probabilities(clean), _probabilities(mixed)
+    other = take_partner(own, partner)
+    kept = weight * ops.exp(-_distance(mixed, own, other))
+    pasted = (1.0 - weight) * ops.exp(-_distance(mixed, other, own))
+    return ops.stop_gradient(kept / (kept + pasted))
+
+
+def _distance(mixed, sample, other):
+    """Distance of the mixed prediction to that of a sample in which the class of the other sample is left out."""
+    others_class = ops.one_hot(ops.argmax(other, axis=1), other.shape[1], dtype="float32")
+    return ops.sqrt(ops.sum(ops.square(mixed - sample * (1.0 - others_class)), axis=1))
+
+
+def _probabilities(predictions):
+    predictions = ops.stop_gradient(ops.cast(predictions, "float32"))
+    is_one = ops.all(ops.abs(ops.sum(predictions, axis=1) - 1.0) < 1e-2)
+    are_probabilities = ops.logical_and(is_one, ops.all(predictions >= 0.0))
+    return ops.where(are_probabilities, predictions, ops.softmax(predictions, axis=1))

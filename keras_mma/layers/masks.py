@@ -27,7 +27,7 @@ class Uniform(NamedTuple):
     """
 
     lam: Any
-    shift = None
+    source = None
 
     def leave_out(self, is_mixed):
         return Uniform(ops.where(is_mixed, self.lam, 1.0))
@@ -62,13 +62,13 @@ class Box(NamedTuple):
 
     Args:
         rows, columns: Pairs (start, end) of int32 tensors (batch,); `end` is not included.
-        shift: Optional int32 tensor (batch, 2), the number of rows and columns by which the partner's image is rolled
-            before it is pasted.
+        source: Optional pair of int32 tensors (batch, height) and (batch, width): the row and the column of the
+            partner's image that each pixel shows.
     """
 
     rows: tuple
     columns: tuple
-    shift: Any = None
+    source: Any = None
 
     def leave_out(self, is_mixed):
         rows, columns = ((start, ops.where(is_mixed, end, start)) for start, end in (self.rows, self.columns))
@@ -112,7 +112,7 @@ class Dense(NamedTuple):
     """
 
     values: Any
-    shift = None
+    source = None
 
     def leave_out(self, is_mixed):
         return Dense(ops.where(ops.reshape(is_mixed, (-1, 1, 1, 1)), self.values, 1.0))
@@ -142,7 +142,7 @@ def mix(images, partner, mask, data_format):
         mask: A `Uniform`, `Box` or `Dense` mask.
         data_format: `"channels_last"` or `"channels_first"`.
     """
-    return mask.apply(images, plans.partner_images(images, partner, data_format, mask.shift), data_format)
+    return mask.apply(images, plans.partner_images(images, partner, data_format, mask.source), data_format)
 
 
 def box_size(lam, height, width):
@@ -157,6 +157,43 @@ def box_size(lam, height, width):
     """
     side = ops.sqrt(1.0 - lam)
     return tuple(ops.cast(ops.floor(side * ops.cast(size, "float32")), "int32") for size in (height, width))
+
+
+def random_bounds(position, lengths, sizes):
+    """Rows and columns of boxes around random centers, clipped at the border.
+
+    Args:
+        position: Uniform random numbers in [0, 1), (2, batch).
+        lengths: Height and width of the boxes, int32 tensors (batch,).
+        sizes: Height and width of the images.
+
+    Returns:
+        A list of two pairs (start, end) of int32 tensors (batch,).
+    """
+    centers = [random_place(position[axis], size) for axis, size in enumerate(sizes)]
+    return [interval(*axis, "clip") for axis in zip(centers, lengths, sizes, strict=True)]
+
+
+def random_place(position, size):
+    """The int32 index of a uniform random number in [0, 1) on an axis of a given length."""
+    return ops.cast(ops.floor(position * ops.cast(size, "float32")), "int32")
+
+
+def squared_distance(position, height, width):
+    """Squared distance in pixels of each pixel to a random one.
+
+    Args:
+        position: Uniform random numbers in [0, 1), (2, batch).
+        height, width: Size of the images.
+
+    Returns:
+        A float32 tensor (batch, height, width, 1).
+    """
+    rows, columns = (
+        ops.square(ops.cast(ops.arange(size, dtype="int32")[None, :] - random_place(place, size)[:, None], "float32"))
+        for place, size in ((position[0], height), (position[1], width))
+    )
+    return (rows[:, :, None] + columns[:, None, :])[..., None]
 
 
 def interval(center, length, size, border):

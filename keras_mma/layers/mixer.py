@@ -43,7 +43,9 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
             the last one that gives maps.
         label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
-            share of saliency that is kept, relative to the sum of the shares that are kept and pasted.
+            share of saliency that is kept, relative to the sum of the shares that are kept and pasted. `"sumix"`: the
+            share of the area, weighted by how close the network's prediction of the mixed sample is to those of the two
+            clean ones; inside a `MixModel`, which makes one more forward pass.
         num_classes: Number of classes, needed to one-hot encode the integer labels of labelled batches.
         ignore_zero_weight: Whether samples with a sample weight of 0 are neither mixed nor chosen as partners, so that
             nothing of them reaches the loss. Requires labelled batches with sample weights.
@@ -80,8 +82,12 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
     probability = settings.Adjustable(arguments.fraction)
     #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
     has_binary_mask = True
+    #: Whether the mixer moves or resizes the partner's image, which the plan cannot describe to feature sites.
+    is_input_only = False
     #: Whether one draw of lam, of the box and of `probability` holds for the whole batch.
     draws_per_batch = False
+    #: Whether a `MixModel` applies `label="sumix"`.
+    is_compared_by_model = False
     #: Norm of the shares of saliency by which `label="saliency"` weights the labels.
     norm = 1
 
@@ -107,10 +113,15 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = probability
         self.sites = arguments.sites(sites)
+        if self.is_input_only and self.sites != (0,):
+            raise ValueError(
+                f"`sites` must be (0,) for {type(self).__name__}, which changes the partner's image and can mix at the "
+                f"input only. Received: sites={self.sites}"
+            )
         self.site_weights = arguments.site_weights(site_weights, self.sites)
         policies = ("shuffle", "derangement", "roll", *(() if detector is None else ("distance",)))
         self.partner = arguments.choice("partner", partner, policies)
-        self.label = arguments.choice("label", label, ("area", "saliency"))
+        self.label = arguments.choice("label", label, ("area", "saliency", "sumix"))
         self.num_classes = None if num_classes is None else arguments.integer("num_classes", num_classes, 1)
         self.ignore_zero_weight = arguments.boolean("ignore_zero_weight", ignore_zero_weight)
         self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
@@ -137,6 +148,7 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         # A replica may get no sample of the last batch.
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
+        self._check_comparison()
         if self.requires_mix_model and not is_labelled:
             input_forms.check_followed(self)
         # Labelled batches come from pipelines, where XLA pays off for every image size.
@@ -219,10 +231,18 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
 
     def label_weight(self, mask, partner, maps, height, width):
         """The share of its own label that each sample keeps, float32 (batch,)."""
-        if self.label == "area":
+        if self.label != "saliency":
+            self._check_comparison()
             return mask.mean(height, width)
-        partner_maps = plans.partner_images(maps, partner, shift=mask.shift)
+        partner_maps = plans.partner_images(maps, partner, source=mask.source)
         return label_rules.saliency_weight(maps, partner_maps, mask.rasterize(height, width), self.norm)
+
+    def _check_comparison(self):
+        if self.label == "sumix" and not self.is_compared_by_model:
+            raise ValueError(
+                "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it "
+                "to a `RandomChoice` itself, not to its mixers. Received: no network"
+            )
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = self._read(images, labels, sample_weight)
@@ -291,5 +311,5 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
             if name in batch:
                 mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
         if "segmentation_masks" in batch:
-            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.shift)
+            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.source)
         return mixed

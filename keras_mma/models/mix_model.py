@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from keras_mma import label_encoding, plans
-from keras_mma.layers import input_forms
+from keras_mma.layers import input_forms, label_rules
 from keras_mma.models import graph
 from keras_mma.models.augmentation import spatial_layers
 from keras_mma.models.label_checks import LabelChecks, map_heads
@@ -93,12 +93,20 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         # Losses and metrics are named after the predictions; the plan has none.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
         # Attached whenever the model is built, also after loading, so that nothing is saved twice.
-        for mixer in graph.plan_calls(plan)[0].operation.attributing_mixers():
-            mixer.attach_network(self._network_view(mixer))
+        mixer = self.mixer
+        for attributing in mixer.attributing_mixers():
+            attributing.attach_network(self._network_view(attributing))
+        mixer.is_compared_by_model = mixer.label == "sumix"
+        if mixer.is_compared_by_model:
+            view = self._network_view(mixer)
+            # A closure, as for attributions.
+            self._predict_clean = lambda images: view.predictions(images)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         with input_forms.following_the_plan():
             predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
+        if training and self.mixer.is_compared_by_model:
+            plan = {**plan, "weight": self._compare_predictions(inputs, predictions, plan)}
         return (predictions, plan) if training else predictions
 
     def compute_output_spec(self, inputs, training=None, mask=None):
@@ -207,6 +215,12 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
 
         inputs, values = graph.fresh_inputs(self.input)
         return keras.Model(inputs, graph.rebuild_graph(self.output[0], values, call)), tensors
+
+    def _compare_predictions(self, inputs, predictions, plan):
+        """The label's share for `label="sumix"`; the mean over the heads."""
+        heads = zip(*map(keras.tree.flatten, (self._predict_clean(inputs), predictions)), strict=True)
+        weights = [label_rules.sumix_weight(plan["weight"], *head, plan["partner"]) for head in heads]
+        return sum(weights) / len(weights)
 
     def _network_view(self, mixer):
         plain, tensors = self._without_mixing()

@@ -14,7 +14,7 @@ from keras_mma.models.mixing_points import check_single_input, mixing_points, wh
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
-def mixify(model, mixer, at=None, name=None, **adapt):
+def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
     """Build a `MixModel` from the same layers and weights: training one trains the other.
 
     If the network starts with random augmentation layers, such as `keras.layers.RandomFlip`, images are mixed after
@@ -31,7 +31,9 @@ def mixify(model, mixer, at=None, name=None, **adapt):
             `"model/layer"`, or by its own name if that is unique. By default, the points that `mixing_points` marks as
             default; `at=[]` mixes at the input only.
         name: Name of the new model.
-        **adapt: Arguments of every `FeatureMixAdapt`.
+        adapter: The layer that mixes features at each point, a subclass of `FeatureMixer` such as `CatchUpMix`;
+            `FeatureMixAdapt` by default.
+        **adapt: Arguments of every such layer.
 
     Returns:
         A `MixModel`.
@@ -39,7 +41,7 @@ def mixify(model, mixer, at=None, name=None, **adapt):
     Raises:
         ValueError: If a name is unknown, ambiguous or repeated, a layer does not return a single feature map or token
             sequence, features go around it, the model already has mixing, has several inputs or overrides the steps of
-            training, or `mixer` is not a `Mixer` or names other sites.
+            training, `mixer` is not a `Mixer` or names other sites, or `adapter` is no `FeatureMixer`.
 
     Example:
 
@@ -49,6 +51,11 @@ def mixify(model, mixer, at=None, name=None, **adapt):
     True
     """
     _check_mixer(mixer)
+    adapter = layers.FeatureMixAdapt if adapter is None else adapter
+    if not isinstance(adapter, type) or not issubclass(adapter, layers.FeatureMixer):
+        raise ValueError(
+            f"`adapter` must be a subclass of `FeatureMixer`, such as `CatchUpMix`. Received: adapter={adapter!r}"
+        )
     if isinstance(model, MixModel):
         raise ValueError("`model` must not have mixing already. Received: a MixModel; use its `inference_model()`")
     check_single_input(model)
@@ -97,7 +104,7 @@ def mixify(model, mixer, at=None, name=None, **adapt):
                 "`at` must name layers that return one feature map (batch, height, width, channels), or one token "
                 f"sequence (batch, tokens, channels) of patches on a grid. Received: {path!r}"
             )
-        outputs, plan = layers.FeatureMixAdapt(points.index(path) + 1, **adapt)(outputs, plan)
+        outputs, plan = adapter(points.index(path) + 1, **adapt)(outputs, plan)
         return outputs
 
     def enter_nested(path, layer):

@@ -25,9 +25,18 @@ PAPER_ARGUMENTS = {
     "cutmix": {"probability": 0.5},
     "saliencymix": {"probability": 0.5},
     "saliencygrafting": {"detector": "activation"},
+    "attentivemix": {"detector": "activation"},
+    "catchupmix": {"border": "inside"},
 }
 # `MIXER` mixes at the input, `MIXER+mma` at the mixing points too. `manifold` is Manifold Mixup: the plain mask there.
-METHODS = ("none", *MIXERS, *(f"{name}+mma" for name in MIXERS), "manifold")
+# `catchupmix` is CutMix at the input and Catch-up Mix at the mixing points.
+METHODS = (
+    "none",
+    *MIXERS,
+    *(f"{name}+mma" for name, mixer in MIXERS.items() if not mixer.is_input_only),
+    "manifold",
+    "catchupmix",
+)
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("cosine", "constant")
 _MOMENTUM = 0.9
@@ -45,10 +54,10 @@ class Recipe:
         skip_damaged: Whether to leave out image files that cannot be decoded.
         validation_fraction: Share of the training images that is held out for validation, in [0, 1).
         method: One of `METHODS`.
-        mixing_points: Names of the layers after which `MIXER+mma` and `manifold` mix.
+        mixing_points: Names of the layers after which `MIXER+mma`, `manifold` and `catchupmix` mix.
         mixer_arguments: Dict of arguments of the mixer that replace those of its paper, such as `alpha`, `probability`
             and `detector`.
-        adapt_arguments: Dict of arguments of every `FeatureMixAdapt`.
+        adapt_arguments: Dict of arguments of every `FeatureMixAdapt` or `CatchUpMix`.
         network: `"preactresnet18"`, `"resnet20"` or `"wideresnet-DEPTH-WIDTH"`.
         epochs: Positive integer.
         batch_size: Positive integer. Fewer training images make one batch.
@@ -141,12 +150,12 @@ class Recipe:
     def mixer_name(self):
         """Name of the mixer, a key of `MIXERS`; `None` without mixing."""
         name = self.method.partition("+")[0]
-        return {"none": None, "manifold": "mixup"}.get(name, name)
+        return {"none": None, "manifold": "mixup", "catchupmix": "cutmix"}.get(name, name)
 
     @property
     def mixes_features(self):
         """Whether features are mixed too."""
-        return self.method == "manifold" or self.method.endswith("+mma")
+        return self.method in ("manifold", "catchupmix") or self.method.endswith("+mma")
 
     def load_data(self):
         """The `keras_mma.datasets.Parts` of the dataset."""
@@ -233,11 +242,13 @@ def add_mixing(recipe, network):
     """The model that mixes, and its mixer: `(network, None)` without mixing."""
     if recipe.mixer_name is None:
         return network, None
-    arguments = PAPER_ARGUMENTS.get(recipe.mixer_name, {}) | recipe.mixer_arguments
+    key = recipe.method if recipe.method in PAPER_ARGUMENTS else recipe.mixer_name
+    arguments = PAPER_ARGUMENTS.get(key, {}) | recipe.mixer_arguments
     mixer = MIXERS[recipe.mixer_name](**{"seed": recipe.seed} | arguments)
     plain = {"attention": None, "smooth": False} if recipe.method == "manifold" else {}
     at = list(recipe.mixing_points) if recipe.mixes_features else []
-    model = keras_mma.mixify(network, mixer, at=at, **plain | recipe.adapt_arguments)
+    adapter = layers.CatchUpMix if recipe.method == "catchupmix" else layers.FeatureMixAdapt
+    model = keras_mma.mixify(network, mixer, at=at, adapter=adapter, **plain | recipe.adapt_arguments)
     # The model has a copy of the mixer, which knows the network.
     return model, next(layer for layer in model.layers if isinstance(layer, layers.Mixer))
 

@@ -275,7 +275,7 @@ def _client(scheduler):
 @contextlib.contextmanager
 def _bar(cells, folder):
     """A bar over the epochs of all cells. It reads files, so that it covers all processes and machines."""
-    import tqdm
+    from tqdm import tqdm
 
     def count():
         return sum(count_epochs(cell, folder) for cell in cells)
@@ -285,10 +285,10 @@ def _bar(cells, folder):
             bar.update(max(0, count() - bar.n))
 
     total, ended = sum(cell.recipe["epochs"] for cell in cells), threading.Event()
-    interval = 1 if sys.stderr.isatty() else 60  # a line per minute in the log of a background run
-    with tqdm.tqdm(
-        total=total, initial=count(), unit="epoch", smoothing=0, dynamic_ncols=True, mininterval=interval
-    ) as bar:
+    settings = {"total": total, "initial": count(), "unit": "epoch", "smoothing": 0, "dynamic_ncols": True}
+    if not sys.stderr.isatty():
+        settings |= {"file": _Lines(sys.stderr), "mininterval": 60, "dynamic_ncols": False, "ncols": 80, "ascii": True}
+    with tqdm(**settings) as bar:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
@@ -297,3 +297,21 @@ def _bar(cells, folder):
             ended.set()
             thread.join()
             bar.update(max(0, count() - bar.n))
+
+
+class _Lines:
+    """A stream for a progress bar in a log: lines, without control characters.
+
+    Args:
+        stream: The stream to which the lines are written.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        if text.strip():
+            self._stream.write(text.strip() + "\n")
+
+    def flush(self):
+        self._stream.flush()

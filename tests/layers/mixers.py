@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mma import layers, saliency
+from keras_mma import layers, saliency, sampling
 
 
 @saliency.register("everywhere")
@@ -48,9 +48,17 @@ CASES = [
     Case(layers.GuidedMixup),
     Case(layers.RandomChoice),
     Case(layers.RandomChoice, {"per": "sample"}),
+    Case(layers.AttentiveMix),
+    Case(layers.AttentiveMix, {"count": None, "grid": 5, "label": "saliency"}),
+    Case(layers.GMix),
+    Case(layers.HMix),
+    Case(layers.SmoothMix),
+    Case(layers.FMix),
+    Case(layers.GridMix),
 ]
-#: Mixers that move the patch to another place, which is possible for images only, not for feature maps.
+#: Mixers that move or resize the partner's image, which is possible for images only, not for feature maps.
 MOVING_CASES = [
+    Case(layers.ResizeMix),
     Case(layers.SaliencyMix, {"scheme": "salient_to_salient"}),
     Case(layers.SaliencyMix, {"scheme": "salient_to_nonsalient"}),
     Case(layers.SaliencyMix, {"scheme": "nonsalient_to_salient", "border": "clip"}),
@@ -97,3 +105,27 @@ def repeatedly(mixer, images):
         return to_numpy(results)
 
     return step
+
+
+def record_draws(monkeypatch):
+    """A list to which each draw of `keras_mma.sampling` is appended as a pair (name, NumPy array).
+
+    Draws from which another one is computed are not listed, nor are those of `probability`.
+    """
+    draws, depth = [], [0]
+    monkeypatch.setattr(layers.Mixer, "is_pure", False)  # compiled draws have no values
+
+    def recorded(name, draw):
+        def call(*args, **kwargs):
+            depth[0] += 1
+            values = draw(*args, **kwargs)
+            depth[0] -= 1
+            if not depth[0] and name != "bernoulli":
+                draws.append((name, to_numpy(values)))
+            return values
+
+        return call
+
+    for name in ("bernoulli", "beta", "normal", "uniform"):
+        monkeypatch.setattr(sampling, name, recorded(name, getattr(sampling, name)))
+    return draws

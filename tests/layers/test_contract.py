@@ -1,5 +1,7 @@
 """The conventions that every mixer must satisfy, one test per convention, over the table of mixers."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def is_mixed(plan):
 
 
 def test_the_table_contains_every_mixer_with_its_defaults():
-    assert {cls for cls, settings in CASES if not settings} == set(layers.MIXERS.values())
+    assert {cls for cls, settings in CASES + MOVING_CASES if not settings} == set(layers.MIXERS.values())
 
 
 @every_mixer
@@ -50,7 +52,8 @@ def test_weight_is_the_mean_of_the_applied_mask(case, rng):
         if is_calibrated(case):
             assert not np.allclose(plan["weight"], plan["mask"].mean((1, 2, 3)))
         else:
-            np.testing.assert_allclose(plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6)
+            # XLA adds the pixels one after the other, and NumPy in pairs.
+            np.testing.assert_allclose(plan["weight"], plan["mask"].mean((1, 2, 3)), atol=5e-6)
 
 
 @every_mask_mixer
@@ -275,7 +278,7 @@ def test_plans_and_labels_are_float32_under_every_policy(case, rng, policy):
     mixed, plan = training_plan(make(case), images)
     assert mixed.dtype == "float32" and plan["mask"].dtype == plan["weight"].dtype == "float32"
     np.testing.assert_allclose(
-        plan["weight"], plan["mask"].mean((1, 2, 3)), atol=1e-6 if not is_calibrated(case) else 1
+        plan["weight"], plan["mask"].mean((1, 2, 3)), atol=5e-6 if not is_calibrated(case) else 1
     )
     out = to_numpy(make(case)(images, one_hot(rng)))
     assert out[1].dtype == "float32"
@@ -438,7 +441,7 @@ BAD_ARGUMENTS = [
 @every_mixer
 @pytest.mark.parametrize(("arguments", "match"), BAD_ARGUMENTS, ids=lambda value: str(value)[:24])
 def test_invalid_arguments_raise(case, arguments, match):
-    if case.cls in (layers.GuidedMixup, layers.RandomChoice) and "alpha" in arguments:
+    if "alpha" in arguments and "alpha" not in inspect.signature(case.cls.__init__).parameters:
         pytest.skip("the mixer has no `alpha`")
     with pytest.raises(ValueError, match=match):
         make(case, **arguments)
@@ -493,9 +496,8 @@ def test_invalid_batches_raise(case, rng):
         with pytest.raises(ValueError, match=r"`sites` must be \(0,\) for a labelled batch.* Received: sites=\(0, 1\)"):
             make(case, sites=(0, 1))(images, labels)
     else:
-        with pytest.raises(
-            ValueError, match="`scheme` must be 'salient_to_corresponding' when `sites` has feature sites"
-        ):
+        match = "`sites` must be" if case.cls.is_input_only else "`scheme` must be .* when `sites` has feature sites"
+        with pytest.raises(ValueError, match=match):
             make(case, sites=(0, 1))
 
 

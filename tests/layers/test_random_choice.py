@@ -105,5 +105,5 @@ def test_invalid_arguments_raise(arguments, match):
 
 def test_a_mixer_that_moves_its_box_raises(rng):
     mixer = layers.RandomChoice([layers.SaliencyMix(scheme="salient_to_salient")])
-    with pytest.raises(ValueError, match="`mixers` must not move their box"):
+    with pytest.raises(ValueError, match="`mixers` must not move or resize the image"):
         mixer(blobs(rng, 4), training=True)

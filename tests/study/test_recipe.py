@@ -23,7 +23,10 @@ def train(rng):
 
 
 def test_every_mixer_is_a_method():
-    assert len(METHODS) == 2 * len(MIXERS) + 2 and {"none", "manifold", "saliencymix+mma"} < set(METHODS)
+    assert "resizemix+mma" not in METHODS  # which mixes at the input only
+    assert len(METHODS) == 2 * len(MIXERS) - 1 + 3 and {"none", "manifold", "catchupmix", "saliencymix+mma"} < set(
+        METHODS
+    )
     assert Recipe(method="none").mixer_name is None and not Recipe(method="none").mixes_features
     assert Recipe(method="manifold").mixer_name == "mixup" and Recipe(method="manifold").mixes_features
     assert Recipe(method="cutmix").mixer_name == "cutmix" and not Recipe(method="cutmix").mixes_features
@@ -66,7 +69,7 @@ def test_unknown_networks_are_refused(train, network):
 @pytest.mark.parametrize(
     ("method", "arguments", "match"),
     [
-        ("cutmix", {"detector": "fine_grained"}, "`detector` must be given to CutMix if and only if"),
+        ("cutmix", {"detector": "fine_grained"}, "`detector` has no effect without"),
         ("saliencymix", {"detector": "edges"}, "`detector` must be"),
         ("mixup", {"alpha": 0}, "`alpha` must be"),
     ],
@@ -108,13 +111,15 @@ def test_every_method_builds_its_mixer_with_the_settings_of_its_paper(train, met
     if method == "none":
         assert built.mixer is None and built.model is built.network
         return
-    name = "mixup" if method == "manifold" else method.partition("+")[0]
+    name = {"manifold": "mixup", "catchupmix": "cutmix"}.get(method, method.partition("+")[0])
     assert type(built.mixer) is MIXERS[name]
-    assert built.mixer.probability == (0.5 if name in ("cutmix", "saliencymix") else 1.0)
-    if name == "saliencygrafting":
+    is_half = method != "catchupmix" and name in ("cutmix", "saliencymix")
+    assert built.mixer.probability == (0.5 if is_half else 1.0)
+    if name in ("saliencygrafting", "attentivemix"):
         assert built.mixer.detector == "activation"
-    features = [layer for layer in built.model.layers if isinstance(layer, keras_mma.layers.FeatureMixAdapt)]
-    assert len(features) == (2 if method == "manifold" or method.endswith("+mma") else 0)
+    features = [layer for layer in built.model.layers if isinstance(layer, keras_mma.layers.FeatureMixer)]
+    assert len(features) == (2 if method in ("manifold", "catchupmix") or method.endswith("+mma") else 0)
+    assert all(isinstance(layer, keras_mma.layers.CatchUpMix) == (method == "catchupmix") for layer in features)
     if method == "manifold":
         assert all(layer.attention is None and not layer.smooth for layer in features)
     assert built.mixer.sites == tuple(range(len(features) + 1))

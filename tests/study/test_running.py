@@ -186,6 +186,8 @@ def test_the_bar_counts_epochs_of_all_processes(tmp_path, capsys):
     running.run(todo, tmp_path, fakes.train, progress=True)
     shown = capsys.readouterr().err
     assert "3/12" in shown and "12/12" in shown and "epoch" in shown
+    # Not a terminal: lines without control characters.
+    assert all(character == "\n" or character.isprintable() for character in shown)
 
 
 def test_a_damaged_record_is_named(tmp_path):

@@ -33,8 +33,8 @@ class RandomChoice(Mixer):
         `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
-        ValueError: If `mixers` is not a list of mixers, one of them moves its box, the probabilities do not match, or
-            `partner`, `detector` or `label` is passed; see `Mixer`.
+        ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the partner, the probabilities do
+            not match, or `partner`, `detector` or `label` is passed; see `Mixer`.
 
     Example:
 
@@ -51,10 +51,10 @@ class RandomChoice(Mixer):
 
     def __init__(self, mixers=None, *, probabilities=None, per="step", **kwargs):
         super().__init__(**kwargs)
-        if self.partner != "shuffle" or self.label != "area" or self.detector is not None:
+        if self.partner != "shuffle" or self.label == "saliency" or self.detector is not None:
             raise ValueError(
-                "`partner`, `detector` and `label` must be passed to the mixers of a RandomChoice, not to itself. "
-                f"Received: partner={self.partner!r}, detector={self.detector!r}, label={self.label!r}"
+                "`partner`, `detector` and `label='saliency'` must be passed to the mixers of a RandomChoice, not to "
+                f"it. Received: partner={self.partner!r}, detector={self.detector!r}, label={self.label!r}"
             )
         mixers = [MixUp(alpha=0.8), CutMix(alpha=1.0)] if mixers is None else mixers
         if not isinstance(mixers, (list, tuple)) or not mixers or not all(isinstance(m, Mixer) for m in mixers):
@@ -124,8 +124,8 @@ class RandomChoice(Mixer):
         def sample():
             with sampling.branch(seed):
                 partner, mask, weight = mixer.sample(images)
-            if mask.shift is not None:
-                raise ValueError(f"`mixers` must not move their box. Received: {mixer.name!r}, which does")
+            if mask.source is not None:
+                raise ValueError(f"`mixers` must not move or resize the image. Received: {mixer.name!r}, which does")
             partner = plans.active_partner({"partner": partner}, mask.find_unmixed())
             return partner, mask.rasterize(height, width), weight
 

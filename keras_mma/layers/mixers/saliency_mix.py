@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mma import sampling
+from keras_mma import plans, sampling
 from keras_mma.backend import xla_compiled
 from keras_mma.layers import arguments, masks, settings
 from keras_mma.layers.mixer import Mixer
@@ -42,7 +42,8 @@ class SaliencyMix(Mixer):
             the whole batch or none of it (the authors' code).
         ties: `"random"` breaks ties of the maximum at random; `"first"` uses the first maximum in row-major order (the
             authors' code).
-        detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice.
+        detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice. `"fine_grained_misread"` is what
+            the authors' code computes, which is nearly noise.
         **kwargs: Other arguments of `Mixer`: `probability` (the paper uses 0.5 on CIFAR and 1 on ImageNet), `sites`,
             `partner`, `label`, `num_classes`, `seed`, ...
 
@@ -109,7 +110,7 @@ class SaliencyMix(Mixer):
             [masks.interval(center[:, axis], lengths[axis], sizes[axis], self.border) for axis in (0, 1)]
             for center in (source, target)
         )
-        return masks.Box(*target_bounds) if target_extreme is None else move(source_bounds, target_bounds)
+        return masks.Box(*target_bounds) if target_extreme is None else move(source_bounds, target_bounds, sizes)
 
     def get_config(self):
         names = ("alpha", "scheme", "border", "box", "ties")
@@ -123,14 +124,14 @@ class SaliencyMix(Mixer):
         return peak(maps if extreme == "max" else -maps, chance)
 
 
-def move(source, target):
+def move(source, target, sizes):
     """The box that moves from its source to its target; boxes clipped at the border are cut to their common part."""
-    bounds, shift = [], []
-    for (source_start, source_end), (target_start, target_end) in zip(source, target, strict=True):
+    bounds, moved = [], []
+    for (source_start, source_end), (target_start, target_end), size in zip(source, target, sizes, strict=True):
         length = ops.minimum(source_end - source_start, target_end - target_start)
         bounds.append((target_start, target_start + length))
-        shift.append(target_start - source_start)
-    return masks.Box(*bounds, shift=ops.stack(shift, axis=1))
+        moved.append(plans.rolled(target_start - source_start, size))
+    return masks.Box(*bounds, source=tuple(moved))
 
 
 @xla_compiled

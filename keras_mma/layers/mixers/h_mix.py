@@ -1,0 +1,70 @@
+"""HMix, a hybrid of MixUp and CutMix (Park et al., NeurIPS 2022)."""
+
+import keras
+from keras import ops
+
+from keras_mma import sampling
+from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers.mixer import Mixer
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class HMix(Mixer):
+    """Pastes a box of its partner into each image and blends the rest, so that a share lam of the image is its own.
+
+    With lam ~ Beta(alpha, alpha) and a uniform center for each sample, the box covers a share r (1 - lam) of the image
+    and is clipped at the border. With B the share of the image outside the box:
+
+        M  = 0 inside the box, lam / B outside
+        x~ = M x + (1 - M) x_partner,    y~ = lam y + (1 - lam) y_partner
+
+    r = 1 is CutMix whose label does not depend on the border, r = 0 is MixUp.
+
+    Args:
+        alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
+        ratio: r, in [0, 1].
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
+
+    Call arguments:
+        images, labels, sample_weight, training: See `Mixer`.
+
+    Returns:
+        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+
+    Raises:
+        ValueError: If `alpha` is not positive, or `ratio` is not in [0, 1]; see `Mixer`.
+
+    Example:
+
+    >>> images, labels = np.random.rand(8, 32, 32, 3), np.eye(10)[:8]
+    >>> images, labels = keras_mma.layers.HMix(ratio=0.75, seed=1)(images, labels)
+    >>> np.allclose(keras.ops.sum(labels, axis=1), 1)
+    True
+
+    References:
+        - C. Park, S. Yun, S. Chun, A unified analysis of mixed sample data augmentation: a loss function perspective,
+          NeurIPS 2022, arXiv:2208.09913.
+    """
+
+    has_binary_mask = False
+
+    alpha = settings.Adjustable(arguments.positive)
+
+    def __init__(self, *, alpha=1.0, ratio=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = alpha
+        self.ratio = arguments.fraction("ratio", ratio)
+
+    def sample_mask(self, images, partner, maps):
+        batch_size, sizes = ops.shape(images)[0], self.image_size(ops.shape(images))
+        lam = sampling.beta((batch_size,), settings.read(self, "alpha"), self.seed_generator)
+        position = sampling.uniform((2, batch_size), self.seed_generator)
+        lengths = masks.box_size(1.0 - self.ratio * (1.0 - lam), *sizes)
+        box = masks.Box(*masks.random_bounds(position, lengths, sizes))
+        outside = box.mean(*sizes)
+        # B is at least lam, but for rounding.
+        blend = ops.minimum(lam / ops.where(outside > 0.0, outside, 1.0), 1.0)
+        return masks.Dense(ops.reshape(blend, (-1, 1, 1, 1)) * box.rasterize(*sizes))
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha, "ratio": self.ratio}

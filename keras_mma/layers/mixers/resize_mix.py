@@ -1,0 +1,82 @@
+"""ResizeMix (Qin et al., 2020)."""
+
+import keras
+from keras import ops
+
+from keras_mma import sampling
+from keras_mma.layers import arguments, masks
+from keras_mma.layers.mixer import Mixer
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class ResizeMix(Mixer):
+    """Shrinks the whole partner and pastes it at a random place of each image.
+
+    With a uniform scale t and a uniform place inside the image for each sample:
+
+        box = t H x t W,    M = 0 inside the box, 1 outside
+        x~  = x outside the box, the shrunk partner inside,    y~ = mean(M) y + (1 - mean(M)) y_partner
+
+    The partner is shrunk to its nearest pixels, so that segmentation masks of class indices can follow. Only images can
+    be shrunk: this mixer has no feature sites.
+
+    Args:
+        scale: Smallest and largest t, in (0, 1].
+        **kwargs: Arguments of `Mixer`: `probability`, `partner`, `num_classes`, `data_format`, `seed`, ...
+
+    Call arguments:
+        images, labels, sample_weight, training: See `Mixer`.
+
+    Returns:
+        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+
+    Raises:
+        ValueError: If `scale` is not two numbers in (0, 1] in order, or `sites` has feature sites; see `Mixer`.
+
+    Example:
+
+    >>> images, labels = np.random.rand(8, 32, 32, 3), np.eye(10)[:8]
+    >>> images, labels = keras_mma.layers.ResizeMix(seed=1)(images, labels)
+    >>> np.allclose(keras.ops.sum(labels, axis=1), 1)
+    True
+
+    References:
+        - J. Qin, J. Fang, Q. Zhang, W. Liu, X. Wang, X. Wang, ResizeMix: mixing data with preserved object information
+          and true labels, 2020, arXiv:2012.11101, section 3.
+    """
+
+    is_input_only = True
+
+    def __init__(self, *, scale=(0.1, 0.8), **kwargs):
+        super().__init__(**kwargs)
+        self.scale = arguments.interval("scale", scale, largest=1.0)
+
+    def sample_mask(self, images, partner, maps):
+        sizes = self.image_size(ops.shape(images))
+        scale = sampling.uniform((ops.shape(images)[0],), self.seed_generator, *self.scale)
+        position = sampling.uniform((2, ops.shape(images)[0]), self.seed_generator)
+        bounds, source = [], []
+        for axis, size in enumerate(sizes):
+            length = ops.maximum(ops.floor(scale * ops.cast(size, "float32")), 1.0)
+            start = ops.floor(position[axis] * (ops.cast(size, "float32") - length + 1.0))
+            bounds.append((ops.cast(start, "int32"), ops.cast(start + length, "int32")))
+            source.append(shrink(start, length, size))
+        return masks.Box(*bounds, source=tuple(source))
+
+    def get_config(self):
+        return {**super().get_config(), "scale": list(self.scale)}
+
+
+def shrink(start, length, size):
+    """Positions of an axis that are shown when the whole axis is shrunk to intervals.
+
+    Args:
+        start, length: Float32 tensors (batch,) of integers.
+        size: Length of the axis.
+
+    Returns:
+        Int32 tensor (batch, size): the nearest position of the source for each position inside the interval.
+    """
+    index = ops.arange(size, dtype="float32")[None, :]
+    position = (index - start[:, None] + 0.5) * ops.cast(size, "float32") / length[:, None]
+    return ops.clip(ops.cast(ops.floor(position), "int32"), 0, size - 1)
