@@ -239,7 +239,7 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
     def _check_comparison(self):
         if self.label == "sumix" and not self.is_compared_by_model:
             raise ValueError(
-                "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it to a "
+                "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`; pass it to a "
                 "`RandomChoice` itself, not to its mixers. Received: no network"
             )
 

@@ -53,7 +53,8 @@ class RandomChoice(Mixer):
         super().__init__(**kwargs)
         if self.partner != "shuffle" or self.label == "saliency" or self.detector is not None:
             raise ValueError(
-                "`partner`, `detector` and `label='saliency'` must be passed to the mixers of a RandomChoice, not to it. "
+                "`partner`, `detector` and `label='saliency'` must be passed to the mixers of a RandomChoice, not to "
+                "it. "
                 f"Received: partner={self.partner!r}, detector={self.detector!r}, label={self.label!r}"
             )
         mixers = [MixUp(alpha=0.8), CutMix(alpha=1.0)] if mixers is None else mixers
