@@ -36,7 +36,7 @@ def main():
 def columns_of(network, images):
     """Dict from titles to images or maps (batch, height, width, channels)."""
     columns = {"image": images / 255}
-    for detector in saliency.names():
+    for detector in sorted(set(saliency.names()) - {"fine_grained_misread"}):
         columns[detector] = saliency.get(detector)(images)
     for detector, layer in ATTRIBUTIONS:
         mixed = keras_mma.mixify(network, layers.SaliencyMix(detector=detector, attribution_layer=layer))

@@ -37,15 +37,13 @@ class MixingSchedule(keras.callbacks.Callback):
     def __init__(self, probability=None, alpha=None, active=(None, None)):
         super().__init__()
         self.schedules = {"probability": _check("probability", probability), "alpha": _check("alpha", alpha)}
-        is_pair = isinstance(active, (tuple, list)) and len(active) == 2
-        if not is_pair or not all(
-            end is None or (isinstance(end, int) and not isinstance(end, bool)) for end in active
-        ):
+        ends = tuple(active) if isinstance(active, (tuple, list)) else ()
+        if len(ends) != 2 or not all(end is None or type(end) is int for end in ends):
             raise ValueError(
                 "`active` must be two integers or None, the first epoch and the one after the last, which may be "
                 f"negative. Received: active={active!r}"
             )
-        self.active = tuple(active)
+        self.active = ends
 
     def on_train_begin(self, logs=None):
         if not isinstance(self.model, MixModel):

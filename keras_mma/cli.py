@@ -1,46 +1,67 @@
-"""The `keras-mma` command."""
+"""The `keras-mma` command.
+
+Modules are imported by the functions that need them, so that help and errors in the options do not wait for Keras.
+"""
 
 import argparse
 import dataclasses
 import importlib.util
 import sys
 
+from keras_mma._version import __version__
 from keras_mma.errors import InputError, with_flags
 
-EPILOG = """\
+EXAMPLES = """\
+examples:
+  keras-mma evaluate runs/digits/saved_model --dataset digits
+  keras-mma compare runs/plain-report runs/mixed-report --output runs/comparison
+  keras-mma study --dataset digits --seeds 3 --methods none cutmix --output runs/study
+
+keras-mma COMMAND --help describes the options of a command.
+"""
+EVALUATE_EXAMPLES = """\
 examples:
   keras-mma evaluate runs/digits/saved_model --dataset digits
   keras-mma evaluate model.keras --dataset cifar10 --limit 1000 --only clean corruption --preprocess scale=1/255
+  keras-mma evaluate saved_model --dataset folder:photos --image-size 224 --preprocess scale=1/127.5 mean=1
+"""
+COMPARE_EXAMPLES = """\
+examples:
+  keras-mma compare runs/plain-report runs/mixed-report
   keras-mma compare plain/report.json mixed/report.json --output comparison
-  keras-mma study --dataset digits --seeds 3 --methods none cutmix --output runs/study
 """
 
 
 def parse(arguments=None):
     """Parse the words of the command line. The attribute `command` is the function to call."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="keras-mma",
-        description="Tools of keras_mma.",
-        epilog=EPILOG,
+        description="Measure how robust an image classifier is, and whether mixing helps on your images.",
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version)
+    parser.add_argument("--version", action="version", version=f"keras-mma {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_evaluate(commands)
-    _add_compare(commands)
-    _add_study(commands, is_chosen="study" in (sys.argv[1:] if arguments is None else arguments)[:1])
+    for name, (summary, add) in COMMANDS.items():
+        if name in arguments[:1]:
+            add(commands, summary)
+        else:  # the options of some commands import much
+            commands.add_parser(name, help=summary)
     return parser.parse_args(arguments)
 
 
-def _add_evaluate(commands):
+def _add_evaluate(commands, summary):
     from keras_mma.datasets import NAMES
     from keras_mma.robustness.options import Options
 
     parser = commands.add_parser(
         "evaluate",
-        help="measure the robustness of an image classifier",
+        help=summary,
         description="Measure the robustness of an image classifier to corruption, deformation, occlusion and attacks. "
         "Writes report.json, report.md and plots. Resumes after an interruption: finished parts are kept.",
+        epilog=EVALUATE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="Folder of a SavedModel, or a .keras file.")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=f"{NAMES}; its test part is measured.")
@@ -50,7 +71,7 @@ def _add_evaluate(commands):
         if not argument.pop("flag", True):
             continue
         default = "robustness-report" if field.name == "output" else field.default
-        if default not in (None, False):
+        if default is not None and default is not False:
             argument["help"] += " Default: %(default)s."
         parser.add_argument(f"--{field.name.replace('_', '-')}", default=default, **argument)
 
@@ -71,14 +92,21 @@ def evaluate(model, dataset, **options):
     print(f"wrote {options['output']}/report.md")
 
 
-def _add_compare(commands):
+def _add_compare(commands, summary):
     parser = commands.add_parser(
         "compare",
-        help="put reports side by side",
+        help=summary,
         description="One table and one plot over several reports on the same images.",
+        epilog=COMPARE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("reports", nargs="+", metavar="REPORT", help="A report.json, or its folder.")
-    parser.add_argument("-o", "--output", metavar="DIR", help="Folder for comparison.md and comparison.png.")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Folder for comparison.md and comparison.png. By default the table is printed and nothing is written.",
+    )
     parser.set_defaults(command=compare)
 
 
@@ -89,46 +117,46 @@ def compare(reports, output):
     print(robustness.compare(reports, output), end="")
 
 
-def _add_study(commands, is_chosen):
-    if not is_chosen:  # its options name the mixers, and that imports Keras
-        commands.add_parser("study", help="compare mixing methods over several seeds")
-        return
+def _add_study(commands, summary):
     from keras_mma.study import command
 
-    command.add_parser(commands)
+    command.add_parser(commands, summary)
 
 
-class _Version(argparse.Action):
-    """Prints the version, for which the package is imported only then."""
-
-    def __init__(self, option_strings, dest):
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="Show the version and exit.")
-
-    def __call__(self, parser, *arguments):
-        import keras_mma
-
-        print(f"keras-mma {keras_mma.__version__}")
-        parser.exit()
+#: From the name of a command to its summary and the function that adds its parser.
+COMMANDS = {
+    "evaluate": ("measure the robustness of an image classifier", _add_evaluate),
+    "compare": ("put reports side by side", _add_compare),
+    "study": ("compare mixing methods over several seeds", _add_study),
+}
+#: Commands that keep what they have finished.
+_RESUMING = ("evaluate", "study")
 
 
-def main(arguments=None):
+def main(arguments=None, load_package=None):
     """Run the command.
 
     Args:
         arguments: List of words; those of the command line by default.
+        load_package: Function that is called before anything but help is asked for, or `None`.
 
     Returns:
-        0. Errors of the user, and a model that is not repeatable, exit with `SystemExit(2)` and one line.
+        0. Errors of the user, and a model that is not repeatable, exit with `SystemExit(2)` and one line, and an
+        interruption with `SystemExit(130)`.
     """
     options = vars(parse(arguments))
     command = options.pop("command")
     try:
+        if load_package is not None:
+            load_package()
         command(**options)
     except (InputError, OSError) as error:
         message = with_flags(str(error), options.keys() - {"model", "reports"}).replace("`model`", "MODEL")
         return _fail(message)
     except KeyboardInterrupt:
-        print("\nkeras-mma: interrupted; the same command resumes with the finished parts", file=sys.stderr)
+        resumes = (arguments or sys.argv[1:])[0] in _RESUMING
+        hint = "; the same command resumes with the finished parts" if resumes else ""
+        print(f"\nkeras-mma: interrupted{hint}", file=sys.stderr)
         raise SystemExit(130) from None
     return 0
 

@@ -1,6 +1,7 @@
 """Errors of the tools: datasets, robustness, study and command line."""
 
 import re
+from collections.abc import Container
 
 
 class InputError(ValueError):
@@ -11,16 +12,16 @@ class InputError(ValueError):
     """
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """The type and the first non-empty line of another library's error, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
-def with_flags(message, names):
+def with_flags(message: str, names: Container[str]) -> str:
     """A message for the command line: `` `image_size` `` becomes `--image-size` where `names` has the name."""
 
-    def flag(match):
+    def flag(match: re.Match) -> str:
         return f"--{match[1].replace('_', '-')}" if match[1] in names else match[0]
 
     return re.sub(r"`(\w+)`", flag, message)

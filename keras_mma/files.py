@@ -1,13 +1,15 @@
 """Files that are written completely or not at all."""
 
 import json
+import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 from keras_mma.errors import InputError, first_line
 
 
-def write(path, content):
+def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Write text or bytes to a temporary file of its own in the same folder, then replace the file."""
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.unfinished")
@@ -18,12 +20,12 @@ def write(path, content):
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write JSON. NaN and infinity, which JSON does not have, are refused."""
     write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path):
+def read_json(path: str | os.PathLike) -> dict:
     """Read a dict.
 
     Raises:

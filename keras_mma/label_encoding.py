@@ -26,6 +26,7 @@ def encode(labels, classes, name="labels"):
         ValueError: if the labels have another shape or dtype, are integers and `classes` is `None`, or have a value
             that is no class index.
     """
+    refuse_strings(labels, name)
     shape, dtype = tuple(labels.shape), keras.backend.standardize_dtype(labels.dtype)
     received = f"Received: {name} of shape {shape} and dtype {dtype}" + (f", classes={classes}" if classes else "")
     expected = (
@@ -60,6 +61,24 @@ def encode(labels, classes, name="labels"):
         return ops.cast(labels, "float32")
     check_range(labels, classes, name)
     return _one_hot(labels, classes)
+
+
+def refuse_strings(labels, name="labels"):
+    """Raise a `ValueError` if labels, or leaves of a structure of labels, are strings.
+
+    Args:
+        labels: Labels in any form.
+        name: Name of the labels in the error message.
+    """
+    for leaf in keras.tree.flatten(labels):
+        dtype = getattr(leaf, "dtype", None)
+        is_array = getattr(dtype, "kind", None) in ("U", "S", "O") or getattr(dtype, "name", None) == "string"
+        if isinstance(leaf, (str, bytes)) or is_array:
+            raise ValueError(
+                f"`{name}` must be numbers. Convert names of classes to class indices, for example by "
+                "`keras.layers.StringLookup(vocabulary=names, num_oov_indices=0)`. "
+                f"Received: {name} of {f'dtype {dtype}' if is_array else 'strings'}"
+            )
 
 
 def check_range(labels, classes, name="labels"):

@@ -51,9 +51,8 @@ def test_training_steps_follow_the_schedule_without_another_trace(mode):
     if "steps_per_execution" in mode and keras.backend.backend() == "torch":
         pytest.skip("Keras does not support `steps_per_execution` on PyTorch")
     # alpha = 1e-3 draws shares close to 0 or 1.
-    schedule = MixingSchedule(
-        probability=[1, 0, 1, 1, 1], alpha=lambda epoch: 1e-3 if epoch == 2 else 50, active=(0, -1)
-    )
+    alphas = {2: 1e-3}
+    schedule = MixingSchedule([1, 0, 1, 1, 1], alpha=lambda epoch: alphas.get(epoch, 50), active=(0, -1))
     model = build(**mode)
     shares = fit(model, 5, schedule).history["largest_share"]
     assert shares[0] < 0.7 and shares[1] == 1 and shares[2] > 0.95 and shares[3] < 0.7 and shares[4] == 1

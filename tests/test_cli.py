@@ -1,8 +1,11 @@
 """The command as it is typed: reports, comparisons, and one line for whatever cannot be used."""
 
+import argparse
 import dataclasses
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -136,18 +139,106 @@ def test_help_and_version(capsys):
         assert caught.value.code == 0 and text in capsys.readouterr().out
 
 
-def test_help_imports_nothing_heavy():
-    """The package itself imports Keras: here a module without content stands for it."""
+HEAVY = {"keras", "tensorflow", "jax", "torch", "scipy", "cv2", "PIL", "matplotlib", "sklearn", "pandas", "tqdm"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "heavy"),
+    [
+        ("--help", "usage: keras-mma", HEAVY | {"numpy"}),
+        ("--version", f"keras-mma {keras_mma.__version__}\n", HEAVY | {"numpy"}),
+        ("evaluate --help", "usage: keras-mma evaluate", HEAVY),
+        ("compare --help", "usage: keras-mma compare", HEAVY | {"numpy"}),
+        ("study --help", "usage: keras-mma study", HEAVY),
+    ],
+)
+def test_help_imports_nothing_heavy(words, expected, heavy):
     code = (
-        "import sys, types; package = types.ModuleType('keras_mma'); package.__path__ = ['keras_mma'];"
-        "sys.modules['keras_mma'] = package; from keras_mma import cli\n"
-        "try: cli.main(['evaluate', '--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'scipy', 'cv2', 'PIL', 'matplotlib', 'sklearn'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        f"import sys, keras_mma_command; sys.argv[1:] = {words.split()}\n"
+        "try: keras_mma_command.main()\n"
+        "finally: print('\\n'.join(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "usage: keras-mma evaluate" in done.stdout, done.stderr
+    assert done.returncode == 0 and done.stdout.startswith(expected), done.stderr
+    assert not heavy & set(done.stderr.split())
+
+
+def test_the_entry_point_loads_the_package_before_it_runs_a_command(tmp_path):
+    """Models of this package can be read only after its classes are registered."""
+    code = (
+        "import sys, keras_mma_command; sys.argv[1:] = ['compare', 'nowhere']\n"
+        "try: keras_mma_command.main()\n"
+        "finally:\n"
+        "    import keras, keras_mma\n"
+        "    assert keras.saving.get_registered_object('keras_mma>MixModel') is keras_mma.MixModel\n"
+        "    assert keras_mma.cli is sys.modules['keras_mma.cli']\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("keras-mma: error: nowhere cannot be read as a report"), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_examples_and_defaults(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    printed = capsys.readouterr().out
+    assert cli.COMMANDS[name][0] and f"examples:\n  keras-mma {name} " in printed
+    example = re.search(r"examples:\n((?:  .*\n)+)", printed)[1]
+    for line in example.splitlines():
+        assert cli.parse(shlex.split(line)[1:]).command
+    for option in re.findall(r"^  (?:-\w DIR, )?(--.*(?:\n {8,}.*)*)", printed, re.M):
+        is_switch = re.match(r"--[\w-]+ [A-Z]", option) is None  # off by default
+        assert is_switch or re.search("[Dd]efault|" + "|".join(NO_DEFAULT), option), option
+
+
+#: Options without a default: nothing is done or read unless they are given.
+NO_DEFAULT = (
+    "--dataset NAME",
+    "--frost-textures",
+    "--baseline REPORT",
+    "--data-dir",
+    "--arms",
+    "--regime",
+    "--output DIR",
+)
+NO_DEFAULT += ("--scheduler", "--check DIR", "--output-name", "--methods")
+
+
+def test_the_defaults_in_the_help_of_study_are_those_of_the_recipe():
+    from keras_mma.study import command, recipe
+
+    parser, defaults = argparse.ArgumentParser(), recipe.Recipe()
+    command.add_arguments(parser)
+    described = {action.dest: action.help for action in parser._actions}
+    for name in ("dataset", "resize", "network", "epochs", "batch_size", "optimizer", "learning_rate", "schedule"):
+        assert f"Default: {getattr(defaults, name)}." in described[name] + ".", name
+    for name in ("validation_fraction", "weight_decay", "fraction"):
+        assert f"Default: {getattr(defaults, name):g}." in described[name], name
+    assert f"Default: {' '.join(defaults.mixing_points)}." in described["mixing_points"]
+    assert sorted(command.MIXER_NAMES) == sorted(recipe.MIXERS)
+
+
+def test_an_interruption_while_the_package_loads_prints_one_line():
+    """Ctrl+C in the seconds in which Keras is imported, also where an import turns it into another error."""
+    for error in ("raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGINT)", "disguised()"):
+        code = (
+            "import os, signal, sys, keras_mma_command; sys.argv[1:] = ['compare', 'nowhere']\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "def disguised():\n"
+            "    try: os.kill(os.getpid(), signal.SIGINT)\n"
+            "    except KeyboardInterrupt: raise ImportError('broken')\n"
+            "class Finder:\n"
+            "    def find_spec(self, name, *arguments):\n"
+            f"        if name == 'keras': {error}\n"
+            "sys.meta_path.insert(0, Finder())\n"
+            "sys.exit(keras_mma_command.main())"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 130 and done.stderr.strip() == "keras-mma: interrupted", done.stderr
 
 
 @pytest.mark.parametrize(
@@ -197,7 +288,7 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
             ["--batch-size", "3"],
             "must be of one size, or --image-size must be given",
         ),
-        (three, "digits", [], "takes images of 16 x 16 x 3"),
+        (three, "digits", ["--image-size", "20"], "takes images of 16 x 16 x 3"),
         (saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]), arrays, [], "has 3 classes, the model 2"),
         (three, f"folder:{tmp_path / 'empty'}", [], "must hold images in one folder for each class, at least two"),
         (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy is missing"),

@@ -17,7 +17,17 @@ def read_arrays(path, name):
 
 
 def read_npy(path):
-    """An array that stays on disk until its rows are read."""
+    """Open an array that stays on disk until its rows are read.
+
+    Args:
+        path: `Path` of a .npy file.
+
+    Returns:
+        A read-only array that maps the file.
+
+    Raises:
+        InputError: if the file is missing, damaged or holds anything but one array.
+    """
     if not path.is_file():
         raise InputError(f"{path} is missing")
     try:

@@ -153,6 +153,25 @@ class Dataset:
             selection=selection or self.selection,
         )
 
+    def with_channels(self, channels):
+        """The dataset with images of one or three channels; any other number, or `None`, leaves it unchanged.
+
+        Three channels become their luma by ITU-R BT.601, in which gray images keep their values; one is repeated.
+        """
+        if (self.shape[-1], channels) == (3, 1):
+            convert, text = _to_gray, "converted to gray (ITU-R BT.601)"
+        elif (self.shape[-1], channels) == (1, 3):
+            convert, text = (lambda images: np.repeat(images, 3, axis=-1)), "gray repeated in three channels"
+        else:
+            return self
+        return dataclasses.replace(
+            self,
+            read=lambda rows: convert(self.read(rows)),
+            shape=(*self.shape[:2], channels),
+            identity=f"{self.identity} {channels} channels",
+            decoding=f"{self.decoding}, {text}",
+        )
+
     def balanced_subset(self, fraction, seed):
         """The same fraction of every class, at least one image of each.
 
@@ -168,8 +187,25 @@ class Dataset:
         return self if fraction == 1 else self.take(rows, selection)
 
 
+def _to_gray(images):
+    """uint8 images (n, height, width, 3) to (n, height, width, 1)."""
+    return ((images @ np.array([19595, 38470, 7471], "int64") + 2**15) >> 16).astype("uint8")[..., None]
+
+
 def balanced_rows(labels, fraction, seed):
-    """Ascending indices of the same fraction of every class, at least one sample of each, drawn by the seed."""
+    """Draw the same fraction of every class, at least one sample of each.
+
+    Args:
+        labels: Class indices (count,).
+        fraction: Share of the samples of each class, in (0, 1].
+        seed: Seed of the draw.
+
+    Returns:
+        Ascending indices of the drawn samples.
+
+    Raises:
+        InputError: if `fraction` is out of range.
+    """
     if not 0 < fraction <= 1:
         raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={fraction}")
     rng = np.random.default_rng(seed)

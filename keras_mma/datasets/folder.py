@@ -11,7 +11,7 @@ from keras_mma.datasets.arrays import file_stamp
 from keras_mma.datasets.dataset import Dataset, split_off_fifth
 from keras_mma.errors import InputError, first_line
 
-# The formats that are read, by the endings of the file names.
+#: The formats that are read, by the endings of the file names.
 FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Decoded images that are kept for the next pass over a dataset.
 _CACHE_BYTES = 2**30

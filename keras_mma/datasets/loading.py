@@ -9,7 +9,9 @@ from keras_mma.datasets import arrays, digits, folder, resizing, tfds
 from keras_mma.datasets.dataset import balanced_rows, split_off_fifth
 from keras_mma.errors import InputError
 
+#: The names that `load` takes.
 NAMES = "digits, cifar10, cifar100, tfds:NAME, folder:PATH or arrays:FOLDER"
+#: The parts of a dataset.
 PARTS = ("train", "validation", "test")
 # Folders and splits that hold a validation part.
 _VALIDATION = ("validation", "val", "valid")

@@ -6,13 +6,13 @@ import numpy as np
 
 from keras_mma.errors import InputError
 
-# Descriptions of the methods for reports.
+#: The methods, with their descriptions for reports.
 RESIZES = {
     "antialiased": "bilinear interpolation with antialiasing",
     "area": "area averaging",
     "bilinear": "bilinear interpolation without antialiasing, as keras.utils.image_dataset_from_directory",
 }
-# Largest image (in pixels) that is read without `image_size`: a batch of 128 takes 1.6 GB as float32.
+#: Largest image (in pixels) that is read without `image_size`: a batch of 128 takes 1.6 GB as float32.
 MAX_PIXELS = 2**20
 
 

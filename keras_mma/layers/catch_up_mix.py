@@ -24,7 +24,8 @@ class CatchUpMix(FeatureMixer):
 
     Args:
         site: The site of this mixing point, a positive integer. The mixer's `sites` must include it.
-        **kwargs: Arguments of `FeatureMixer`: `label`, `grid`, `data_format`, `name`, ...
+        label, grid, data_format: See `FeatureMixer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         features, plan, training: See `FeatureMixer`.

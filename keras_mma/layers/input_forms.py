@@ -80,6 +80,19 @@ def _describes_image(key, value):
     return not is_string and any(part in key.lower() for part in _CONTENT)
 
 
+def refuse_strings(images, labels=None, *_, **__):
+    """Raise a `ValueError` for labels that are strings, which Keras cannot convert to tensors.
+
+    Args:
+        images, labels: See `read`; their form is not checked.
+    """
+    if isinstance(images, dict):
+        labels = [images[key] for key in ("labels", "label") if key in images]
+    elif isinstance(images, (list, tuple)):
+        labels = images[1:2]
+    label_encoding.refuse_strings(labels)
+
+
 def is_labelled(batch):
     """Whether a batch that was read has anything but images."""
     return set(batch) != {"images"}
@@ -176,8 +189,13 @@ def check_followed(mixer):
     Args:
         mixer: The `Mixer`, inside its `call`. Called by itself, outside a model, it may mix.
     """
+    if _PLAN_IS_FOLLOWED.get():
+        return
     model = mixer._get_call_context().entry_layer
-    if model is mixer or _PLAN_IS_FOLLOWED.get():
+    if model is mixer:
+        # Keras' trainer on JAX calls the layers of a model without the model: only the stack tells about it.
+        model = _model_that_calls()
+    if model is None:
         return
     raise ValueError(
         f"{mixer.name!r} would mix images, and nothing would mix their labels: build a "
@@ -185,6 +203,17 @@ def check_followed(mixer):
         f"you mix the labels by the plan yourself, pass `requires_mix_model=False`. Received: training=True inside "
         f"{model.name!r}, which is no `MixModel`"
     )
+
+
+def _model_that_calls():
+    """The model in whose `call` this is, or `None`."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self") if frame.f_code.co_name == "call" else None
+        if isinstance(caller, keras.Model):
+            return caller
+        frame = frame.f_back
+    return None
 
 
 def check_not_in_sequential(mixer):

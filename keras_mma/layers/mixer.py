@@ -130,6 +130,7 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
 
     def __call__(self, *args, **kwargs):
         refuse_wide_integers(args, kwargs)
+        input_forms.refuse_strings(*args, **kwargs)
         if has_foreign_symbols(args, kwargs):
             raise ValueError(
                 f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
@@ -239,8 +240,8 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
     def _check_comparison(self):
         if self.label == "sumix" and not self.is_compared_by_model:
             raise ValueError(
-                "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`; pass it to a "
-                "`RandomChoice` itself, not to its mixers. Received: no network"
+                "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it "
+                "to a `RandomChoice` itself, not to its mixers. Received: no network"
             )
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):

@@ -78,7 +78,9 @@ class LabelChecks:
     test_on_batch = _checked(keras.Model.test_on_batch)
 
     def check_labels(self, y, name="y"):
-        """Raise a `ValueError` if labels whose values are known are out of range."""
+        """Raise a `ValueError` if labels whose values are known are out of range, or are strings."""
+        if isinstance(y, (dict, list, tuple)) or hasattr(y, "shape"):
+            label_encoding.refuse_strings(y, name)
         if y is None or not all(leaf is None or hasattr(leaf, "shape") for leaf in keras.tree.flatten(y)):
             return
 

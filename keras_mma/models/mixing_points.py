@@ -107,6 +107,11 @@ def why_none(model):
 def check_single_input(model):
     """Raise a `ValueError` unless a model is a built graph with one input and does not override `call`."""
     inputs = getattr(model, "inputs", None) or ()
+    if isinstance(model, keras.Sequential) and not inputs:
+        raise ValueError(
+            "`model` must be built first: pass `keras.Input(shape)` as its first layer, or call "
+            f"`model.build((None, height, width, channels))`. Received: {model.name!r}, which is not built"
+        )
     if inputs and not graph.is_transparent(model):
         raise ValueError(
             "`model` must be a Functional or Sequential model that only runs its graph. "

@@ -82,7 +82,7 @@ def _setting(model, dataset, options):
     if baseline is not None and not measures_corruption:
         raise InputError("`baseline` applies to the section corruption only. Received: `only` without it")
     classifier = _as_classifier(model, options)
-    dataset = _as_dataset(dataset, options)
+    dataset = _as_dataset(dataset, options, classifier.image_shape[-1])
     source = None
     if options.corruptions != "regenerate" and measures_corruption:
         source = published.source(options, dataset)
@@ -105,10 +105,10 @@ def _as_classifier(model, options):
     return from_keras(model, preprocess=preprocess, output_name=options.output_name)
 
 
-def _as_dataset(dataset, options):
+def _as_dataset(dataset, options, channels):
     if isinstance(dataset, str):
         loading = {name: getattr(options, name) for name in ("data_dir", "image_size", "resize", "skip_damaged")}
-        return datasets.load(dataset, **loading).test
+        return datasets.load(dataset, **loading).test.with_channels(channels)
     _refuse_options(options, ("data_dir", "image_size", "skip_damaged"), "datasets by name")
     if isinstance(dataset, datasets.Dataset):
         return dataset

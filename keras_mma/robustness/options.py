@@ -112,6 +112,8 @@ class Options:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 kind = "a positive" if least else "a non-negative"
                 raise InputError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
+        if self.resize != "antialiased" and self.image_size is None:
+            raise InputError(f"`resize` needs `image_size`. Received: resize={self.resize!r}, image_size=None")
         if self.epsilons is not None and not (len(self.epsilons) and all(0 < value <= 255 for value in self.epsilons)):
             raise InputError(f"`epsilons` must be levels between 0 and 255. Received: epsilons={self.epsilons}")
         if self.outputs not in (None, "logits", "probabilities"):

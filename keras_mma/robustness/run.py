@@ -46,7 +46,7 @@ class Setting:
 
     def batches(self, dataset=None):
         """Yield (rows, images, labels) of the images that are measured, of another dataset if one is passed."""
-        dataset = dataset or self.dataset
+        dataset = self.dataset if dataset is None else dataset
         rows = dataset.rows(self.options.limit, self.options.seed)
         return dataset.batches(rows, self.options.batch_size)
 

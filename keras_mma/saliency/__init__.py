@@ -2,12 +2,14 @@
 
 from keras_mma.saliency.detector import Detector, get, names, register
 from keras_mma.saliency.fine_grained import fine_grained
+from keras_mma.saliency.fine_grained_misread import fine_grained_misread
 from keras_mma.saliency.frequency_tuned import frequency_tuned
 from keras_mma.saliency.spectral_residual import smooth_spectral_residual, spectral_residual
 
 __all__ = [
     "Detector",
     "fine_grained",
+    "fine_grained_misread",
     "frequency_tuned",
     "get",
     "names",

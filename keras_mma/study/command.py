@@ -1,15 +1,22 @@
 """The options and the output of `keras-mma study`."""
 
 import argparse
+import pkgutil
 import sys
 import textwrap
+from pathlib import Path
 
 from keras_mma.datasets import NAMES
 from keras_mma.errors import InputError
 from keras_mma.study.arms import SPELLING
-from keras_mma.study.recipe import MIXERS
 from keras_mma.study.regimes import REGIMES
 
+#: Names of the mixers, read from the names of their files: importing the mixers would import Keras.
+MIXER_NAMES = tuple(
+    {"randomchoice": "switch"}.get(name, name)
+    for _, module, _ in pkgutil.iter_modules([str(Path(__file__).parents[1] / "layers" / "mixers")])
+    if not module.startswith("_") and (name := module.replace("_", ""))
+)
 DESCRIPTION = """\
 Does mixing help on these images, by how much, and is that more than luck? Trains every method with every seed by one
 recipe and writes report.md, report.html and report.json with a verdict for each method: better, worse, no difference
@@ -20,7 +27,7 @@ extends a finished one, and the report says so.
 """
 EPILOG = f"""\
 methods:
-  none, manifold (Manifold Mixup), catchupmix (Catch-up Mix), or a mixer: {", ".join(MIXERS)}
+  none, manifold (Manifold Mixup), catchupmix (Catch-up Mix), or a mixer: {", ".join(MIXER_NAMES)}
 {textwrap.indent(textwrap.fill(SPELLING + ". Quote what has parentheses:", 100), "  ")}
     'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'
 
@@ -34,81 +41,121 @@ examples:
 _OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell")
 
 
-def add_parser(subparsers):
+def add_parser(subparsers, summary):
     """Add the command to the subparsers of `keras-mma`; its `command` is `run`."""
-    parser = subparsers.add_parser("study", help="compare mixing methods over several seeds", **formatting())
+    parser = subparsers.add_parser(
+        "study",
+        help=summary,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_arguments(parser)
     parser.set_defaults(command=run)
-    return parser
-
-
-def formatting():
-    """Keywords of the parser."""
-    return {
-        "description": DESCRIPTION,
-        "epilog": EPILOG,
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-    }
 
 
 def add_arguments(parser):
     """Add the options. What is left out is left to the regime and the recipe."""
     group = parser.add_argument_group("what is compared")
     add = group.add_argument
-    add("--methods", nargs="+", default=[], metavar="METHOD", help="Methods; see below.")
+    add("--methods", nargs="+", default=[], metavar="METHOD", help="Methods, at least two; see below.")
     add("--arms", metavar="FILE", help='More methods, from a .toml or .json file of lines NAME = "METHOD".')
-    add("--baseline", metavar="NAME", help="Method with which the others are compared; none, or the first, by default.")
+    add("--baseline", metavar="NAME", help="Method with which the others are compared. Default: none, else the first.")
     add("--seeds", type=int, default=5, metavar="N", help="Number of seeds. Default: %(default)s.")
     add("--first-seed", type=int, default=0, metavar="N", help="The first of them. Default: %(default)s.")
     add("--margin", type=float, default=0.5, metavar="X", help="Points that do not matter. Default: %(default)s.")
     add(
-        "--part", default="test", metavar="PART", help="Part that is measured: test (default), or validation to choose."
+        "--part",
+        default="test",
+        metavar="PART",
+        help="Part that is measured: test, or validation to choose. Default: test.",
     )
-    add("--evaluate", nargs="+", metavar="SECTION", help="Measure clean corruption deformation occlusion attack, too.")
-    add("--limit", type=int, metavar="N", help="Number of images for --evaluate; all by default.")
+    add(
+        "--evaluate",
+        nargs="+",
+        metavar="SECTION",
+        help="Sections of the robustness report: clean corruption deformation occlusion attack. Default: none.",
+    )
+    add("--limit", type=int, metavar="N", help="Number of images for --evaluate. Default: all.")
 
-    group = parser.add_argument_group("the recipe, the same for all methods")
+    group = parser.add_argument_group("the recipe, the same for all methods; a regime replaces the defaults")
     add = group.add_argument
     add("--regime", metavar="NAME", help=f"Settings by name, which single options replace: {', '.join(REGIMES)}.")
-    add("--dataset", metavar="NAME", help=f"{NAMES}.")
+    add("--dataset", metavar="NAME", help=f"{NAMES}. Default: digits.")
     add("--data-dir", metavar="DIR", help="Folder of tensorflow-datasets, which downloads what is missing there.")
     for name, kind, text in (
-        ("--fraction", float, "Class-balanced shares of the training images."),
-        ("--network", str, "preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH."),
-        ("--image-size", int, "Pixels to which images are resized; 32 by default for folder:PATH."),
-        ("--epochs", int, "Numbers of epochs."),
+        ("--fraction", float, "Class-balanced shares of the training images. Default: 1."),
+        ("--network", str, "preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. Default: preactresnet18."),
+        ("--image-size", int, "Pixels to which images are resized. Default: 32 for folder:PATH, else unchanged."),
+        ("--epochs", int, "Numbers of epochs. Default: 200."),
     ):
         add(name, type=kind, nargs="+", metavar="X", help=f"{text} Of several, each is compared by itself.")
-    add("--resize", metavar="KIND", help="antialiased, area or bilinear.")
+    add("--resize", metavar="KIND", help="antialiased, area or bilinear. Default: antialiased.")
     add("--skip-damaged", action="store_true", default=None, help="Leave out image files that cannot be decoded.")
-    add("--validation-fraction", type=float, metavar="X", help="Share of the training images held out for validation.")
-    add("--mixing-points", nargs="+", metavar="LAYER", help="Layers after which features are mixed, unless at= says.")
-    add("--batch-size", type=int, metavar="N")
-    add("--optimizer", metavar="NAME", help="sgd or adam.")
-    add("--learning-rate", type=float, metavar="X")
-    add("--schedule", metavar="NAME", help="cosine or constant.")
-    add("--weight-decay", type=float, metavar="X", help="Factor of the gradient of the L2 penalty.")
-    add("--augmentation", action=argparse.BooleanOptionalAction, help="Crop and mirror.")
-    add("--flip", action=argparse.BooleanOptionalAction, help="Mirror; by default where that keeps the class.")
-    add("--mixed-precision", metavar="POLICY", help="mixed_float16 or mixed_bfloat16.")
+    add(
+        "--validation-fraction",
+        type=float,
+        metavar="X",
+        help="Share of the training images held out for validation. Default: 0.1.",
+    )
+    add(
+        "--mixing-points",
+        nargs="+",
+        metavar="LAYER",
+        help="Layers after which features are mixed, unless at= says. Default: stage1 stage2.",
+    )
+    add("--batch-size", type=int, metavar="N", help="Default: 128.")
+    add("--optimizer", metavar="NAME", help="sgd or adam. Default: sgd.")
+    add("--learning-rate", type=float, metavar="X", help="Initial learning rate. Default: 0.1.")
+    add("--schedule", metavar="NAME", help="cosine or constant. Default: cosine.")
+    add(
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help="Factor of the gradient of the L2 penalty. Default: 0.0005.",
+    )
+    add("--augmentation", action=argparse.BooleanOptionalAction, help="Crop and mirror. Default: yes.")
+    add("--flip", action=argparse.BooleanOptionalAction, help="Mirror. Default: where that keeps the class.")
+    add("--mixed-precision", metavar="POLICY", help="mixed_float16 or mixed_bfloat16. Default: float32.")
     add("--jit", action="store_true", default=None, help="Compile the training step with XLA.")
     add("--tune", action="store_true", help="Choose learning rate and weight decay for each method, by the same grid.")
-    add("--tune-learning-rate", type=float, nargs="+", metavar="X", help="The grid; 1/3, 1 and 3 times by default.")
-    add("--tune-weight-decay", type=float, nargs="+", metavar="X", help="Likewise.")
+    add(
+        "--tune-learning-rate",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="The grid. Default: 1/3, 1 and 3 times the learning rate.",
+    )
+    add(
+        "--tune-weight-decay",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="Likewise. Default: 1/3, 1 and 3 times the weight decay.",
+    )
     add("--tune-seeds", type=int, default=1, metavar="N", help="Seeds of each point. Default: %(default)s.")
 
     group = parser.add_argument_group("the run")
     add = group.add_argument
-    add("--output", metavar="DIR", help="Folder of the study; new, empty, or that of the same study.")
+    add(
+        "--output",
+        metavar="DIR",
+        help="Folder of the study, which must be given; new, empty, or that of the same study.",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="Trainings at once on this machine. Default: %(default)s.")
     add(
         "--scheduler",
         metavar="ADDRESS",
         help="Train on the workers of this scheduler of dask.distributed; they need the folder of the study.",
     )
-    add("--budget-minutes", type=float, metavar="X", help="Stop at the end of an epoch; the same command resumes.")
+    add(
+        "--budget-minutes",
+        type=float,
+        metavar="X",
+        help="Stop at the end of an epoch; the same command resumes. Default: no limit.",
+    )
     add("--check", metavar="DIR", help="Instead: run a training of this study again and compare.")
-    add("--cell", metavar="NAME", help="The training for --check; the first by default.")
+    add("--cell", metavar="NAME", help="The training for --check. Default: the first.")
 
 
 def run(**options):

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ FINISHED, OUT_OF_TIME = "finished", "out of time"
 _POLL, _PATIENCE = 1.0, 20
 # A process has one random state and one Keras session: threads of a worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
+_INTERRUPTED = threading.Event()
 
 
 class OutOfTime(Exception):
@@ -71,7 +73,7 @@ def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progr
     (folder / "trainings").mkdir(exist_ok=True)
     todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 and not scheduler else None
-    with _bar(cells, folder) if progress else contextlib.nullcontext():
+    with _heeding_interruptions(), _bar(cells, folder) if progress else contextlib.nullcontext():
         states = for_each(run_cell, todo, (folder, train, deadline, threads), jobs, scheduler)
     named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
     return Outcome(
@@ -95,8 +97,6 @@ def run_cell(cell, folder, train, deadline=None, threads=None):
     Raises:
         InputError: if the disk is full: the other cells would fail too.
     """
-    import filelock
-
     if threads:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     output = study_cells.training_folder(folder, cell)
@@ -108,12 +108,14 @@ def run_cell(cell, folder, train, deadline=None, threads=None):
 
     def on_epoch(epochs, seconds):
         files.write(_progress_path(output), json.dumps({"epochs": epochs, "seconds": spent()}))
+        if _INTERRUPTED.is_set():
+            raise KeyboardInterrupt
         if deadline is not None and time.time() + seconds > deadline and epochs < cell.recipe["epochs"]:
             raise OutOfTime
 
     try:
         # A worker may outlive the process that started it; a second worker waits for the first.
-        with _ONE_AT_A_TIME, filelock.FileLock(output.with_name(f".{cell.name}.lock")):
+        with _ONE_AT_A_TIME, _locked(output.with_name(f".{cell.name}.lock"), cell):
             if record.exists():
                 return FINISHED
             if deadline is not None and time.time() >= deadline:
@@ -130,6 +132,50 @@ def run_cell(cell, folder, train, deadline=None, threads=None):
                 f"the disk of {folder} is full: make room and run the same command again, which resumes ({cell.name})"
             ) from error
         return first_line(error)
+
+
+@contextlib.contextmanager
+def _heeding_interruptions():
+    """A context in which Ctrl-C ends the run at the latest after the current epoch.
+
+    Python raises `KeyboardInterrupt` wherever it is, and some code ignores it: destructors, and callbacks from C.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def remember(number, frame):
+        _INTERRUPTED.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _INTERRUPTED.clear()
+
+
+@contextlib.contextmanager
+def _locked(path, cell):
+    """The lock of a cell. Whoever has to wait for another process says so."""
+    import filelock
+
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(
+            f"keras-mma: {cell.name} is being trained by another process, such as a worker of an interrupted study: "
+            "waiting for it",
+            file=sys.stderr,
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def count_epochs(cell, folder):
@@ -229,7 +275,7 @@ def _client(scheduler):
 @contextlib.contextmanager
 def _bar(cells, folder):
     """A bar over the epochs of all cells. It reads files, so that it covers all processes and machines."""
-    import tqdm
+    from tqdm import tqdm
 
     def count():
         return sum(count_epochs(cell, folder) for cell in cells)
@@ -239,10 +285,10 @@ def _bar(cells, folder):
             bar.update(max(0, count() - bar.n))
 
     total, ended = sum(cell.recipe["epochs"] for cell in cells), threading.Event()
-    interval = 1 if sys.stderr.isatty() else 60  # a line per minute in the log of a background run
-    with tqdm.tqdm(
-        total=total, initial=count(), unit="epoch", smoothing=0, dynamic_ncols=True, mininterval=interval
-    ) as bar:
+    settings = {"total": total, "initial": count(), "unit": "epoch", "smoothing": 0, "dynamic_ncols": True}
+    if not sys.stderr.isatty():
+        settings |= {"file": _Lines(sys.stderr), "mininterval": 60, "dynamic_ncols": False, "ncols": 80, "ascii": True}
+    with tqdm(**settings) as bar:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
@@ -251,3 +297,21 @@ def _bar(cells, folder):
             ended.set()
             thread.join()
             bar.update(max(0, count() - bar.n))
+
+
+class _Lines:
+    """A stream for a progress bar in a log: lines, without control characters.
+
+    Args:
+        stream: The stream to which the lines are written.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        if text.strip():
+            self._stream.write(text.strip() + "\n")
+
+    def flush(self):
+        self._stream.flush()

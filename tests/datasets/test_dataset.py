@@ -96,3 +96,22 @@ def test_the_number_of_classes_is_exact_only_where_it_is_given():
 def test_the_first_line_of_an_error():
     assert first_line(ValueError("\n  no\nyes")) == "ValueError: no" and first_line(KeyError()) == "KeyError"
     assert issubclass(InputError, ValueError)
+
+
+def test_channels_are_converted_as_pillow_does(rng):
+    from PIL import Image
+
+    images = rng.integers(0, 256, (4, 7, 5, 3)).astype("uint8")
+    images[1] = images[1, ..., :1]  # gray in three channels
+    rgb = Dataset.of_arrays(images, [0, 1, 2, 0])
+    gray = rgb.with_channels(1)
+    computed = gray.arrays()[0]
+    assert gray.shape == (7, 5, 1) == computed.shape[1:] and computed.dtype == np.uint8
+    assert "converted to gray" in gray.decoding and gray.identity != rgb.identity
+    expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
+    np.testing.assert_array_equal(computed[..., 0], expected)
+    np.testing.assert_array_equal(computed[1, ..., 0], images[1, ..., 0])
+    repeated = gray.with_channels(3)
+    np.testing.assert_array_equal(repeated.read([1])[0], images[1])
+    assert "repeated" in repeated.decoding and repeated.shape == (7, 5, 3)
+    assert rgb.with_channels(3) is rgb and rgb.with_channels(None) is rgb and rgb.with_channels(4) is rgb

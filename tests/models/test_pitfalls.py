@@ -160,16 +160,15 @@ class TestPlansThatNothingFollows:
         return keras.Model(inputs, outputs), keras_mma.MixModel(inputs, (outputs, plan))
 
     def test_a_plain_model_around_a_mixer_does_not_train(self, data):
-        if keras.backend.backend() == "jax":
-            pytest.skip("Keras' trainer on JAX calls the layers of a model without the model: it is not noticed there")
         images, labels = data
         plain, mixed = self.model()
         for model in (plain, mixed):
             model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
-        with pytest.raises(ValueError, match="'mixer' would mix images, and nothing would mix their labels.*MixModel"):
-            plain.fit(images, np.eye(CLASSES)[labels], verbose=0)
         assert plain.predict(images, verbose=0).shape == (12, CLASSES)
         assert np.isfinite(mixed.fit(images, labels, verbose=0).history["loss"]).all()
+        # Last, because Keras' trainer on JAX holds the weights during `fit` and loses them when a step raises.
+        with pytest.raises(ValueError, match="'mixer' would mix images, and nothing would mix their labels.*MixModel"):
+            plain.fit(images, np.eye(CLASSES)[labels], verbose=0)
 
     def test_a_subclassed_model_around_a_mixer_does_not_train(self, data):
         class Subclassed(keras.Model):
@@ -186,6 +185,11 @@ class TestPlansThatNothingFollows:
             Subclassed()(images, training=True)
         assert Subclassed()(images, training=False).shape == (12, CLASSES)
         assert Subclassed(requires_mix_model=False)(images, training=True).shape == (12, CLASSES)
+        model = Subclassed()
+        model(images)
+        model.compile("sgd", "mse")
+        with pytest.raises(ValueError, match="'mixer' would mix images"):
+            model.fit(images, np.eye(CLASSES)[data[1]], verbose=0)
 
     def test_who_follows_the_plan_can_say_so(self, data):
         plain, _ = self.model(requires_mix_model=False)
@@ -361,6 +365,24 @@ class TestLabelsOutOfRange:
             np.testing.assert_array_equal(old, new)
         assert np.isfinite(model.fit(*data, validation_data=data, verbose=0).history["loss"]).all()
 
+    @pytest.mark.parametrize(
+        "convert", [np.array, lambda names: np.array(names, object), list, lambda names: [np.array(names)]]
+    )
+    def test_names_of_classes_are_refused(self, model, data, convert):
+        names = convert(list("abcdabcdabcd"))
+        with pytest.raises(ValueError, match="`y` must be numbers.*StringLookup.* Received: y of "):
+            model.fit(data[0], names, verbose=0)
+        for batch in ((data[0], names), ((data[0], names),), ({"image": data[0], "label": names},)):
+            with pytest.raises(ValueError, match="`labels` must be numbers.*StringLookup.* Received: labels of "):
+                layers.CutMix(num_classes=4)(*batch)
+
+    def test_names_of_classes_in_a_pipeline_are_refused(self, needs_tensorflow, data):
+        import tensorflow as tf
+
+        dataset = tf.data.Dataset.from_tensor_slices((data[0], list("abcdabcdabcd"))).batch(4)
+        with pytest.raises(ValueError, match="`labels` must be numbers.* Received: labels of dtype"):
+            dataset.map(layers.CutMix(num_classes=4))
+
     def test_every_head_is_checked(self, data):
         inputs = keras.Input((16, 20, 3))
         x, plan = layers.CutMix()(inputs)
@@ -412,6 +434,13 @@ class TestStructuresOfLabels:
             model.compile(keras.optimizers.SGD(0.0), loss)
             losses.append(model.fit(images, y, verbose=0).history["loss"])
         np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_sequential_model_that_is_not_built_says_so():
+    model = keras.Sequential([keras.layers.Conv2D(4, 3)], name="network")
+    for call in (lambda: keras_mma.mixify(model, layers.CutMix()), lambda: keras_mma.mixing_points(model)):
+        with pytest.raises(ValueError, match="must be built first.*`keras.Input.* Received: 'network', which is not"):
+            call()
 
 
 class TestExportedAugmentation:

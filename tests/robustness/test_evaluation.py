@@ -412,7 +412,7 @@ def test_preprocessing_may_be_one_string():
     expected = robustness.evaluate(model, data, only=["clean"])["clean"]
     report = robustness.evaluate(same, data, only=["clean"], preprocess="scale=1/255")
     assert report["clean"]["nll"] == pytest.approx(expected["nll"], rel=1e-4)
-    assert report["model"]["preprocess"].startswith("scale=0.0039215686")
+    assert report["model"]["preprocess"].startswith("scale=1/255 ")
 
 
 def test_options_that_would_have_no_effect_are_refused():
@@ -441,6 +441,17 @@ def test_the_report_names_decoder_filter_size_and_damaged_files(tmp_path):
         r"antialiasing, .*; damaged files left out: a/1.png \|",
         text,
     )
+
+
+def test_a_model_of_one_channel_is_measured_on_a_folder(tmp_path):
+    save_classes(tmp_path / "test", (("a", 3), ("b", 3)), 16, 16)
+    model = networks.untrained((16, 16, 1), 2)
+    report = robustness.evaluate(model, f"folder:{tmp_path}", only=["clean"])
+    assert report["dataset"]["image_shape"] == [16, 16, 1]
+    assert report["dataset"]["decoding"].endswith("not resized, converted to gray (ITU-R BT.601)")
+    assert "converted to gray" in robustness.report.to_markdown(report)
+    with pytest.raises(InputError, match="takes images of 16 x 16 x 1"):
+        robustness.evaluate(model, (np.zeros((2, 16, 16, 3), "uint8"), np.arange(2)), only=["clean"])
 
 
 def test_a_model_of_one_sigmoid_unit_is_measured(digits):
@@ -498,6 +509,8 @@ def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
 def test_accuracy_near_chance_triggers_a_warning(digits):
     report = robustness.evaluate(digits[2], "digits", only=["clean"], preprocess=["scale=-1"])
     assert "is near chance, 10.00%" in report["warnings"][0] and "`preprocess`" in report["warnings"][0]
+    report = robustness.evaluate(digits[2], "digits", only=["clean"], preprocess=["scale=1/255", "mean=9"])
+    assert "with preprocessing scale=1/255 mean=9 std=1 order=rgb;" in report["warnings"][0]
 
 
 @pytest.mark.parametrize(

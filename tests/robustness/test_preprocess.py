@@ -58,3 +58,12 @@ def test_other_words_are_refused(words, match):
 def test_numbers_must_fit_the_channels():
     with pytest.raises(InputError, match="std must be 1 or 3 numbers. Received: 2"):
         Preprocess.parse(["std=1,2"]).check(3)
+
+
+@pytest.mark.parametrize("word", ["1/255", "1/127.5", "0.5", "2", "-1", "0.0039", "1/3", "0.00392156"])
+def test_the_text_of_a_scale_gives_it_back(word):
+    preprocess = Preprocess.parse([f"scale={word}", "mean=1"])
+    text = str(preprocess).split()
+    assert Preprocess.parse(text).scale == preprocess.scale
+    if "/" in word:
+        assert text[0] == f"scale={word}"

@@ -19,6 +19,14 @@ from keras_mma.study.arms import Arm
         ("m=mixup(alpha=2)", Arm("m", "mixup", {"alpha": 2})),
         ("cutmix(probability=1)+mma()", Arm("cutmix(probability=1)+mma()", "cutmix+mma", {"probability": 1})),
         (
+            "published=saliencymix(detector=fine_grained_misread, border=clip, box=batch, ties=first)",
+            Arm(
+                "published",
+                "saliencymix",
+                {"detector": "fine_grained_misread", "border": "clip", "box": "batch", "ties": "first"},
+            ),
+        ),
+        (
             "x=saliencymix(detector=spectral_residual,detector_size=(8,8))+mma(temperature=1,preserve_ratio=True,"
             "combine=add,sites=0-1-2)",
             Arm(

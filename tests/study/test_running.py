@@ -1,5 +1,6 @@
 """Cells: each is run once, whatever happens in between."""
 
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -122,7 +123,27 @@ def test_several_processes_run_each_cell_once(tmp_path):
     assert len(processes) == 2 and str(os.getpid()) not in processes
 
 
-def test_whoever_comes_second_waits_and_finds_the_record(tmp_path):
+def test_an_interruption_that_is_lost_ends_the_run_after_the_epoch(tmp_path):
+    def train(cell, output, on_epoch):
+        output.mkdir()
+        for epoch in (1, 2, 3):
+            if epoch == 2:
+                with contextlib.suppress(KeyboardInterrupt):  # as a destructor does
+                    signal.raise_signal(signal.SIGINT)
+            on_epoch(epoch, 0.0)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            running.run(make_cells(), tmp_path, train)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert [running.count_epochs(cell, tmp_path) for cell in make_cells()] == [2, 0, 0, 0]
+    assert running.run(make_cells(), tmp_path, fakes.train).finished == 4
+
+
+def test_whoever_comes_second_waits_and_finds_the_record(tmp_path, capsys):
     todo = make_cells(seconds=0.3)[:1]
     first = multiprocessing.get_context("spawn").Process(target=running.run, args=(todo, tmp_path, fakes.train))
     first.start()
@@ -130,6 +151,8 @@ def test_whoever_comes_second_waits_and_finds_the_record(tmp_path):
     while not running.count_epochs(todo[0], tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert running.run_cell(todo[0], tmp_path, fakes.train) == running.FINISHED
+    waiting = "keras-mma: none-seed0 is being trained by another process"
+    assert capsys.readouterr().err.startswith(waiting)
     first.join()
     assert len(epochs(tmp_path, todo[0])) == 3 and len({line.split()[1] for line in epochs(tmp_path, todo[0])}) == 1
 
@@ -163,6 +186,8 @@ def test_the_bar_counts_epochs_of_all_processes(tmp_path, capsys):
     running.run(todo, tmp_path, fakes.train, progress=True)
     shown = capsys.readouterr().err
     assert "3/12" in shown and "12/12" in shown and "epoch" in shown
+    # Not a terminal: lines without control characters.
+    assert all(character == "\n" or character.isprintable() for character in shown)
 
 
 def test_a_damaged_record_is_named(tmp_path):

@@ -54,8 +54,7 @@ class RandomChoice(Mixer):
         if self.partner != "shuffle" or self.label == "saliency" or self.detector is not None:
             raise ValueError(
                 "`partner`, `detector` and `label='saliency'` must be passed to the mixers of a RandomChoice, not to "
-                "it. "
-                f"Received: partner={self.partner!r}, detector={self.detector!r}, label={self.label!r}"
+                f"it. Received: partner={self.partner!r}, detector={self.detector!r}, label={self.label!r}"
             )
         mixers = [MixUp(alpha=0.8), CutMix(alpha=1.0)] if mixers is None else mixers
         if not isinstance(mixers, (list, tuple)) or not mixers or not all(isinstance(m, Mixer) for m in mixers):

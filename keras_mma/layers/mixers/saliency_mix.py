@@ -42,7 +42,8 @@ class SaliencyMix(Mixer):
             the whole batch or none of it (the authors' code).
         ties: `"random"` breaks ties of the maximum at random; `"first"` uses the first maximum in row-major order (the
             authors' code).
-        detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice.
+        detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice. `"fine_grained_misread"` is what
+            the authors' code computes, which is nearly noise.
         **kwargs: Other arguments of `Mixer`: `probability` (the paper uses 0.5 on CIFAR and 1 on ImageNet), `sites`,
             `partner`, `label`, `num_classes`, `seed`, ...
 

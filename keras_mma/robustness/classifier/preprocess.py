@@ -83,7 +83,7 @@ class Preprocess(NamedTuple):
         if self == Preprocess():
             return "none: pixels 0 to 255 as they are"
         numbers = {name: ",".join(f"{value:.8g}" for value in getattr(self, name)) for name in ("mean", "std")}
-        return f"scale={self.scale:.8g} mean={numbers['mean']} std={numbers['std']} order={self.order}"
+        return f"scale={_fraction(self.scale)} mean={numbers['mean']} std={numbers['std']} order={self.order}"
 
 
 def _number(word, text):
@@ -96,3 +96,9 @@ def _number(word, text):
     if not np.isfinite(value):
         raise InputError(f"`preprocess` must have numbers such as 0.5 or 1/255. Received: {word!r}")
     return value
+
+
+def _fraction(value):
+    """A number as text, as a fraction such as 1/255 where it is the inverse of a number with few digits."""
+    inverse = f"{1 / value:.6g}"
+    return f"1/{inverse}" if 0 < value < 1 and len(inverse) <= 5 and 1 / float(inverse) == value else f"{value:.8g}"

@@ -102,7 +102,9 @@ class Attack(Section):
         return [f"robust accuracy {1 - error:.2%} under {label}" for label, error in self.errors(report).items()][-1:]
 
     def compare(self, report):
-        return {f"{label}, robust accuracy": percent(1 - error) for label, error in self.errors(report).items()}
+        accuracies = [entry["robust_accuracy"] for entry in report["attack"]["results"]]
+        labels = [f"{label}, robust accuracy" for label in self.errors(report)]
+        return dict(zip(labels, map(percent, accuracies), strict=True))
 
     def errors(self, report):
         return {

@@ -1,0 +1,77 @@
+"""The wheel and the source distribution, and the files of the project that name its version."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import keras_mma
+
+ROOT = Path(__file__).parents[1]
+# One training step of the installed package, in a folder without the sources.
+STEP = """\
+import keras
+import numpy as np
+
+import keras_mma
+
+assert "site-packages" in keras_mma.__file__ and "wheel" in keras_mma.__file__, keras_mma.__file__
+network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=3)
+model = keras_mma.mixify(network, keras_mma.layers.SaliencyMix(), at=["stage1"])
+model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+history = model.fit(np.random.uniform(0, 1, (8, 16, 16, 3)), np.eye(3)[np.arange(8) % 3], verbose=0)
+assert np.isfinite(history.history["loss"]).all()
+"""
+
+
+def run(*words, **settings):
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_of_the_source_distribution_takes_a_training_step(tmp_path):
+    """The wheel is built from the source distribution and installed into an environment of its own.
+
+    Its dependencies are those of this environment, so that nothing is downloaded.
+    """
+    pytest.importorskip("build")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path]
+    run(*build, "--sdist", ROOT)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as content:
+        content.extractall(tmp_path, filter="data")
+    run(*build, "--wheel", tmp_path / archive.name.removesuffix(".tar.gz"))
+    (wheel,) = tmp_path.glob("*.whl")
+    assert keras_mma.__version__ in wheel.name
+    names = zipfile.ZipFile(wheel).namelist()
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "keras_mma").rglob("*.py")}
+    assert sources | {"keras_mma_command.py", "keras_mma/py.typed"} <= set(names)
+    assert {name.partition("/")[0] for name in names} == {
+        "keras_mma",
+        "keras_mma_command.py",
+        f"keras_mma-{keras_mma.__version__}.dist-info",
+    }
+    environment = tmp_path / "wheel"
+    venv.create(environment, with_pip=False, symlinks=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    python, empty = environment / "bin" / "python", tmp_path / "empty"
+    empty.mkdir()
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    run(python, "-c", STEP, cwd=empty, env=variables)
+    version = run(environment / "bin" / "keras-mma", "--version", cwd=empty, env=variables)
+    assert version == f"keras-mma {keras_mma.__version__}\n"
+
+
+def test_the_citation_names_the_version():
+    assert re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)[1] == keras_mma.__version__
