@@ -27,6 +27,7 @@ PUBLIC = [
 # Base classes, whose subclasses have examples.
 BASES = (keras_mma.layers.Mixer, keras_mma.layers.FeatureMixer)
 MEASURING = [
+    keras_mma.callbacks.MixingSchedule,
     robustness.evaluate,
     robustness.corrupt,
     robustness.deform,
