@@ -16,6 +16,7 @@ ARGUMENTS = {
     "guidedmixup": {"partner": "roll"},
     "cutmix": {"partner": "roll", "alpha": 8.0, "seed": 3},
     "mixup": {"partner": "roll", "alpha": 2.0, "seed": 3},
+    "puzzlemix": {"partner": "roll", "grids": (8,), "alpha": 4.0, "seed": 3},
     "attentivemix": {"partner": "roll"},
     "gmix": {"partner": "roll", "alpha": 4.0, "seed": 3},
     "hmix": {"partner": "roll", "alpha": 8.0, "seed": 3},

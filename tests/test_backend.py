@@ -71,6 +71,7 @@ COMPILED_FUNCTIONS = {
     "saliencymix": 3,
     "saliencygrafting": 2,
     "guidedmixup": 3,
+    "puzzlemix": 2,
     "attentivemix": 2,
     "gmix": 1,
     "hmix": 1,

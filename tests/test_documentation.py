@@ -13,7 +13,7 @@ import pytest
 
 import keras_mma
 from keras_mma import callbacks, robustness, visualization
-from keras_mma.robustness.classifier import outputs
+from keras_mma.robustness.classifier import conventions
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -35,7 +35,7 @@ MEASURING = [
     robustness.deform,
     robustness.occlude,
     robustness.Preprocess,
-    outputs.decide,
+    conventions.decide_outputs,
 ]
 
 

@@ -7,6 +7,7 @@ for it.
 import keras
 
 from keras_mma.layers import FeatureMixer, Mixer
+from keras_mma.models import encoders
 
 MIXING = (Mixer, FeatureMixer)
 
@@ -150,7 +151,8 @@ def rebuild_graph(outputs, values, call, enter_nested=lambda path, layer: False,
         call: `call(path, layer, args, kwargs)` replaces each call in the graph. It gets values instead of symbolic
             tensors and returns a value for each output of the layer, in the structure of the layer's outputs. The path
             of a layer in a nested model is `"model/layer"`.
-        enter_nested: `enter_nested(path, layer)` says whether the graph of a nested model replaces the model.
+        enter_nested: `enter_nested(path, layer)` says whether the graph of a nested model replaces the model, and the
+            layers of an encoder replace the encoder (see `encoders`).
         path: Path of the model that the graph belongs to.
 
     Returns:
@@ -167,6 +169,10 @@ def rebuild_graph(outputs, values, call, enter_nested=lambda path, layer: False,
             inputs = keras.tree.flatten(args[0] if args else kwargs["inputs"])
             inner = {id(tensor): value for tensor, value in zip(layer.inputs, inputs, strict=True)}
             results = rebuild_graph(output_of(layer), inner, call, enter_nested, name)
+        elif encoders.is_encoder(layer) and enter_nested(name, layer):
+            results = encoders.rerun(
+                layer, args, kwargs, lambda part, x, name=name: call(f"{name}/{part.name}", part, (x,), {})
+            )
         else:
             results = call(name, layer, args, kwargs)
         for tensor, value in zip(node.outputs, keras.tree.flatten(results), strict=True):
@@ -185,6 +191,8 @@ def layers_by_path(outputs, path=""):
         layers.setdefault(name, layer)
         if is_transparent(layer):
             layers |= layers_by_path(output_of(layer), name)
+        elif encoders.is_encoder(layer):
+            layers |= {f"{name}/{part.name}": part for part in encoders.layers_of(layer)}
     return layers
 
 

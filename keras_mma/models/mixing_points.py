@@ -8,7 +8,7 @@ import keras
 
 from keras_mma.layers import arguments
 from keras_mma.layers.tokens import find_grid
-from keras_mma.models import graph
+from keras_mma.models import encoders, graph
 
 #: Replaces a height or width that the model leaves open.
 _NOMINAL_SIZE = 256
@@ -38,6 +38,8 @@ class _Cut(typing.NamedTuple):
     size: tuple  # rows and columns
     is_merge: bool
     has_weights: bool
+    is_block: bool  # a block of an encoder
+    attentions: int  # calls of attention layers so far
 
 
 def mixing_points(model, data_format=None):
@@ -46,7 +48,9 @@ def mixing_points(model, data_format=None):
     A layer qualifies if it is called once, every path to the predictions goes through its output, and the output is
     spatial: feature maps of more than one pixel, or a token sequence on a grid of patches. Among the layers of one
     resolution, the point is the last one that ends a block (where branches meet, with the activation after it), the
-    last of all if no branches meet, or the first complete token sequence. By default, `mixify` mixes at the first two
+    last of all if no branches meet, or the first complete token sequence. In a transformer, the end of each block is
+    listed too: a layer of the encoders of KerasHub's ViT and DeiT, or the last sum before the next
+    `keras.layers.MultiHeadAttention`. By default, `mixify` mixes at the first two
     resolutions that have blocks, except the coarsest.
 
     Args:
@@ -73,12 +77,15 @@ def mixing_points(model, data_format=None):
     cuts = _cuts(model, data_format)
     resolutions = [list(group) for _, group in itertools.groupby(cuts, lambda cut: cut.size)]
     chosen = [_best(group) for group in resolutions]
+    blocks = [cut for group in resolutions for cut in _block_ends(group)]
     ahead = list(zip(chosen, resolutions, strict=True))[: max(len(chosen) - 1, 1)]
     with_blocks = [cut for cut, group in ahead if any(other.is_merge for other in group)]
     default = (with_blocks or [cut for cut, _ in ahead])[:_DEFAULT_POINTS]
     is_open = None in model.inputs[0].shape[1:]
     return [
-        MixingPoint(cut.name, _open(cut.shape, data_format) if is_open else cut.shape, cut in default) for cut in chosen
+        MixingPoint(cut.name, _open(cut.shape, data_format) if is_open else cut.shape, cut in default)
+        for cut in cuts
+        if cut in chosen or cut in blocks
     ]
 
 
@@ -135,6 +142,13 @@ def _best(group):
     return group[index]
 
 
+def _block_ends(group):
+    """The layers of one resolution that end the blocks of a transformer."""
+    tokens = [cut for cut in group if len(cut.shape) == 2]
+    last_sums = {cut.attentions: cut for cut in tokens if cut.is_merge and cut.attentions}
+    return [*(cut for cut in tokens if cut.is_block), *last_sums.values()]
+
+
 def _cuts(model, data_format):
     """The spatial cuts of the graph after its first weights, as long as the resolution does not grow."""
     image, calls, outputs = _calls(model, data_format)
@@ -150,8 +164,9 @@ def _cuts(model, data_format):
     # Tokens have a grid only if the image size is known.
     token_image = None if None in model.inputs[0].shape[1:] else image_size
     times_called = collections.Counter(call.name for call in calls)
-    cuts, smallest, reach, is_after_weights = [], image_size, used_until[-1], False
+    cuts, smallest, reach, is_after_weights, attentions = [], image_size, used_until[-1], False, 0
     for index, call in enumerate(calls):
+        attentions += isinstance(call.layer, keras.layers.MultiHeadAttention)
         is_cut, reach = reach <= index, max(reach, used_until[index])
         is_after_weights = is_after_weights or graph.has_learned_weights(call.layer)
         if not (is_cut and is_after_weights and len(call.results) == 1 and times_called[call.name] == 1):
@@ -163,7 +178,9 @@ def _cuts(model, data_format):
         smallest = size
         sizes = [_size(value.shape, token_image, data_format) for value in call.values]
         is_merge = len(sizes) > 1 and all(other == size for other in sizes)
-        cuts.append(_Cut(call.name, shape[1:], size, is_merge, bool(getattr(call.layer, "weights", ()))))
+        has_weights = bool(getattr(call.layer, "weights", ()))
+        is_block = encoders.is_block(call.layer)
+        cuts.append(_Cut(call.name, shape[1:], size, is_merge, has_weights, is_block, attentions))
     return cuts
 
 

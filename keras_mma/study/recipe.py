@@ -26,6 +26,7 @@ PAPER_ARGUMENTS = {
     "saliencymix": {"probability": 0.5},
     "saliencygrafting": {"detector": "activation"},
     "attentivemix": {"detector": "activation"},
+    "puzzlemix": {"detector": "gradient"},
     "catchupmix": {"border": "inside"},
 }
 # `MIXER` mixes at the input, `MIXER+mma` at the mixing points too. `manifold` is Manifold Mixup: the plain mask there.

@@ -48,6 +48,7 @@ CASES = [
     Case(layers.GuidedMixup),
     Case(layers.RandomChoice),
     Case(layers.RandomChoice, {"per": "sample"}),
+    Case(layers.PuzzleMix),
     Case(layers.AttentiveMix),
     Case(layers.AttentiveMix, {"count": None, "grid": 5, "label": "saliency"}),
     Case(layers.GMix),

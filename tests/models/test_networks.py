@@ -81,7 +81,11 @@ NETWORKS = {
         ["conv1_relu", "stack0_block0_out", "stack1_block0_out", "stack2_block0_out"],
         ["stack0_block0_out", "stack1_block0_out"],
     ),
-    "KerasHub ViT": (hub_vit, ["vit_patching_and_embedding"], ["vit_patching_and_embedding"]),
+    "KerasHub ViT": (
+        hub_vit,
+        ["vit_patching_and_embedding", "transformer_block_1", "transformer_block_2"],
+        ["vit_patching_and_embedding"],
+    ),
     "keras-cv ResNetV2": (
         keras_cv_resnet,
         ["conv1_conv", "v2_stack_1_block1_out", "v2_stack_2_block1_out", "v2_stack_2_block2_out"],

@@ -117,6 +117,8 @@ def test_every_method_builds_its_mixer_with_the_settings_of_its_paper(train, met
     assert built.mixer.probability == (0.5 if is_half else 1.0)
     if name in ("saliencygrafting", "attentivemix"):
         assert built.mixer.detector == "activation"
+    if name == "puzzlemix":
+        assert built.mixer.detector == "gradient"
     features = [layer for layer in built.model.layers if isinstance(layer, keras_mma.layers.FeatureMixer)]
     assert len(features) == (2 if method in ("manifold", "catchupmix") or method.endswith("+mma") else 0)
     assert all(isinstance(layer, keras_mma.layers.CatchUpMix) == (method == "catchupmix") for layer in features)

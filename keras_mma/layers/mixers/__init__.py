@@ -8,6 +8,7 @@ from keras_mma.layers.mixers.grid_mix import GridMix
 from keras_mma.layers.mixers.guided_mixup import GuidedMixup
 from keras_mma.layers.mixers.h_mix import HMix
 from keras_mma.layers.mixers.mix_up import MixUp
+from keras_mma.layers.mixers.puzzle_mix import PuzzleMix
 from keras_mma.layers.mixers.random_choice import RandomChoice
 from keras_mma.layers.mixers.resize_mix import ResizeMix
 from keras_mma.layers.mixers.saliency_grafting import SaliencyGrafting
@@ -24,6 +25,7 @@ MIXERS = {
         SaliencyMix,
         SaliencyGrafting,
         GuidedMixup,
+        PuzzleMix,
         AttentiveMix,
         GMix,
         HMix,
@@ -44,6 +46,7 @@ __all__ = [
     "GuidedMixup",
     "HMix",
     "MixUp",
+    "PuzzleMix",
     "RandomChoice",
     "ResizeMix",
     "SaliencyGrafting",

@@ -16,8 +16,6 @@ from keras_mma.models.site_features import site_features
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MixingMonitor"]
-
 
 class MixingMonitor(keras.callbacks.Callback):
     """Writes pictures of mixed images and of adapted masks, and figures about them, while a `MixModel` trains.

@@ -1,0 +1,83 @@
+"""Mixing that changes during training."""
+
+import keras
+
+from keras_mma.models import MixModel
+
+
+class MixingSchedule(keras.callbacks.Callback):
+    """Sets the `probability` and the `alpha` of the mixer at the beginning of each epoch.
+
+    Compiled training steps read both when they run: nothing is compiled again. The values depend on the number of the
+    epoch alone, so that a training that `keras.callbacks.BackupAndRestore` resumes continues with those of its epoch.
+    After training, the mixer has the values again that it had before.
+
+    Args:
+        probability: A number for each epoch, or a function from the epoch (0, 1, ...) to a number. By default, that of
+            the mixer.
+        alpha: Likewise, for mixers that have an `alpha`.
+        active: First and last epoch between which samples are mixed, as in a slice: `(None, -20)` mixes in all but the
+            last 20 epochs, `(-20, None)` only in the last 20.
+
+    Raises:
+        ValueError: If `probability` or `alpha` is neither a sequence nor a function, or `active` is not a pair of
+            integers or `None`; when training starts, if a sequence is shorter than the training, the model is no
+            `MixModel`, or its mixer has no `alpha`.
+
+    Example:
+
+    >>> network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=4)
+    >>> model = keras_mma.mixify(network, keras_mma.layers.CutMix(), at=[])
+    >>> model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    >>> schedule = keras_mma.callbacks.MixingSchedule(active=(None, -1))
+    >>> images, labels = np.random.rand(8, 16, 16, 3), np.arange(8) % 4
+    >>> history = model.fit(images, labels, epochs=3, verbose=0, callbacks=[schedule])
+    """
+
+    def __init__(self, probability=None, alpha=None, active=(None, None)):
+        super().__init__()
+        self.schedules = {"probability": _check("probability", probability), "alpha": _check("alpha", alpha)}
+        ends = tuple(active) if isinstance(active, (tuple, list)) else ()
+        if len(ends) != 2 or not all(end is None or type(end) is int for end in ends):
+            raise ValueError(
+                "`active` must be two integers or None, the first epoch and the one after the last, which may be "
+                f"negative. Received: active={active!r}"
+            )
+        self.active = ends
+
+    def on_train_begin(self, logs=None):
+        if not isinstance(self.model, MixModel):
+            raise ValueError(f"`MixingSchedule` needs a `MixModel`. Received: a {type(self.model).__name__}")
+        mixer, epochs = self.model.mixer, self.params["epochs"]
+        if self.schedules["alpha"] is not None and not hasattr(mixer, "alpha"):
+            raise ValueError(f"`alpha` cannot be set for a {type(mixer).__name__}, which has none. Received: `alpha`")
+        for name, schedule in self.schedules.items():
+            if schedule is not None and not callable(schedule) and len(schedule) < epochs:
+                raise ValueError(
+                    f"`{name}` must have a number for each of the {epochs} epochs. Received: {len(schedule)} numbers"
+                )
+        self._before = {name: getattr(mixer, name) for name in self.schedules if hasattr(mixer, name)}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        mixer = self.model.mixer
+        for name, schedule in self.schedules.items():
+            if schedule is not None:
+                setattr(mixer, name, float(schedule(epoch) if callable(schedule) else schedule[epoch]))
+        is_active = epoch in range(self.params["epochs"])[slice(*self.active)]
+        if not is_active:
+            mixer.probability = 0.0
+        elif self.schedules["probability"] is None:
+            mixer.probability = self._before["probability"]
+
+    def on_train_end(self, logs=None):
+        for name, value in self._before.items():
+            setattr(self.model.mixer, name, value)
+
+
+def _check(name, schedule):
+    if schedule is None or callable(schedule) or isinstance(schedule, (list, tuple)):
+        return schedule
+    raise ValueError(
+        f"`{name}` must be a list of numbers, one for each epoch, or a function of the epoch. "
+        f"Received: {name}={schedule!r}"
+    )

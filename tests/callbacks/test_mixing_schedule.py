@@ -1,0 +1,108 @@
+"""`MixingSchedule`: what it sets, and that compiled training steps follow it."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+from keras_mma import layers
+from keras_mma.callbacks import MixingSchedule
+
+MODES = [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
+
+
+def largest_share(y, predictions):
+    """1 for a sample that is not mixed."""
+    return keras.ops.max(y, axis=-1)
+
+
+def build(mixer=None, **compile_arguments):
+    inputs = keras.Input((8, 8, 3))
+    x, plan = (mixer or layers.MixUp(partner="derangement", alpha=50.0, seed=1))(inputs)
+    outputs = keras.layers.Dense(8)(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras_mma.MixModel(inputs, (outputs, plan))
+    model.compile("sgd", "mse", metrics=[largest_share], **compile_arguments)
+    return model
+
+
+def fit(model, epochs, *callbacks):
+    images, labels = np.random.default_rng(0).random((32, 8, 8, 3)), np.arange(32) % 8
+    return model.fit(images, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
+
+
+class Recorder(keras.callbacks.Callback):
+    """Records the settings of each epoch, and may stop the training."""
+
+    def __init__(self, stop_at=None):
+        super().__init__()
+        self.settings, self.stop_at = {}, stop_at
+
+    def on_epoch_end(self, epoch, logs=None):
+        mixer = self.model.mixer
+        self.settings[epoch] = (mixer.probability, mixer.alpha)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.stop_at:
+            raise InterruptedError
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_training_steps_follow_the_schedule_without_another_trace(mode):
+    if "steps_per_execution" in mode and keras.backend.backend() == "torch":
+        pytest.skip("Keras does not support `steps_per_execution` on PyTorch")
+    # alpha = 1e-3 draws shares close to 0 or 1.
+    alphas = {2: 1e-3}
+    schedule = MixingSchedule([1, 0, 1, 1, 1], alpha=lambda epoch: alphas.get(epoch, 50), active=(0, -1))
+    model = build(**mode)
+    shares = fit(model, 5, schedule).history["largest_share"]
+    assert shares[0] < 0.7 and shares[1] == 1 and shares[2] > 0.95 and shares[3] < 0.7 and shares[4] == 1
+    assert (model.mixer.probability, model.mixer.alpha) == (1.0, 50.0)
+    assert fit(model, 1).history["largest_share"][0] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("active", "expected"),
+    [((None, None), "11111"), ((None, -2), "11100"), ((-2, None), "00011"), ((1, 3), "01100"), ((-9, -2), "11100")],
+)
+def test_active_is_a_slice_of_the_epochs(active, expected):
+    recorder = Recorder()
+    fit(build(run_eagerly=False), 5, MixingSchedule(active=active), recorder)
+    assert "".join(str(int(recorder.settings[epoch][0])) for epoch in range(5)) == expected
+
+
+def test_a_training_that_is_resumed_continues_with_the_values_of_its_epoch(tmp_path):
+    def callbacks(recorder):
+        schedule = MixingSchedule(probability=[0.1, 0.2, 0.3, 0.4], alpha=[1, 2, 3, 4], active=(None, -1))
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup"), schedule, recorder
+
+    first, second = Recorder(stop_at=2), Recorder()
+    with pytest.raises(InterruptedError):
+        fit(build(), 4, *callbacks(first))
+    fit(build(), 4, *callbacks(second))
+    assert {**first.settings, **second.settings} == {0: (0.1, 1.0), 1: (0.2, 2.0), 2: (0.3, 3.0), 3: (0.0, 4.0)}
+    assert sorted(second.settings) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"probability": 0.5}, "`probability` must be a list of numbers, .* Received: probability=0.5"),
+        ({"alpha": "x"}, "`alpha` must be a list of numbers"),
+        ({"active": 3}, "`active` must be two integers or None.* Received: active=3"),
+        ({"active": (0, 0.5)}, "`active` must be two integers or None"),
+        ({"probability": [1]}, "`probability` must have a number for each of the 2 epochs. Received: 1 numbers"),
+        ({"probability": [1, 2]}, r"`probability` must be a number in \[0, 1\]. Received: probability=2.0"),
+    ],
+)
+def test_invalid_arguments_raise(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        fit(build(), 2, MixingSchedule(**arguments))
+
+
+def test_models_and_mixers_that_cannot_follow_raise():
+    plain = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    plain.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="`MixingSchedule` needs a `MixModel`. Received: a Sequential"):
+        plain.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 1)), verbose=0, callbacks=[MixingSchedule()])
+    with pytest.raises(ValueError, match="`alpha` cannot be set for a SmoothMix, which has none"):
+        fit(build(layers.SmoothMix()), 1, MixingSchedule(alpha=[1]))

@@ -1,0 +1,104 @@
+"""Mixing between the blocks of transformers: of KerasHub, and of layers of Keras."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+from keras_mma import layers
+from keras_mma.models import encoders
+from tests.pictures import blobs
+
+CLASSES, DEPTH = 4, 3
+
+
+def hub(name):
+    keras_hub = pytest.importorskip("keras_hub")
+    common = {"image_shape": (16, 16, 3), "patch_size": 4, "num_layers": DEPTH, "num_heads": 2, "hidden_dim": 8}
+    if name == "ViT":
+        backbone = keras_hub.models.ViTBackbone(mlp_dim=16, dropout_rate=0.1, **common)
+        return keras_hub.models.ViTImageClassifier(backbone=backbone, num_classes=CLASSES, pooling="token")
+    backbone = keras_hub.models.DeiTBackbone(intermediate_dim=16, dropout_rate=0.1, **common)
+    return keras_hub.models.DeiTImageClassifier(backbone=backbone, num_classes=CLASSES)
+
+
+def of_keras_layers():
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Reshape((16, 8), name="patches")(keras.layers.Conv2D(8, 4, strides=4)(inputs))
+    for index in range(DEPTH):
+        y = keras.layers.LayerNormalization()(x)
+        x = keras.layers.Add(name=f"attended{index}")([x, keras.layers.MultiHeadAttention(2, 4)(y, y)])
+        y = keras.layers.Dense(16, activation="gelu")(keras.layers.LayerNormalization()(x))
+        x = keras.layers.Add(name=f"block{index}")([x, keras.layers.Dense(8)(y)])
+    x = keras.layers.LayerNormalization()(x)
+    return keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.GlobalAveragePooling1D()(x)))
+
+
+NETWORKS = {
+    "ViT": (lambda: hub("ViT"), [f"transformer_block_{index}" for index in (1, 2, 3)]),
+    "DeiT": (lambda: hub("DeiT"), [f"transformer_block_{index}" for index in (1, 2, 3)]),
+    "Keras": (of_keras_layers, ["block0", "block1", "block2"]),
+}
+every_network = pytest.mark.parametrize("network", NETWORKS)
+
+
+@every_network
+def test_the_blocks_are_mixing_points(network):
+    build, blocks = NETWORKS[network]
+    points = keras_mma.mixing_points(build())
+    assert [point.name.rpartition("/")[2] for point in points][1:] == blocks
+    assert [point.is_default for point in points] == [True, False, False, False]
+
+
+@every_network
+@pytest.mark.parametrize("adapter", [layers.FeatureMixAdapt, layers.CatchUpMix])
+def test_networks_are_mixed_between_blocks(network, adapter, rng, tmp_path):
+    build, blocks = NETWORKS[network]
+    plain = build()
+    images, labels = blobs(rng, 8, 16, 16).astype("float32"), np.arange(8) % CLASSES
+    before = plain.predict(images, verbose=0)
+    model = keras_mma.mixify(plain, layers.CutMix(sites=(1, 2), seed=1), at=blocks[:2], adapter=adapter)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
+    assert {id(weight) for weight in model.trainable_weights} == {id(weight) for weight in plain.trainable_weights}
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.CategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(model.fit(images, labels, epochs=2, verbose=0).history["loss"]).all()
+    after = plain.predict(images, verbose=0)
+    assert np.abs(after - before).max() > 1e-3  # training one trains the other
+    np.testing.assert_array_equal(model.predict(images, verbose=0), after)
+    # KerasHub 0.32 cannot load the embeddings of its transformers outside their backbones.
+    saved = ((model, "mixed.keras"), (plain, "plain.keras"))
+    for each, name in saved[network != "Keras" :]:
+        each.save(tmp_path / name)
+        reloaded = keras.models.load_model(tmp_path / name)
+        np.testing.assert_allclose(reloaded.predict(images, verbose=0), after, atol=1e-5)
+    assert type(reloaded) is type(plain)
+
+
+@every_network
+def test_features_after_a_block_are_those_of_the_partner_where_the_mask_is_0(network, rng):
+    """With masks of 0, all that follows a block sees the partner: the predictions are the partner's."""
+    build, blocks = NETWORKS[network]
+    plain = build()
+    images = blobs(rng, 8, 16, 16).astype("float32")
+    mixer = layers.GridMix(sites=(1,), partner="roll", grid=1, alpha=1e-3)  # all of it or nothing
+    model = keras_mma.mixify(plain, mixer, at=[blocks[1]], attention=None, smooth=False)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    mixed, plan = keras.tree.map_structure(keras.ops.convert_to_numpy, model(images, training=True))
+    assert set(np.unique(plan["weight"])) == {0.0, 1.0}
+    clean = plain.predict(images, verbose=0)
+    expected = np.where(plan["weight"][:, None] == 1, clean, clean[plan["partner"]])
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+
+
+def test_an_encoder_of_another_structure_raises():
+    plain = hub("ViT")
+    encoder = next(layer for layer in plain._flatten_layers() if encoders.is_encoder(layer))
+    blocks, encoder.__dict__["layer_norm"] = encoder.layer_norm, None
+    del encoder.__dict__["layer_norm"]
+    with pytest.raises(ValueError, match="'vit_encoder' must have the layers of a ViTEncoder .* Received: a version"):
+        encoders.layers_of(encoder)
+    assert blocks is not None
+    with pytest.raises(ValueError, match="must be called on features alone.* Received: a call with 1 more"):
+        encoders.rerun(encoder, (1, "mask"), {}, None)
