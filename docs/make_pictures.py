@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from sklearn.datasets import load_sample_images
 
-from keras_mma import layers, visualization
+from keras_mma import layers, plotting, visualization
 
 IMAGES = Path(__file__).parent / "images"
 # Arguments and seeds for which the first samples show the method well.
@@ -65,10 +65,32 @@ def draw_gallery(images):
     fig.savefig(IMAGES / "gallery.png", dpi=60)
 
 
+def draw_front(images):
+    """The first picture of the README: one image and its partner, mixed by every mixer."""
+    arguments = ARGUMENTS | {"saliencymix": {"alpha": 8.0, "seed": 3}}
+    mixers = {name: mixer(**arguments.get(name, {"seed": 3})) for name, mixer in layers.MIXERS.items()}
+    pictures = {"image": images[1], "partner": images[0]}
+    for mixer in mixers.values():
+        changes = {} if isinstance(mixer, layers.RandomChoice) else {"partner": "roll"}
+        mixed, _ = mixer.copy(probability=1.0, **changes)(images, training=True)
+        pictures[type(mixer).__name__] = keras.ops.convert_to_numpy(mixed)[1]
+    columns = -(-len(pictures) // 2)
+    with plotting.style():
+        figure = plotting.new_figure(1.3 * columns, 3.1)
+        axes = figure.subplots(2, columns).ravel()
+        for axis in axes:
+            axis.set_axis_off()
+        for axis, (name, picture) in zip(axes, pictures.items(), strict=False):
+            axis.imshow(picture)
+            axis.set_title(name, fontsize=8)
+    plotting.save(figure, IMAGES / "front.png")
+
+
 def main():
     keras.utils.set_random_seed(0)
     images = photographs()
     draw_gallery(images)
+    draw_front(images)
     for name, mixer in layers.MIXERS.items():
         arguments = ARGUMENTS.get(name, {"seed": 3})
         features = {"a feature map": local_contrast(images)} if name == "saliencymix" else None

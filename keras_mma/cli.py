@@ -15,6 +15,7 @@ EXAMPLES = """\
 examples:
   keras-mma evaluate runs/digits/saved_model --dataset digits
   keras-mma compare runs/plain-report runs/mixed-report --output runs/comparison
+  keras-mma gallery --dataset digits -o gallery.png
   keras-mma study --dataset digits --seeds 3 --methods none cutmix --output runs/study
 
 keras-mma COMMAND --help describes the options of a command.
@@ -29,6 +30,12 @@ COMPARE_EXAMPLES = """\
 examples:
   keras-mma compare runs/plain-report runs/mixed-report
   keras-mma compare plain/report.json mixed/report.json --output comparison
+"""
+
+GALLERY_EXAMPLES = """\
+examples:
+  keras-mma gallery --dataset digits -o gallery.png
+  keras-mma gallery --dataset folder:photos --image-size 160 --samples 4
 """
 
 
@@ -117,6 +124,57 @@ def compare(reports, output):
     print(robustness.compare(reports, output), end="")
 
 
+def _add_gallery(commands, summary):
+    from keras_mma.datasets import NAMES
+
+    parser = commands.add_parser(
+        "gallery",
+        help=summary,
+        description="Draw the same images through every mixer, a row for each, with the label of each mixed image.",
+        epilog=GALLERY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--dataset", default="digits", metavar="NAME", help=f"{NAMES}. Default: %(default)s.")
+    parser.add_argument(
+        "-o", "--output", default="gallery.png", metavar="FILE", help="PNG file that is written. Default: %(default)s."
+    )
+    parser.add_argument("--samples", type=int, default=6, metavar="N", help="Number of images. Default: %(default)s.")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="Seed of the draws. Default: %(default)s.")
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="Height and width to which images are resized. Default: unchanged."
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="Folder of tensorflow-datasets, which downloads what is missing there."
+    )
+    parser.set_defaults(command=gallery)
+
+
+def gallery(dataset, output, samples, seed, image_size, data_dir):
+    """Draw images of a dataset through every mixer."""
+    if samples < 2:
+        raise InputError(f"`samples` must be at least 2. Received: samples={samples}")
+    if not importlib.util.find_spec("matplotlib"):
+        raise InputError("matplotlib must be installed: pip install 'keras-mma[viz]'")
+    import numpy as np
+
+    from keras_mma import datasets, layers, visualization
+
+    images = datasets.load(dataset, data_dir=data_dir, image_size=image_size).train
+    rows = np.random.default_rng(seed).permutation(len(images))[:samples]
+    mixers = {name: mixer(seed=seed) for name, mixer in layers.MIXERS.items()}
+    # A random partner may be the image itself, which shows nothing.
+    mixers = {
+        name: mixer
+        if isinstance(mixer, layers.RandomChoice) or mixer.partner != "shuffle"
+        else mixer.copy(partner="roll")
+        for name, mixer in mixers.items()
+    }
+    visualization.plot_gallery(
+        mixers, images.read(np.sort(rows)), images.labels[np.sort(rows)], images.class_names, output
+    )
+    print(f"wrote {output}")
+
+
 def _add_study(commands, summary):
     from keras_mma.study import command
 
@@ -127,6 +185,7 @@ def _add_study(commands, summary):
 COMMANDS = {
     "evaluate": ("measure the robustness of an image classifier", _add_evaluate),
     "compare": ("put reports side by side", _add_compare),
+    "gallery": ("draw images through every mixer", _add_gallery),
     "study": ("compare mixing methods over several seeds", _add_study),
 }
 #: Commands that keep what they have finished.

@@ -1,109 +1,381 @@
-"""Pictures of mixed batches and training curves. Requires matplotlib (the `viz` extra)."""
+"""Pictures of mixed batches, of adapted masks and of training curves. Requires matplotlib (the `viz` extra)."""
 
-from pathlib import Path
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from keras import ops
 
+from keras_mma import label_encoding, plans, plotting
+from keras_mma.layers import tokens
 from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
+from keras_mma.layers.mixer import Mixer
+from keras_mma.models.site_features import site_features
 from keras_mma.saliency import fine_grained
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def show_mixing(mixer, images, samples=6, features=None, path=None):
-    """Plot samples of a mixed batch: own image, partner, saliency of the partner, mask, mixed image.
+__all__ = ["plot_adaptation", "plot_gallery", "plot_history", "plot_mixing", "show_history", "show_mixing"]
+_SALIENCY, _MASK, _WIDTH = "magma", "gray", 1.5
+
+
+def plot_mixing(
+    mixer: Any,
+    images: Any,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    samples: int = 6,
+    features: dict[str, Any] | None = None,
+    path: str | os.PathLike | None = None,
+) -> "Figure":
+    """Plot samples of a mixed batch: own image, partner, saliency of the partner, mask, mixed image, and its label.
 
     Args:
-        mixer: A `Mixer`. The plot shows one training call in which the input is the site that fires and every sample is
-            mixed.
+        mixer: A `Mixer`, or a `MixModel`, whose mixer is plotted with the saliency that its network finds. The plot
+            shows one training call in which the input is the site that fires and every sample is mixed.
         images: Images (batch, height, width, channels) of any dtype and range.
+        labels: Class indices (batch,) or vectors (batch, classes), or `None`. With labels, the label of the mixed image
+            is drawn as a bar below it.
+        class_names: Names of the classes; their indices by default.
         samples: Number of samples to plot.
         features: Optional dict from names of mixing points to their features (batch, height, width, channels); the
             mask that `FeatureMixAdapt` adapts to each is plotted too.
-        path: File to which the plot is saved, or `None`.
+        path: PNG file to which the plot is saved, or `None`.
 
     Returns:
         The matplotlib figure.
-    """
-    from matplotlib.figure import Figure  # no global state, no window
 
-    images = ops.convert_to_numpy(images)
-    mixer = mixer.copy(sites=(0,), probability=1.0, data_format="channels_last")
-    mixed, plan = mixer(images, training=True)
-    find_saliency = fine_grained if mixer.detector is None else mixer.saliency_maps
-    saliency = ops.convert_to_numpy(find_saliency(ops.convert_to_tensor(images)))
-    partner = ops.convert_to_numpy(plan["partner"])
+    Raises:
+        ValueError: If `images` is not a batch of images, `mixer` is neither a `Mixer` nor a `MixModel`, or the labels
+            are of another number.
+
+    Example:
+
+    >>> images, labels = np.random.randint(0, 256, (8, 32, 48, 3), "uint8"), np.arange(8) % 2
+    >>> figure = keras_mma.visualization.plot_mixing(
+    ...     keras_mma.layers.SaliencyMix(), images, labels, class_names=["cat", "dog"], samples=3)
+    >>> [axis.get_title() for axis in figure.axes[:5]]
+    ['own image', 'partner', "partner's saliency", 'mask (white: own)', 'mixed']
+    """
+    images = _images(images)
+    if isinstance(mixer, Mixer):
+        received = images
+    else:
+        sites = site_features(mixer)
+        mixer = sites.mixer
+        received = _channels_last(sites.model(images, training=False)[0], mixer.data_format)
+    mixed, plan, saliency = _mix(mixer, received)
+    partner = plan["partner"]
     columns = {
-        "own image": images,
-        "partner": images[partner],
+        "own image": received,
+        "partner": received[partner],
         "partner's saliency": saliency[partner],
-        "mask (white: own)": ops.convert_to_numpy(plan["mask"]),
-        "mixed": ops.convert_to_numpy(mixed),
+        "mask (white: own)": plan["mask"],
+        "mixed": mixed,
     }
-    weights = {"mixed": ops.convert_to_numpy(plan["weight"])}
+    notes = {"mixed": [f"weight {weight:.2f}" for weight in plan["weight"]]}
     for name, maps in (features or {}).items():
-        mask = ops.convert_to_numpy(FeatureMixAdapt(1, data_format="channels_last").mask(maps, plan))
-        columns[f"MMA at {name}"], weights[f"MMA at {name}"] = mask, mask.mean((1, 2, 3))
-    samples = min(samples, len(images))
-    figure = Figure(figsize=(1.6 * len(columns), 1.75 * samples + 0.3), layout="constrained")
-    axes = figure.subplots(samples, len(columns), squeeze=False)
-    scale = _range(images)
-    for sample in range(samples):
-        for axis, (title, values) in zip(axes[sample], columns.items(), strict=True):
-            is_map = title not in ("own image", "partner", "mixed")
-            limits = (0, max(float(values[sample].max()), 1e-6)) if "saliency" in title else (0, 1)
-            picture = (
-                values[sample] if is_map else np.clip((values[sample].astype("float32") - scale[0]) / scale[1], 0, 1)
-            )
-            gray = picture.shape[-1] != 3
-            axis.imshow(
-                picture[..., 0] if gray else picture,
-                cmap="magma" if "saliency" in title else "gray",
-                vmin=limits[0],
-                vmax=limits[1],
-                interpolation="nearest",
-            )
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if sample == 0:
-                axis.set_title(title, fontsize=8)
-            if title in weights:
-                axis.set_xlabel(f"weight {weights[title][sample]:.2f}", fontsize=7)
-    _save(figure, path)
+        mask = _numpy(FeatureMixAdapt(1, data_format="channels_last").mask(ops.convert_to_tensor(maps), plan))
+        columns[f"MMA at {name}"] = mask
+        notes[f"MMA at {name}"] = [f"weight {weight:.2f}" for weight in mask.mean((1, 2, 3))]
+    bars = None
+    if labels is not None:
+        bars = _mixed_labels(labels, plan, class_names)
+        notes["mixed"] = [_in_words(label, class_names) for label in bars]
+    return _grid(columns, notes, bars, min(samples, len(images)), path)
+
+
+def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.PathLike | None = None) -> "Figure":
+    """Plot how the mask of the mixer is adapted at each site, with the features of the network as it is trained.
+
+    Args:
+        model: A `MixModel` with at least one `FeatureMixAdapt`.
+        images: Images (batch, height, width, channels), as the model takes them.
+        samples: Number of samples to plot.
+        path: PNG file to which the plot is saved, or `None`.
+
+    Returns:
+        The matplotlib figure. Below the mixed image and the mixer's mask stands the mixer's weight; below an adapted
+        mask, the weight that its site gives the label.
+
+    Raises:
+        ValueError: If `model` is not a `MixModel`, or has no mixing points.
+
+    Example:
+
+    >>> network = keras_mma.models.WideResNet(10, 1, input_shape=(32, 48, 3))
+    >>> model = keras_mma.mixify(network, keras_mma.layers.SaliencyMix(), at=["stage1"])
+    >>> figure = keras_mma.visualization.plot_adaptation(model, np.random.randint(0, 256, (4, 32, 48, 3)), samples=2)
+    >>> [axis.get_title() for axis in figure.axes[4:7]]
+    ['site 1: own attention', "partner's attention", 'adapted mask']
+    """
+    sites = site_features(model)
+    if not sites.layers:
+        raise ValueError("`model` must have a `FeatureMixAdapt`. Received: a model that mixes at the input only")
+    features = sites.model(_images(images), training=False)
+    received = _channels_last(features[0], sites.mixer.data_format)
+    mixed, plan, _ = _mix(sites.mixer, received)
+    partner = plan["partner"]
+    columns = {
+        "own image": received,
+        "partner": received[partner],
+        "mixed at the input": mixed,
+        "mixer's mask": plan["mask"],
+    }
+    weights = [f"weight {weight:.2f}" for weight in plan["weight"]]
+    notes = {"mixed at the input": weights, "mixer's mask": weights}
+    titles = {}
+    for site, layer in sites.layers.items():
+        values = ops.convert_to_tensor(features[site])
+        mask = _numpy(layer.mask(values, plan))
+        if getattr(layer, "attention", None) is not None:
+            attention = _numpy(attention_of(layer, values, plan))
+            for name, maps in (("own", attention), ("partner's", attention[partner])):
+                key = f"site {site}: {name} attention"
+                columns[key] = maps
+                titles[key] = key if name == "own" else "partner's attention"
+        key = f"site {site}: adapted mask"
+        columns[key] = mask
+        titles[key] = "adapted mask" if getattr(layer, "attention", None) is not None else key
+        notes[key] = [f"weight {weight:.2f}" for weight in mask.mean((1, 2, 3))]
+    return _grid(columns, notes, None, min(samples, len(received)), path, titles)
+
+
+def plot_gallery(
+    mixers: dict[str, Mixer],
+    images: Any,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    path: str | os.PathLike | None = None,
+) -> "Figure":
+    """Plot the same images through several mixers, a row for each.
+
+    Args:
+        mixers: Dict from names to `Mixer`s.
+        images: Images (batch, height, width, channels) of any dtype and range; all are plotted.
+        labels: Class indices (batch,) or vectors (batch, classes), or `None`.
+        class_names: Names of the classes; their indices by default.
+        path: PNG file to which the plot is saved, or `None`.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: If `images` is not a batch of images.
+    """
+    images = _images(images)
+    scale, height = _range(images), _WIDTH * images.shape[1] / images.shape[2]
+    rows: dict[str, tuple[Any, Any]] = {"images": (images, None if labels is None else _one_hot(labels, class_names))}
+    for name, mixer in mixers.items():
+        mixed, plan, _ = _mix(mixer, images)
+        weights = None if labels is None else _mixed_labels(labels, plan, class_names)
+        rows[name] = mixed, weights
+    with plotting.style():
+        figure = plotting.new_figure(_WIDTH * len(images) + 0.4, (height + 0.25) * len(rows) + 0.2)
+        axes = figure.subplots(len(rows), len(images), squeeze=False)
+        for line, (name, (pictures, bars)) in zip(axes, rows.items(), strict=True):
+            line[0].set_ylabel(name, fontsize=8)
+            for sample, axis in enumerate(line):
+                _show(axis, pictures[sample], scale)
+                if bars is not None:
+                    axis.set_xlabel(_in_words(bars[sample], class_names), fontsize=7)
+    plotting.save(figure, path)
     return figure
 
 
-def show_history(history, path=None):
+def plot_history(history: dict[str, list[float]], path: str | os.PathLike | None = None) -> "Figure":
     """Plot training curves.
 
     Args:
         history: Dict of lists, as `History.history`.
-        path: File to which the plot is saved, or `None`.
+        path: PNG file to which the plot is saved, or `None`.
 
     Returns:
         The matplotlib figure: one panel for the loss, one for each other metric, training and validation in each.
     """
-    from matplotlib.figure import Figure
-
     names = [name for name in history if not name.startswith("val_") and name not in ("epoch", "learning_rate")]
-    figure = Figure(figsize=(4.5 * len(names), 3.2), layout="constrained")
-    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for key, label in ((name, "training (mixed labels)"), (f"val_{name}", "validation")):
-            if key in history:
-                axis.plot(np.arange(1, len(history[key]) + 1), history[key], marker=".", label=label)
-        axis.set(xlabel="epoch", title=name)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    _save(figure, path)
+    with plotting.style():
+        figure = plotting.new_figure(4.5 * len(names), 3.2)
+        for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            for key, label in ((name, "training (mixed labels)"), (f"val_{name}", "validation")):
+                if key in history:
+                    axis.plot(np.arange(1, len(history[key]) + 1), history[key], marker=".", label=label)
+            axis.set(xlabel="epoch", title=name)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.legend()
+    plotting.save(figure, path)
     return figure
 
 
-def _range(images):
+def show_mixing(
+    mixer: Any,
+    images: Any,
+    samples: int = 6,
+    features: dict[str, Any] | None = None,
+    path: str | os.PathLike | None = None,
+) -> "Figure":
+    """`plot_mixing` without labels.
+
+    Args:
+        mixer, images, samples, features, path: See `plot_mixing`.
+
+    Returns:
+        The matplotlib figure.
+    """
+    return plot_mixing(mixer, images, samples=samples, features=features, path=path)
+
+
+def show_history(history: dict[str, list[float]], path: str | os.PathLike | None = None) -> "Figure":
+    """`plot_history` by its former name.
+
+    Args:
+        history, path: See `plot_history`.
+
+    Returns:
+        The matplotlib figure.
+    """
+    return plot_history(history, path)
+
+
+def attention_of(layer: FeatureMixAdapt, features: Any, plan: dict) -> Any:
+    """The attention by which a `FeatureMixAdapt` adapts masks.
+
+    Args:
+        layer: The layer.
+        features: Its features.
+        plan: A plan.
+
+    Returns:
+        A float32 tensor (batch, height, width, 1).
+    """
+    if len(features.shape) == 3:
+        features = tokens.to_maps(features, layer._grid_of(features, plan))
+    elif layer.data_format == "channels_first":
+        features = ops.transpose(features, (0, 2, 3, 1))
+    return layer._attend(features)
+
+
+def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray]:
+    """Mixed images, plan and saliency of a call at the input that mixes every sample."""
+    mixer = mixer.copy(sites=(0,), probability=1.0, data_format="channels_last")
+    mixed, plan = mixer(images, training=True)
+    find_saliency = fine_grained if mixer.detector is None else mixer.saliency_maps
+    saliency = _numpy(find_saliency(ops.convert_to_tensor(images)))
+    return _numpy(mixed), {name: _numpy(value) for name, value in plan.items()}, saliency
+
+
+def _grid(columns: dict, notes: dict, bars: Any, samples: int, path: Any, titles: Any = None) -> "Figure":
+    """A row for each sample and a column for each kind of picture; maps have one channel and a color map."""
+    images = columns["own image"]
+    scale, height = _range(images), _WIDTH * images.shape[1] / images.shape[2]
+    limits = {title: max(float(maps.max()), 1e-6) for title, maps in columns.items() if _is_heat(title)}
+    with plotting.style():
+        figure = plotting.new_figure(_WIDTH * len(columns) + 0.1, (height + 0.35) * samples + 0.3)
+        axes = figure.subplots(samples, len(columns), squeeze=False)
+        for sample, line in enumerate(axes):
+            for axis, (title, values) in zip(line, columns.items(), strict=True):
+                if "saliency" in title:  # each map has a maximum of its own
+                    limits[title] = max(float(values[sample].max()), 1e-6)
+                is_map = _is_heat(title) or "mask" in title or title.startswith("MMA")
+                _show(axis, values[sample], scale, limits.get(title, 1.0) if is_map else None, _is_heat(title))
+                if sample == 0:
+                    axis.set_title((titles or {}).get(title, title), fontsize=8)
+                if title in notes:
+                    axis.set_xlabel(notes[title][sample], fontsize=7, labelpad=9 if bars is not None else 3)
+                if title == "mixed" and bars is not None:
+                    _draw_bar(axis, bars[sample])
+    plotting.save(figure, path)
+    return figure
+
+
+def _is_heat(title: str) -> bool:
+    return "saliency" in title or "attention" in title
+
+
+def _show(axis: "Axes", picture: np.ndarray, scale: Any, limit: float | None = None, is_heat: bool = False) -> None:
+    if limit is None:
+        picture, limit = np.clip((picture.astype("float32") - scale[0]) / scale[1], 0, 1), 1.0
+    axis.imshow(
+        picture if picture.shape[-1] == 3 else picture[..., 0],
+        cmap=_SALIENCY if is_heat else _MASK,
+        vmin=0,
+        vmax=limit,
+        interpolation="nearest",
+        aspect="auto" if picture.shape[:2] == (1, 1) else "equal",
+    )
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(True)
+    axis.spines[:].set(linewidth=0.5, color=plotting.GRAY)
+
+
+def _draw_bar(axis: "Axes", label: np.ndarray) -> None:
+    """The label as a bar of one color for each class, below the image."""
+    height = axis.images[0].get_size()[0] / axis.images[0].get_size()[1]  # of the image, where its width is 1
+    bar = axis.inset_axes((0.0, -0.06 / height, 1.0, 0.035 / height))
+    start = 0.0
+    for number, index in enumerate(_largest(label)):
+        bar.barh(0, label[index], left=start, color=plotting.COLORS[number % len(plotting.COLORS)])
+        start += float(label[index])
+    bar.set(xlim=(0, max(1.0, start)), xticks=[], yticks=[])
+    bar.grid(False)
+    bar.spines[:].set_visible(False)
+
+
+def _in_words(label: np.ndarray, class_names: Sequence[str] | None) -> str:
+    """The label as `cat 0.71, dog 0.29`, or `cat`."""
+    names = [str(index) if class_names is None else str(class_names[index]) for index in _largest(label)]
+    if len(names) == 1:
+        return names[0]
+    names = [f"{name}:" if name.isdigit() else name for name in names]
+    return ", ".join(f"{name} {label[index]:.2f}" for name, index in zip(names, _largest(label), strict=True))
+
+
+def _largest(label: np.ndarray, most: int = 3) -> list[int]:
+    order = np.argsort(-label, kind="stable")[:most]
+    return [int(index) for index in order if label[index] > 0.005]
+
+
+def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
+    labels = np.asarray(labels)
+    count = len(class_names) if class_names is not None else int(labels.max()) + 1 if labels.ndim == 1 else None
+    return _numpy(label_encoding.encode(ops.convert_to_tensor(labels), count or labels.shape[-1], "labels"))
+
+
+def _mixed_labels(labels: Any, plan: dict, class_names: Sequence[str] | None) -> np.ndarray:
+    encoded = _one_hot(labels, class_names)
+    if len(encoded) != len(plan["weight"]):
+        raise ValueError(f"`labels` must be as many as the images, {len(plan['weight'])}. Received: {len(encoded)}")
+    return _numpy(plans.mix_labels(ops.convert_to_tensor(encoded), plan))
+
+
+def _images(images: Any) -> np.ndarray:
+    images = _numpy(images)
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            f"`images` must be a batch (batch, height, width, channels). Received: shape {tuple(images.shape)}"
+        )
+    return images
+
+
+def _channels_last(values: Any, data_format: str) -> np.ndarray:
+    values = _numpy(values)
+    return values if data_format == "channels_last" else values.transpose(0, 2, 3, 1)
+
+
+def _range(images: np.ndarray) -> tuple[float, float]:
+    """The value that is black, and the distance from it to white."""
     low, high = float(images.min()), float(images.max())
-    return (0.0, 255.0) if low >= 0 and high > 1 else (0.0, 1.0) if low >= 0 else (low, max(high - low, 1e-6))
+    if low >= 0:
+        return (0.0, 255.0) if high > 1 or np.issubdtype(images.dtype, np.integer) else (0.0, 1.0)
+    # A few extreme pixels of standardized images would leave everything else gray.
+    low, high = (float(value) for value in np.percentile(images, (0.5, 99.5)))
+    return low, max(high - low, 1e-6)
 
 
-def _save(figure, path):
-    if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
+def _numpy(values: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(values))

@@ -288,7 +288,7 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
             ["--batch-size", "3"],
             "must be of one size, or --image-size must be given",
         ),
-        (three, "digits", ["--image-size", "20"], "takes images of 16 x 16 x 3"),
+        (three, f"folder:{tmp_path / 'sizes'}", ["--image-size", "8"], "takes images of 16 x 16 x 3"),
         (saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]), arrays, [], "has 3 classes, the model 2"),
         (three, f"folder:{tmp_path / 'empty'}", [], "must hold images in one folder for each class, at least two"),
         (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy is missing"),

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import robustness
-from keras_mma.robustness.classifier import outputs
+from keras_mma import callbacks, robustness, visualization
+from keras_mma.robustness.classifier import conventions
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -24,16 +24,18 @@ PUBLIC = [
     *(getattr(keras_mma.saliency, name) for name in keras_mma.saliency.__all__),
     *(getattr(keras_mma.models, name) for name in keras_mma.models.__all__),
 ]
+PUBLIC += [visualization.plot_mixing, visualization.plot_adaptation]
+PUBLIC += [getattr(keras_mma.metrics, name) for name in keras_mma.metrics.__all__]
 # Base classes, whose subclasses have examples.
 BASES = (keras_mma.layers.Mixer, keras_mma.layers.FeatureMixer)
 MEASURING = [
-    keras_mma.callbacks.MixingSchedule,
+    callbacks.MixingMonitor,
     robustness.evaluate,
     robustness.corrupt,
     robustness.deform,
     robustness.occlude,
     robustness.Preprocess,
-    outputs.decide,
+    conventions.decide_outputs,
 ]
 
 

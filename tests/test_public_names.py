@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = re.findall(r"^`(keras_mma[.\w]*)`$", (ROOT / "docs" / "api.md").read_text(), re.M)
-LISTED = re.findall(r"^```\{auto\w+\} (keras_mma[.\w]+)$", (ROOT / "docs" / "api.md").read_text(), re.M)
+LISTED = re.findall(r"^\.\. auto\w+:: (keras_mma[.\w]+)$", (ROOT / "docs" / "api.md").read_text(), re.M)
 
 
 def public_names(module):

@@ -1,8 +1,10 @@
 """Figures of mixed batches and of training histories."""
 
+import keras
 import numpy as np
 import pytest
 
+import keras_mma
 from keras_mma import layers, visualization
 from tests.pictures import blobs
 
@@ -30,6 +32,82 @@ def test_a_mixed_batch_is_plotted(rng, tmp_path, mixer, channels):
     shown = np.asarray(figure.axes[0].images[0].get_array())
     expected = images[0, ..., 0] if channels == 1 else images[0]
     np.testing.assert_allclose(shown, expected / 255, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_label_of_a_mixed_image_is_written_below_it(rng, channels):
+    images = blobs(rng, 4, channels=channels)
+    figure = visualization.plot_mixing(layers.CutMix(seed=1), images, [0, 1, 2, 0], ["cat", "dog", "owl"], samples=4)
+    for sample, axis in enumerate(figure.axes[4::5][:4]):
+        words = dict((word + " 1").split()[:2] for word in axis.get_xlabel().split(", "))
+        own = {0: "cat", 1: "dog", 2: "owl"}[[0, 1, 2, 0][sample]]
+        assert own in words and sum(map(float, words.values())) == pytest.approx(1, abs=0.011)
+        mask = np.asarray(figure.axes[5 * sample + 3].images[0].get_array())
+        if len(words) == 2:
+            assert float(words[own]) == pytest.approx(mask.mean(), abs=0.006)
+    with pytest.raises(ValueError, match="`labels` must be as many as the images, 4. Received: 3"):
+        visualization.plot_mixing(layers.CutMix(), images, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"`images` must be a batch .* Received: shape \(16, 20, 3\)"):
+        visualization.plot_mixing(layers.CutMix(), np.zeros((16, 20, 3)))
+
+
+def make_model(detector=None, data_format="channels_last"):
+    keras.config.set_image_data_format(data_format)
+    shape = (16, 20, 3) if data_format == "channels_last" else (3, 16, 20)
+    network = keras.Sequential([keras.Input(shape), keras.layers.Rescaling(1 / 255, name="scale")])
+    network.add(keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first"))
+    network.add(keras.layers.AveragePooling2D(2, name="pool"))
+    network.add(keras.layers.GlobalAveragePooling2D())
+    network.add(keras.layers.Dense(3))
+    mixer = layers.SaliencyMix(seed=1) if detector is None else layers.SaliencyMix(detector=detector, seed=1)
+    return network, keras_mma.mixify(network, mixer, at=["first", "pool"])
+
+
+def test_adapted_masks_are_those_of_the_layers(rng):
+    network, model = make_model()
+    images = blobs(rng, 4)
+    figure = visualization.plot_adaptation(model, images, samples=2)
+    assert len(figure.axes) == 2 * 10
+    mask = np.asarray(figure.axes[3].images[0].get_array())
+    for site, name, number in ((1, "first", 6), (2, "pool", 9)):
+        features = keras.Model(network.inputs[0], network.get_layer(name).output)(images)
+        adapted = np.asarray(figure.axes[number].images[0].get_array())
+        assert adapted.shape == tuple(features.shape[1:3])
+        attention = np.abs(keras.ops.convert_to_numpy(features)).mean(-1)
+        shown = np.asarray(figure.axes[number - 2].images[0].get_array())
+        np.testing.assert_allclose(shown, (attention / attention.mean((1, 2), keepdims=True))[0], rtol=1e-4)
+        if site == 1:  # of the size of the image: own where the mask is 1, the partner's where it is 0
+            assert adapted[mask == 1].min() >= 0.5 >= adapted[mask == 0].max()
+        assert figure.axes[number].get_xlabel() == f"weight {adapted.mean():.2f}"
+    with pytest.raises(ValueError, match="`model` must be a `MixModel`"):
+        visualization.plot_adaptation(network, images)
+    with pytest.raises(ValueError, match="`model` must have a `FeatureMixAdapt`"):
+        visualization.plot_adaptation(keras_mma.mixify(network, layers.CutMix(), at=[]), images)
+
+
+def test_a_model_is_plotted_with_the_saliency_of_its_network(rng):
+    _, model = make_model(detector="activation")
+    figure = visualization.plot_mixing(model, blobs(rng, 4), samples=2)
+    assert len(figure.axes) == 10 and np.asarray(figure.axes[2].images[0].get_array()).max() > 0
+
+
+@pytest.mark.parametrize("values", ["uint8", "unit", "standardized", "gray"])
+def test_the_gallery_shows_images_of_any_range_alike(rng, values):
+    images = blobs(rng, 3, channels=1 if values == "gray" else 3)
+    shown = {
+        "unit": images / 255.0,
+        "standardized": (images - images.mean()) / images.std(),
+    }.get(values, images)
+    figure = visualization.plot_gallery({"cutmix": layers.CutMix(seed=2)}, shown, [0, 1, 1])
+    assert len(figure.axes) == 6
+    picture = np.asarray(figure.axes[0].images[0].get_array())
+    expected = images[0, ..., 0] / 255 if values == "gray" else images[0] / 255
+    if values == "standardized":  # stretched between the percentiles
+        assert np.corrcoef(picture.ravel(), expected.ravel())[0, 1] > 0.99
+    else:
+        np.testing.assert_allclose(picture, expected, atol=1e-5)
+    width, height = figure.get_size_inches()
+    assert width > height / 2
 
 
 def test_a_history_is_plotted(tmp_path):

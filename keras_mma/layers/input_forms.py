@@ -11,7 +11,7 @@ import inspect
 import keras
 from keras import ops
 
-from keras_mma import label_encoding
+from keras_mma import label_encoding, plans
 
 _PLAN_IS_FOLLOWED = contextvars.ContextVar("plan_is_followed", default=False)
 KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
@@ -171,6 +171,26 @@ def encode_labels(batch, num_classes):
         return batch
     labels = keras.tree.map_structure(lambda leaf: label_encoding.encode(leaf, num_classes), batch["labels"])
     return {**batch, "labels": labels}
+
+
+def mix_targets(batch, plan, source=None):
+    """The labels, sample weights and segmentation masks of a batch, mixed by the plan.
+
+    Args:
+        batch: The batch as a dict, its labels encoded.
+        plan: The plan.
+        source: See `plans.mix_segmentation_masks`.
+
+    Returns:
+        A dict with those of these keys that the batch has.
+    """
+    mixed = {}
+    for name, mix in (("labels", plans.mix_labels), ("sample_weight", plans.mix_sample_weight)):
+        if name in batch:
+            mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
+    if "segmentation_masks" in batch:
+        mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, source)
+    return mixed
 
 
 @contextlib.contextmanager

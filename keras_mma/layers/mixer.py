@@ -148,7 +148,7 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         # A replica may get no sample of the last batch.
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
-        self._check_comparison()
+        label_rules.check_comparison(self)
         if self.requires_mix_model and not is_labelled:
             input_forms.check_followed(self)
         # Labelled batches come from pipelines, where XLA pays off for every image size.
@@ -173,9 +173,8 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
     @property
     def is_pure(self):
         """Whether mixing consists of tensor operations alone, so that it can be compiled as a whole."""
-        return type(self).__module__.startswith("keras_mma.") and getattr(
-            self._detect, "is_pure", self.detector is None
-        )
+        is_ours = type(self).__module__.startswith("keras_mma.")
+        return is_ours and (self.detector is None or getattr(self._detect, "is_pure", False))
 
     def sample(self, images):
         """Sample partners, masks and label weights.
@@ -222,27 +221,15 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
 
     def sample_partner(self, batch_size, maps):
         """Sample the partner of each sample, int32 (batch,)."""
-        if self.partner == "distance":
-            return pairing.farthest(maps, self.seed_generator)
-        if self.partner == "roll":
-            return pairing.roll(batch_size)
-        sample = pairing.derangement if self.partner == "derangement" else pairing.shuffle
-        return sample(batch_size, self.seed_generator)
+        return pairing.sample(self.partner, batch_size, maps, self.seed_generator)
 
     def label_weight(self, mask, partner, maps, height, width):
         """The share of its own label that each sample keeps, float32 (batch,)."""
         if self.label != "saliency":
-            self._check_comparison()
+            label_rules.check_comparison(self)
             return mask.mean(height, width)
         partner_maps = plans.partner_images(maps, partner, source=mask.source)
         return label_rules.saliency_weight(maps, partner_maps, mask.rasterize(height, width), self.norm)
-
-    def _check_comparison(self):
-        if self.label == "sumix" and not self.is_compared_by_model:
-            raise ValueError(
-                "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it "
-                "to a `RandomChoice` itself, not to its mixers. Received: no network"
-            )
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = self._read(images, labels, sample_weight)
@@ -306,10 +293,4 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
             return batch
         if self.sites != (0,):
             return {"images": ops.cond(plan["site"] == 0, mix_images, lambda: batch["images"])}
-        mixed = {"images": mix_images()}
-        for name, mix in (("labels", plans.mix_labels), ("sample_weight", plans.mix_sample_weight)):
-            if name in batch:
-                mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
-        if "segmentation_masks" in batch:
-            mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, mask.source)
-        return mixed
+        return {"images": mix_images(), **input_forms.mix_targets(batch, plan, mask.source)}

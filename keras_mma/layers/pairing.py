@@ -9,6 +9,25 @@ from keras_mma import sampling
 from keras_mma.backend import device_groups, xla_compiled
 
 
+def sample(policy, batch_size, maps, seed):
+    """Sample partners.
+
+    Args:
+        policy: `"shuffle"`, `"derangement"`, `"roll"` or `"distance"`.
+        batch_size: Number of samples.
+        maps: The saliency maps, for `"distance"`.
+        seed: A seed generator.
+
+    Returns:
+        Int32 tensor (batch,).
+    """
+    if policy == "distance":
+        return farthest(maps, seed)
+    if policy == "roll":
+        return roll(batch_size)
+    return derangement(batch_size, seed) if policy == "derangement" else shuffle(batch_size, seed)
+
+
 def shuffle(batch_size, seed):
     """A random permutation of the samples."""
     groups = device_groups(batch_size)

@@ -1,11 +1,11 @@
 """The report: JSON for programs, Markdown and plots for people."""
 
-import io
 import itertools
 import json
 import math
 from pathlib import Path
 
+from keras_mma import plotting
 from keras_mma.errors import InputError, first_line
 from keras_mma.robustness.sections import SECTIONS
 
@@ -107,17 +107,10 @@ def save(report, folder):
 
 def png(plot, *arguments):
     """What a function draws on a figure, as PNG bytes; `None` if it draws nothing."""
-    import matplotlib
-    from matplotlib.figure import Figure  # no global state, no window
-
-    with matplotlib.rc_context({"axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True}):
-        figure = Figure(layout="constrained")
+    with plotting.style():
+        figure = plotting.new_figure()
         plot(*arguments, figure)
-        if not figure.axes:
-            return None
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+        return plotting.png(figure) if figure.axes else None
 
 
 def to_markdown(report, pictures=()):

@@ -1,17 +1,14 @@
 """The figures of a study's report, as PNG files."""
 
-import io
-
+from keras_mma import plotting
 from keras_mma.study import statistics
 
-# The colors of Okabe and Ito, which can be distinguished with any kind of color vision.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _MARKERS = "osD^vP*X"
 VERDICT_COLORS = {
-    statistics.BETTER: "#0072B2",
-    statistics.WORSE: "#D55E00",
-    statistics.NO_DIFFERENCE: "#000000",
-    statistics.CANNOT_BE_TOLD: "#888888",
+    statistics.BETTER: plotting.BLUE,
+    statistics.WORSE: plotting.RED,
+    statistics.NO_DIFFERENCE: plotting.BLACK,
+    statistics.CANNOT_BE_TOLD: plotting.GRAY,
     "unfinished": "#BBBBBB",
 }
 
@@ -28,12 +25,13 @@ def draw(analysis, cells, plan):
         Dict from file name to the content of a PNG file.
     """
     drawn = {}
-    if cells:
-        drawn["seeds.png"] = seeds(analysis, cells, plan)
-    if any(comparison["mean"] is not None for comparison in _comparisons(analysis)):
-        drawn["differences.png"] = forest(analysis, plan)
-        if any(arm["cost"] for setting in analysis["settings"] for arm in setting["arms"]):
-            drawn["cost.png"] = cost(analysis, plan)
+    with plotting.style():
+        if cells:
+            drawn["seeds.png"] = seeds(analysis, cells, plan)
+        if any(comparison["mean"] is not None for comparison in _comparisons(analysis)):
+            drawn["differences.png"] = forest(analysis, plan)
+            if any(arm["cost"] for setting in analysis["settings"] for arm in setting["arms"]):
+                drawn["cost.png"] = cost(analysis, plan)
     return drawn
 
 
@@ -56,7 +54,7 @@ def seeds(analysis, cells, plan):
             if arm["mean"] is None:
                 continue
             low = arm["mean"] if arm["low"] is None else arm["low"]
-            color = "#D55E00" if arm["method"] == plan["baseline"] else "#0072B2"
+            color = plotting.RED if arm["method"] == plan["baseline"] else plotting.BLUE
             half = arm["mean"] - low
             axis.errorbar(place + 0.2, arm["mean"], half, fmt="D", color=color, markersize=6, capsize=4, zorder=4)
         axis.set_xticks(range(len(names)), names, **_rotation(names))
@@ -91,7 +89,7 @@ def forest(analysis, plan):
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=9,
-            color=color if comparison["verdict"] != "unfinished" else "#888888",
+            color=color if comparison["verdict"] != "unfinished" else plotting.GRAY,
         )
         labels.append((place, comparison["method"], "normal"))
         place += 1
@@ -122,8 +120,8 @@ def cost(analysis, plan):
                 costs[comparison["method"]],
                 comparison["mean"],
                 half,
-                fmt=_MARKERS[index // len(_COLORS) % len(_MARKERS)],
-                color=_COLORS[index % len(_COLORS)],
+                fmt=_MARKERS[index // len(plotting.COLORS) % len(_MARKERS)],
+                color=plotting.COLORS[index % len(plotting.COLORS)],
                 capsize=3,
                 label=comparison["method"],
             )
@@ -148,18 +146,10 @@ def _rotation(names):
 
 
 def _figure(width, height, rows=1):
-    from matplotlib.figure import Figure  # no global state, no window
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = plotting.new_figure(width, height)
     axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
-    for axis in axes:
-        axis.grid(alpha=0.3)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
 def _png(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140, bbox_inches="tight", metadata={"Software": None})
-    return buffer.getvalue()
+    return plotting.png(figure, dpi=140, bbox_inches="tight")

@@ -15,14 +15,15 @@ from pathlib import Path
 from keras_mma import files
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import cells as study_cells
-from keras_mma.study import provenance
+from keras_mma.study import progress_bar, provenance
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
-# Seconds between two updates of the progress, and to wait for a scheduler.
-_POLL, _PATIENCE = 1.0, 20
+# Seconds to wait for a scheduler.
+_PATIENCE = 20
 # A process has one random state and one Keras session: threads of a worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
 _INTERRUPTED = threading.Event()
+_NO_BAR = contextlib.nullcontext()
 
 
 class OutOfTime(Exception):
@@ -73,7 +74,12 @@ def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progr
     (folder / "trainings").mkdir(exist_ok=True)
     todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 and not scheduler else None
-    with _heeding_interruptions(), _bar(cells, folder) if progress else contextlib.nullcontext():
+
+    def count():
+        return sum(count_epochs(cell, folder) for cell in cells)
+
+    bar = progress_bar.show(sum(cell.recipe["epochs"] for cell in cells), count) if progress else _NO_BAR
+    with _heeding_interruptions(), bar:
         states = for_each(run_cell, todo, (folder, train, deadline, threads), jobs, scheduler)
     named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
     return Outcome(
@@ -140,20 +146,20 @@ def _heeding_interruptions():
 
     Python raises `KeyboardInterrupt` wherever it is, and some code ignores it: destructors, and callbacks from C.
     """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
 
     def remember(number, frame):
         _INTERRUPTED.set()
-        signal.default_int_handler(number, frame)
+        handler(number, frame)
 
     signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, handler)
         _INTERRUPTED.clear()
 
 
@@ -270,48 +276,3 @@ def _client(scheduler):
         client.close()
         raise InputError(f"`scheduler` {scheduler} has no workers") from error
     return client
-
-
-@contextlib.contextmanager
-def _bar(cells, folder):
-    """A bar over the epochs of all cells. It reads files, so that it covers all processes and machines."""
-    from tqdm import tqdm
-
-    def count():
-        return sum(count_epochs(cell, folder) for cell in cells)
-
-    def watch():
-        while not ended.wait(_POLL):
-            bar.update(max(0, count() - bar.n))
-
-    total, ended = sum(cell.recipe["epochs"] for cell in cells), threading.Event()
-    settings = {"total": total, "initial": count(), "unit": "epoch", "smoothing": 0, "dynamic_ncols": True}
-    if not sys.stderr.isatty():
-        settings |= {"file": _Lines(sys.stderr), "mininterval": 60, "dynamic_ncols": False, "ncols": 80, "ascii": True}
-    with tqdm(**settings) as bar:
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            bar.update(max(0, count() - bar.n))
-
-
-class _Lines:
-    """A stream for a progress bar in a log: lines, without control characters.
-
-    Args:
-        stream: The stream to which the lines are written.
-    """
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def write(self, text):
-        if text.strip():
-            self._stream.write(text.strip() + "\n")
-
-    def flush(self):
-        self._stream.flush()

@@ -1,6 +1,10 @@
 """Models that would train or predict something else than intended raise, trigger a warning, or are corrected."""
 
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +15,7 @@ from keras_mma import layers
 from tests.pictures import blobs
 
 CLASSES = 5
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -507,6 +512,27 @@ class TestWeightsFiles:
             if saves == loads:
                 states = [keras.ops.convert_to_numpy(each[1].mixer.seed_generator.state) for each in (source, target)]
                 np.testing.assert_array_equal(*states)
+
+    def test_what_has_to_be_imported_to_load_a_model(self, tmp_path):
+        """The README says it."""
+        network = self.plain()
+        mixed = keras_mma.mixify(network, layers.SaliencyMix(), at=["first"])
+        for name, model in (("mixed", mixed), ("network", network), ("inference", mixed.inference_model())):
+            model.save(tmp_path / f"{name}.keras")
+        code = (
+            "import keras, sys\n"
+            "for name in ('network', 'inference'): keras.models.load_model(f'{name}.keras')\n"
+            "assert 'keras_mma' not in sys.modules\n"
+            "try: keras.models.load_model('mixed.keras')\n"
+            "except TypeError: import keras_mma\n"
+            "else: raise AssertionError\n"
+            "keras.models.load_model('mixed.keras')"
+        )
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert process.returncode == 0, process.stderr
 
     def test_a_mixed_model_that_was_loaded_reads_them(self, data, tmp_path):
         mixed = keras_mma.mixify(self.nested(), layers.CutMix(), at=["base/end"])

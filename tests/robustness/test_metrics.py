@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mma.robustness import metrics
-from keras_mma.robustness.classifier import outputs
+from keras_mma.robustness.classifier import conventions
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def tally_of(logits, labels, batch=500, kind="logits"):
     tally = metrics.Tally()
     for start in range(0, len(labels), batch):
         part = slice(start, start + batch)
-        tally.add(*outputs.to_probabilities(logits[part], kind), labels[part])
+        tally.add(*conventions.to_probabilities(logits[part], kind), labels[part])
     return tally.summary(bins=True)
 
 
@@ -25,7 +25,7 @@ def test_error_likelihood_and_brier_score_are_scikit_learns(predictions):
     from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
     logits, labels = predictions
-    probabilities, _ = outputs.to_probabilities(logits, "logits")
+    probabilities, _ = conventions.to_probabilities(logits, "logits")
     found = tally_of(logits, labels)
     assert found["n"] == 500
     assert found["error"] == pytest.approx(1 - accuracy_score(labels, probabilities.argmax(1)))
@@ -36,7 +36,7 @@ def test_error_likelihood_and_brier_score_are_scikit_learns(predictions):
 
 def test_calibration_error_is_that_of_a_loop(predictions):
     logits, labels = predictions
-    probabilities, _ = outputs.to_probabilities(logits, "logits")
+    probabilities, _ = conventions.to_probabilities(logits, "logits")
     bins = [[] for _ in range(15)]
     for row, label in zip(probabilities, labels, strict=True):
         confidence = max(row)

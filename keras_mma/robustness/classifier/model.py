@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_mma.errors import InputError, first_line
-from keras_mma.robustness.classifier import gradients, outputs
-from keras_mma.robustness.classifier.preprocess import Preprocess
+from keras_mma.robustness.classifier import conventions, gradients
+from keras_mma.robustness.classifier.conventions import Preprocess
 
 
 class Classifier:
@@ -81,15 +81,15 @@ class Classifier:
         if not np.isfinite(values).all():
             raise InputError("the model's outputs must be finite. Received: NaN or infinity for the first images")
         if kind is None:
-            self.kind, why = outputs.decide(values)
+            self.kind, why = conventions.decide_outputs(values)
         else:
-            outputs.check(values, kind)
+            conventions.check_outputs(values, kind)
             self.kind, why = kind, "as `outputs` says"
         self.description |= {"classes": received, "outputs": self.kind, "outputs_decided": why}
 
     def predict(self, pixels):
         """Outputs (n, classes) of images (n, height, width, channels) 0 to 255, as an array."""
-        return outputs.two_columns(self._predict(self._run, pixels), self.kind)
+        return conventions.two_columns(self._predict(self._run, pixels), self.kind)
 
     def _predict(self, run, pixels):
         values = self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(run(inputs)),))[0]
@@ -101,10 +101,10 @@ class Classifier:
         values = self.predict(pixels)
         if not np.isfinite(values).all():
             raise InputError("the model's outputs must be finite. Received: NaN or infinity")
-        return outputs.to_probabilities(values, self.kind)
+        return conventions.to_probabilities(values, self.kind)
 
     def attack_gradient(self, pixels, labels):
-        """The gradient with respect to the pixels of the loss that attacks increase; see `outputs.margin_gradient`.
+        """The gradient with respect to the pixels of the loss that attacks increase; see `conventions.margin_gradient`.
 
         Args:
             pixels: Float images (n, height, width, channels) 0 to 255.
@@ -117,7 +117,7 @@ class Classifier:
         kind = self.kind if self.attacked == "outputs" else "logits"
 
         def run(inputs, labels):
-            return self._attacked_pull_back(inputs, lambda values: outputs.margin_gradient(values, labels, kind))
+            return self._attacked_pull_back(inputs, lambda values: conventions.margin_gradient(values, labels, kind))
 
         values, gradient = self._in_batches(self._to_inputs(pixels), run, labels)
         if not np.isfinite(gradient).all():
@@ -143,9 +143,9 @@ class Classifier:
         if functions is None:
             return
         run, pull_back = functions
-        logits = outputs.two_columns(self._predict(run, pixels), "logits")
-        expected = outputs.to_probabilities(self.predict(pixels), "probabilities")[0]
-        if np.abs(outputs.to_probabilities(logits, "logits")[0] - expected).max() < 0.01:
+        logits = conventions.two_columns(self._predict(run, pixels), "logits")
+        expected = conventions.to_probabilities(self.predict(pixels), "probabilities")[0]
+        if np.abs(conventions.to_probabilities(logits, "logits")[0] - expected).max() < 0.01:
             self.attacked, self._attacked_pull_back = "logits", pull_back
 
     def _to_inputs(self, pixels):

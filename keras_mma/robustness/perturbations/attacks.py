@@ -11,7 +11,7 @@ ATTACKS = {"fgsm": (2, 4, 8), "pgd": (4, 8)}
 def fgsm(classifier, pixels, labels, epsilon):
     """The fast gradient sign method.
 
-        x' = clip(x + epsilon sign(dL / dx)),    L the cross-entropy; see `outputs.margin_gradient`
+        x' = clip(x + epsilon sign(dL / dx)),    L the cross-entropy; see `conventions.margin_gradient`
 
     Args:
         classifier: A `Classifier`. Its preprocessing is attacked too, so that epsilon is the same change of the picture

@@ -1,11 +1,12 @@
 """Attacked images."""
 
+from keras_mma import plotting
 from keras_mma.robustness.metrics import binomial_interval, error_bars, percent
 from keras_mma.robustness.perturbations.attacks import ATTACKS, survives
 from keras_mma.robustness.run import Part, Section
 
 _NUMBER = (int, float)
-_COLORS = {"fgsm": "#2471a3", "pgd": "#c0392b"}
+_COLORS = {"fgsm": plotting.BLUE, "pgd": plotting.RED}
 
 
 class Attack(Section):
@@ -93,7 +94,9 @@ class Attack(Section):
             values, ends = error_bars((e["robust_accuracy"], e["robust_accuracy_interval"]) for e in entries)
             epsilons, label = [entry["epsilon_255"] for entry in entries], _title(entries[0])
             axis.errorbar(epsilons, values, yerr=ends, marker="o", markersize=4, capsize=3, color=color, label=label)
-        axis.axhline(100 * (1 - report["clean"]["error"]), color="#888888", linewidth=1, linestyle="--", label="clean")
+        axis.axhline(
+            100 * (1 - report["clean"]["error"]), color=plotting.GRAY, linewidth=1, linestyle="--", label="clean"
+        )
         axis.set(xlabel="epsilon in 1/255", ylabel="robust accuracy in %", ylim=(-2, 102))
         axis.set_xlim(left=0)
         axis.legend(fontsize=8)

@@ -1,5 +1,6 @@
 """The unchanged images."""
 
+from keras_mma import plotting
 from keras_mma.robustness.metrics import percent
 from keras_mma.robustness.run import Section
 
@@ -51,12 +52,14 @@ class Clean(Section):
         accuracy, confidence = ([bins[key][i] for i in filled] for key in ("accuracy", "confidence"))
         figure.set_size_inches(4.2, 4.8)
         axis, histogram = figure.subplots(2, 1, height_ratios=(3, 1))
-        axis.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="calibrated")
-        axis.bar([centers[i] for i in filled], accuracy, 0.94 / count, color="#2471a3", alpha=0.75, label="accuracy")
-        axis.plot(confidence, accuracy, "o", color="#1b2631", markersize=3)
+        axis.plot([0, 1], [0, 1], color=plotting.GRAY, linewidth=1, linestyle="--", label="calibrated")
+        axis.bar(
+            [centers[i] for i in filled], accuracy, 0.94 / count, color=plotting.BLUE, alpha=0.75, label="accuracy"
+        )
+        axis.plot(confidence, accuracy, "o", color=plotting.BLACK, markersize=3)
         axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"calibration error {report['clean']['ece']:.3f}")
         axis.legend(fontsize=8, loc="upper left")
-        histogram.bar(centers, bins["count"], 0.94 / count, color="#888888")
+        histogram.bar(centers, bins["count"], 0.94 / count, color=plotting.GRAY)
         histogram.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
 
     def headlines(self, report):

@@ -1,5 +1,6 @@
 """Deformed images."""
 
+from keras_mma import plotting
 from keras_mma.robustness.metrics import error_bars, percent
 from keras_mma.robustness.perturbations.deformations import DEFORMATIONS, deform, title
 from keras_mma.robustness.run import Section
@@ -37,8 +38,8 @@ class Deformation(Section):
         figure.set_size_inches(5.2, 3.2)
         axis = figure.subplots()
         errors, ends = error_bars((result["error"], result["error_interval"]) for result in results.values())
-        axis.bar(range(len(errors)), errors, yerr=ends, color="#2471a3", capsize=3, error_kw={"elinewidth": 1})
-        axis.axhline(100 * report["clean"]["error"], color="#c0392b", linewidth=1, linestyle="--", label="clean")
+        axis.bar(range(len(errors)), errors, yerr=ends, color=plotting.BLUE, capsize=3, error_kw={"elinewidth": 1})
+        axis.axhline(100 * report["clean"]["error"], color=plotting.RED, linewidth=1, linestyle="--", label="clean")
         axis.set_xticks(range(len(errors)), [title(name) for name in results], rotation=35, ha="right")
         axis.set(ylabel="error in %", ylim=(0, 100))
         axis.legend(fontsize=8)

@@ -1,5 +1,6 @@
 """Images with dropped patches."""
 
+from keras_mma import plotting
 from keras_mma.errors import InputError
 from keras_mma.robustness.metrics import Tally, percent
 from keras_mma.robustness.perturbations.occlusion import GRID, ORDERS, SHARES, occlude
@@ -8,8 +9,8 @@ from keras_mma.robustness.run import Part, Section
 _NUMBER = (int, float)
 _LABELS = {
     "random": ("random", "#555555"),
-    "salient_first": ("salient first", "#c0392b"),
-    "nonsalient_first": ("non-salient first", "#2471a3"),
+    "salient_first": ("salient first", plotting.RED),
+    "nonsalient_first": ("non-salient first", plotting.BLUE),
 }
 
 
@@ -75,7 +76,7 @@ class Occlusion(Section):
             values = [1 - report["clean"]["error"], *section["accuracy"][order]]
             axis.plot(shares, [100 * value for value in values], marker=".", color=color, label=label)
         chance = 100 / report["model"]["classes"]
-        axis.axhline(chance, color="#888888", linewidth=1, linestyle=":", label="chance")
+        axis.axhline(chance, color=plotting.GRAY, linewidth=1, linestyle=":", label="chance")
         axis.set(xlabel="patches dropped in %", ylabel="accuracy in %", xlim=(0, 100), ylim=(0, 100))
         axis.legend(fontsize=8)
 

@@ -1,4 +1,4 @@
-"""Callbacks: mixing that changes during training."""
+"""Mixing that changes during training."""
 
 import keras
 

@@ -1,0 +1,108 @@
+"""Accuracy under mixed labels. With labels of one class, as in evaluation, both metrics are the usual accuracy."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+__all__ = ["DominantAccuracy", "WeightedAccuracy"]
+
+
+def _vectors(y_true: Any, y_pred: Any) -> Any:
+    """Labels as vectors; class indices (batch,) or (batch, 1) are one-hot encoded."""
+    if len(y_true.shape) < len(y_pred.shape):
+        y_true = ops.expand_dims(y_true, -1)
+    if y_true.shape[-1] == 1 and y_pred.shape[-1] != 1:
+        y_true = ops.one_hot(ops.cast(y_true[..., 0], "int32"), y_pred.shape[-1])
+    return ops.cast(y_true, "float32")
+
+
+def _dominant(y_true: Any, y_pred: Any) -> Any:
+    y_true = _vectors(y_true, y_pred)
+    return ops.cast(ops.equal(ops.argmax(y_true, -1), ops.argmax(y_pred, -1)), "float32")
+
+
+def _weighted(y_true: Any, y_pred: Any) -> Any:
+    y_true = _vectors(y_true, y_pred)
+    predicted = ops.one_hot(ops.argmax(y_pred, -1), y_pred.shape[-1], dtype="float32")
+    return ops.sum(y_true * predicted, -1)
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class DominantAccuracy(keras.metrics.MeanMetricWrapper):
+    """Share of samples whose predicted class is the class with the largest share of the label.
+
+    It is what `"accuracy"` computes for label vectors, under a name that says so. A network that finds both classes of
+    an image that is mixed half and half still misses the dominant one in half of the cases.
+
+    Args:
+        name: Name of the metric.
+        dtype: Its dtype.
+
+    Call arguments:
+        y_true: Labels (batch, classes), or class indices (batch,) or (batch, 1).
+        y_pred: Predictions (batch, classes), logits or probabilities.
+        sample_weight: Weights (batch,), or `None`.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Raises:
+        ValueError: If the shapes do not agree.
+
+    Example:
+
+    >>> metric = keras_mma.metrics.DominantAccuracy()
+    >>> float(metric(np.array([[0.7, 0.3], [0.4, 0.6]]), np.array([[0.9, 0.1], [0.9, 0.1]])))
+    0.5
+
+    References:
+        - H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018, arXiv:1710.09412: mixed labels.
+    """
+
+    def __init__(self, name: str = "dominant_accuracy", dtype: Any = None) -> None:
+        super().__init__(fn=_dominant, name=name, dtype=dtype)
+        self._direction = "up"
+
+    def get_config(self) -> dict:
+        return {"name": self.name, "dtype": self.dtype}
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class WeightedAccuracy(keras.metrics.MeanMetricWrapper):
+    """Mean share that the label gives to the predicted class.
+
+    A prediction of the class with 0.3 of the label counts 0.3. The best that a network can reach is the mean of the
+    largest shares.
+
+    Args:
+        name: Name of the metric.
+        dtype: Its dtype.
+
+    Call arguments:
+        y_true: Labels (batch, classes), or class indices (batch,) or (batch, 1).
+        y_pred: Predictions (batch, classes), logits or probabilities.
+        sample_weight: Weights (batch,), or `None`.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Raises:
+        ValueError: If the shapes do not agree.
+
+    Example:
+
+    >>> metric = keras_mma.metrics.WeightedAccuracy()
+    >>> round(float(metric(np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([[0.9, 0.1], [0.9, 0.1]]))), 3)
+    0.5
+
+    References:
+        - H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018, arXiv:1710.09412: mixed labels.
+    """
+
+    def __init__(self, name: str = "weighted_accuracy", dtype: Any = None) -> None:
+        super().__init__(fn=_weighted, name=name, dtype=dtype)
+        self._direction = "up"
+
+    def get_config(self) -> dict:
+        return {"name": self.name, "dtype": self.dtype}

@@ -1,0 +1,57 @@
+"""The features that reach the mixer and each mixing point of a model, without any mixing."""
+
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_mma import plans
+from keras_mma.layers.feature_mixer import FeatureMixer
+from keras_mma.layers.mixer import Mixer
+from keras_mma.models import graph
+
+
+class SiteFeatures(NamedTuple):
+    """Where a model mixes.
+
+    Args:
+        mixer: The `Mixer` of the model.
+        layers: Dict from the number of a site to its `FeatureMixer`.
+        model: A Functional model from images to a dict from the number of a site to its features; site 0 is what the
+            mixer receives.
+    """
+
+    mixer: Mixer
+    layers: dict[int, FeatureMixer]
+    model: keras.Model
+
+
+def site_features(model: Any) -> SiteFeatures:
+    """Build the model of features at the sites of a `MixModel`, which shares its layers.
+
+    Args:
+        model: A `MixModel`.
+
+    Returns:
+        A `SiteFeatures`.
+
+    Raises:
+        ValueError: If `model` is not a `MixModel`.
+    """
+    outputs = getattr(model, "output", None)
+    if not isinstance(outputs, (tuple, list)) or len(outputs) != 2 or not plans.is_plan(outputs[1]):
+        raise ValueError(f"`model` must be a `MixModel`. Received: model={model!r}")
+    mixer = graph.plan_calls(outputs[1])[0].operation
+    layers, features = {}, {}
+
+    def call(path: str, layer: keras.layers.Layer, args: tuple, kwargs: dict) -> Any:
+        if not isinstance(layer, graph.MIXING):
+            return layer(*args, **kwargs)
+        values, plan = graph.features_and_plan(layer, args, kwargs)
+        if isinstance(layer, FeatureMixer):
+            layers[layer.site] = layer
+        features[layer.site if isinstance(layer, FeatureMixer) else 0] = values
+        return values, plan or plans.spec(None, None, None)
+
+    inputs, values = graph.fresh_inputs(model.input)
+    graph.rebuild_graph(outputs[0], values, call)
+    return SiteFeatures(mixer, dict(sorted(layers.items())), keras.Model(inputs, features))

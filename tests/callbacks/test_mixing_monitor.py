@@ -1,0 +1,111 @@
+"""The monitor of mixing: its figures against loops, its files, and a training that it does not disturb."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+from keras_mma import callbacks, layers
+from tests.pictures import blobs
+
+
+def make_model(mixer=None, at=("first", "pool")):
+    keras.utils.set_random_seed(3)
+    network = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.Rescaling(1 / 255, name="scale")])
+    network.add(keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first"))
+    network.add(keras.layers.AveragePooling2D(2, name="pool"))
+    network.add(keras.layers.GlobalAveragePooling2D())
+    network.add(keras.layers.Dense(3))
+    model = keras_mma.mixify(network, mixer or layers.SaliencyMix(seed=1), at=list(at))
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def train(model, rng, monitors, epochs=3):
+    images = blobs(np.random.default_rng(1), 8).astype("float32")
+    labels = np.eye(3)[np.arange(8) % 3]
+    return model.fit(images, labels, batch_size=4, epochs=epochs, verbose=0, callbacks=monitors).history["loss"]
+
+
+@pytest.mark.parametrize("seed", [1, None])
+def test_training_is_not_disturbed(rng, tmp_path, seed):
+    def mixer():
+        keras.utils.set_random_seed(5)
+        return layers.SaliencyMix(seed=seed)
+
+    monitor = callbacks.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=2, tensorboard=False)
+    assert train(make_model(mixer()), rng, [monitor]) == train(make_model(mixer()), rng, [])
+    assert [figures["epoch"] for figures in monitor.figures] == [1, 3]
+    with open(tmp_path / "mixing.csv") as file:
+        rows = list(csv.DictReader(file))
+    expected = {"epoch", "mixer/weight_mean", "mixer/weight_std"}
+    expected |= {f"site{k}/{name}" for k in (1, 2) for name in ("edge_jump", "mismatch", "weight_mean", "weight_std")}
+    assert len(rows) == 2 and set(rows[0]) == expected
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+
+
+def test_pictures_are_written_where_there_is_no_tensorboard(rng, tmp_path):
+    pytest.importorskip("matplotlib")
+    monitor = callbacks.MixingMonitor(
+        blobs(rng, 6), tmp_path, labels=[0, 1, 2, 0, 1, 2], class_names="abc", samples=2, tensorboard=False
+    )
+    train(make_model(layers.CutMix(seed=1)), rng, [monitor], epochs=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "adaptation-0001.png",
+        "mixing-0001.png",
+        "mixing.csv",
+    ]
+    assert "site1/mismatch" not in monitor.figures[0]  # CutMix has no saliency
+
+
+def test_events_are_written_for_tensorboard(rng, tmp_path, needs_tensorflow):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(make_model(at=()), rng, [callbacks.MixingMonitor(blobs(rng, 6), tmp_path, samples=2)], epochs=2)
+    events = EventAccumulator(str(tmp_path), {"tensors": 0})
+    events.Reload()
+    assert set(events.Tags()["tensors"]) == {"mixing", "mixer/weight_mean", "mixer/weight_std"}
+    assert [event.step for event in events.Tensors("mixing")] == [1, 2]
+
+
+def test_the_jump_and_the_correlation_against_loops(rng):
+    mask, inside = rng.uniform(0, 1, (3, 5, 6)), rng.uniform(0, 1, (3, 5, 6)) > 0.5
+    differences = []
+    for n in range(3):
+        for i in range(5):
+            for j in range(6):
+                for k, m in ((i + 1, j), (i, j + 1)):
+                    if k < 5 and m < 6 and inside[n, i, j] != inside[n, k, m]:
+                        differences.append(abs(mask[n, i, j] - mask[n, k, m]))
+    assert callbacks.edge_jump(mask, inside) == pytest.approx(np.mean(differences))
+    assert callbacks.edge_jump(mask, np.ones_like(inside)) is None
+    other = rng.uniform(0, 1, (3, 5, 6))
+    other[2] = 1.0
+    expected = np.mean([np.corrcoef(mask[n].ravel(), other[n].ravel())[0, 1] for n in range(2)])
+    assert callbacks.mean_correlation(mask, other) == pytest.approx(expected)
+    assert callbacks.mean_correlation(np.ones((2, 3, 3)), np.ones((2, 3, 3))) is None
+    np.testing.assert_array_equal(callbacks.nearest(mask, (5, 6)), mask)
+    np.testing.assert_array_equal(callbacks.nearest(np.arange(16).reshape(1, 4, 4), (2, 2))[0], [[5, 7], [13, 15]])
+
+
+def test_a_hard_mask_jumps_by_one(rng):
+    naive = {"attention": None, "smooth": False, "resize": "nearest"}
+    network = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.Conv2D(4, 3, padding="same", name="first")])
+    network.add(keras.layers.GlobalAveragePooling2D())
+    network.add(keras.layers.Dense(3))
+    model = keras_mma.mixify(network, layers.CutMix(seed=2), at=["first"], **naive)
+    assert callbacks.measure(model, blobs(rng, 8).astype("float32"))["site1/edge_jump"] == 1.0
+
+
+def test_arguments_that_are_refused(rng, tmp_path):
+    with pytest.raises(ValueError, match="`frequency` must be a positive integer. Received: frequency=0"):
+        callbacks.MixingMonitor(blobs(rng, 6), tmp_path, frequency=0)
+    with pytest.raises(ValueError, match=r"`images` must be a batch .* at least two. Received: shape \(1, 16, 20, 3\)"):
+        callbacks.MixingMonitor(blobs(rng, 1), tmp_path)
+    network = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    network.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="`model` must be a `MixModel`"):
+        train(network, rng, [callbacks.MixingMonitor(blobs(rng, 6), tmp_path)])

@@ -1,0 +1,53 @@
+"""Accuracy under mixed labels, against loops."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mma
+from keras_mma import layers, metrics
+
+
+def loop(name, labels, predictions, weights):
+    total = 0.0
+    for label, prediction, weight in zip(labels, predictions, weights, strict=True):
+        predicted = max(range(len(prediction)), key=lambda index: prediction[index])
+        dominant = max(range(len(label)), key=lambda index: label[index])
+        total += weight * (float(predicted == dominant) if name == "DominantAccuracy" else label[predicted])
+    return total / sum(weights)
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_a_metric_against_a_loop(rng, name):
+    labels = rng.dirichlet(np.ones(4), 40).astype("float32")
+    predictions, weights = rng.normal(size=(40, 4)).astype("float32"), rng.uniform(0, 1, 40).astype("float32")
+    metric = getattr(metrics, name)()
+    for part in (slice(0, 13), slice(13, 40)):
+        metric.update_state(labels[part], predictions[part], weights[part])
+    assert float(metric.result()) == pytest.approx(loop(name, labels, predictions, weights), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+@pytest.mark.parametrize("form", ["(batch,)", "(batch, 1)", "one-hot"])
+def test_with_one_class_it_is_the_accuracy(rng, name, form):
+    labels, predictions = rng.integers(0, 5, 30), rng.normal(size=(30, 5)).astype("float32")
+    given = {"(batch,)": labels, "(batch, 1)": labels[:, None], "one-hot": np.eye(5, dtype="float32")[labels]}[form]
+    assert float(getattr(metrics, name)()(given, predictions)) == pytest.approx(
+        (predictions.argmax(1) == labels).mean()
+    )
+
+
+def test_a_model_that_is_compiled_with_them_trains_and_loads(rng, tmp_path):
+    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    model = keras_mma.mixify(network, layers.CutMix(), at=[])
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy", metrics.DominantAccuracy(), metrics.WeightedAccuracy()])
+    images, labels = rng.uniform(0, 1, (12, 8, 8, 3)), np.arange(12) % 3
+    history = model.fit(images, labels, verbose=0).history
+    assert history["dominant_accuracy"] == history["accuracy"]
+    assert 0 <= history["weighted_accuracy"][0] <= 1
+    results = model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert results["dominant_accuracy"] == results["weighted_accuracy"] == pytest.approx(results["accuracy"])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(images, labels, verbose=0, return_dict=True) == pytest.approx(results)
