@@ -221,7 +221,7 @@ def in_turn(mixer):
             super().__init__(**kwargs)
             self.turn = keras.Variable(0, trainable=False, dtype="int32", name="turn")
 
-        def _sample_site(self):
+        def sample_site(self):
             site = ops.take(ops.convert_to_tensor(self.sites, "int32"), self.turn % len(self.sites), axis=0)
             self.turn.assign(self.turn + 1)
             return site
