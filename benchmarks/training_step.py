@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import interleave, ratio, stamp, versions
-from keras_mma.layers import MIXERS, SaliencyGrafting, SaliencyMix
+from keras_mma.layers import MIXERS, CatchUpMix, CutMix, SaliencyGrafting, SaliencyMix
 
 ROOT = Path(__file__).parents[1]
 MMA = "SaliencyMix + MMA"
+SUMIX = "CutMix, label by sumix"
+CATCH_UP = "CatchUpMix, site 1"
 MEAN = "SaliencyMix + MMA, mean over sites"
 POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out", "conv3_block4_out")}
 #: Sites are drawn uniformly, so the mean over these is a step of a model with all of them.
@@ -33,6 +35,10 @@ ALL = (
     "SaliencyGrafting, activation at stage2",
     "SaliencyMix, spectral_residual",
     "SaliencyMix, frequency_tuned",
+    "AttentiveMix, gradient",
+    "PuzzleMix, gradient",
+    SUMIX,
+    CATCH_UP,
 )
 MEMORY = ("plain", "SaliencyMix", MMA)
 SETTING = ("network", "batch", "side", "backend", "xla")
@@ -173,6 +179,8 @@ def mixer_of(name, network):
         "plain": lambda: (None, ()),
         "SaliencyMix, site 1": lambda: (SaliencyMix(sites=(1,)), points[:1]),
         "SaliencyMix, site 2": lambda: (SaliencyMix(sites=(1,)), points[1:]),
+        SUMIX: lambda: (CutMix(label="sumix"), ()),
+        CATCH_UP: lambda: (CutMix(sites=(1,), border="inside"), points[:1]),
         MMA: lambda: (in_turn(SaliencyMix)(), points),
         "SaliencyGrafting, activation at stage2": lambda: (
             SaliencyGrafting(detector="activation", attribution_layer="stage2"),
@@ -194,7 +202,7 @@ def _step(name, setting, images, labels):
     mixer, at = mixer_of(name, setting["network"])
     model = _build(setting["network"], setting["side"])
     if mixer is not None:
-        model = mixify(model, mixer, at=list(at))
+        model = mixify(model, mixer, at=list(at), adapter=CatchUpMix if name == CATCH_UP else None)
     model.compile(
         keras.optimizers.SGD(1e-4),
         keras.losses.CategoricalCrossentropy(from_logits=True),
@@ -213,7 +221,7 @@ def in_turn(mixer):
             super().__init__(**kwargs)
             self.turn = keras.Variable(0, trainable=False, dtype="int32", name="turn")
 
-        def _sample_site(self):
+        def sample_site(self):
             site = ops.take(ops.convert_to_tensor(self.sites, "int32"), self.turn % len(self.sites), axis=0)
             self.turn.assign(self.turn + 1)
             return site

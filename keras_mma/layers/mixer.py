@@ -161,7 +161,7 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         """Sample, make the plan and mix: the mixed batch and the plan, in a dict."""
         height, width = self.image_size(ops.shape(batch["images"]))
         is_labelled = input_forms.is_labelled(batch)
-        site = 0 if is_labelled else sampling.choice(self.sites, self.site_weights, self.seed_generator)
+        site = 0 if is_labelled else self.sample_site()
         partner, mask, weight = self.sample(batch["images"])
         if self.ignore_zero_weight:
             is_counted = input_forms.is_counted(batch)
@@ -193,6 +193,10 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         if is_mixed is not None:
             mask = mask.leave_out(is_mixed)
         return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
+
+    def sample_site(self):
+        """Draw the site that fires in this step."""
+        return sampling.choice(self.sites, self.site_weights, self.seed_generator)
 
     def sample_is_mixed(self, batch_size):
         """Draw by `probability` which samples are mixed: booleans (batch,), or `None` if all of them are."""
