@@ -103,7 +103,7 @@ def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
     [
         Case(layers.SaliencyMix, {"detector": "activation"}),
         Case(layers.GuidedMixup, {"detector": "gradient"}),
-        Case(layers.PuzzleMix, {"detector": "gradient", "grids": (2, 4, 8)}),
+        Case(layers.PuzzleMix, {"detector": "gradient", "grids": (2, 8)}),
     ],
     ids=str,
 )
