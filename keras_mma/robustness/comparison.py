@@ -1,5 +1,8 @@
 """One table and one plot over several reports."""
 
+from pathlib import Path
+
+from keras_mma import plotting
 from keras_mma.errors import InputError
 from keras_mma.robustness import report as report_files
 from keras_mma.robustness.output import OutputFolder
@@ -69,7 +72,7 @@ def to_markdown(reports, names):
 
 
 def plot(reports, names, figure):
-    """Errors side by side. A dash stands where a report lacks what others have."""
+    """Errors side by side, a row for each. A dash stands where a report lacks what others have."""
     columns = [
         {
             label: error
@@ -80,17 +83,30 @@ def plot(reports, names, figure):
         for report in reports
     ]
     labels = list(dict.fromkeys(label for column in columns for label in column))
-    figure.set_size_inches(max(6.0, 0.28 * len(labels) * len(reports) + 1.5), 4 + 0.2 * len(reports))
+    figure.set_size_inches(7.5, 1.2 + 0.24 * len(labels) + 0.2 * len(reports))
     axis = figure.subplots()
-    width = 0.8 / len(reports)
-    for number, (column, name) in enumerate(zip(columns, names, strict=True)):
-        places = {label: i + (number - (len(reports) - 1) / 2) * width for i, label in enumerate(labels)}
+    step = 0.6 / max(1, len(reports) - 1)
+    for number, (column, name) in enumerate(zip(columns, _short_names(names), strict=True)):
+        rows = [row + number * step - 0.3 * (len(reports) > 1) for row in range(len(labels))]
+        shown = [row for row, label in zip(rows, labels, strict=True) if label in column]
         errors = [100 * column[label] for label in labels if label in column]
-        bars = axis.bar([places[label] for label in labels if label in column], errors, width, label=str(name))
-        dash = {"ha": "center", "va": "bottom", "weight": "bold", "color": bars[0].get_facecolor()}
-        for label in labels:
+        marker, color = "osD^vP*X"[number % 8], plotting.COLORS[number % len(plotting.COLORS)]
+        axis.plot(errors, shown, marker, color=color, markersize=5, clip_on=False, label=name)
+        for row, label in zip(rows, labels, strict=True):
             if label not in column:
-                axis.text(places[label], 0.5, "–", **dash)
-    axis.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
-    axis.set(ylabel="error in %", ylim=(0, 100))
-    figure.legend(fontsize=8, loc="outside upper left")  # a legend inside could cover a bar
+                axis.text(0.5, row, "–", ha="left", va="center", weight="bold", color=color)
+    for row in range(1, len(labels), 2):
+        axis.axhspan(row - 0.5, row + 0.5, color="#F3F3F3", zorder=0)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="error in %", xlim=(0, 100), ylim=(len(labels) - 0.5, -0.5))
+    axis.grid(False, axis="y")
+    figure.legend(loc="outside upper left")  # a legend inside could cover a point
+
+
+def _short_names(names):
+    """Names of the reports without the folders that all of them share."""
+    parts = [Path(name).parts for name in names]
+    shared = 0
+    while all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+    return [str(Path(*part[shared:])) for part in parts]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import callbacks, layers
+from keras_mma import layers
+from keras_mma.callbacks import mixing_monitor
 from tests.pictures import blobs
 
 
@@ -35,7 +36,7 @@ def test_training_is_not_disturbed(rng, tmp_path, seed):
         keras.utils.set_random_seed(5)
         return layers.SaliencyMix(seed=seed)
 
-    monitor = callbacks.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=2, tensorboard=False)
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=2, tensorboard=False)
     assert train(make_model(mixer()), rng, [monitor]) == train(make_model(mixer()), rng, [])
     assert [figures["epoch"] for figures in monitor.figures] == [1, 3]
     with open(tmp_path / "mixing.csv") as file:
@@ -48,7 +49,7 @@ def test_training_is_not_disturbed(rng, tmp_path, seed):
 
 def test_pictures_are_written_where_there_is_no_tensorboard(rng, tmp_path):
     pytest.importorskip("matplotlib")
-    monitor = callbacks.MixingMonitor(
+    monitor = mixing_monitor.MixingMonitor(
         blobs(rng, 6), tmp_path, labels=[0, 1, 2, 0, 1, 2], class_names="abc", samples=2, tensorboard=False
     )
     train(make_model(layers.CutMix(seed=1)), rng, [monitor], epochs=1)
@@ -64,7 +65,7 @@ def test_events_are_written_for_tensorboard(rng, tmp_path, needs_tensorflow):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(make_model(at=()), rng, [callbacks.MixingMonitor(blobs(rng, 6), tmp_path, samples=2)], epochs=2)
+    train(make_model(at=()), rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=2)], epochs=2)
     events = EventAccumulator(str(tmp_path), {"tensors": 0})
     events.Reload()
     assert set(events.Tags()["tensors"]) == {"mixing", "mixer/weight_mean", "mixer/weight_std"}
@@ -80,15 +81,15 @@ def test_the_jump_and_the_correlation_against_loops(rng):
                 for k, m in ((i + 1, j), (i, j + 1)):
                     if k < 5 and m < 6 and inside[n, i, j] != inside[n, k, m]:
                         differences.append(abs(mask[n, i, j] - mask[n, k, m]))
-    assert callbacks.edge_jump(mask, inside) == pytest.approx(np.mean(differences))
-    assert callbacks.edge_jump(mask, np.ones_like(inside)) is None
+    assert mixing_monitor.edge_jump(mask, inside) == pytest.approx(np.mean(differences))
+    assert mixing_monitor.edge_jump(mask, np.ones_like(inside)) is None
     other = rng.uniform(0, 1, (3, 5, 6))
     other[2] = 1.0
     expected = np.mean([np.corrcoef(mask[n].ravel(), other[n].ravel())[0, 1] for n in range(2)])
-    assert callbacks.mean_correlation(mask, other) == pytest.approx(expected)
-    assert callbacks.mean_correlation(np.ones((2, 3, 3)), np.ones((2, 3, 3))) is None
-    np.testing.assert_array_equal(callbacks.nearest(mask, (5, 6)), mask)
-    np.testing.assert_array_equal(callbacks.nearest(np.arange(16).reshape(1, 4, 4), (2, 2))[0], [[5, 7], [13, 15]])
+    assert mixing_monitor.mean_correlation(mask, other) == pytest.approx(expected)
+    assert mixing_monitor.mean_correlation(np.ones((2, 3, 3)), np.ones((2, 3, 3))) is None
+    np.testing.assert_array_equal(mixing_monitor.nearest(mask, (5, 6)), mask)
+    np.testing.assert_array_equal(mixing_monitor.nearest(np.arange(16).reshape(1, 4, 4), (2, 2))[0], [[5, 7], [13, 15]])
 
 
 def test_a_hard_mask_jumps_by_one(rng):
@@ -97,15 +98,15 @@ def test_a_hard_mask_jumps_by_one(rng):
     network.add(keras.layers.GlobalAveragePooling2D())
     network.add(keras.layers.Dense(3))
     model = keras_mma.mixify(network, layers.CutMix(seed=2), at=["first"], **naive)
-    assert callbacks.measure(model, blobs(rng, 8).astype("float32"))["site1/edge_jump"] == 1.0
+    assert mixing_monitor.measure(model, blobs(rng, 8).astype("float32"))["site1/edge_jump"] == 1.0
 
 
 def test_arguments_that_are_refused(rng, tmp_path):
     with pytest.raises(ValueError, match="`frequency` must be a positive integer. Received: frequency=0"):
-        callbacks.MixingMonitor(blobs(rng, 6), tmp_path, frequency=0)
+        mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, frequency=0)
     with pytest.raises(ValueError, match=r"`images` must be a batch .* at least two. Received: shape \(1, 16, 20, 3\)"):
-        callbacks.MixingMonitor(blobs(rng, 1), tmp_path)
+        mixing_monitor.MixingMonitor(blobs(rng, 1), tmp_path)
     network = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     network.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     with pytest.raises(ValueError, match="`model` must be a `MixModel`"):
-        train(network, rng, [callbacks.MixingMonitor(blobs(rng, 6), tmp_path)])
+        train(network, rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path)])

@@ -107,7 +107,7 @@ def test_invalid_arguments_raise():
         (lambda: keras_mma.mixify(two, layers.CutMix()), "single input. Received: Functional with 2 inputs"),
         (
             lambda: keras_mma.mixify(keras.Sequential([keras.layers.ReLU()]), layers.CutMix()),
-            "must be a built",
+            "must be built first",
         ),
         (
             lambda: keras_mma.mixify(keras_mma.mixify(model, layers.CutMix()), layers.CutMix()),

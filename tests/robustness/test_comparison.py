@@ -71,19 +71,21 @@ def test_the_files_of_a_comparison(tmp_path):
     assert compare(paths) == text
 
 
-def test_the_plot_omits_what_a_report_lacks_and_covers_no_bar():
+def test_the_plot_omits_what_a_report_lacks_and_covers_no_point():
     whole, part = reports.report(), reports.report(only=["corruption", "occlusion"])
     figure = Figure(layout="constrained")
     comparison.plot([whole, part, whole], ["runs/whole", "runs/part", "runs/" + "long" * 12], figure)
     axis = figure.axes[0]
-    first, second, third = axis.containers
+    first, second, third = (line.get_xdata() for line in axis.lines)
     lacking = len(whole["deformation"]) + len(whole["attack"]["results"])
     assert len(first) == len(third) == 5 + lacking and len(second) == 5
     assert [text.get_text() for text in axis.texts] == ["–"] * lacking
-    assert [text.get_position()[0] for text in axis.texts] == list(range(5, 5 + lacking))  # the middle one of three
-    assert [bar.get_height() for bar in first][0] == 100 * whole["clean"]["error"]
+    assert [text.get_position()[1] for text in axis.texts] == pytest.approx(
+        list(range(5, 5 + lacking))
+    )  # the middle one of three
+    assert first[0] == 100 * whole["clean"]["error"]
     figure.draw_without_rendering()
     (legend,) = figure.legends
-    assert [text.get_text()[:10] for text in legend.get_texts()] == ["runs/whole", "runs/part", "runs/longl"]
+    assert [text.get_text()[:10] for text in legend.get_texts()] == ["whole", "part", "longlonglo"]
     assert not legend.get_window_extent().overlaps(axis.get_window_extent())
     assert figure.bbox.height >= legend.get_window_extent().y1 and figure.bbox.width >= legend.get_window_extent().x1
