@@ -100,7 +100,11 @@ def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "case",
-    [Case(layers.SaliencyMix, {"detector": "activation"}), Case(layers.GuidedMixup, {"detector": "gradient"})],
+    [
+        Case(layers.SaliencyMix, {"detector": "activation"}),
+        Case(layers.GuidedMixup, {"detector": "gradient"}),
+        Case(layers.PuzzleMix, {"detector": "gradient", "grids": (2, 8)}),
+    ],
     ids=str,
 )
 def test_the_loss_is_zero_with_attributions_of_the_network(case, mode, rng):
