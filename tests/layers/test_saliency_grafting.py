@@ -27,7 +27,10 @@ def test_mask_and_weight_equal_the_loop(rng, monkeypatch, norm, grid, temperatur
     rate = rng.random(8).astype("float32")
     noise = rng.random((8, grid, grid, 1)).astype("float32")
     monkeypatch.setattr(sampling, "beta", lambda shape, alpha, seed: ops.convert_to_tensor(rate))
-    monkeypatch.setattr(sampling, "uniform", lambda shape, seed: ops.convert_to_tensor(noise))
+    # Cells are drawn from the noise; the draws of `probability`, of rank 1, mix every sample.
+    monkeypatch.setattr(
+        sampling, "uniform", lambda shape, seed: ops.convert_to_tensor(noise) if len(shape) == 4 else ops.zeros(shape)
+    )
     monkeypatch.setattr(pairing, "shuffle", lambda size, seed: ops.convert_to_tensor(np.roll(np.arange(8), 3), "int32"))
     mixer = layers.SaliencyGrafting(grid=grid, temperature=temperature, threshold=threshold, norm=norm, detector=red)
     mixed, plan = training_plan(mixer, images)
