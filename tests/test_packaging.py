@@ -66,8 +66,9 @@ def test_the_wheel_of_the_source_distribution_takes_a_training_step(tmp_path):
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     python, empty = environment / "bin" / "python", tmp_path / "empty"
     empty.mkdir()
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    run(*install, env=variables)
     run(python, "-c", STEP, cwd=empty, env=variables)
     version = run(environment / "bin" / "keras-mma", "--version", cwd=empty, env=variables)
     assert version == f"keras-mma {keras_mma.__version__}\n"
