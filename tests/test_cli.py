@@ -396,9 +396,7 @@ def test_a_stock_application(tmp_path, capsys):
     words += f" --preprocess scale=1/127.5 mean=1 --output {tmp_path / 'report'}"
     assert cli.main(words.split()) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["model"]["outputs"] == "probabilities" and report["model"]["preprocess"].startswith(
-        "scale=1/127.5"
-    )
+    assert report["model"]["outputs"] == "probabilities" and report["model"]["preprocess"].startswith("scale=1/127.5")
     assert len(report["deformation"]) == 8 and len(report["attack"]["results"]) == 5
     assert "outputs are probabilities" in capsys.readouterr().out
 
