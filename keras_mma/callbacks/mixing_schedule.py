@@ -1,8 +1,13 @@
 """Mixing that changes during training."""
 
+import weakref
+
 import keras
 
 from keras_mma.models import MixModel
+
+# For each mixer that a schedule controls, its values before the training and those that the schedule set last.
+_INTERRUPTED = weakref.WeakKeyDictionary()
 
 
 class MixingSchedule(keras.callbacks.Callback):
@@ -10,7 +15,8 @@ class MixingSchedule(keras.callbacks.Callback):
 
     Compiled training steps read both when they run: nothing is compiled again. The values depend on the number of the
     epoch alone, so that a training that `keras.callbacks.BackupAndRestore` resumes continues with those of its epoch.
-    After training, the mixer has the values again that it had before.
+    After training, the mixer has the values again that it had before; a model that is saved during training has those
+    of the epoch.
 
     Args:
         probability: A number for each epoch, or a function from the epoch (0, 1, ...) to a number. By default, that of
@@ -56,7 +62,13 @@ class MixingSchedule(keras.callbacks.Callback):
                 raise ValueError(
                     f"`{name}` must have a number for each of the {epochs} epochs. Received: {len(schedule)} numbers"
                 )
-        self._before = {name: getattr(mixer, name) for name in self.schedules if hasattr(mixer, name)}
+        current = _values(mixer)
+        # After an interruption, which skips `on_train_end`, a value that the schedule set is not the user's.
+        before, last = _INTERRUPTED.get(mixer, ({}, {}))
+        self._before = {
+            name: before[name] if name in before and last[name] == value else value for name, value in current.items()
+        }
+        _INTERRUPTED[mixer] = (self._before, current)
 
     def on_epoch_begin(self, epoch, logs=None):
         mixer = self.model.mixer
@@ -68,10 +80,16 @@ class MixingSchedule(keras.callbacks.Callback):
             mixer.probability = 0.0
         elif self.schedules["probability"] is None:
             mixer.probability = self._before["probability"]
+        _INTERRUPTED[mixer] = (self._before, _values(mixer))
 
     def on_train_end(self, logs=None):
         for name, value in self._before.items():
             setattr(self.model.mixer, name, value)
+        _INTERRUPTED.pop(self.model.mixer, None)
+
+
+def _values(mixer):
+    return {name: getattr(mixer, name) for name in ("probability", "alpha") if hasattr(mixer, name)}
 
 
 def _check(name, schedule):

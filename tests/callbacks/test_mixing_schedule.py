@@ -106,3 +106,19 @@ def test_models_and_mixers_that_cannot_follow_raise():
         plain.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 1)), verbose=0, callbacks=[MixingSchedule()])
     with pytest.raises(ValueError, match="`alpha` cannot be set for a SmoothMix, which has none"):
         fit(build(layers.SmoothMix()), 1, MixingSchedule(alpha=[1]))
+
+
+def test_an_interrupted_training_does_not_leave_its_values_to_the_next_one():
+    model = build()
+    with pytest.raises(InterruptedError):
+        fit(model, 3, MixingSchedule(active=(0, -1)), Recorder(stop_at=2))
+    assert model.mixer.probability == 0.0
+    recorder = Recorder()
+    fit(model, 3, MixingSchedule(active=(0, -1)), recorder)
+    assert [recorder.settings[epoch][0] for epoch in range(3)] == [1.0, 1.0, 0.0]
+    assert model.mixer.probability == 1.0
+    with pytest.raises(InterruptedError):
+        fit(model, 3, MixingSchedule(active=(0, -1)), Recorder(stop_at=2))
+    model.mixer.probability = 0.5  # set by the user after the interruption
+    fit(model, 2, MixingSchedule(active=(0, -1)))
+    assert model.mixer.probability == 0.5
