@@ -4,10 +4,10 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-# The tests that run on every backend, and those of them that `make test` runs on JAX and PyTorch.
-PORTABLE := tests/test_zero_loss.py tests/layers tests/saliency tests/models tests/distribution \
-	tests/robustness/test_model.py
+# The tests that run on every backend: those of which `make test` runs a sample on JAX and PyTorch, and the others.
 SMOKE := tests/test_zero_loss.py tests/layers/test_contract.py
+PORTABLE := tests/layers tests/saliency tests/models tests/distribution tests/robustness/test_model.py \
+	--ignore=tests/layers/test_contract.py
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Compilation takes most of the time on JAX: do not optimize, and let the workers share compiled programs.
 JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/jax-cache \
@@ -25,10 +25,12 @@ test: lint
 	KERAS_BACKEND=torch $(PYTEST) $(SMOKE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) $(SMOKE)
 
-# The rest: slow tests and full tables on TensorFlow, all portable tests on JAX and PyTorch.
+# The rest: slow tests and full tables on TensorFlow, and all portable tests on JAX and PyTorch.
 test-all: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow or exhaustive"
+	KERAS_BACKEND=torch $(PYTEST) -m "slow or exhaustive" $(SMOKE)
 	KERAS_BACKEND=torch $(PYTEST) -m "" $(PORTABLE)
+	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "slow or exhaustive" $(SMOKE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "" $(PORTABLE)
 
 lint: $(VENV)/.dev
