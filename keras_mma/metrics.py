@@ -28,8 +28,19 @@ def _weighted(y_true: Any, y_pred: Any) -> Any:
     return ops.sum(y_true * predicted, -1)
 
 
+class _MixedLabelAccuracy(keras.metrics.MeanMetricWrapper):
+    """The mean of a function of labels and predictions; higher is better."""
+
+    def __init__(self, function: Any, name: str, dtype: Any) -> None:
+        super().__init__(fn=function, name=name, dtype=dtype)
+        self._direction = "up"
+
+    def get_config(self) -> dict:
+        return {"name": self.name, "dtype": self.dtype}
+
+
 @keras.saving.register_keras_serializable("keras_mma")
-class DominantAccuracy(keras.metrics.MeanMetricWrapper):
+class DominantAccuracy(_MixedLabelAccuracy):
     """Share of samples whose predicted class is the class with the largest share of the label.
 
     It is what `"accuracy"` computes for label vectors, under a name that says so. A network that finds both classes of
@@ -61,15 +72,11 @@ class DominantAccuracy(keras.metrics.MeanMetricWrapper):
     """
 
     def __init__(self, name: str = "dominant_accuracy", dtype: Any = None) -> None:
-        super().__init__(fn=_dominant, name=name, dtype=dtype)
-        self._direction = "up"
-
-    def get_config(self) -> dict:
-        return {"name": self.name, "dtype": self.dtype}
+        super().__init__(_dominant, name, dtype)
 
 
 @keras.saving.register_keras_serializable("keras_mma")
-class WeightedAccuracy(keras.metrics.MeanMetricWrapper):
+class WeightedAccuracy(_MixedLabelAccuracy):
     """Mean share that the label gives to the predicted class.
 
     A prediction of the class with 0.3 of the label counts 0.3. The best that a network can reach is the mean of the
@@ -101,8 +108,4 @@ class WeightedAccuracy(keras.metrics.MeanMetricWrapper):
     """
 
     def __init__(self, name: str = "weighted_accuracy", dtype: Any = None) -> None:
-        super().__init__(fn=_weighted, name=name, dtype=dtype)
-        self._direction = "up"
-
-    def get_config(self) -> dict:
-        return {"name": self.name, "dtype": self.dtype}
+        super().__init__(_weighted, name, dtype)

@@ -152,7 +152,7 @@ def measure(model: Any, images: Any) -> dict[str, float]:
     Returns:
         Dict from names to numbers.
     """
-    from keras_mma.visualization import attention_of
+    from keras_mma.visualization.mixing import attention_of
 
     sites = site_features(model)
     features = sites.model(images, training=False)

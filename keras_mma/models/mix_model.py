@@ -8,6 +8,7 @@ import keras
 
 from keras_mma import label_encoding, plans
 from keras_mma.layers import input_forms, label_rules
+from keras_mma.layers.mixer import Mixer
 from keras_mma.models import graph
 from keras_mma.models.augmentation import spatial_layers
 from keras_mma.models.label_checks import LabelChecks, map_heads
@@ -98,7 +99,8 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
             attributing.attach_network(self._network_view(attributing))
         mixer.is_compared_by_model = mixer.label == "sumix"
         if mixer.is_compared_by_model:
-            view = self._network_view(mixer)
+            plain = self.inference_model()
+            view = NetworkView(plain.input, plain.output, {}, mixer.data_format)
             # A closure, as for attributions.
             self._predict_clean = lambda images: view.predictions(images)
 
@@ -196,25 +198,35 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
             ) from error
 
     def _without_mixing(self, **call_arguments):
-        """The plain model, and the symbolic outputs of its layers by name.
+        """The plain model, and what attributions need of it.
 
         Args:
             **call_arguments: Arguments with which layers that take them are called, whatever the caller of the model
                 passes.
+
+        Returns:
+            The model; the symbolic images that the mixer received; and, for each layer behind the mixer, by name, its
+            symbolic outputs and whether they depend on weights.
         """
-        tensors = {}
+        received, tensors = None, {}
 
         def call(path, layer, args, kwargs):
+            nonlocal received
             if isinstance(layer, graph.MIXING):
                 features, plan = graph.features_and_plan(layer, args, kwargs)
+                if isinstance(layer, Mixer):
+                    received = features
+                    tensors.clear()
                 # The features are unchanged. A plan is only used by layers that are left out: any plan will do.
                 return features, plan or plans.spec(None, None, None)
             accepted = inspect.signature(layer.call).parameters.keys() & call_arguments.keys()
-            tensors[path] = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
-            return tensors[path]
+            outputs = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
+            is_learned = bool(layer.weights) or any(learned for _, learned in tensors.values())
+            tensors[path] = outputs, is_learned
+            return outputs
 
         inputs, values = graph.fresh_inputs(self.input)
-        return keras.Model(inputs, graph.rebuild_graph(self.output[0], values, call)), tensors
+        return keras.Model(inputs, graph.rebuild_graph(self.output[0], values, call)), received, tensors
 
     def _compare_predictions(self, inputs, predictions, plan):
         """The label's share for `label="sumix"`; the mean over the heads."""
@@ -223,13 +235,14 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         return sum(weights) / len(weights)
 
     def _network_view(self, mixer):
-        plain, tensors = self._without_mixing()
-        if mixer.detector == "gradient" and not keras.backend.is_float_dtype(plain.inputs[0].dtype):
+        """The network behind the mixer. Layers in front of it have done their work on the images that it receives."""
+        plain, received, tensors = self._without_mixing()
+        if mixer.detector == "gradient" and not keras.backend.is_float_dtype(received.dtype):
             raise ValueError(
                 "`detector` 'gradient' requires a model with float inputs: integers have no gradient. "
-                f"Received: an input of dtype {plain.inputs[0].dtype}"
+                f"Received: an input of dtype {received.dtype}"
             )
-        view = NetworkView(plain.input, plain.output, tensors, mixer.data_format)
+        view = NetworkView(received, plain.output, tensors, mixer.data_format)
         if mixer.detector == "activation":
             view.select(mixer.attribution_layer)
         return view

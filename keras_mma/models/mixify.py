@@ -127,7 +127,9 @@ def _check_mixer(mixer):
 
 
 def _refuse_own_steps(model):
-    own = [name for name in _STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
+    own = [
+        name for name in _STEPS if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name)
+    ]
     if own:
         raise ValueError(
             f"`model` must not override the steps of training, which the new model would not have: mixify "

@@ -12,9 +12,10 @@ class NetworkView:
     It shares the layers of the network and must not be tracked by Keras as part of another layer.
 
     Args:
-        inputs: Symbolic input.
+        inputs: Symbolic images, which may be those inside a network.
         predictions: Symbolic predictions.
-        tensors: Symbolic outputs of the layers by name, in the order of the network.
+        tensors: For each layer by name, in the order of the network, its symbolic outputs and whether they depend on
+            weights.
         data_format: Data format of the images and the feature maps.
     """
 
@@ -29,18 +30,22 @@ class NetworkView:
         """Select the layer of `features`.
 
         Args:
-            layer: Its name; by default the last layer that returns feature maps of more than one pixel.
+            layer: Its name; by default the last layer that returns feature maps of more than one pixel. Layers in front
+                of the first weights, such as `Rescaling`, return images and are no default.
 
         Raises:
             ValueError: If there is no such layer, or it does not return feature maps.
         """
-        maps = [name for name, tensor in self.tensors.items() if self._is_map(tensor)]
-        if not maps or layer not in (None, *maps):
+        maps = [name for name, (tensor, _) in self.tensors.items() if self._is_map(tensor)]
+        learned = [name for name in maps if self.tensors[name][1]]
+        if layer not in maps and (layer is not None or not learned):
             raise ValueError(
                 "`attribution_layer` must name a layer that returns feature maps (batch, height, width, channels), "
-                f"one of {maps}. Received: attribution_layer={layer!r}"
+                f"one of {maps}; by default, it is the last of those that depend on weights, {learned}. Layers inside "
+                "a nested model can be named if features are mixed inside it (`at`). "
+                f"Received: attribution_layer={layer!r}"
             )
-        self._features = keras.Model(self.inputs, self.tensors[maps[-1] if layer is None else layer])
+        self._features = keras.Model(self.inputs, self.tensors[learned[-1] if layer is None else layer][0])
 
     def _is_map(self, tensor):
         shape = getattr(tensor, "shape", ())

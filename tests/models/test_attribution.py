@@ -214,3 +214,30 @@ def test_unsuitable_layers_and_inputs_raise():
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
     with pytest.raises(ValueError, match="'gradient' requires a model with float inputs.* dtype uint8"):
         keras_mma.mixify(keras.Model(inputs, keras.layers.Dense(2)(x)), layers.SaliencyMix(detector="gradient"))
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_layers_in_front_of_the_mixer_are_not_applied_twice(data, detector):
+    plain = network()
+    front = [keras.layers.Rescaling(1 / 50.0, offset=-1.0), keras.layers.RandomFlip("horizontal")]
+    inputs = keras.Input((16, 20, 3))
+    behind = keras.Model(inputs, plain(front[1](front[0](inputs))))
+    model = keras_mma.mixify(behind, layers.SaliencyMix(detector=detector, seed=3), at=["second"])
+    expected = keras_mma.mixify(plain, layers.SaliencyMix(detector=detector, seed=3), at=["second"])
+    images = ops.convert_to_tensor(data[0])  # as the mixer receives them, behind the flip
+    maps, expected_maps = (to_numpy(mixer_of(m).saliency_maps(images)) for m in (model, expected))
+    np.testing.assert_allclose(maps, expected_maps, rtol=1e-4, atol=1e-6)
+    assert expected_maps.std() > 1e-4
+
+
+def test_layers_in_front_of_the_first_weights_are_no_default(data):
+    base = keras.Sequential(
+        [keras.Input((16, 20, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()]
+    )
+    inputs = keras.Input((16, 20, 3))
+    plain = keras.Model(inputs, keras.layers.Dense(5)(base(keras.layers.Rescaling(2.0, name="rescale")(inputs))))
+    with pytest.raises(ValueError, match="by default, it is the last of those that depend on weights, \\[\\]"):
+        keras_mma.mixify(plain, layers.SaliencyMix(detector="activation"), at=[])
+    named = layers.SaliencyMix(detector="activation", attribution_layer="rescale")
+    maps = to_numpy(mixer_of(keras_mma.mixify(plain, named, at=[])).saliency_maps(ops.convert_to_tensor(data[0])))
+    assert np.isfinite(maps).all() and maps.std() > 0

@@ -318,6 +318,13 @@ class TestModelsThatOverrideTheStepsOfTraining:
         with pytest.raises(ValueError, match=rf"`MixModel`.* Received: a Mine, which overrides \['{name}'\]"):
             keras_mma.mixify(model, layers.CutMix())
 
+    def test_steps_of_an_instance_are_refused(self):
+        inputs = keras.Input((16, 20, 3))
+        model = keras.Model(inputs, head(conv(inputs, "first")))
+        model.train_step = lambda data: {}
+        with pytest.raises(ValueError, match=r"which overrides \['train_step'\]"):
+            keras_mma.mixify(model, layers.CutMix())
+
     def test_the_way_round_works(self, data):
         class Mine(keras_mma.MixModel):
             def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

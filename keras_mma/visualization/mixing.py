@@ -1,4 +1,4 @@
-"""Pictures of mixed batches, of adapted masks and of training curves. Requires matplotlib (the `viz` extra)."""
+"""Mixed batches, adapted masks and galleries of mixers."""
 
 import os
 from collections.abc import Sequence
@@ -14,13 +14,10 @@ from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.mixer import Mixer
 from keras_mma.models.site_features import site_features
 from keras_mma.saliency import fine_grained
+from keras_mma.visualization.grid import WIDTH, draw_grid, in_words, show, value_range
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["plot_adaptation", "plot_gallery", "plot_history", "plot_mixing", "show_history", "show_mixing"]
-_SALIENCY, _MASK, _WIDTH = "magma", "gray", 1.5
 
 
 def plot_mixing(
@@ -85,8 +82,8 @@ def plot_mixing(
     bars = None
     if labels is not None:
         bars = _mixed_labels(labels, plan, class_names)
-        notes["mixed"] = [_in_words(label, class_names) for label in bars]
-    return _grid(columns, notes, bars, min(samples, len(images)), path)
+        notes["mixed"] = [in_words(label, class_names) for label in bars]
+    return draw_grid(columns, notes, bars, min(samples, len(images)), path)
 
 
 def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.PathLike | None = None) -> "Figure":
@@ -142,7 +139,7 @@ def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.Pa
         columns[key] = mask
         titles[key] = "adapted mask" if getattr(layer, "attention", None) is not None else key
         notes[key] = [f"weight {weight:.2f}" for weight in mask.mean((1, 2, 3))]
-    return _grid(columns, notes, None, min(samples, len(received)), path, titles)
+    return draw_grid(columns, notes, None, min(samples, len(received)), path, titles)
 
 
 def plot_gallery(
@@ -168,45 +165,21 @@ def plot_gallery(
         ValueError: If `images` is not a batch of images.
     """
     images = _images(images)
-    scale, height = _range(images), _WIDTH * images.shape[1] / images.shape[2]
+    scale, height = value_range(images), WIDTH * images.shape[1] / images.shape[2]
     rows: dict[str, tuple[Any, Any]] = {"images": (images, None if labels is None else _one_hot(labels, class_names))}
     for name, mixer in mixers.items():
         mixed, plan, _ = _mix(mixer, images)
         weights = None if labels is None else _mixed_labels(labels, plan, class_names)
         rows[name] = mixed, weights
     with plotting.style():
-        figure = plotting.new_figure(_WIDTH * len(images) + 0.4, (height + 0.25) * len(rows) + 0.2)
+        figure = plotting.new_figure(WIDTH * len(images) + 0.4, (height + 0.25) * len(rows) + 0.2)
         axes = figure.subplots(len(rows), len(images), squeeze=False)
         for line, (name, (pictures, bars)) in zip(axes, rows.items(), strict=True):
             line[0].set_ylabel(name, fontsize=8)
             for sample, axis in enumerate(line):
-                _show(axis, pictures[sample], scale)
+                show(axis, pictures[sample], scale)
                 if bars is not None:
-                    axis.set_xlabel(_in_words(bars[sample], class_names), fontsize=7)
-    plotting.save(figure, path)
-    return figure
-
-
-def plot_history(history: dict[str, list[float]], path: str | os.PathLike | None = None) -> "Figure":
-    """Plot training curves.
-
-    Args:
-        history: Dict of lists, as `History.history`.
-        path: PNG file to which the plot is saved, or `None`.
-
-    Returns:
-        The matplotlib figure: one panel for the loss, one for each other metric, training and validation in each.
-    """
-    names = [name for name in history if not name.startswith("val_") and name not in ("epoch", "learning_rate")]
-    with plotting.style():
-        figure = plotting.new_figure(4.5 * len(names), 3.2)
-        for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            for key, label in ((name, "training (mixed labels)"), (f"val_{name}", "validation")):
-                if key in history:
-                    axis.plot(np.arange(1, len(history[key]) + 1), history[key], marker=".", label=label)
-            axis.set(xlabel="epoch", title=name)
-            axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.legend()
+                    axis.set_xlabel(in_words(bars[sample], class_names), fontsize=7)
     plotting.save(figure, path)
     return figure
 
@@ -227,18 +200,6 @@ def show_mixing(
         The matplotlib figure.
     """
     return plot_mixing(mixer, images, samples=samples, features=features, path=path)
-
-
-def show_history(history: dict[str, list[float]], path: str | os.PathLike | None = None) -> "Figure":
-    """`plot_history` by its former name.
-
-    Args:
-        history, path: See `plot_history`.
-
-    Returns:
-        The matplotlib figure.
-    """
-    return plot_history(history, path)
 
 
 def attention_of(layer: FeatureMixAdapt, features: Any, plan: dict) -> Any:
@@ -268,78 +229,6 @@ def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray
     return _numpy(mixed), {name: _numpy(value) for name, value in plan.items()}, saliency
 
 
-def _grid(columns: dict, notes: dict, bars: Any, samples: int, path: Any, titles: Any = None) -> "Figure":
-    """A row for each sample and a column for each kind of picture; maps have one channel and a color map."""
-    images = columns["own image"]
-    scale, height = _range(images), _WIDTH * images.shape[1] / images.shape[2]
-    limits = {title: max(float(maps.max()), 1e-6) for title, maps in columns.items() if _is_heat(title)}
-    with plotting.style():
-        figure = plotting.new_figure(_WIDTH * len(columns) + 0.1, (height + 0.35) * samples + 0.3)
-        axes = figure.subplots(samples, len(columns), squeeze=False)
-        for sample, line in enumerate(axes):
-            for axis, (title, values) in zip(line, columns.items(), strict=True):
-                if "saliency" in title:  # each map has a maximum of its own
-                    limits[title] = max(float(values[sample].max()), 1e-6)
-                is_map = _is_heat(title) or "mask" in title or title.startswith("MMA")
-                _show(axis, values[sample], scale, limits.get(title, 1.0) if is_map else None, _is_heat(title))
-                if sample == 0:
-                    axis.set_title((titles or {}).get(title, title), fontsize=8)
-                if title in notes:
-                    axis.set_xlabel(notes[title][sample], fontsize=7, labelpad=9 if bars is not None else 3)
-                if title == "mixed" and bars is not None:
-                    _draw_bar(axis, bars[sample])
-    plotting.save(figure, path)
-    return figure
-
-
-def _is_heat(title: str) -> bool:
-    return "saliency" in title or "attention" in title
-
-
-def _show(axis: "Axes", picture: np.ndarray, scale: Any, limit: float | None = None, is_heat: bool = False) -> None:
-    if limit is None:
-        picture, limit = np.clip((picture.astype("float32") - scale[0]) / scale[1], 0, 1), 1.0
-    axis.imshow(
-        picture if picture.shape[-1] == 3 else picture[..., 0],
-        cmap=_SALIENCY if is_heat else _MASK,
-        vmin=0,
-        vmax=limit,
-        interpolation="nearest",
-        aspect="auto" if picture.shape[:2] == (1, 1) else "equal",
-    )
-    axis.set(xticks=[], yticks=[])
-    axis.grid(False)
-    axis.spines[:].set_visible(True)
-    axis.spines[:].set(linewidth=0.5, color=plotting.GRAY)
-
-
-def _draw_bar(axis: "Axes", label: np.ndarray) -> None:
-    """The label as a bar of one color for each class, below the image."""
-    height = axis.images[0].get_size()[0] / axis.images[0].get_size()[1]  # of the image, where its width is 1
-    bar = axis.inset_axes((0.0, -0.06 / height, 1.0, 0.035 / height))
-    start = 0.0
-    for number, index in enumerate(_largest(label)):
-        bar.barh(0, label[index], left=start, color=plotting.COLORS[number % len(plotting.COLORS)])
-        start += float(label[index])
-    bar.set(xlim=(0, max(1.0, start)), xticks=[], yticks=[])
-    bar.grid(False)
-    bar.spines[:].set_visible(False)
-
-
-def _in_words(label: np.ndarray, class_names: Sequence[str] | None) -> str:
-    """The label as `cat 0.71, dog 0.29`, or `cat`."""
-    names = [str(index) if class_names is None else str(class_names[index]) for index in _largest(label)]
-    if len(names) == 1:
-        return names[0]
-    names = [f"{name}:" if name.isdigit() else name for name in names]
-    return ", ".join(f"{name} {label[index]:.2f}" for name, index in zip(names, _largest(label), strict=True))
-
-
-def _largest(label: np.ndarray, most: int = 3) -> list[int]:
-    order = np.argsort(-label, kind="stable")[:most]
-    return [int(index) for index in order if label[index] > 0.005]
-
-
 def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
     labels = np.asarray(labels)
     count = len(class_names) if class_names is not None else int(labels.max()) + 1 if labels.ndim == 1 else None
@@ -365,16 +254,6 @@ def _images(images: Any) -> np.ndarray:
 def _channels_last(values: Any, data_format: str) -> np.ndarray:
     values = _numpy(values)
     return values if data_format == "channels_last" else values.transpose(0, 2, 3, 1)
-
-
-def _range(images: np.ndarray) -> tuple[float, float]:
-    """The value that is black, and the distance from it to white."""
-    low, high = float(images.min()), float(images.max())
-    if low >= 0:
-        return (0.0, 255.0) if high > 1 or np.issubdtype(images.dtype, np.integer) else (0.0, 1.0)
-    # A few extreme pixels of standardized images would leave everything else gray.
-    low, high = (float(value) for value in np.percentile(images, (0.5, 99.5)))
-    return low, max(high - low, 1e-6)
 
 
 def _numpy(values: Any) -> np.ndarray:
