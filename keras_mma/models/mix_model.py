@@ -221,7 +221,9 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
                 return features, plan or plans.spec(None, None, None)
             accepted = inspect.signature(layer.call).parameters.keys() & call_arguments.keys()
             outputs = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
-            is_learned = bool(layer.weights) or any(learned for _, learned in tensors.values())
+            # Operations such as `x[:, :5]` are no layers and have no weights.
+            has_weights = isinstance(layer, keras.Layer) and bool(layer.weights)
+            is_learned = has_weights or any(learned for _, learned in tensors.values())
             tensors[path] = outputs, is_learned
             return outputs
 
