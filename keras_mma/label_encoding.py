@@ -60,7 +60,7 @@ def encode(labels, classes, name="labels"):
     if width != 1:
         return ops.cast(labels, "float32")
     check_range(labels, classes, name)
-    return _one_hot(labels, classes)
+    return one_hot(labels, classes)
 
 
 def refuse_strings(labels, name="labels"):
@@ -101,7 +101,8 @@ def check_range(labels, classes, name="labels"):
         )
 
 
-def _one_hot(labels, classes):
+def one_hot(labels, classes):
+    """Class indices of any shape as float32 vectors (number of labels, classes); NaN for what is no class index."""
     labels = ops.reshape(labels, (-1,))
     dtype = keras.backend.standardize_dtype(labels.dtype)
     if not keras.backend.is_float_dtype(dtype):
@@ -122,9 +123,9 @@ def _encode_open_width(labels, classes):
     batch_size, width = ops.shape(labels)
     vectors = ops.cast(labels, "float32")
     if classes is None:
-        # A column of floats is no vector of classes; see `_one_hot` for the NaN.
+        # A column of floats is no vector of classes; see `one_hot` for the NaN.
         return ops.where(width == 1, float("nan"), vectors)
     # As wide as there are classes, whatever the width is: XLA compiles what is not selected too.
     padded = ops.concatenate([vectors, ops.full((batch_size, classes), float("nan"))], axis=1)
     vectors = ops.where(width == classes, ops.reshape(padded[:, :classes], (-1, classes)), float("nan"))
-    return ops.where(width == 1, _one_hot(labels[:, :1], classes), vectors)
+    return ops.where(width == 1, one_hot(labels[:, :1], classes), vectors)

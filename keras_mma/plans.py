@@ -9,6 +9,9 @@ A plan is a plain dict of tensors, so that it flows through a Functional graph b
 | `weight` | (batch,) float32 in [0, 1] | share of its own label that each sample keeps |
 | `site` | () int32 | the site that fires in this step: 0 the input, k `FeatureMixAdapt(site=k)`, -1 none |
 
+Labels that are vectors follow the weight, labels that are maps follow the mask. A `FeatureMixAdapt` that fires replaces
+both by those of its adapted mask, so that the weight is the mean of the mask (unless it is calibrated by saliency).
+
 All functions in this module are pure.
 """
 
@@ -16,8 +19,11 @@ import keras
 from keras import ops
 
 from keras_mma.backend import device_groups
+from keras_mma.resampling import resize
 
 KEYS = ("partner", "mask", "weight", "site")
+# Above the rounding errors of a mean of a mask, below any share that matters.
+_ROUNDING = 1e-6
 _RANKS = {"partner": 1, "mask": 4, "weight": 1, "site": 0}
 
 
@@ -132,6 +138,24 @@ def active_partner(plan, is_unmixed=None):
     own = ops.arange(ops.shape(plan["partner"])[0], dtype="int32")
     is_unmixed = find_unmixed(plan["mask"]) if is_unmixed is None else is_unmixed
     return ops.where(is_unmixed, own, plan["partner"])
+
+
+def resize_mask(mask, height, width):
+    """A mask at another size, with the same mean, up to rounding.
+
+    Args:
+        mask: Float32 tensor (batch, source height, source width, 1) in [0, 1].
+        height, width: Target size in pixels.
+
+    Returns:
+        A float32 tensor (batch, height, width, 1) in [0, 1]. Where the mask is 0 or 1 in the whole area of a pixel, so
+        is the result, exactly.
+    """
+    resized = resize(mask, height, width, "area")
+    if resized is mask:
+        return mask
+    # The sums of the weights of a pixel are 1 up to rounding.
+    return ops.where(resized < _ROUNDING, 0.0, ops.where(resized > 1.0 - _ROUNDING, 1.0, resized))
 
 
 def blend(own, partner, mask):

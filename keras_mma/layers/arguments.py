@@ -54,6 +54,13 @@ def integer(name, value, minimum):
     return int(value)
 
 
+def any_integer(name, value):
+    """An integer of 32 bits."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not -(2**31) <= value < 2**31:
+        raise ValueError(f"`{name}` must be an integer of at most 32 bits. Received: {name}={value!r}")
+    return int(value)
+
+
 def size(name, value):
     """Two positive integers: rows and columns."""
     sides = tuple(value) if isinstance(value, (tuple, list)) else ()

@@ -57,13 +57,6 @@ class CatchUpMix(FeatureMixer):
         is_own = ops.cast(rank, "float32") < count[:, None]
         return ops.reshape(ops.cast(is_own, "float32"), (-1, 1, 1, channels))
 
-    def call(self, features, plan, training=None):
-        features, mixed = super().call(features, plan, training=training)
-        if not training:
-            return features, mixed
-        weight = ops.reshape(mixed["weight"], (-1, 1, 1, 1))
-        return features, {**mixed, "mask": ops.where(plan["site"] == self.site, weight, plan["mask"])}
-
 
 def relative_norm(features):
     """The 2-norm of each channel as a share of the sum over the channels; 0 for features of zeros.

@@ -30,8 +30,9 @@ class FeatureMixer(keras.layers.Layer):
         training: Whether to mix; by default only inside the training of a model.
 
     Returns:
-        `(features, plan)`: the features with the same shape and dtype, and the plan with the `weight` that the labels
-        follow from here on.
+        `(features, plan)`: the features with the same shape and dtype, and the plan with the `weight` and the `mask`
+        that labels follow from here on. If the site fires, they are those of this layer's mask, at the size of the
+        images; a mask over channels becomes its mean everywhere. With `label="mixer"` they are the mixer's.
 
     Raises:
         ValueError: If an argument is out of range, the features have another rank, no grid fits a token sequence, or
@@ -67,10 +68,13 @@ class FeatureMixer(keras.layers.Layer):
             mask = self.mask(features, plan)
             weight = ops.mean(mask, axis=(1, 2, 3)) if self.label == "adapted" else plan["weight"]
             partner_features = plans.take_partner(features, plans.active_partner(plan))
-            return plans.blend(features, partner_features, self._like_features(mask, features)), weight
+            mixed = plans.blend(features, partner_features, self._like_features(mask, features))
+            return mixed, weight, self._mask_of_images(mask, weight, plan)
 
-        features, weight = ops.cond(plan["site"] == self.site, mix, lambda: (features, plan["weight"]))
-        return features, {**plan, "weight": weight}
+        features, weight, mask = ops.cond(
+            plan["site"] == self.site, mix, lambda: (features, plan["weight"], plan["mask"])
+        )
+        return features, {**plan, "weight": weight, "mask": mask}
 
     def mask(self, features, plan):
         """The mask by which these features are mixed.
@@ -109,6 +113,13 @@ class FeatureMixer(keras.layers.Layer):
         if len(features.shape) == 3:
             return tokens.to_sequence(mask, features.shape[1])
         return mask if self.data_format == "channels_last" else ops.transpose(mask, (0, 3, 1, 2))
+
+    def _mask_of_images(self, mask, weight, plan):
+        """The mask at the size of the images, for labels that are maps."""
+        height, width = ops.shape(plan["mask"])[1:3]
+        if mask.shape[-1] != 1:  # over channels
+            return ops.broadcast_to(ops.reshape(weight, (-1, 1, 1, 1)), (ops.shape(weight)[0], height, width, 1))
+        return plans.resize_mask(mask, height, width) if self.label == "adapted" else plan["mask"]
 
     def _grid_of(self, features, plan):
         size = plan["mask"].shape[1:3]

@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from keras_mma import label_encoding
+from keras_mma import label_encoding, label_maps
 
 
 def map_heads(function, y, predictions, output_names, name="y"):
@@ -49,6 +49,18 @@ def map_heads(function, y, predictions, output_names, name="y"):
     return keras.tree.pack_sequence_as(y, results)
 
 
+def refuse_sparse(argument, structure):
+    """Refuse losses that take class indices at `compile`, instead of failing with a shape error inside `fit`."""
+    for leaf in keras.tree.flatten(structure):
+        name = leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf).__name__)
+        if name.lower().replace("_", "").startswith(("sparsecategorical", "sparsetopk")):
+            raise ValueError(
+                f"`{argument}` must take soft labels: use its categorical form; the model one-hot encodes integer "
+                "labels, and `compile(..., ignore_class=255)` leaves out pixels of that class. "
+                f"Received: {argument}={name}"
+            )
+
+
 def _checked(method):
     """A method of `keras.Model` that first checks the labels among its arguments, as far as their values are known."""
     signature = inspect.signature(method)
@@ -85,6 +97,9 @@ class LabelChecks:
             return
 
         def check(label, head, name):
-            label_encoding.check_range(label, head.shape[-1], name)
+            if label_maps.is_map(head):
+                label_maps.check(label, head.shape, self.ignore_class, name)
+            else:
+                label_encoding.check_range(label, head.shape[-1], name)
 
         map_heads(check, y, self.output[0], self.output_names, name)

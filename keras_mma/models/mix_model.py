@@ -6,12 +6,12 @@ import warnings
 
 import keras
 
-from keras_mma import label_encoding, plans
-from keras_mma.layers import input_forms, label_rules
+from keras_mma import label_maps, plans
+from keras_mma.layers import arguments, input_forms, label_rules
 from keras_mma.layers.mixer import Mixer
-from keras_mma.models import graph
+from keras_mma.models import graph, targets
 from keras_mma.models.augmentation import spatial_layers
-from keras_mma.models.label_checks import LabelChecks, map_heads
+from keras_mma.models.label_checks import LabelChecks, refuse_sparse
 from keras_mma.models.multi_worker import MultiWorkerTraining
 from keras_mma.models.network_view import NetworkView
 from keras_mma.models.weight_files import SharedWeightFiles
@@ -42,10 +42,17 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
     The weight of a sample is mixed like its label, `weight * w + (1 - weight) * w_partner`, and multiplies the loss on
     the mixed label. `class_weight` is converted to sample weights, as in any Keras model.
 
+    Predictions may be maps, (batch, height, width, classes). Their labels, class indices (batch, height, width) or
+    shares (batch, height, width, classes), are mixed pixel by pixel by the plan's mask, and so are weights of pixels
+    (batch, height, width); a weight of a sample is that of each of its pixels. Labels calibrated by saliency are
+    vectors; maps follow the mask. `compile(..., ignore_class=255)` gives the pixels of that class the weight 0, mixed
+    with that of the partner's pixel by the mask: use `weighted_metrics` then.
+
     Args:
         inputs: The model's symbolic input, as for `keras.Model`.
         outputs: A tuple `(predictions, plan)`: the symbolic predictions, a tensor or any structure of tensors
-            (batch, classes), and the plan that the mixer drew and every `FeatureMixAdapt` updated.
+            (batch, classes) or (batch, height, width, classes), and the plan that the mixer drew and every
+            `FeatureMixAdapt` updated.
         name: Name of the model.
         **kwargs: Arguments of `keras.Model`.
 
@@ -80,6 +87,9 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         - The mixed-label loss: H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018,
           arXiv:1710.09412, section 2.
     """
+
+    #: Class index of the pixels that do not count, for predictions that are maps; set by `compile`.
+    ignore_class = None
 
     @_like_functional
     def __init__(self, inputs, outputs, name=None, **kwargs):
@@ -121,11 +131,26 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
             "nest its `inference_model()` and add mixing to the outer model. Received: a symbolic call"
         )
 
-    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
-        _refuse_sparse("loss", loss)
-        _refuse_sparse("metrics", metrics)
-        _refuse_sparse("weighted_metrics", weighted_metrics)
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        *,
+        ignore_class=None,
+        **kwargs,
+    ):
+        refuse_sparse("loss", loss)
+        refuse_sparse("metrics", metrics)
+        refuse_sparse("weighted_metrics", weighted_metrics)
+        self.ignore_class = None if ignore_class is None else arguments.any_integer("ignore_class", ignore_class)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return {**config, "ignore_class": self.ignore_class} if config and self.ignore_class is not None else config
 
     def compile_from_config(self, config):
         # Keras restores only its own `compile` automatically.
@@ -153,22 +178,23 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         one of these methods.
 
         Args:
-            y: Labels of the batch: integers, one-hot or soft labels for each head.
+            y: Labels of the batch: integers, one-hot or soft labels for each head, vectors or maps.
             y_pred: What the model returned: `(predictions, plan)` in training, the predictions otherwise.
             sample_weight: Sample weights, or `None`.
 
         Returns:
-            `(y, predictions, sample_weight)`, where the labels are float32 vectors.
+            `(y, predictions, sample_weight)`, where the labels are float32 vectors or maps. Pixels of the class
+            `ignore_class`, an argument of `compile` or an attribute, have the weight 0.
         """
         plan = None
         if isinstance(y_pred, (tuple, list)) and len(y_pred) == 2 and plans.is_plan(y_pred[1]):
             y_pred, plan = y_pred
         if y is None:
             return y, y_pred, sample_weight
-        y = self._encode_labels(y, y_pred)
+        encoded = targets.encode(y, y_pred, self.output_names, self.ignore_class)
         if plan is not None:
-            y = _mix_leaves(plans.mix_labels, y, plan)
-            sample_weight = _mix_leaves(plans.mix_sample_weight, sample_weight, plan)
+            self._check_maps(encoded)
+        y, sample_weight = targets.follow(encoded, sample_weight, plan)
         return y, y_pred, sample_weight
 
     def inference_model(self):
@@ -231,10 +257,11 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         return keras.Model(inputs, graph.rebuild_graph(self.output[0], values, call)), received, tensors
 
     def _compare_predictions(self, inputs, predictions, plan):
-        """The label's share for `label="sumix"`; the mean over the heads."""
+        """The label's share for `label="sumix"`: the mean over the heads whose labels are vectors."""
         heads = zip(*map(keras.tree.flatten, (self._predict_clean(inputs), predictions)), strict=True)
-        weights = [label_rules.sumix_weight(plan["weight"], *head, plan["partner"]) for head in heads]
-        return sum(weights) / len(weights)
+        vectors = [head for head in heads if not label_maps.is_map(head[0])]
+        weights = [label_rules.sumix_weight(plan["weight"], *head, plan["partner"]) for head in vectors]
+        return sum(weights) / len(weights) if weights else plan["weight"]
 
     def _network_view(self, mixer):
         """The network behind the mixer. Layers in front of it have done their work on the images that it receives."""
@@ -249,25 +276,16 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
             view.select(mixer.attribution_layer)
         return view
 
-    def _encode_labels(self, y, y_pred):
-        """The labels of each head as float32 vectors of as many classes as the head predicts."""
-
-        def encode(label, head, name):
-            return label_encoding.encode(label, head.shape[-1], name)
-
-        return map_heads(encode, y, y_pred, self.output_names)
-
-
-def _mix_leaves(mix, structure, plan):
-    """Mix all labels or sample weights of a structure, in which `None` stays."""
-
-    def mix_leaf(leaf):
-        if leaf is None:
-            return None
-        plans.check(plan, leaf.shape[0])
-        return mix(leaf, plan)
-
-    return keras.tree.map_structure(mix_leaf, structure)
+    def _check_maps(self, encoded):
+        """Raise a `ValueError` if labels that are maps cannot follow the mixer."""
+        for target in keras.tree.flatten(encoded):
+            if target is not None and target.is_map and self.mixer.is_input_only:
+                raise ValueError(
+                    f"`{target.name}` must not be maps for the mixer {self.mixer.name!r}, which moves or resizes the "
+                    "partner's image, because a plan does not say where to: call the mixer on labelled batches "
+                    "{'images', 'segmentation_masks'} before they reach the model. "
+                    f"Received: {target.name} of shape {tuple(target.labels.shape)}"
+                )
 
 
 def _warn_of_moved_pixels(predictions, plan):
@@ -282,14 +300,3 @@ def _warn_of_moved_pixels(predictions, plan):
             "layers of the network), or augment the images before they reach the model.",
             stacklevel=4,
         )
-
-
-def _refuse_sparse(argument, structure):
-    """Refuse losses that take class indices at `compile`, instead of failing with a shape error inside `fit`."""
-    for leaf in keras.tree.flatten(structure):
-        name = leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf).__name__)
-        if name.lower().replace("_", "").startswith(("sparsecategorical", "sparsetopk")):
-            raise ValueError(
-                f"`{argument}` must take soft labels: use its categorical form; the model one-hot encodes integer "
-                f"labels. Received: {argument}={name}"
-            )

@@ -72,8 +72,20 @@ def test_layers_of_other_sites_do_nothing(plan, features):
         keras.tree.map_structure(np.testing.assert_array_equal, after, to_numpy(plan))
     mixed, after = call(FeatureMixAdapt(2), features, plan)
     assert not np.array_equal(mixed, features)
-    for key in ("partner", "mask", "site"):
+    for key in ("partner", "site"):
         np.testing.assert_array_equal(after[key], to_numpy(plan[key]))
+
+
+@pytest.mark.parametrize("options", [{}, {"preserve_ratio": True}, {"attention": None, "smooth": False}], ids=str)
+def test_the_plan_gets_the_adapted_mask_at_the_size_of_the_images(plan, features, options):
+    layer = FeatureMixAdapt(2, **options)
+    _, after = call(layer, features, plan)
+    adapted = to_numpy(layer.mask(features, plan))[..., 0]
+    expected = [oracles.area_pool(mask, *plan["mask"].shape[1:3]) for mask in adapted]
+    np.testing.assert_allclose(after["mask"][..., 0], expected, atol=1e-5)
+    np.testing.assert_allclose(after["weight"], after["mask"].mean((1, 2, 3)), atol=1e-5)
+    is_unmixed = (to_numpy(plan["mask"]) == 1).all((1, 2, 3))
+    assert is_unmixed.any() and (after["mask"][is_unmixed] == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +113,7 @@ def test_label_mixer_keeps_the_mixers_weight(plan, features):
     calibrated = {**plan, "weight": ops.convert_to_tensor(np.linspace(0.1, 1, 6), "float32")}
     _, after = call(FeatureMixAdapt(2, label="mixer"), features, calibrated)
     np.testing.assert_allclose(after["weight"], np.linspace(0.1, 1, 6), atol=1e-6)
+    np.testing.assert_array_equal(after["mask"], to_numpy(plan["mask"]))
     _, adapted = call(FeatureMixAdapt(2), features, calibrated)
     assert not np.allclose(adapted["weight"], after["weight"])
 

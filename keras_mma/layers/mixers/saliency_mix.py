@@ -92,7 +92,8 @@ class SaliencyMix(Mixer):
         self.box = arguments.choice("box", box, ("sample", "batch"))
         self.draws_per_batch = box == "batch"
         self.ties = arguments.choice("ties", ties, ("random", "first"))
-        if SCHEMES[scheme][1] is not None and self.sites != (0,):
+        self.is_input_only = SCHEMES[scheme][1] is not None
+        if self.is_input_only and self.sites != (0,):
             raise ValueError(
                 "`scheme` must be 'salient_to_corresponding' when `sites` has feature sites, because a plan cannot "
                 f"describe a box that moves. Received: scheme={scheme!r}, sites={self.sites}"

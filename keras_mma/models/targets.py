@@ -1,0 +1,115 @@
+"""The labels and sample weights of all heads of a model, encoded, and mixed as the features were mixed."""
+
+import keras
+from keras import ops
+
+from keras_mma import label_encoding, label_maps, plans
+from keras_mma.models.label_checks import map_heads
+
+
+class Target:
+    """The labels of one head.
+
+    Args:
+        labels: Encoded labels, float32 (batch, classes) or (batch, height, width, classes).
+        is_map: Whether they are a map.
+        counted: 0 for the pixels of a map that are ignored and 1 for the others, or `None`.
+        name: Name of the labels in error messages.
+    """
+
+    def __init__(self, labels, is_map=False, counted=None, name="y"):
+        self.labels, self.is_map, self.counted, self.name = labels, is_map, counted, name
+        self.weights = None
+
+
+def encode(y, predictions, output_names, ignore_class=None):
+    """The targets of all heads, in the structure of the labels.
+
+    Args:
+        y: Labels in the structure of the predictions; see `map_heads`.
+        predictions: Predictions of all heads.
+        output_names: Names of the heads.
+        ignore_class: See `label_maps.encode`; for heads that are maps.
+    """
+
+    def encode_head(labels, head, name):
+        if label_maps.is_map(head):
+            maps, counted = label_maps.encode(labels, tuple(head.shape), ignore_class, name)
+            return Target(maps, True, counted, name)
+        return Target(label_encoding.encode(labels, head.shape[-1], name), name=name)
+
+    return map_heads(encode_head, y, predictions, output_names)
+
+
+def follow(targets, sample_weight, plan=None):
+    """Mix labels and sample weights by the plan: vectors by its weight, maps by its mask.
+
+    Args:
+        targets: What `encode` returned.
+        sample_weight: Sample weights of all heads, or in the structure of the targets; or `None`.
+        plan: The plan, or `None` where nothing was mixed.
+
+    Returns:
+        The labels and the sample weights, in the structure of the targets.
+    """
+    leaves = [target for target in keras.tree.flatten(targets) if target is not None]
+    if plan is not None:
+        for target in leaves:
+            plans.check(plan, target.labels.shape[0])
+    if not any(target.is_map for target in leaves):
+        labels = _map(lambda target: target.labels, targets)
+        if plan is None:
+            return labels, sample_weight
+        return _mix_leaves(plans.mix_labels, labels, plan), _mix_leaves(plans.mix_sample_weight, sample_weight, plan)
+    _spread(targets, sample_weight)
+    for target in leaves:
+        if target.is_map:
+            target.weights = label_maps.weights(target.weights, target.counted, target.labels)
+            if plan is not None:
+                target.labels, target.weights = label_maps.mix(target.labels, target.counted, target.weights, plan)
+        elif plan is not None:
+            target.labels = plans.mix_labels(target.labels, plan)
+            target.weights = None if target.weights is None else plans.mix_sample_weight(target.weights, plan)
+    if all(target.weights is None for target in leaves):
+        return _map(lambda target: target.labels, targets), None
+    return _map(lambda target: target.labels, targets), _map(_weights_or_ones, targets)
+
+
+def _map(function, targets):
+    return keras.tree.map_structure(lambda target: None if target is None else function(target), targets)
+
+
+def _weights_or_ones(target):
+    # Keras accepts no `None` among the weights of several heads.
+    return ops.ones(ops.shape(target.labels)[:1], "float32") if target.weights is None else target.weights
+
+
+def _spread(targets, sample_weight, name="sample_weight"):
+    """Give each target its weights: those of its place in the structure, or those of all heads."""
+    if isinstance(targets, dict) and isinstance(sample_weight, dict):
+        for key, target in targets.items():
+            _spread(target, sample_weight.get(key), f"{name}[{key!r}]")
+    elif isinstance(targets, (list, tuple)) and isinstance(sample_weight, (list, tuple)):
+        for index, pair in enumerate(zip(targets, sample_weight, strict=True)):
+            _spread(*pair, f"{name}[{index}]")
+    elif sample_weight is not None:
+        for target in keras.tree.flatten(targets):
+            if target is not None and not target.is_map and len(sample_weight.shape) > 2:
+                raise ValueError(
+                    f"`{name}` must be weights of samples, (batch,), for the vectors `{target.name}`: pass weights in "
+                    f"the structure of `y`. Received: {name} of shape {tuple(sample_weight.shape)}"
+                )
+            if target is not None:
+                target.weights = sample_weight
+
+
+def _mix_leaves(mix, structure, plan):
+    """Mix all labels or sample weights of a structure, in which `None` stays."""
+
+    def mix_leaf(leaf):
+        if leaf is None:
+            return None
+        plans.check(plan, leaf.shape[0])
+        return mix(leaf, plan)
+
+    return keras.tree.map_structure(mix_leaf, structure)
