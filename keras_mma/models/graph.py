@@ -78,7 +78,8 @@ def check_sites(predictions, plan):
         if any(isinstance(end.operation, keras.layers.InputLayer) for end in feature_calls(predictions, stop=call)):
             raise ValueError(
                 f"All features that reach the predictions must go through {call.operation.name!r}, or they are not "
-                "mixed as the labels are (a branch of a residual block is not a mixing point, the sum after it is). "
+                "mixed as the labels are (a branch of a residual block is not a mixing point, the sum after it is, and "
+                "neither is a layer that a skip connection goes around; `keras_mma.mixing_points` lists what is left). "
                 "Received: predictions that also depend on features that go around it"
             )
 

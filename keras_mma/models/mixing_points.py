@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import operator
 import typing
 
 import keras
@@ -46,12 +47,14 @@ def mixing_points(model, data_format=None):
     """List the layers of a model after which mixing features is useful, one per resolution.
 
     A layer qualifies if it is called once, every path to the predictions goes through its output, and the output is
-    spatial: feature maps of more than one pixel, or a token sequence on a grid of patches. Among the layers of one
+    spatial: feature maps of more than one pixel, or a token sequence on a grid of patches. It must have weights behind
+    it, and no layer before it that enlarges the feature maps. In a network for segmentation, skip connections go around
+    most inner layers: what is left is in front of the first one. Among the layers of one
     resolution, the point is the last one that ends a block (where branches meet, with the activation after it), the
     last of all if no branches meet, or the first complete token sequence. In a transformer, the end of each block is
     listed too: a layer of the encoders of KerasHub's ViT and DeiT, or the last sum before the next
     `keras.layers.MultiHeadAttention`. By default, `mixify` mixes at the first two
-    resolutions that have blocks, except the coarsest.
+    resolutions that have blocks, except the coarsest (which is not left out where the network enlarges it again).
 
     Args:
         model: A Functional or Sequential model with one image input. Layers of nested models are included.
@@ -74,11 +77,11 @@ def mixing_points(model, data_format=None):
     """
     check_single_input(model)
     data_format = arguments.data_format(data_format)
-    cuts = _cuts(model, data_format)
+    cuts, is_enlarged = _cuts(model, data_format)
     resolutions = [list(group) for _, group in itertools.groupby(cuts, lambda cut: cut.size)]
     chosen = [_best(group) for group in resolutions]
     blocks = [cut for group in resolutions for cut in _block_ends(group)]
-    ahead = list(zip(chosen, resolutions, strict=True))[: max(len(chosen) - 1, 1)]
+    ahead = list(zip(chosen, resolutions, strict=True))[: len(chosen) if is_enlarged else max(len(chosen) - 1, 1)]
     with_blocks = [cut for cut, group in ahead if any(other.is_merge for other in group)]
     default = (with_blocks or [cut for cut, _ in ahead])[:_DEFAULT_POINTS]
     is_open = None in model.inputs[0].shape[1:]
@@ -150,7 +153,11 @@ def _block_ends(group):
 
 
 def _cuts(model, data_format):
-    """The spatial cuts of the graph after its first weights, as long as the resolution does not grow."""
+    """The spatial cuts between the first and the last weights, as long as the resolution does not grow.
+
+    Returns:
+        A list of `_Cut`s, and whether the resolution grows somewhere.
+    """
     image, calls, outputs = _calls(model, data_format)
     # In topological order, a call is a cut if no value computed before it is used after it.
     computed_at = {id(image): -1} | {id(value): index for index, call in enumerate(calls) for value in call.results}
@@ -164,8 +171,12 @@ def _cuts(model, data_format):
     # Tokens have a grid only if the image size is known.
     token_image = None if None in model.inputs[0].shape[1:] else image_size
     times_called = collections.Counter(call.name for call in calls)
+    last_weights = max((index for index, call in enumerate(calls) if graph.has_learned_weights(call.layer)), default=0)
+    has_spatial_output = any(_size(value.shape, None, data_format) for value in keras.tree.flatten(outputs))
+    end = last_weights if has_spatial_output else len(calls)
+    growing = [index for index, call in enumerate(calls) if _grows(call, token_image, data_format)]
     cuts, smallest, reach, is_after_weights, attentions = [], image_size, used_until[-1], False, 0
-    for index, call in enumerate(calls):
+    for index, call in enumerate(calls[: min([end, *growing])]):
         attentions += isinstance(call.layer, keras.layers.MultiHeadAttention)
         is_cut, reach = reach <= index, max(reach, used_until[index])
         is_after_weights = is_after_weights or graph.has_learned_weights(call.layer)
@@ -181,7 +192,18 @@ def _cuts(model, data_format):
         has_weights = bool(getattr(call.layer, "weights", ()))
         is_block = encoders.is_block(call.layer)
         cuts.append(_Cut(call.name, shape[1:], size, is_merge, has_weights, is_block, attentions))
-    return cuts
+    return cuts, bool(growing)
+
+
+def _grows(call, token_image, data_format):
+    """Whether a call returns larger maps than it gets, other than by padding or by spreading a single pixel."""
+    if type(call.layer).__name__ in ("Pad", "ZeroPadding2D"):
+        return False
+    before, after = (
+        {_size(value.shape, token_image, data_format) for value in values} - {None, (1, 1)}
+        for values in (call.values, call.results)
+    )
+    return bool(before) and any(all(any(map(operator.gt, new, old)) for old in before) for new in after)
 
 
 class _Call(typing.NamedTuple):
