@@ -3,6 +3,7 @@
 from keras_mma.layers.catch_up_mix import CatchUpMix
 from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.feature_mixer import FeatureMixer
+from keras_mma.layers.follow_plan import FollowPlan
 from keras_mma.layers.mixer import Mixer
 from keras_mma.layers.mixers import (
     MIXERS,
@@ -29,6 +30,7 @@ __all__ = [
     "FMix",
     "FeatureMixAdapt",
     "FeatureMixer",
+    "FollowPlan",
     "GMix",
     "GridMix",
     "GuidedMixup",

@@ -22,16 +22,17 @@ SPATIAL = {
 }
 
 
-def end_of_augmentation(model):
+def end_of_augmentation(model, image):
     """The path of the last random augmentation layer among the layers that the images pass before the first weights.
 
     Args:
-        model: A Functional or Sequential model with one input.
+        model: A Functional or Sequential model.
+        image: The symbolic input that takes the images.
 
     Returns:
         A string, or `None` if the network does not start with augmentation.
     """
-    random = [path for path, layer in _leading_chain(model) if _is_random(layer)]
+    random = [path for path, layer in _leading_chain(model, image) if _is_random(layer)]
     return random[-1] if random else None
 
 
@@ -50,10 +51,9 @@ def spatial_layers(layers, has_feature_sites):
     return [inner.name for layer in layers for inner in graph.with_sublayers(layer) if _class_names(inner) & names]
 
 
-def _leading_chain(model, path=""):
+def _leading_chain(model, tensor, path=""):
     """Paths and layers, one after the other from the input, up to a branch or the first weights."""
     nodes = graph.calls_behind(graph.output_of(model))
-    (tensor,) = model.inputs
     while True:
         readers = [node for node in nodes if any(value is tensor for value in node.input_tensors)]
         if len(readers) != 1 or len(readers[0].input_tensors) != 1 or len(readers[0].outputs) != 1:
@@ -61,8 +61,8 @@ def _leading_chain(model, path=""):
         layer = readers[0].operation
         name = f"{path}/{layer.name}" if path else layer.name
         if graph.has_learned_weights(layer):
-            if graph.is_transparent(layer):
-                yield from _leading_chain(layer, name)
+            if graph.is_transparent(layer) and len(layer.inputs) == 1:
+                yield from _leading_chain(layer, layer.inputs[0], name)
             return
         yield name, layer
         tensor = readers[0].outputs[0]

@@ -6,17 +6,27 @@ for it.
 
 import keras
 
-from keras_mma.layers import FeatureMixer, Mixer
+from keras_mma import plans
+from keras_mma.layers import FeatureMixer, FollowPlan, Mixer
 from keras_mma.models import encoders
 
 MIXING = (Mixer, FeatureMixer)
 
 
 def features_and_plan(layer, args, kwargs):
-    """The features, and the plan or `None`, among the arguments of a call of a mixing layer."""
+    """The features, and the plan or `None`, among the arguments of a call of a mixing layer or a `FollowPlan`."""
     arguments = dict(zip(("features", "plan"), args, strict=False)) | kwargs
-    features = arguments["images"] if "images" in arguments else arguments["features"]
-    return features, arguments.get("plan") if isinstance(layer, FeatureMixer) else None
+    features = next(arguments[name] for name in ("images", "other", "features") if name in arguments)
+    return features, None if isinstance(layer, Mixer) else arguments.get("plan")
+
+
+def without_mixing(layer, args, kwargs):
+    """What a mixing layer or a `FollowPlan` returns where nothing is mixed.
+
+    The features are unchanged. A plan is only used by layers that are left out: any plan will do.
+    """
+    features, plan = features_and_plan(layer, args, kwargs)
+    return features if isinstance(layer, FollowPlan) else (features, plan or plans.spec(None, None, None))
 
 
 def plan_calls(plan):
@@ -74,14 +84,46 @@ def check_sites(predictions, plan):
                 "Mixing layers must be layers of the model itself, not of a nested layer, which hides the plan. "
                 f"Received: {hidden} inside the layer {layer.name!r}"
             )
+    _attach_followers(predictions, chain)
     for call in chain:
-        if any(isinstance(end.operation, keras.layers.InputLayer) for end in feature_calls(predictions, stop=call)):
+        ends = [end.operation for end in feature_calls(predictions, stop=call)]
+        around = [end.name for end in ends if isinstance(end, keras.layers.InputLayer)]
+        if around:
             raise ValueError(
                 f"All features that reach the predictions must go through {call.operation.name!r}, or they are not "
                 "mixed as the labels are (a branch of a residual block is not a mixing point, the sum after it is, and "
                 "neither is a layer that a skip connection goes around; `keras_mma.mixing_points` lists what is left). "
-                "Received: predictions that also depend on features that go around it"
+                "A further input must go through `FollowPlan` with the plan of the place where it is used. "
+                f"Received: predictions that also depend on features that go around it, from the input {around[0]!r}"
             )
+
+
+def _attach_followers(predictions, chain):
+    """Tell each `FollowPlan` which sites are in front of it.
+
+    Raises:
+        ValueError: If one of them follows another plan, is called more than once, or cannot follow the mixer.
+    """
+    mixer, calls = chain[0].operation, feature_calls(predictions)
+    followers = [call for call in calls if isinstance(call.operation, FollowPlan)]
+    for call in followers:
+        layer = call.operation
+        in_front = _followed_calls(call)
+        if any(own is not other for own, other in zip(in_front, chain, strict=False)) or len(in_front) > len(chain):
+            raise ValueError(f"`plan` must be that of the model's own mixer. Received: another plan in {layer.name!r}")
+        if sum(other.operation is layer for other in followers) > 1:
+            raise ValueError(f"A `FollowPlan` must be called once. Received: {layer.name!r}, which is called again")
+        if mixer.is_input_only and len(call.outputs[0].shape) == 4:
+            raise ValueError(
+                f"`other` must not be maps for the mixer {mixer.name!r}, which moves or resizes the partner's image, "
+                f"because a plan does not say where to. Received: maps in {layer.name!r}"
+            )
+        layer.sites = (0, *(other.operation.site for other in in_front[1:]))
+
+
+def _followed_calls(call):
+    """The calls that the plan of a `FollowPlan` went through."""
+    return plan_calls(features_and_plan(call.operation, call.arguments.args, call.arguments.kwargs)[1])
 
 
 def _check_numbers(mixer, sites):
@@ -205,14 +247,20 @@ def fresh_inputs(inputs):
 
 
 def feature_calls(tensors, stop=None):
-    """The calls (Keras nodes) that tensors depend on through features (not through plans), up to the call `stop`."""
+    """The calls (Keras nodes) that tensors depend on through features (not through plans), up to the call `stop`.
+
+    A `FollowPlan` whose plan went through `stop` mixes as `stop` does, so it is an end too.
+    """
     waiting, calls = keras.tree.flatten(tensors), {}
     while waiting:
         node = _node_of(waiting.pop())
         if node is stop or id(node) in calls:
             continue
+        is_follower = isinstance(node.operation, FollowPlan)
+        if is_follower and stop is not None and stop in _followed_calls(node):
+            continue
         calls[id(node)] = node
-        if isinstance(node.operation, MIXING):
+        if is_follower or isinstance(node.operation, MIXING):
             waiting.append(features_and_plan(node.operation, node.arguments.args, node.arguments.kwargs)[0])
         else:
             waiting.extend(node.input_tensors)

@@ -8,6 +8,7 @@ import keras
 
 from keras_mma import label_maps, plans
 from keras_mma.layers import arguments, input_forms, label_rules
+from keras_mma.layers.follow_plan import FollowPlan
 from keras_mma.layers.mixer import Mixer
 from keras_mma.models import graph, targets
 from keras_mma.models.augmentation import spatial_layers
@@ -49,7 +50,8 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
     with that of the partner's pixel by the mask: use `weighted_metrics` then.
 
     Args:
-        inputs: The model's symbolic input, as for `keras.Model`.
+        inputs: The model's symbolic input, as for `keras.Model`. An input beside the images must go through
+            `keras_mma.layers.FollowPlan`.
         outputs: A tuple `(predictions, plan)`: the symbolic predictions, a tensor or any structure of tensors
             (batch, classes) or (batch, height, width, classes), and the plan that the mixer drew and every
             `FeatureMixAdapt` updated.
@@ -238,13 +240,11 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
 
         def call(path, layer, args, kwargs):
             nonlocal received
-            if isinstance(layer, graph.MIXING):
-                features, plan = graph.features_and_plan(layer, args, kwargs)
+            if isinstance(layer, (*graph.MIXING, FollowPlan)):
                 if isinstance(layer, Mixer):
-                    received = features
+                    received, _ = graph.features_and_plan(layer, args, kwargs)
                     tensors.clear()
-                # The features are unchanged. A plan is only used by layers that are left out: any plan will do.
-                return features, plan or plans.spec(None, None, None)
+                return graph.without_mixing(layer, args, kwargs)
             accepted = inspect.signature(layer.call).parameters.keys() & call_arguments.keys()
             outputs = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
             # Operations such as `x[:, :5]` are no layers and have no weights.
@@ -266,6 +266,11 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
     def _network_view(self, mixer):
         """The network behind the mixer. Layers in front of it have done their work on the images that it receives."""
         plain, received, tensors = self._without_mixing()
+        if len(self.inputs) > 1:
+            raise ValueError(
+                f"`detector` {mixer.detector!r} requires a model with one input, because a mixer calls the network "
+                f"with images alone. Received: the inputs {[x.name for x in self.inputs]}"
+            )
         if mixer.detector == "gradient" and not keras.backend.is_float_dtype(received.dtype):
             raise ValueError(
                 "`detector` 'gradient' requires a model with float inputs: integers have no gradient. "

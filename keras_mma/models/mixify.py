@@ -9,20 +9,21 @@ from keras_mma import layers
 from keras_mma.models import graph
 from keras_mma.models.augmentation import end_of_augmentation
 from keras_mma.models.mix_model import MixModel
-from keras_mma.models.mixing_points import check_single_input, mixing_points, why_none
+from keras_mma.models.mixing_points import find_image, mixing_points, why_none
 
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
-def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
+def mixify(model, mixer, at=None, name=None, adapter=None, image=None, **adapt):
     """Build a `MixModel` from the same layers and weights: training one trains the other.
 
     If the network starts with random augmentation layers, such as `keras.layers.RandomFlip`, images are mixed after
     them.
 
     Args:
-        model: A Functional or Sequential model with one image input: a network of `keras.applications`, a KerasHub
-            `ImageClassifier`, or your own. Mixing points may be inside nested models.
+        model: A Functional or Sequential model: a network of `keras.applications`, a KerasHub `ImageClassifier` or
+            `ImageSegmenter`, or your own. Mixing points may be inside nested models. Predictions may be vectors, maps
+            (batch, height, width, classes), or several of these.
         mixer: A `Mixer`. It is copied; the copy, `MixModel.mixer`, gets the site 0 (if `mixer` has it) and the sites
             1 to `len(at)`, unless `mixer` names these already.
         at: Names of the layers after which features are mixed, in the order of the network: the first is site 1.
@@ -33,6 +34,7 @@ def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
         name: Name of the new model.
         adapter: The layer that mixes features at each point, a subclass of `FeatureMixer` such as `CatchUpMix`;
             `FeatureMixAdapt` by default.
+        image: Name of the input that takes the images, if the model has several. The others pass a `FollowPlan`.
         **adapt: Arguments of every such layer.
 
     Returns:
@@ -40,8 +42,9 @@ def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
 
     Raises:
         ValueError: If a name is unknown, ambiguous or repeated, a layer does not return a single feature map or token
-            sequence, features go around it, the model already has mixing, has several inputs or overrides the steps of
-            training, `mixer` is not a `Mixer` or names other sites, or `adapter` is no `FeatureMixer`.
+            sequence, features go around it, the model already has mixing or overrides the steps of training, has
+            several inputs of which `image` names none, or one beside the images that `FollowPlan` cannot mix; `mixer`
+            is not a `Mixer` or names other sites, or `adapter` is no `FeatureMixer`.
 
     Example:
 
@@ -58,14 +61,14 @@ def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
         )
     if isinstance(model, MixModel):
         raise ValueError("`model` must not have mixing already. Received: a MixModel; use its `inference_model()`")
-    check_single_input(model)
+    source = find_image(model, image)
     _refuse_own_steps(model)
     if "site" in adapt:
         raise ValueError(
             f"`site` must not be passed: it follows from the order of `at`. Received: site={adapt['site']!r}"
         )
     if at is None:
-        at = [point.name for point in mixing_points(model, mixer.data_format) if point.is_default]
+        at = [point.name for point in mixing_points(model, mixer.data_format, image) if point.is_default]
         if not at:
             warnings.warn(
                 f"{model.name!r} is mixed at the input only: {why_none(model)}. Pass `at=[]` if that is intended, or "
@@ -75,15 +78,18 @@ def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
     points = _find(model, _names(at))
     mixer = _with_sites(mixer, len(points))
 
-    source = model.inputs[0]
-    inputs = keras.Input(batch_shape=source.shape, dtype=source.dtype, name=source.name)
-    augmented_at = end_of_augmentation(model)
-    images, plan = (inputs, None) if augmented_at else mixer(inputs)
+    inputs, fresh = graph.fresh_inputs(source if len(model.inputs) == 1 else model.input)
+    others = {other.name: fresh[id(other)] for other in model.inputs if other is not source}
+    augmented_at = end_of_augmentation(model, source)
+    images, plan = (fresh[id(source)], None) if augmented_at else mixer(fresh[id(source)])
     adapt.setdefault("data_format", mixer.data_format)
     mixed_at, paths = set(), {}
 
     def call(path, layer, args, kwargs):
         nonlocal plan
+        if isinstance(layer, keras.layers.InputLayer):  # not the images
+            follow = layers.FollowPlan(data_format=mixer.data_format, name=f"follow_{layer.name}")
+            return follow(others[layer.name], plan)
         other = paths.setdefault(layer.name, (path, layer))
         if other[1] is not layer:
             raise ValueError(
@@ -110,10 +116,19 @@ def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
     def enter_nested(path, layer):
         return any(place.startswith(path + "/") for place in (*points, augmented_at or ""))
 
-    outputs = graph.rebuild_graph(graph.output_of(model), {id(source): images}, call, enter_nested)
+    # What precedes the points comes first, so that an input that is used behind them follows the plan that they return.
+    preceding = [] if not others else _outputs_of(model, [augmented_at, *points])
+    *_, outputs = graph.rebuild_graph([*preceding, graph.output_of(model)], {id(source): images}, call, enter_nested)
     mixed = MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
     mixed._network = lambda: model
     return mixed
+
+
+def _outputs_of(model, paths):
+    """The symbolic outputs of layers, or of the nested models that they are in."""
+    names = {path.partition("/")[0] for path in paths if path}
+    calls = graph.calls_behind(graph.output_of(model))
+    return [list(call.outputs) for call in calls if call.operation.name in names]
 
 
 def _check_mixer(mixer):

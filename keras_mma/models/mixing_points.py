@@ -43,7 +43,7 @@ class _Cut(typing.NamedTuple):
     attentions: int  # calls of attention layers so far
 
 
-def mixing_points(model, data_format=None):
+def mixing_points(model, data_format=None, image=None):
     """List the layers of a model after which mixing features is useful, one per resolution.
 
     A layer qualifies if it is called once, every path to the predictions goes through its output, and the output is
@@ -57,14 +57,15 @@ def mixing_points(model, data_format=None):
     resolutions that have blocks, except the coarsest (which is not left out where the network enlarges it again).
 
     Args:
-        model: A Functional or Sequential model with one image input. Layers of nested models are included.
+        model: A Functional or Sequential model. Layers of nested models are included.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
+        image: Name of the input that takes the images, if the model has several.
 
     Returns:
         A list of `MixingPoint`s in the order of the network.
 
     Raises:
-        ValueError: If the model has several inputs, is not built, or overrides `call`.
+        ValueError: If the model has several inputs and `image` is none of them, is not built, or overrides `call`.
 
     Example:
 
@@ -75,16 +76,16 @@ def mixing_points(model, data_format=None):
     stage2 (16, 16, 32) True
     stage3 (8, 8, 64) False
     """
-    check_single_input(model)
+    source = find_image(model, image)
     data_format = arguments.data_format(data_format)
-    cuts, is_enlarged = _cuts(model, data_format)
+    cuts, is_enlarged = _cuts(model, source, data_format)
     resolutions = [list(group) for _, group in itertools.groupby(cuts, lambda cut: cut.size)]
     chosen = [_best(group) for group in resolutions]
     blocks = [cut for group in resolutions for cut in _block_ends(group)]
     ahead = list(zip(chosen, resolutions, strict=True))[: len(chosen) if is_enlarged else max(len(chosen) - 1, 1)]
     with_blocks = [cut for cut, group in ahead if any(other.is_merge for other in group)]
     default = (with_blocks or [cut for cut, _ in ahead])[:_DEFAULT_POINTS]
-    is_open = None in model.inputs[0].shape[1:]
+    is_open = None in source.shape[1:]
     return [
         MixingPoint(cut.name, _open(cut.shape, data_format) if is_open else cut.shape, cut in default)
         for cut in cuts
@@ -107,8 +108,16 @@ def why_none(model):
     )
 
 
-def check_single_input(model):
-    """Raise a `ValueError` unless a model is a built graph with one input and does not override `call`."""
+def find_image(model, image=None):
+    """The symbolic input of a model that takes the images.
+
+    Args:
+        model: A Functional or Sequential model.
+        image: Its name; needed if the model has several inputs.
+
+    Raises:
+        ValueError: If there is no such input, or the model is not a built graph or overrides `call`.
+    """
     inputs = getattr(model, "inputs", None) or ()
     if isinstance(model, keras.Sequential) and not inputs:
         raise ValueError(
@@ -120,11 +129,15 @@ def check_single_input(model):
             "`model` must be a Functional or Sequential model that only runs its graph. "
             f"Received: a {type(model).__name__}, which overrides `call`"
         )
-    if len(inputs) != 1:
+    names = [source.name for source in inputs]
+    if not inputs or (len(inputs) > 1 and image is None):
         raise ValueError(
-            "`model` must be a built Functional or Sequential model with a single input. "
-            f"Received: {type(model).__name__} with {len(inputs)} inputs"
+            "`model` must be a built Functional or Sequential model with a single input, or `image` must name the one "
+            f"that takes the images. Received: {type(model).__name__} with {len(inputs)} inputs {names}"
         )
+    if image is not None and image not in names:
+        raise ValueError(f"`image` must name an input of {model.name!r}, one of {names}. Received: image={image!r}")
+    return inputs[0] if image is None else inputs[names.index(image)]
 
 
 def _open(shape, data_format):
@@ -152,24 +165,30 @@ def _block_ends(group):
     return [*(cut for cut in tokens if cut.is_block), *last_sums.values()]
 
 
-def _cuts(model, data_format):
+def _cuts(model, source, data_format):
     """The spatial cuts between the first and the last weights, as long as the resolution does not grow.
+
+    Values that do not depend on the images may go around a cut: they follow the plan on their own.
+
+    Args:
+        source: The input of the model that takes the images.
 
     Returns:
         A list of `_Cut`s, and whether the resolution grows somewhere.
     """
-    image, calls, outputs = _calls(model, data_format)
+    image, calls, outputs = _calls(model, source, data_format)
     # In topological order, a call is a cut if no value computed before it is used after it.
     computed_at = {id(image): -1} | {id(value): index for index, call in enumerate(calls) for value in call.results}
     used_until = {index: index for index in range(-1, len(calls))}
     for index, call in enumerate(calls):
         for value in call.values:
-            used_until[computed_at[id(value)]] = index
+            used_until[computed_at.get(id(value), index)] = index
     for value in keras.tree.flatten(outputs):
-        used_until[computed_at[id(value)]] = len(calls)
+        if id(value) in computed_at:
+            used_until[computed_at[id(value)]] = len(calls)
     image_size = _size(image.shape, None, data_format)
     # Tokens have a grid only if the image size is known.
-    token_image = None if None in model.inputs[0].shape[1:] else image_size
+    token_image = None if None in source.shape[1:] else image_size
     times_called = collections.Counter(call.name for call in calls)
     last_weights = max((index for index, call in enumerate(calls) if graph.has_learned_weights(call.layer)), default=0)
     has_spatial_output = any(_size(value.shape, None, data_format) for value in keras.tree.flatten(outputs))
@@ -213,22 +232,28 @@ class _Call(typing.NamedTuple):
     results: list
 
 
-def _calls(model, data_format):
-    """The symbolic image of a model, its calls including those of nested models, and its outputs, with static sizes."""
+def _calls(model, source, data_format):
+    """The symbolic image of a model, the calls that depend on it, including those of nested models, and its outputs.
+
+    All sizes are static.
+    """
     calls = []
 
     def call(path, layer, args, kwargs):
         outputs = layer(*args, **kwargs)
-        values = [value for value in keras.tree.flatten((args, kwargs)) if isinstance(value, keras.KerasTensor)]
-        calls.append(_Call(path, layer, values, keras.tree.flatten(outputs)))
+        values = [value for value in keras.tree.flatten((args, kwargs)) if id(value) in depending]
+        if values:
+            calls.append(_Call(path, layer, values, keras.tree.flatten(outputs)))
+            depending.update({id(value): value for value in calls[-1].results})
         return outputs
 
-    (source,) = model.inputs
     axes = (1, 2) if data_format == "channels_last" else (2, 3)
     shape = [_NOMINAL_SIZE if size is None and axis in axes else size for axis, size in enumerate(source.shape)]
     image = keras.Input(batch_shape=shape, dtype=source.dtype)
+    depending = {id(image): image}
+    others = {id(other): keras.Input(batch_shape=other.shape, dtype=other.dtype) for other in model.inputs}
     outputs = graph.rebuild_graph(
-        graph.output_of(model), {id(source): image}, call, enter_nested=lambda path, layer: True
+        graph.output_of(model), {**others, id(source): image}, call, enter_nested=lambda path, layer: True
     )
     return image, calls, outputs
 

@@ -6,6 +6,7 @@ import keras
 
 from keras_mma import plans
 from keras_mma.layers.feature_mixer import FeatureMixer
+from keras_mma.layers.follow_plan import FollowPlan
 from keras_mma.layers.mixer import Mixer
 from keras_mma.models import graph
 
@@ -44,13 +45,15 @@ def site_features(model: Any) -> SiteFeatures:
     layers, features = {}, {}
 
     def call(path: str, layer: keras.layers.Layer, args: tuple, kwargs: dict) -> Any:
+        if isinstance(layer, FollowPlan):
+            return graph.without_mixing(layer, args, kwargs)
         if not isinstance(layer, graph.MIXING):
             return layer(*args, **kwargs)
-        values, plan = graph.features_and_plan(layer, args, kwargs)
+        values, _ = graph.features_and_plan(layer, args, kwargs)
         if isinstance(layer, FeatureMixer):
             layers[layer.site] = layer
         features[layer.site if isinstance(layer, FeatureMixer) else 0] = values
-        return values, plan or plans.spec(None, None, None)
+        return graph.without_mixing(layer, args, kwargs)
 
     inputs, values = graph.fresh_inputs(model.input)
     graph.rebuild_graph(outputs[0], values, call)

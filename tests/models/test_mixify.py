@@ -104,7 +104,10 @@ def test_invalid_arguments_raise():
             "layers that return one feature map .* Received: 'head'",
         ),
         (lambda: keras_mma.mixify(model, keras.layers.ReLU()), "`mixer` must be a `Mixer`"),
-        (lambda: keras_mma.mixify(two, layers.CutMix()), "single input. Received: Functional with 2 inputs"),
+        (
+            lambda: keras_mma.mixify(two, layers.CutMix()),
+            "single input, or `image` must name .* Received: Functional with 2 inputs",
+        ),
         (
             lambda: keras_mma.mixify(keras.Sequential([keras.layers.ReLU()]), layers.CutMix()),
             "must be built first",

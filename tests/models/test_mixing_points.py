@@ -137,7 +137,7 @@ def test_a_network_without_feature_maps_is_mixed_at_the_input_only():
 
 def test_several_inputs_raise():
     inputs = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
-    with pytest.raises(ValueError, match="with a single input. Received: Functional with 2 inputs"):
+    with pytest.raises(ValueError, match="with a single input, or `image` .* Received: Functional with 2 inputs"):
         keras_mma.mixing_points(keras.Model(inputs, head(keras.layers.Add()(inputs))))
 
 

@@ -1,0 +1,108 @@
+"""A layer that mixes a further input of a model as its images are mixed."""
+
+import functools
+
+import keras
+from keras import ops
+
+from keras_mma import plans
+from keras_mma.layers import arguments
+
+
+@keras.saving.register_keras_serializable("keras_mma")
+class FollowPlan(keras.layers.Layer):
+    """Mixes a further input of a model by the plan that its images follow.
+
+    With w the plan's weight and m its mask, at the size of the maps:
+
+        o~ = w o + (1 - w) o_partner    for vectors and sequences
+        o~ = m o + (1 - m) o_partner    for maps (batch, height, width, channels)
+
+    Call it with the plan at the place where the input meets the features: a mixing point behind that place mixes both.
+    Inside a `MixModel`, the layer therefore mixes only in steps in which the site that fires is in front of it. Called
+    by itself, it always follows the plan. Outside training, it is the identity.
+
+    Args:
+        data_format: Layout of maps, `"channels_last"` or `"channels_first"`; Keras' own setting by default.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
+
+    Call arguments:
+        other: Float tensor (batch,), (batch, features) or (batch, steps, features); or maps
+            (batch, height, width, channels), such as a second view, of any integer or float dtype.
+        plan: The plan of the mixer, or of the last `FeatureMixAdapt` in front of the place where the input is used.
+        training: Whether to mix; by default only inside the training of a model.
+
+    Returns:
+        A tensor like `other`.
+
+    Raises:
+        ValueError: If `other` has another number of samples than the plan or an unsupported rank, or holds integers
+            that are no maps; or if the plan is none. `MixModel` raises if the mixer moves the partner's image and
+            `other` is a map, because the plan does not say where to.
+
+    Example:
+
+    >>> images, age = keras.Input((16, 16, 3)), keras.Input((1,), name="age")
+    >>> x, plan = keras_mma.layers.CutMix()(images)
+    >>> x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(x))
+    >>> x = keras.layers.Concatenate()([x, keras_mma.layers.FollowPlan()(age, plan)])
+    >>> model = keras_mma.MixModel([images, age], (keras.layers.Dense(4)(x), plan))
+
+    References:
+        - H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018, arXiv:1710.09412, equation 2: all of a
+          sample is mixed by one share.
+    """
+
+    def __init__(self, *, data_format=None, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.data_format = arguments.data_format(data_format)
+        # Set by a `MixModel` whenever it is built: the sites in front of this layer. `None` stands for all.
+        self.sites = None
+
+    def call(self, other, plan, training=None):
+        self._check(other, plan)
+        if not training:
+            return other
+
+        def mix():
+            partner = plans.take_partner(other, plan["partner"])
+            return plans.blend(other, partner, self._share(other, plan))
+
+        if self.sites is None:
+            return mix()
+        is_in_front = functools.reduce(ops.logical_or, [plan["site"] == site for site in self.sites])
+        return ops.cond(is_in_front, mix, lambda: other)
+
+    def compute_output_spec(self, other, plan, training=None):
+        self._check(other, plan)
+        return keras.KerasTensor(other.shape, other.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "data_format": self.data_format}
+
+    def _share(self, other, plan):
+        """The share of its own that each place keeps, in a shape that broadcasts to the tensor."""
+        if len(other.shape) != 4:
+            return ops.reshape(plan["weight"], [-1] + [1] * (len(other.shape) - 1))
+        is_last = self.data_format == "channels_last"
+        height, width = ops.shape(other)[1:3] if is_last else ops.shape(other)[2:4]
+        mask = plans.resize_mask(plan["mask"], height, width)
+        return mask if is_last else ops.transpose(mask, (0, 3, 1, 2))
+
+    def _check(self, other, plan):
+        plans.check(plan)
+        shape, dtype = tuple(other.shape), keras.backend.standardize_dtype(other.dtype)
+        received = f"Received: other of shape {shape} and dtype {dtype} in {self.name!r}"
+        if not 1 <= len(shape) <= 4:
+            raise ValueError(
+                "`other` must be vectors (batch, features), sequences (batch, steps, features) or maps "
+                f"(batch, height, width, channels). {received}"
+            )
+        samples = plan["weight"].shape[0]
+        if None not in (samples, shape[0]) and samples != shape[0]:
+            raise ValueError(f"`other` must have as many samples as the plan: expected {samples}. {received}")
+        if len(shape) != 4 and not keras.backend.is_float_dtype(dtype):
+            raise ValueError(
+                "`other` must be floats, because indices cannot be averaged: call this layer on their embedding or "
+                f"their one-hot encoding. {received}"
+            )
