@@ -34,7 +34,10 @@ def encode(labels, classes, name="labels"):
         "or integer labels of shape (batch,) or (batch, 1)."
     )
     if len(shape) not in (1, 2):
-        raise ValueError(f"{expected} {received}")
+        raise ValueError(
+            f"{expected} Boxes cannot be mixed; labels that are maps belong to predictions that are maps, or are the "
+            f"'segmentation_masks' of a batch in a dict. {received}"
+        )
     width = shape[1] if len(shape) == 2 else 1
     if classes == 1:
         # A single output: a binary target or a regression value, already a number that can be mixed.

@@ -49,6 +49,20 @@ def map_heads(function, y, predictions, output_names, name="y"):
     return keras.tree.pack_sequence_as(y, results)
 
 
+def check_head(predictions, name="y"):
+    """Raise a `ValueError` for labels of predictions that are neither vectors nor maps.
+
+    Args:
+        predictions: Predictions of one head, or their symbolic tensor.
+        name: Name of the labels in the error message.
+    """
+    if len(predictions.shape) not in (1, 2, 4):
+        raise ValueError(
+            f"`{name}` must be labels of predictions (batch, classes) or (batch, height, width, classes). Others, such "
+            f"as boxes, cannot be mixed. Received: predictions of shape {tuple(predictions.shape)}"
+        )
+
+
 def refuse_sparse(argument, structure):
     """Refuse losses that take class indices at `compile`, instead of failing with a shape error inside `fit`."""
     for leaf in keras.tree.flatten(structure):
@@ -69,6 +83,7 @@ def _checked(method):
     def checked(self, *args, **kwargs):
         arguments = signature.bind(self, *args, **kwargs).arguments
         self.check_labels(arguments.get("y"))
+        self._check_class_weight(arguments.get("class_weight"))
         validation = arguments.get("validation_data")
         if isinstance(validation, (list, tuple)) and len(validation) > 1:
             self.check_labels(validation[1], "validation_data[1]")
@@ -89,6 +104,15 @@ class LabelChecks:
     train_on_batch = _checked(keras.Model.train_on_batch)
     test_on_batch = _checked(keras.Model.test_on_batch)
 
+    def _check_class_weight(self, class_weight):
+        """Raise a `ValueError` for class weights of maps, which Keras cannot convert to weights of pixels."""
+        if class_weight is not None and any(map(label_maps.is_map, keras.tree.flatten(self.output[0]))):
+            raise ValueError(
+                "`class_weight` must be `None` for predictions that are maps: pass weights of pixels, "
+                "`sample_weight=np.array(weights)[labels]`. "
+                f"Received: class_weight={class_weight}"
+            )
+
     def check_labels(self, y, name="y"):
         """Raise a `ValueError` if labels whose values are known are out of range, or are strings."""
         if isinstance(y, (dict, list, tuple)) or hasattr(y, "shape"):
@@ -97,6 +121,7 @@ class LabelChecks:
             return
 
         def check(label, head, name):
+            check_head(head, name)
             if label_maps.is_map(head):
                 label_maps.check(label, head.shape, self.ignore_class, name)
             else:

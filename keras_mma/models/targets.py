@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import label_encoding, label_maps, plans
-from keras_mma.models.label_checks import map_heads
+from keras_mma.models.label_checks import check_head, map_heads
 
 
 class Target:
@@ -33,6 +33,7 @@ def encode(y, predictions, output_names, ignore_class=None):
     """
 
     def encode_head(labels, head, name):
+        check_head(head, name)
         if label_maps.is_map(head):
             maps, counted = label_maps.encode(labels, tuple(head.shape), ignore_class, name)
             return Target(maps, True, counted, name)

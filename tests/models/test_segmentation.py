@@ -219,6 +219,36 @@ def test_points_stop_where_the_maps_are_enlarged():
     assert [(point.name, point.is_default) for point in keras_mma.mixing_points(flat)] == [("only", True)]
 
 
+def test_class_weights_of_maps_raise(data):
+    model = convolution(layers.CutMix())
+    model.compile("sgd", CROSSENTROPY)
+    with pytest.raises(ValueError, match="`class_weight` must be `None` for predictions that are maps.* Received: cl"):
+        model.fit(*data, class_weight={0: 2.0}, verbose=0)
+
+
+def test_boxes_raise(data, rng):
+    """Neither a batch with boxes nor the labels of a detector can be mixed."""
+    images, _ = data
+    boxes, classes = rng.random((8, 5, 4)).astype("float32"), rng.integers(0, 4, (8, 5))
+    for batch in (
+        {"images": images, "labels": np.arange(8) % 3, "boxes": boxes},
+        {"images": images, "labels": np.arange(8) % 3, "bounding_boxes": boxes},
+    ):
+        with pytest.raises(ValueError, match="Received: .*boxes.* cannot be mixed"):
+            layers.CutMix(num_classes=3)(batch)
+    for labels in (boxes, {"boxes": boxes, "classes": np.arange(8) % 3}):
+        with pytest.raises(ValueError, match=r"Boxes cannot be mixed.* Received: labels of shape \(8, 5, 4\)"):
+            layers.CutMix(num_classes=3)({"images": images, "labels": labels})
+    inputs = keras.Input((16, 16, 3))
+    x, plan = layers.CutMix()(inputs)
+    x = keras.layers.Reshape((64, 4))(keras.layers.Conv2D(4, 3, strides=2, padding="same")(x))
+    model = keras_mma.MixModel(inputs, ({"boxes": x, "classes": keras.layers.Dense(5)(x)}, plan))
+    model.compile("sgd", {"boxes": "mse", "classes": "mse"})
+    for y in ({"boxes": boxes}, {"classes": classes}):
+        with pytest.raises(ValueError, match="such as boxes, cannot be mixed. Received: predictions of shape"):
+            model.fit(images, y, verbose=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("low_level", [None, "P2"])
 def test_a_deeplab_of_keras_hub_trains_saves_and_exports(needs_tensorflow, low_level, rng, tmp_path):
