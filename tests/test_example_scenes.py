@@ -1,0 +1,95 @@
+"""The examples on digits on photographs: scenes, scores, and that the scripts run."""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+
+import digit_scenes  # noqa: E402
+import paired_runs  # noqa: E402
+import segment_digits  # noqa: E402
+import small_fcos  # noqa: E402
+
+
+def test_scenes_are_repeatable_and_their_boxes_hold_the_ink():
+    scenes, again = (digit_scenes.compose("train", 20, 3) for _ in range(2))
+    for a, b in zip(scenes, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for image in range(20):
+        inside = np.zeros((32, 32), bool)
+        for (top, left, bottom, right), digit in zip(
+            scenes.boxes[image].astype(int), scenes.digits[image], strict=True
+        ):
+            pixels = scenes.maps[image, top:bottom, left:right]
+            assert set(np.unique(pixels)) <= {0, digit_scenes.IGNORED, 1 + digit}
+            assert all((pixels[edge] == 1 + digit).any() for edge in (0, -1, np.s_[:, 0], np.s_[:, -1]))
+            inside[top:bottom, left:right] = True
+        assert np.isin(scenes.maps[image][~inside], [0, digit_scenes.IGNORED]).all()
+    other = digit_scenes.compose("test", 20, 3)
+    assert not np.array_equal(other.images, scenes.images)
+
+
+def test_mean_iou_equals_the_metric_of_keras(rng):
+    maps = rng.choice([0, 1, 2, 3, 10, 255], (4, 8, 8))
+    predicted = rng.integers(0, 11, maps.shape)
+    metric = keras.metrics.MeanIoU(11, ignore_class=255)
+    metric.update_state(maps, predicted)
+    # Keras leaves out classes that do not occur; here all of them are predicted.
+    np.testing.assert_allclose(segment_digits.mean_iou(predicted, maps), float(metric.result()), rtol=1e-5)
+
+
+def test_targets_are_detected_and_scored():
+    scenes = digit_scenes.compose("test", 12, 0, 40)
+    targets = small_fcos.targets(scenes.boxes, scenes.digits, 40, 10)
+    assert targets[..., :10].sum(-1).max() == 1 and (targets[..., :10].sum((1, 2, 3)) >= 4).all()
+    exact = np.concatenate([20 * targets[..., :10] - 10, targets[..., 10:]], -1)
+    found = [small_fcos.detections(each, 10) for each in exact]
+    assert small_fcos.average_precision(found, scenes.boxes, scenes.digits, 10) > 0.99
+    assert float(small_fcos.loss(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(exact))) < 1e-2
+    wrong = [[((label + 1) % 10, score, box) for label, score, box in each] for each in found]
+    assert small_fcos.average_precision(wrong, scenes.boxes, scenes.digits, 10) < 0.1
+    # Two detections of one object: one of them is wrong.
+    boxes, digits = np.array([[[0, 0, 10, 10], [20, 20, 30, 30]]]), np.array([[1, 1]])
+    found = [[(1, 0.9, boxes[0, 0]), (1, 0.8, boxes[0, 0]), (1, 0.7, boxes[0, 1])]]
+    np.testing.assert_allclose(small_fcos.average_precision(found, boxes, digits, 10), (1 + 2 / 3) / 2)
+
+
+def test_runs_are_recorded_and_not_repeated(tmp_path):
+    trained, output = [], tmp_path / "folder" / "scores.json"
+
+    def train(arm, seed):
+        trained.append((arm, seed))
+        return 50.0 + seed + (arm == "mixed")
+
+    paired_runs.run(train, 2, output, {"epochs": 1})
+    scores = paired_runs.run(train, 3, output, {"epochs": 1})
+    assert len(trained) == 6 and scores == {"none": [50, 51, 52], "mixed": [51, 52, 53]}
+    assert json.loads(output.read_text())["versions"]["keras"] == keras.__version__
+    text = paired_runs.report(scores, 0.5)
+    assert "| mean | 51.00 | 52.00 | +1.00 |" in text and "Verdict at a margin of 0.5 points: better" in text
+    with pytest.raises(ValueError, match="`output` must be of the same settings. Received"):
+        paired_runs.run(train, 1, output, {"epochs": 2})
+
+
+@pytest.mark.slow
+def test_the_segmentation_example_runs(needs_tensorflow, tmp_path, capsys):
+    output = tmp_path / "scores.json"
+    segment_digits.main(["--scenes", "20", "--epochs", "1", "--filters", "2", "--seeds", "1", "--output", str(output)])
+    assert set(json.loads(output.read_text())["scores"]) == {"none 0", "mixed 0"}
+    assert "| mean |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_detection_example_runs(needs_tensorflow, tmp_path, capsys):
+    import finetune_detection
+
+    small = {"--classifier-epochs": 1, "--scenes": 10, "--test-scenes": 5, "--epochs": 1, "--seeds": 1}
+    arguments = [str(value) for pair in small.items() for value in pair]
+    finetune_detection.main([*arguments, "--output", str(tmp_path)])
+    assert (tmp_path / "classifier-mixed-0" / "model.keras").exists()
+    assert "| mean |" in capsys.readouterr().out
