@@ -87,7 +87,7 @@ def train(arm, seed, options, test):
     mixer = keras_mma.layers.SaliencyMix(probability=0.5 if arm == "mixed" else 0.0, seed=seed)
     model = keras_mma.mixify(network, mixer)
     steps = options.epochs * (options.scenes // options.batch_size)
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps))
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, steps))
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, ignore_class=digit_scenes.IGNORED)
     model.fit(Batches(scenes.images, scenes.maps, options.batch_size, seed), epochs=options.epochs, verbose=0)
