@@ -43,10 +43,9 @@ def classifier(arm, seed, options):
 
 def backbone_of(network):
     """A copy of a classifier up to its last activation, for scenes, with its weights."""
-    features = keras.Model(network.input, network.get_layer("head_relu").output)
-    backbone = keras.models.clone_model(features, input_tensors=keras.Input((SIZE, SIZE, 1)))
-    backbone.set_weights(features.get_weights())
-    return backbone
+    copy = keras.models.clone_model(network, input_tensors=keras.Input((SIZE, SIZE, 1)))
+    copy.set_weights(network.get_weights())
+    return keras.Model(copy.input, copy.get_layer("head_relu").output)
 
 
 def gray(images):

@@ -154,8 +154,8 @@ def test_maps_refuse_mixers_that_move_the_partner(data, mixer):
     model.compile("sgd", CROSSENTROPY)
     with pytest.raises(ValueError, match="`y` must not be maps for the mixer 'mixer', which moves.* Received: y of"):
         model.fit(images, labels, verbose=0)
-    # The alternative that the error names.
-    batch = mixer({"images": images, "segmentation_masks": labels})
+    # The alternative that the error names. (JAX takes the variables of a model away until `fit` ends.)
+    batch = mixer.copy()({"images": images, "segmentation_masks": labels})
     assert set(batch) == {"images", "segmentation_masks"}
 
 
