@@ -73,7 +73,7 @@ def test_a_table_of_one_row_is_run_on_another_backend(monkeypatch):
 
 
 def marked_tests(marker):
-    """`FILE::TEST` of all tests with a marker, on the test or on some of its parameters; `FILE` if all tests have it."""
+    """`FILE::TEST` of every test with a marker, on itself or some of its parameters; `FILE` where all tests have it."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         module = ast.parse(path.read_text())
         if any(ast.unparse(node) == f"pytestmark = pytest.mark.{marker}" for node in module.body):
