@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 
@@ -47,7 +47,7 @@ class CutMix(Mixer):
           ICCV 2019, arXiv:1905.04899, equations 1 and 2.
     """
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, per="sample", border="clip", **kwargs):
         super().__init__(**kwargs)
@@ -58,7 +58,7 @@ class CutMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         sizes = self.image_size(ops.shape(images))
-        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), self.step_value("alpha"), self.seed_generator)
         position = sampling.uniform((2, ops.shape(images)[0]), self.seed_generator)
         bounds = []
         for axis, (length, size) in enumerate(zip(masks.box_size(lam, *sizes), sizes, strict=True)):

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_mma import sampling
 from keras_mma.backend import xla_compiled
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 # 32 halvings of the range of a map separate all of its float32 values.
@@ -51,7 +51,7 @@ class FMix(Mixer):
           augmentation, 2020, arXiv:2002.12047, section 4.
     """
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, decay=3.0, **kwargs):
         super().__init__(**kwargs)
@@ -60,7 +60,7 @@ class FMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         batch_size, (height, width) = ops.shape(images)[0], self.image_size(ops.shape(images))
-        lam = sampling.beta((batch_size,), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((batch_size,), self.step_value("alpha"), self.seed_generator)
         chance = sampling.uniform((batch_size,), self.seed_generator)
         noise = sampling.normal((batch_size, height, width), self.seed_generator)
         exact = lam * ops.cast(height * width, "float32")

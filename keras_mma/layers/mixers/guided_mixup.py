@@ -6,7 +6,7 @@ from keras import ops
 from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
-from keras_mma.saliency.filters import blur, gaussian
+from keras_mma.saliency.image_processing import blur, gaussian
 
 
 @keras.saving.register_keras_serializable("keras_mma")

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 
@@ -48,7 +48,7 @@ class MixUp(Mixer):
 
     has_binary_mask = False
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, per="sample", **kwargs):
         super().__init__(**kwargs)
@@ -57,7 +57,7 @@ class MixUp(Mixer):
         self.draws_per_batch = per == "batch"
 
     def sample_mask(self, images, partner, maps):
-        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), self.step_value("alpha"), self.seed_generator)
         return masks.Uniform(self.shared(lam))
 
     def get_config(self):

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_mma import plans, sampling
 from keras_mma.backend import xla_compiled
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
 
@@ -72,7 +72,7 @@ class SaliencyMix(Mixer):
 
     uses_saliency = True
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class SaliencyMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         sizes = self.image_size(ops.shape(images))
-        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), self.step_value("alpha"), self.seed_generator)
         source_extreme, target_extreme = SCHEMES[self.scheme]
         source = take_partner(self._locate(maps, source_extreme), partner)
         target = source if target_extreme is None else self._locate(maps, target_extreme)
