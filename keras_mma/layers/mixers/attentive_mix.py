@@ -27,16 +27,7 @@ class AttentiveMix(Mixer):
         alpha: Parameter of the Beta distribution, positive; used if `count` is `None`.
         detector: As for `Mixer`. The paper uses the feature map of a trained network; `"activation"` is that of the
             network being trained, inside a `MixModel`. `"fine_grained"`, the default, needs no network.
-        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `partner`, `label`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If an argument is out of range; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 

@@ -28,16 +28,7 @@ class FMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         decay: Exponent of the frequency, not negative. The larger it is, the larger and smoother are the shapes.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `decay` is negative; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 

@@ -24,16 +24,7 @@ class GMix(Mixer):
 
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -48,7 +39,6 @@ class GMix(Mixer):
     """
 
     has_binary_mask = False
-
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, **kwargs):

@@ -21,16 +21,7 @@ class GridMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         grid: n, the number of cells along each side, a positive integer.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `grid` is not a positive integer; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 

@@ -23,16 +23,7 @@ class HMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         ratio: r, in [0, 1].
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `ratio` is not in [0, 1]; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -47,7 +38,6 @@ class HMix(Mixer):
     """
 
     has_binary_mask = False
-
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, ratio=0.5, **kwargs):

@@ -23,16 +23,7 @@ class MixUp(Mixer):
             (`keras.layers.MixUp` has a default of 0.2, which mixes less.)
         per: `"sample"` draws lam for each sample; `"batch"` draws one for the whole batch, as the authors'
             code, timm and torchvision do.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `per` is unknown; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -47,7 +38,6 @@ class MixUp(Mixer):
     """
 
     has_binary_mask = False
-
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, per="sample", **kwargs):

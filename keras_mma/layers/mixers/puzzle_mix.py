@@ -41,16 +41,7 @@ class PuzzleMix(Mixer):
         eta: Weight of the prior, not negative.
         detector: As for `Mixer`. The paper uses the gradient of the loss; `"gradient"`, inside a `MixModel`, is that of
             the winning score, because labels do not reach a layer. `"fine_grained"`, the default, needs no network.
-        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `partner`, `label`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If an argument is out of range; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -70,15 +61,7 @@ class PuzzleMix(Mixer):
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(
-        self,
-        *,
-        alpha=1.0,
-        grids=(2, 4, 8, 16),
-        beta=1.2,
-        gamma=0.5,
-        eta=0.2,
-        detector="fine_grained",
-        **kwargs,
+        self, *, alpha=1.0, grids=(2, 4, 8, 16), beta=1.2, gamma=0.5, eta=0.2, detector="fine_grained", **kwargs
     ):
         super().__init__(detector=detector, **kwargs)
         self.alpha = alpha

@@ -36,16 +36,7 @@ class SaliencyGrafting(Mixer):
         detector: As for `Mixer`. The paper uses an attribution of the network being trained: `"activation"` or
             `"gradient"`, inside a `MixModel`. A detector of images, such as `"fine_grained"`, needs no network.
         label: As for `Mixer`; `"saliency"`, the default, is the paper's calibrated label.
-        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If an argument is out of range; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 

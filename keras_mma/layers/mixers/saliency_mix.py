@@ -44,18 +44,11 @@ class SaliencyMix(Mixer):
             authors' code).
         detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice. `"fine_grained_misread"` is what
             the authors' code computes, which is nearly noise.
-        **kwargs: Other arguments of `Mixer`: `probability` (the paper uses 0.5 on CIFAR and 1 on ImageNet), `sites`,
-            `partner`, `label`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability` (the paper uses 0.5 on CIFAR and 1
+            on ImageNet), `sites`, `partner`, `label`, `seed`, ...
 
     Raises:
-        ValueError: If an argument is out of range, or a scheme that moves the box is combined with feature sites; see
-            `Mixer`.
+        ValueError: If an argument is out of range, or a scheme that moves the box is combined with feature sites.
 
     Example:
 
