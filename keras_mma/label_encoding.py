@@ -24,7 +24,7 @@ def encode(labels, classes, name="labels"):
 
     Raises:
         ValueError: if the labels have another shape or dtype, are integers and `classes` is `None`, or have a value
-            that is no class index.
+            that is not a class index.
     """
     refuse_strings(labels, name)
     shape, dtype = tuple(labels.shape), keras.backend.standardize_dtype(labels.dtype)
@@ -82,7 +82,7 @@ def refuse_strings(labels, name="labels"):
 
 
 def check_range(labels, classes, name="labels"):
-    """Raise a `ValueError` for labels with a value that is no class index, if they are class indices of known values.
+    """Raise a `ValueError` for class indices whose values are known and that are not all indices of classes.
 
     Args:
         labels: Labels in any form of `encode`.
@@ -161,7 +161,7 @@ def _encode_open_width(labels, classes):
     batch_size, width = ops.shape(labels)
     vectors = ops.cast(labels, "float32")
     if classes is None:
-        # A column of floats is no vector of classes; see `_one_hot` for the NaN.
+        # A column of floats is not a vector of classes; see `_one_hot` for the NaN.
         return ops.where(width == 1, float("nan"), vectors)
     # As wide as there are classes, whatever the width is: XLA compiles what is not selected too.
     padded = ops.concatenate([vectors, ops.full((batch_size, classes), float("nan"))], axis=1)

@@ -232,7 +232,7 @@ def check_followed(mixer):
         return
     model = mixer._get_call_context().entry_layer
     if model is mixer:
-        # Keras' trainer on JAX calls the layers of a model without the model: only the stack tells about it.
+        # Keras' trainer on JAX calls the layers of a model without the model: only the call stack shows the model.
         model = _model_that_calls()
     if model is None:
         return
@@ -240,7 +240,7 @@ def check_followed(mixer):
         f"{mixer.name!r} would mix images, and nothing would mix their labels: build a "
         "`MixModel(inputs, (outputs, plan))`, use `mixify`, or mix labelled batches before they reach the model. If "
         f"you mix the labels by the plan yourself, pass `requires_mix_model=False`. Received: training=True inside "
-        f"{model.name!r}, which is no `MixModel`"
+        f"{model.name!r}, which is not a `MixModel`"
     )
 
 
@@ -261,7 +261,7 @@ def check_not_in_sequential(mixer):
     Args:
         mixer: The `Mixer`, inside its `compute_output_spec`.
     """
-    # Nothing but the stack tells by whom a layer is called symbolically.
+    # Only the call stack shows which model calls a layer symbolically.
     callers = (frame.frame.f_locals.get("self") for frame in inspect.stack(context=0))
     model = next((caller for caller in callers if isinstance(caller, keras.Sequential)), None)
     if model is not None:

@@ -67,8 +67,8 @@ class Mixer(sampling.SeededLayer):
 
     Raises:
         ValueError: If an argument is out of range, the images are not of rank 4, the labels have an unsupported form,
-            integer labels come without `num_classes`, a dict lacks keys or has values that cannot
-            be mixed, or images without labels would be mixed inside a model that is no `MixModel`.
+            integer labels come without `num_classes`, a dict lacks keys or has values that cannot be mixed, or images
+            without labels would be mixed inside a model that is not a `MixModel`.
     """
 
     probability = arguments.Adjustable(arguments.fraction)

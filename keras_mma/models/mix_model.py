@@ -201,7 +201,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         Raises:
             RuntimeError: If Keras cannot write a SavedModel on the torch backend; the message describes a workaround.
         """
-        # Some layers of Keras, such as `RandomFlip`, are active unless they are told that this is no training.
+        # Some layers of Keras, such as `RandomFlip`, are active unless they are called with `training=False`.
         plain = without_mixing(self.input, self.output[0], training=False)[0]
         # Keras does not write some formats for a model that was never called.
         plain(keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), plain.input))

@@ -36,7 +36,7 @@ class NetworkView:
 
         Args:
             layer: Its name; by default the last layer that returns feature maps of more than one pixel. Layers in front
-                of the first weights, such as `Rescaling`, return images and are no default.
+                of the first weights, such as `Rescaling`, return images and are never the default.
 
         Raises:
             ValueError: If there is no such layer, or it does not return feature maps.
@@ -117,7 +117,7 @@ def without_mixing(inputs, predictions, **call_arguments):
             return features, plan or plans.spec(None, None, None)
         accepted = inspect.signature(layer.call).parameters.keys() & call_arguments.keys()
         outputs = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
-        # Operations such as `x[:, :5]` are no layers and have no weights.
+        # Operations such as `x[:, :5]` are not layers and have no weights.
         has_weights = isinstance(layer, keras.layers.Layer) and bool(layer.weights)
         is_learned = has_weights or any(learned for _, learned in tensors.values())
         tensors[path] = outputs, is_learned

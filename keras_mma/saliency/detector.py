@@ -57,7 +57,7 @@ class Detector:
 
 
 class Attribution:
-    """Finds what a network looks at, once it has a network. It is called as a `Detector` is.
+    """Computes saliency from a network that is attached later. It is called in the same way as a `Detector`.
 
     Args:
         name: `"activation"` or `"gradient"`.
