@@ -211,6 +211,21 @@ def rolled(shift, size):
     return ops.mod(ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, None], size)
 
 
+def shrunk(start, length, size):
+    """The `source` of an axis that is shrunk as a whole to an interval per sample.
+
+    Args:
+        start, length: Float32 tensors (batch,) of integers.
+        size: Length of the axis.
+
+    Returns:
+        Int32 tensor (batch, size): the nearest position of the source for each position inside the interval.
+    """
+    index = ops.arange(size, dtype="float32")[None, :]
+    position = (index - start[:, None] + 0.5) * ops.cast(size, "float32") / length[:, None]
+    return ops.clip(ops.cast(ops.floor(position), "int32"), 0, size - 1)
+
+
 def mix_labels(labels, plan):
     """`weight * y + (1 - weight) * y[partner]`.
 

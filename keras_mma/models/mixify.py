@@ -41,7 +41,7 @@ def mixify(model, mixer, at=None, name=None, adapter=None, **adapt):
     Raises:
         ValueError: If a name is unknown, ambiguous or repeated, a layer does not return a single feature map or token
             sequence, features go around it, the model already has mixing, has several inputs or overrides the steps of
-            training, `mixer` is not a `Mixer` or names other sites, or `adapter` is no `FeatureMixer`.
+            training, `mixer` is not a `Mixer` or names other sites, or `adapter` is not a `FeatureMixer`.
 
     Example:
 

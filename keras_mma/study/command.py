@@ -37,7 +37,7 @@ examples:
   keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
   keras-mma study --check DIR
 """
-#: Options of the command, which are no arguments of the study.
+#: Options of the command, which are not arguments of the study.
 _OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell")
 
 
