@@ -80,6 +80,36 @@ def show_signature(app, what, name, obj, options, signature, returns):
     return str(inspect.Signature(parameters)), returns
 
 
+def inherit_sections(app, what, name, obj, options, lines):
+    """Complete the docstring of a layer by the arguments and sections that only that of its base class has."""
+    bases = [cls for cls in getattr(obj, "__mro__", ())[1:] if cls.__module__.startswith("keras_mma.layers.")]
+    if what != "class" or not bases:
+        return
+    own, inherited = sections_of(lines), sections_of(inspect.getdoc(bases[0]).splitlines())
+    named = {argument for text in own["Args:"] for argument in re.findall(r"^    (\w+):", text)}
+    kept = [text for text in own["Args:"] if not text.startswith("    **kwargs:")]
+    added = [text for text in inherited["Args:"] if re.match(r"    (\*\*)?(\w+)", text)[2] not in named]
+    merged = {**inherited, **own, "Args:": kept + added}
+    titles = ("", "Args:", "Call arguments:", "Returns:", "Raises:", "Example:", "References:")
+    lines[:] = "\n\n".join(
+        "\n".join([title] * bool(title) + merged[title]) for title in titles if merged.get(title)
+    ).splitlines()
+
+
+def sections_of(lines):
+    """The sections of a docstring by title, each a list of entries; the entry of an argument has all its lines."""
+    sections, title = {"": []}, ""
+    for line in lines:
+        if in_section([line]):
+            title = line
+            sections[title] = []
+        elif title and not re.match(r"    \S", line) and sections[title]:
+            sections[title][-1] += f"\n{line}"
+        else:
+            sections[title].append(line)
+    return {title: [entry.rstrip() for entry in entries] for title, entries in sections.items()}
+
+
 def to_rst(app, what, name, obj, options, lines):
     """Turn what is Markdown in docstrings into reStructuredText: formulas are indented, `|F|` is a norm."""
     if what == "data":  # the value is shown; the docstring is that of its type
@@ -104,6 +134,7 @@ def in_section(lines):
 
 def setup(app):
     # Before napoleon, which has the default priority of 500.
+    app.connect("autodoc-process-docstring", inherit_sections, priority=300)
     app.connect("autodoc-process-docstring", to_rst, priority=400)
     app.connect("autodoc-process-signature", show_signature)
     app.connect("builder-inited", copy_pages)

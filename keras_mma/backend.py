@@ -7,6 +7,8 @@ import functools
 import keras
 import numpy as np
 
+_IS_EAGER = keras.backend.backend() == "torch"
+
 #: Smallest image (in pixels) for which compiling the mixing with XLA pays off inside a model.
 MIN_PIXELS_FOR_XLA = 64 * 64
 
@@ -148,6 +150,46 @@ def without_xla():
         yield
     finally:
         _XLA_IS_DISABLED.reset(token)
+
+
+def xla_if_it_pays_off(is_labelled, height, width):
+    """A context for mixing images in which `xla_compiled` functions are compiled only if that pays off at their size.
+
+    Labelled batches come from pipelines, where XLA pays off for every image size.
+    """
+    is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
+    return without_xla() if is_small and not is_labelled else contextlib.nullcontext()
+
+
+class AdjustableNumber(object if _IS_EAGER else keras.random.SeedGenerator):
+    """A number that compiled training steps read when they run, so that it can change without another compilation.
+
+    Keras passes the states of seed generators through compiled steps, but neither counts nor saves them as weights,
+    which is what such a number needs: it is part of the config. PyTorch compiles nothing; the number itself is enough.
+
+    Args:
+        number: Float.
+        name: Name of the variable.
+    """
+
+    def __init__(self, number, name):
+        self.name = name
+        self.number = number
+        if not _IS_EAGER:
+            with keras.name_scope(name):
+                self.state = keras.Variable(
+                    number, dtype="float32", trainable=False, autocast=False, aggregation="none", name=name
+                )
+
+    def change(self, number):
+        """Set the number, also for steps that are already compiled."""
+        self.number = number
+        if not _IS_EAGER:
+            self.state.assign(number)
+
+    def read(self):
+        """The number as a step uses it: a float32 scalar tensor, or a float on PyTorch."""
+        return self.number if _IS_EAGER else self.state.value
 
 
 def stateless_call():

@@ -1,4 +1,4 @@
-"""Labels as float32 vectors that can be mixed."""
+"""Labels as float32 vectors that can be mixed, of one head or several."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ def encode(labels, classes, name="labels"):
 
     Raises:
         ValueError: if the labels have another shape or dtype, are integers and `classes` is `None`, or have a value
-            that is no class index.
+            that is not a class index.
     """
     refuse_strings(labels, name)
     shape, dtype = tuple(labels.shape), keras.backend.standardize_dtype(labels.dtype)
@@ -85,7 +85,7 @@ def refuse_strings(labels, name="labels"):
 
 
 def check_range(labels, classes, name="labels"):
-    """Raise a `ValueError` for labels with a value that is no class index, if they are class indices of known values.
+    """Raise a `ValueError` for class indices whose values are known and that are not all indices of classes.
 
     Args:
         labels: Labels in any form of `encode`.
@@ -102,6 +102,45 @@ def check_range(labels, classes, name="labels"):
             f"`{name}` must be class indices from 0 to {classes - 1}, because there are {classes} classes. "
             f"Received: {name} with the label {invalid.flat[0]}"
         )
+
+
+def map_heads(function, y, predictions, output_names, name="y"):
+    """Call a function for each label and the prediction of its head.
+
+    Args:
+        function: A function of a label, a prediction and the name of the label in error messages.
+        y: Labels in the structure of the predictions. A dict may lack heads, and `None` stands for no labels.
+        predictions: Predictions of all heads, tensors or symbolic tensors.
+        output_names: Names of the heads, for a dict of labels of heads that are not in a dict.
+        name: Name of the labels in error messages.
+
+    Returns:
+        The results in the structure of `y`.
+
+    Raises:
+        ValueError: If the structures do not fit.
+    """
+    if y is None:
+        return None
+    if isinstance(y, dict):
+        if not isinstance(predictions, dict):
+            predictions = dict(zip(output_names, keras.tree.flatten(predictions), strict=True))
+        unknown = sorted(set(y) - set(predictions))
+        if unknown:
+            raise ValueError(f"`{name}` must name heads of the model, {sorted(predictions)}. Received: {unknown}")
+        return {
+            key: map_heads(function, value, predictions[key], output_names, f"{name}[{key!r}]")
+            for key, value in y.items()
+        }
+    if isinstance(y, (list, tuple)) and isinstance(predictions, (list, tuple)) and len(y) == len(predictions):
+        return type(y)(map_heads(function, *pair, output_names, name) for pair in zip(y, predictions, strict=True))
+    labels, heads = keras.tree.flatten(y), keras.tree.flatten(predictions)
+    if len(labels) != len(heads):
+        raise ValueError(f"`{name}` must have labels for {len(heads)} heads. Received: labels for {len(labels)}")
+    results = [
+        None if label is None else function(label, head, name) for label, head in zip(labels, heads, strict=True)
+    ]
+    return keras.tree.pack_sequence_as(y, results)
 
 
 def one_hot(labels, classes):
@@ -126,7 +165,7 @@ def _encode_open_width(labels, classes):
     batch_size, width = ops.shape(labels)
     vectors = ops.cast(labels, "float32")
     if classes is None:
-        # A column of floats is no vector of classes; see `one_hot` for the NaN.
+        # A column of floats is not a vector of classes; see `one_hot` for the NaN.
         return ops.where(width == 1, float("nan"), vectors)
     # As wide as there are classes, whatever the width is: XLA compiles what is not selected too.
     padded = ops.concatenate([vectors, ops.full((batch_size, classes), float("nan"))], axis=1)

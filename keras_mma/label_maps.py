@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mma import label_encoding, plans
+from keras_mma import label_encoding, plans, resampling
 from keras_mma.backend import known_values
 
 _NARROW = ("bool", "int8", "int16", "uint8", "uint16")
@@ -171,7 +171,7 @@ def mix(labels, counted, pixel_weights, plan):
         The mixed labels and the mixed weights, in float32.
     """
     height, width = ops.shape(labels)[1:3]
-    plan = {**plan, "mask": plans.resize_mask(plan["mask"], height, width)}
+    plan = {**plan, "mask": resampling.resize_mask(plan["mask"], height, width)}
     mixed = plans.mix_segmentation_masks(labels, plan)
     if counted is not None:
         share = ops.expand_dims(plans.mix_segmentation_masks(counted, plan), -1)

@@ -19,11 +19,8 @@ import keras
 from keras import ops
 
 from keras_mma.backend import device_groups
-from keras_mma.resampling import resize
 
 KEYS = ("partner", "mask", "weight", "site")
-# Above the rounding errors of a mean of a mask, below any share that matters.
-_ROUNDING = 1e-6
 _RANKS = {"partner": 1, "mask": 4, "weight": 1, "site": 0}
 
 
@@ -140,24 +137,6 @@ def active_partner(plan, is_unmixed=None):
     return ops.where(is_unmixed, own, plan["partner"])
 
 
-def resize_mask(mask, height, width):
-    """A mask at another size, with the same mean, up to rounding.
-
-    Args:
-        mask: Float32 tensor (batch, source height, source width, 1) in [0, 1].
-        height, width: Target size in pixels.
-
-    Returns:
-        A float32 tensor (batch, height, width, 1) in [0, 1]. Where the mask is 0 or 1 in the whole area of a pixel, so
-        is the result, exactly.
-    """
-    resized = resize(mask, height, width, "area")
-    if resized is mask:
-        return mask
-    # The sums of the weights of a pixel are 1 up to rounding.
-    return ops.where(resized < _ROUNDING, 0.0, ops.where(resized > 1.0 - _ROUNDING, 1.0, resized))
-
-
 def blend(own, partner, mask):
     """`mask * own + (1 - mask) * partner` in the dtype of `own`; integers are blended in float32 and rounded.
 
@@ -233,6 +212,21 @@ def rolled(shift, size):
         size: Length of the axis.
     """
     return ops.mod(ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, None], size)
+
+
+def shrunk(start, length, size):
+    """The `source` of an axis that is shrunk as a whole to an interval per sample.
+
+    Args:
+        start, length: Float32 tensors (batch,) of integers.
+        size: Length of the axis.
+
+    Returns:
+        Int32 tensor (batch, size): the nearest position of the source for each position inside the interval.
+    """
+    index = ops.arange(size, dtype="float32")[None, :]
+    position = (index - start[:, None] + 0.5) * ops.cast(size, "float32") / length[:, None]
+    return ops.clip(ops.cast(ops.floor(position), "int32"), 0, size - 1)
 
 
 def mix_labels(labels, plan):

@@ -8,6 +8,8 @@ import numpy as np
 from keras import ops
 
 METHODS = ("area", "nearest", "bilinear")
+# Above the rounding errors of a mean of a mask, below any share that matters.
+_ROUNDING = 1e-6
 
 
 def resize(maps, height, width, method="area"):
@@ -33,6 +35,24 @@ def resize(maps, height, width, method="area"):
         resized = ops.matmul(rows, ops.squeeze(maps, -1))
         return ops.expand_dims(ops.matmul(resized, ops.transpose(columns)), -1)
     return ops.einsum("ih,bhwc,jw->bijc", rows, maps, columns)
+
+
+def resize_mask(mask, height, width):
+    """A mask at another size, with the same mean, up to rounding.
+
+    Args:
+        mask: Float32 tensor (batch, source height, source width, 1) in [0, 1].
+        height, width: Target size in pixels.
+
+    Returns:
+        A float32 tensor (batch, height, width, 1) in [0, 1]. Where the mask is 0 or 1 in the whole area of a pixel, so
+        is the result, exactly.
+    """
+    resized = resize(mask, height, width, "area")
+    if resized is mask:
+        return mask
+    # The sums of the weights of a pixel are 1 up to rounding.
+    return ops.where(resized < _ROUNDING, 0.0, ops.where(resized > 1.0 - _ROUNDING, 1.0, resized))
 
 
 def resize_matrix(source, target, method="area"):

@@ -80,7 +80,11 @@ def test_examples_in_docstrings_run(needs_tensorflow, obj):
 )
 def test_docstrings_of_classes_are_complete(obj):
     text = inspect.getdoc(obj)
-    sections = ["Args:", "Call arguments:", "Returns:", "Raises:"]
+    sections = ["Args:"]
+    if issubclass(obj, keras_mma.layers.Mixer) and obj is not keras_mma.layers.Mixer:
+        assert "**kwargs: Arguments of `Mixer`, which also describes the call" in text
+    else:
+        sections += ["Call arguments:", "Returns:", "Raises:"]
     sections += [] if obj in BASES else ["Example:"]
     # `Detector` implements no paper.
     sections += [] if obj in (*BASES, keras_mma.saliency.Detector) else ["References:"]

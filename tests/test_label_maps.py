@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mma import label_maps, plans
+from keras_mma import label_maps, plans, resampling
 from tests.layers.mixers import to_numpy
 
 SHAPE = (3, 4, 6, 5)
@@ -111,7 +111,7 @@ def test_maps_of_another_resolution_follow_the_resized_mask(plan, size, rng):
 def test_a_resized_mask_is_exactly_0_and_1_where_the_mask_is(size):
     for share in (0.0, 1.0):
         mask = np.full((1, 4, 6, 1), share, "float32")
-        np.testing.assert_array_equal(to_numpy(plans.resize_mask(mask, *size)), np.full((1, *size, 1), share))
+        np.testing.assert_array_equal(to_numpy(resampling.resize_mask(mask, *size)), np.full((1, *size, 1), share))
 
 
 def test_an_index_out_of_range_in_a_graph_gives_nan(needs_tensorflow, indices):

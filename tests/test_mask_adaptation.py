@@ -140,23 +140,6 @@ def test_figures_are_means_over_samples_and_sums_over_pairs():
     assert meets_all([good, good | {"spread": None}]) and not meets_all([good, good | {"spread": 0.89}])
 
 
-@pytest.mark.parametrize("deviation", [0.4, 1.0])
-def test_the_blur_is_a_gaussian_that_repeats_the_border(rng, deviation):
-    maps = rng.random((1, 5, 4, 1)).astype("float32")
-    blurred = ops.convert_to_numpy(settings.blur(maps, deviation))
-    reach = math.ceil(3 * deviation)
-    weights = {d: math.exp(-(d**2) / (2 * deviation**2)) for d in range(-reach, reach + 1)}
-    total = sum(weights.values())
-    for i in range(5):
-        for j in range(4):
-            value = sum(
-                wi * wj * maps[0, min(max(i + di, 0), 4), min(max(j + dj, 0), 3), 0]
-                for di, wi in weights.items()
-                for dj, wj in weights.items()
-            )
-            np.testing.assert_allclose(blurred[0, i, j, 0], value / total**2, rtol=1e-5)
-
-
 def test_candidate_attentions_transform_the_mean_magnitude(rng):
     features = rng.normal(size=(2, 4, 5, 3)).astype("float32")
     base = np.abs(features).mean(-1, keepdims=True)
@@ -178,8 +161,14 @@ def test_a_setting_is_spelled_in_one_line():
     setting = settings.parse(
         "T 1, soft = mma(temperature=1, combine=add, attention=power-2, blur=0.5, resize=bilinear)"
     )
-    assert setting.name == "T 1, soft" and setting.blur == 0.5 and setting.resize == "bilinear"
-    assert setting.arguments == {"temperature": 1, "combine": "add", "attention": ("power", 2)}
+    assert setting.name == "T 1, soft" and setting.layer.edge_blur == 0.5 and setting.layer.resize == "bilinear"
+    assert setting.arguments == {
+        "temperature": 1,
+        "combine": "add",
+        "attention": ("power", 2),
+        "resize": "bilinear",
+        "edge_blur": 0.5,
+    }
     naive = settings.parse("naive")
     assert naive.name == "naive" and not naive.layer.smooth and naive.layer.attention is None
     assert settings.parse("mma(attention=None)").layer.attention is None
@@ -201,16 +190,6 @@ def test_a_setting_is_spelled_in_one_line():
 def test_a_setting_that_does_not_exist_is_refused(text, message):
     with pytest.raises(InputError, match=message):
         settings.parse(text)
-
-
-def test_a_prepared_mask_leaves_unmixed_samples_alone(rng):
-    mask = np.ones((2, 8, 8, 1), "float32")
-    mask[1, 2:5, 2:7] = 0
-    plan = {"mask": ops.convert_to_tensor(mask)}
-    prepared = settings.parse("mma(blur=1)").prepare(plan, 4, 4)["mask"]
-    assert prepared.shape == (2, 4, 4, 1) and (ops.convert_to_numpy(prepared[0]) == 1).all()
-    assert 0.3 < float(ops.min(prepared[1])) < float(ops.max(prepared[1])) < 1.0
-    assert settings.parse("mma()").prepare(plan, 4, 4) is plan
 
 
 def linear_network(kernel):

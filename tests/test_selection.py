@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 class Item:
     """What the rule reads from a test, and writes to it."""
 
-    def __init__(self, params, marker):
-        self.nodeid = f"tests/test_file.py::test_table[{params}]"
+    def __init__(self, params, marker, test="test_table"):
+        self.nodeid = f"tests/test_file.py::{test}[{params}]"
         self.callspec = types.SimpleNamespace(params=params)
         self.marker, self.markers = marker.mark, []
 
@@ -33,7 +33,6 @@ class Item:
 TABLES = [
     ("tensorflow", pytest.mark.sampled, 2),
     ("tensorflow", pytest.mark.sampled(1), 1),
-    ("jax", pytest.mark.sampled, 1),
 ]
 
 
@@ -55,10 +54,31 @@ def test_samples_have_every_pair_of_values_or_every_value(monkeypatch, backend, 
         assert values(kept) == values(table)
 
 
+def test_three_tests_together_have_every_value_on_another_backend(monkeypatch):
+    names = ["test_first", "test_second", "test_third"]
+    items = [Item({"case": case}, pytest.mark.sampled, name) for name in names for case in CASES]
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    pytest_collection_modifyitems(items)
+    kept = [item for item in items if "exhaustive" not in item.markers]
+    assert {item.nodeid.partition("[")[0].rpartition("::")[2] for item in kept} == set(names)
+    kinds = [item.callspec.params["case"].kind for item in kept]
+    assert sorted(map(str, kinds)) == sorted({str(case.kind) for case in CASES})
+
+
+def test_a_table_of_one_row_is_run_on_another_backend(monkeypatch):
+    items = [Item({"case": CASES[0]}, pytest.mark.sampled, name) for name in "abcd"]
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    pytest_collection_modifyitems(items)
+    assert not any(item.markers for item in items)
+
+
 def marked_tests(marker):
-    """`FILE::TEST` of all tests with a marker, on the test itself or on some of its parameters."""
+    """`FILE::TEST` of every test with a marker, on itself or some of its parameters; `FILE` where all tests have it."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        module = ast.parse(path.read_text())
+        if any(ast.unparse(node) == f"pytestmark = pytest.mark.{marker}" for node in module.body):
+            yield str(path.relative_to(ROOT))
+        for node in ast.walk(module):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 decorators = map(ast.unparse, node.decorator_list)
                 if any(re.search(rf"mark\.{marker}\b|^{marker}$", decorator) for decorator in decorators):

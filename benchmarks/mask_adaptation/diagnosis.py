@@ -171,8 +171,7 @@ class _View:
 
     def measure(self, setting):
         """The measures of each sample, in a dict of arrays (batch,)."""
-        plan = setting.prepare(self.plan, *self.size)
-        layer = setting.layer
+        plan, layer = self.plan, setting.layer
         adapted = layer.mask(self.features, plan)
         mask = _plane(adapted)
         jump, pairs = measures.jump(mask, self.side)

@@ -135,8 +135,8 @@ def _search(search):
         "",
         *_wrapped(
             f"{len(kept)} of {len(rows)} combinations keep all limits at every stage. The attentions `power-P`, "
-            "`minmax` and `standard-G` (callables), `blur=S` (in cells) and `resize=bilinear` are "
-            "candidates that the layer does not offer. The table has the temperatures of "
+            "`minmax` and `standard-G` are callables; `blur=S` is `edge_blur=S`, in cells. The table has the "
+            "temperatures of "
             + ", ".join(f"{temperature:g}" for temperature in _temperatures(settings))
             + " that keep all limits; families that are not in it keep them at none."
         ),
@@ -172,7 +172,8 @@ def _family(setting):
 
 
 def _edge(setting):
-    return f"`blur={setting.blur:g}`" if setting.blur else f"`resize={setting.resize or 'area'}`"
+    deviation = setting.arguments.get("edge_blur")
+    return f"`blur={deviation:g}`" if deviation else f"`resize={setting.arguments.get('resize', 'area')}`"
 
 
 def _temperatures(settings):
@@ -216,7 +217,7 @@ def draw(network, images, mixer, settings, at=None, samples=2):
         attention = ops.convert_to_numpy(normalize(activation(parts.to_maps(maps))))[..., 0]
         masks = {"m": resize(plan["mask"], *size, "area")}
         for setting in settings:
-            masks[setting.name] = setting.layer.mask(maps, setting.prepare(plan, *size))
+            masks[setting.name] = setting.layer.mask(maps, plan)
         masks = {name: ops.convert_to_numpy(mask)[..., 0] for name, mask in masks.items()}
         for number, sample in enumerate(chosen):
             row = axes[number * len(parts.stages) + stage]

@@ -1,4 +1,4 @@
-"""Settings of `FeatureMixAdapt` in a compact spelling, and candidates that the layer does not offer.
+"""Settings of `FeatureMixAdapt` in a compact spelling, and attentions that the layer does not offer.
 
     naive
     mma(temperature=1, preserve_ratio=True, combine=add)
@@ -9,10 +9,10 @@ Beside the arguments of `FeatureMixAdapt`, a setting takes
     attention=power-P      the activation attention A to the power of P
     attention=minmax       A - min A
     attention=standard-G   max(0, 1 + G (A - mean A) / sd A)
-    resize=bilinear        the mask resized bilinearly, without antialiasing
-    blur=S                 the mask blurred, after resizing, by a Gaussian with a standard deviation of S cells
+    blur=S                 `edge_blur=S`
 
-`FeatureMixAdapt` scales every attention to a mean of 1.
+`FeatureMixAdapt` scales every attention to a mean of 1, that of `standard-G` after its negative values have become 0.
+(Its argument `attention_spread` is applied after the scaling, so that the two differ where values are cut off.)
 """
 
 import dataclasses
@@ -20,14 +20,11 @@ import functools
 import itertools
 import re
 
-import numpy as np
 from keras import ops
 
-from keras_mma import plans
 from keras_mma.errors import InputError
 from keras_mma.layers import FeatureMixAdapt
 from keras_mma.layers.feature_mix_adapt import activation
-from keras_mma.resampling import resize
 from keras_mma.study import arms
 
 #: The ablations of the paper, and what is reached with other arguments.
@@ -50,37 +47,18 @@ class Setting:
     Args:
         name: Name in tables and figures.
         spelling: The text that spells it.
-        arguments: Arguments of `FeatureMixAdapt`.
-        resize: How the mask is resized before the layer sees it, or `None` if the layer resizes it.
-        blur: Standard deviation in cells of the Gaussian that blurs the resized mask, not negative.
+        arguments: Arguments of `FeatureMixAdapt`; `attention` may be that of a candidate.
     """
 
     name: str
     spelling: str
     arguments: dict
-    resize: str | None = None
-    blur: float = 0.0
 
     @functools.cached_property
     def layer(self):
         """A `FeatureMixAdapt(site=1)`."""
         attention = self.arguments.get("attention", "activation")
         return FeatureMixAdapt(1, **self.arguments | {"attention": candidate_attention(attention)})
-
-    def prepare(self, plan, height, width):
-        """The plan with the mask that the layer adapts, at the resolution of the features if it is not resized there.
-
-        Args:
-            plan: The plan of the mixer.
-            height, width: Size of the features.
-        """
-        if self.resize is None and not self.blur:
-            return plan
-        mask = resize(plan["mask"], height, width, self.resize or self.arguments.get("resize", "area"))
-        mask = blur(mask, self.blur) if self.blur else mask
-        # Rounding must not mix a sample that the mixer left unmixed.
-        is_unmixed = ops.reshape(plans.find_unmixed(plan["mask"]), (-1, 1, 1, 1))
-        return {**plan, "mask": ops.where(is_unmixed, 1.0, mask)}
 
 
 def parse(text):
@@ -101,16 +79,14 @@ def parse(text):
     spelling = "".join(match[2].split())
     # The spelling of an arm, whose mixer is of no importance here.
     arguments = dict(arms.parse(f"mixup+{spelling}").adapt_arguments)
-    deviation = arguments.pop("blur", 0.0)
-    if isinstance(deviation, bool) or not isinstance(deviation, int | float) or deviation < 0:
-        raise InputError(f"blur must be a non-negative number. Received: {text}")
+    if "blur" in arguments:
+        arguments["edge_blur"] = arguments.pop("blur")
     attention = arguments.get("attention")
     if isinstance(attention, tuple) and (
         len(attention) != 2 or attention[0] not in ("power", "standard") or not isinstance(attention[1], int | float)
     ):
         raise InputError(f"attention must be a word, power-NUMBER or standard-NUMBER. Received: {text}")
-    method = arguments.pop("resize") if arguments.get("resize") == "bilinear" else None
-    setting = Setting((match[1] or spelling).strip(), spelling, arguments, method, float(deviation))
+    setting = Setting((match[1] or spelling).strip(), spelling, arguments)
     try:
         setting.layer  # noqa: B018 - the layer checks its arguments
     except (TypeError, ValueError) as error:
@@ -147,30 +123,6 @@ def _standardized(attention, gain):
 def _above_minimum(features):
     attention = activation(features)
     return attention - ops.min(attention, axis=(1, 2, 3), keepdims=True)
-
-
-def blur(maps, deviation):
-    """Blur maps by a Gaussian; the border is repeated.
-
-    Args:
-        maps: Float tensor (batch, height, width, 1).
-        deviation: Standard deviation in cells, positive.
-
-    Returns:
-        A tensor of the same shape.
-    """
-    rows, columns = (ops.cast(_blur_matrix(size, deviation), maps.dtype) for size in ops.shape(maps)[1:3])
-    return ops.einsum("ij,bjkc,lk->bilc", rows, maps, columns)
-
-
-def _blur_matrix(size, deviation):
-    radius = int(np.ceil(3 * deviation))
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-(offsets**2) / (2 * deviation**2))
-    matrix = np.zeros((size, size))
-    for offset, weight in zip(offsets, weights / weights.sum(), strict=True):
-        matrix[np.arange(size), np.clip(np.arange(size) + offset, 0, size - 1)] += weight
-    return matrix
 
 
 def search():

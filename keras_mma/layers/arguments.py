@@ -1,8 +1,43 @@
-"""Checks of constructor arguments, shared by the layers."""
+"""Arguments of the layers: their checks, and those that can be changed during training."""
 
 import numbers
+import warnings
 
 import keras
+
+from keras_mma.backend import AdjustableNumber
+
+
+class Adjustable:
+    """An argument of a layer that can be assigned at any time; a descriptor.
+
+    The layer holds an `AdjustableNumber` under the name of the argument with an underscore before it.
+
+    Args:
+        check: A function of the name and the value of the argument that returns a float or raises a `ValueError`.
+    """
+
+    def __init__(self, check):
+        self._check = check
+
+    def __set_name__(self, owner, name):
+        self._name, self._key = name, f"_{name}"
+
+    def __get__(self, layer, owner=None):
+        return self if layer is None else getattr(layer, self._key).number
+
+    def __set__(self, layer, value):
+        number = self._check(self._name, value)
+        if not hasattr(layer, self._key):
+            setattr(layer, self._key, AdjustableNumber(number, self._name))
+            return
+        if getattr(layer, "is_copied", False):
+            warnings.warn(
+                f"`{self._name}` of {layer.name!r} does not change the model that `mixify` built from a copy of it: "
+                "set it on the `mixer` of that model.",
+                stacklevel=2,
+            )
+        getattr(layer, self._key).change(number)
 
 
 def positive(name, value):
@@ -105,3 +140,30 @@ def site_weights(value, sites):
             f"`site_weights` must be a number for each of the sites {sites}. Received: site_weights={value!r}"
         )
     return tuple(positive("site_weights", weight) for weight in weights)
+
+
+def check_mixer(mixer, detector, attribution_layer):
+    """Raise a `ValueError` for arguments of a mixer that do not go together.
+
+    Args:
+        mixer: A `Mixer` with its sites, partner and label.
+        detector, attribution_layer: Its other arguments.
+    """
+    name = type(mixer).__name__
+    if mixer.is_input_only and mixer.sites != (0,):
+        raise ValueError(
+            f"`sites` must be (0,) for {name}, which changes the partner's image and can mix at the input only. "
+            f"Received: sites={mixer.sites}"
+        )
+    is_needed = mixer.uses_saliency or mixer.partner == "distance" or mixer.label == "saliency"
+    if is_needed != (detector is not None):
+        rule = "is required" if is_needed else "has no effect without `partner='distance'` or `label='saliency'`"
+        raise ValueError(
+            f"`detector` {rule} in {name}. Received: detector={detector!r}, partner={mixer.partner!r}, "
+            f"label={mixer.label!r}"
+        )
+    if attribution_layer is not None and detector != "activation":
+        raise ValueError(
+            "`attribution_layer` requires `detector='activation'`. "
+            f"Received: attribution_layer={attribution_layer!r}, detector={detector!r}"
+        )

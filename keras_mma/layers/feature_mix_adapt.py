@@ -10,7 +10,7 @@ from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import METHODS, resize
 from keras_mma.saliency.detector import check_maps
-from keras_mma.saliency.filters import edge_pad, gaussian, separable
+from keras_mma.saliency.image_processing import edge_pad, gaussian, separable
 
 
 def activation(features):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mma import plans
+from keras_mma import plans, resampling
 from keras_mma.layers import arguments, tokens
 
 
@@ -119,7 +119,7 @@ class FeatureMixer(keras.layers.Layer):
         height, width = ops.shape(plan["mask"])[1:3]
         if mask.shape[-1] != 1:  # over channels
             return ops.broadcast_to(ops.reshape(weight, (-1, 1, 1, 1)), (ops.shape(weight)[0], height, width, 1))
-        return plans.resize_mask(mask, height, width) if self.label == "adapted" else plan["mask"]
+        return resampling.resize_mask(mask, height, width) if self.label == "adapted" else plan["mask"]
 
     def _grid_of(self, features, plan):
         size = plan["mask"].shape[1:3]

@@ -5,7 +5,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_mma import plans
+from keras_mma import plans, resampling
 from keras_mma.layers import arguments
 
 
@@ -86,7 +86,7 @@ class FollowPlan(keras.layers.Layer):
             return ops.reshape(plan["weight"], [-1] + [1] * (len(other.shape) - 1))
         is_last = self.data_format == "channels_last"
         height, width = ops.shape(other)[1:3] if is_last else ops.shape(other)[2:4]
-        mask = plans.resize_mask(plan["mask"], height, width)
+        mask = resampling.resize_mask(plan["mask"], height, width)
         return mask if is_last else ops.transpose(mask, (0, 3, 1, 2))
 
     def _check(self, other, plan):

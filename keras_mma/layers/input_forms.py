@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from keras_mma import label_encoding, plans
+from keras_mma.backend import has_foreign_symbols, refuse_wide_integers
 
 _PLAN_IS_FOLLOWED = contextvars.ContextVar("plan_is_followed", default=False)
 KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
@@ -19,6 +20,20 @@ KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
 ALIASES = {"image": "images", "label": "labels"}
 #: Parts of keys whose values describe the image, so that they would have to be mixed with it.
 _CONTENT = ("box", "depth", "flow", "image", "keypoint", "label", "landmark", "mask", "object", "point", "segment")
+
+
+def read_for(mixer, images, labels=None, sample_weight=None):
+    """`read` for a mixer: the batch is checked, and its labels are encoded as float32 vectors."""
+    batch, write = read(images, labels, sample_weight)
+    shape = batch["images"].shape
+    if len(shape) != 4:
+        raise ValueError(f"`images` must be a batch of rank 4 ({mixer.data_format}). Received: shape {tuple(shape)}")
+    if is_labelled(batch):
+        if "labels" in batch:
+            encode = functools.partial(label_encoding.encode, classes=mixer.num_classes)
+            batch = {**batch, "labels": keras.tree.map_structure(encode, batch["labels"])}
+        check_labelled(batch, mixer)
+    return batch, write
 
 
 def read(images, labels=None, sample_weight=None):
@@ -80,12 +95,21 @@ def _describes_image(key, value):
     return not is_string and any(part in key.lower() for part in _CONTENT)
 
 
-def refuse_strings(images, labels=None, *_, **__):
-    """Raise a `ValueError` for labels that are strings, which Keras cannot convert to tensors.
+def check_values(mixer, images, labels=None, *others, **named):
+    """Raise a `ValueError` for values that Keras cannot convert to tensors of the backend.
 
     Args:
+        mixer: The `Mixer`, before its `call`.
         images, labels: See `read`; their form is not checked.
+        *others, **named: The other arguments of the call.
     """
+    refuse_wide_integers(images, labels, others, named)
+    if has_foreign_symbols(images, labels, others, named):
+        raise ValueError(
+            f"{type(mixer).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
+            "put it into the model (`MixModel`, `mixify`) or call it on the batches that leave the pipeline. "
+            "Received: a symbolic TensorFlow tensor"
+        )
     if isinstance(images, dict):
         labels = [images[key] for key in ("labels", "label") if key in images]
     elif isinstance(images, (list, tuple)):
@@ -114,12 +138,6 @@ def is_counted(batch):
         )
     leaves = [ops.reshape(leaf, (-1,)) != 0 for leaf in keras.tree.flatten(batch["sample_weight"])]
     return functools.reduce(ops.logical_or, leaves)
-
-
-def check_images(images, data_format):
-    """Raise a `ValueError` unless the images are a batch of rank 4."""
-    if len(images.shape) != 4:
-        raise ValueError(f"`images` must be a batch of rank 4 ({data_format}). Received: shape {tuple(images.shape)}")
 
 
 def check_labelled(batch, mixer):
@@ -165,14 +183,6 @@ def _check_segmentation_masks(masks, images, mixer):
         )
 
 
-def encode_labels(batch, num_classes):
-    """The batch with its labels as float32 vectors."""
-    if "labels" not in batch:
-        return batch
-    labels = keras.tree.map_structure(lambda leaf: label_encoding.encode(leaf, num_classes), batch["labels"])
-    return {**batch, "labels": labels}
-
-
 def mix_targets(batch, plan, source=None):
     """The labels, sample weights and segmentation masks of a batch, mixed by the plan.
 
@@ -203,17 +213,26 @@ def following_the_plan():
         _PLAN_IS_FOLLOWED.reset(token)
 
 
+def check_comparison(mixer):
+    """Raise a `ValueError` if a mixer has the rule `"sumix"` and no `MixModel` applies it."""
+    if mixer.label == "sumix" and not mixer.is_compared_by_model:
+        raise ValueError(
+            "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it to a "
+            "`RandomChoice` itself, not to its mixers. Received: no network"
+        )
+
+
 def check_followed(mixer):
     """Raise a `ValueError` if a mixer is about to mix images inside a model that loses its plan.
 
     Args:
         mixer: The `Mixer`, inside its `call`. Called by itself, outside a model, it may mix.
     """
-    if _PLAN_IS_FOLLOWED.get():
+    if _PLAN_IS_FOLLOWED.get() or not mixer.requires_mix_model:
         return
     model = mixer._get_call_context().entry_layer
     if model is mixer:
-        # Keras' trainer on JAX calls the layers of a model without the model: only the stack tells about it.
+        # Keras' trainer on JAX calls the layers of a model without the model: only the call stack shows the model.
         model = _model_that_calls()
     if model is None:
         return
@@ -221,7 +240,7 @@ def check_followed(mixer):
         f"{mixer.name!r} would mix images, and nothing would mix their labels: build a "
         "`MixModel(inputs, (outputs, plan))`, use `mixify`, or mix labelled batches before they reach the model. If "
         f"you mix the labels by the plan yourself, pass `requires_mix_model=False`. Received: training=True inside "
-        f"{model.name!r}, which is no `MixModel`"
+        f"{model.name!r}, which is not a `MixModel`"
     )
 
 
@@ -242,7 +261,7 @@ def check_not_in_sequential(mixer):
     Args:
         mixer: The `Mixer`, inside its `compute_output_spec`.
     """
-    # Nothing but the stack tells by whom a layer is called symbolically.
+    # Only the call stack shows which model calls a layer symbolically.
     callers = (frame.frame.f_locals.get("self") for frame in inspect.stack(context=0))
     model = next((caller for caller in callers if isinstance(caller, keras.Sequential)), None)
     if model is not None:

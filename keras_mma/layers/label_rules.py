@@ -47,15 +47,6 @@ def _norm(maps, norm):
     return ops.sqrt(ops.sum(ops.square(maps), axis=(1, 2, 3)))
 
 
-def check_comparison(mixer):
-    """Raise a `ValueError` if a mixer has the rule `"sumix"` and no `MixModel` applies it."""
-    if mixer.label == "sumix" and not mixer.is_compared_by_model:
-        raise ValueError(
-            "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it to a "
-            "`RandomChoice` itself, not to its mixers. Received: no network"
-        )
-
-
 def sumix_weight(weight, clean, mixed, partner):
     """Share of the label by how close the prediction of the mixed sample is to those of the two samples in it.
 

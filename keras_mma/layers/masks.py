@@ -159,19 +159,28 @@ def box_size(lam, height, width):
     return tuple(ops.cast(ops.floor(side * ops.cast(size, "float32")), "int32") for size in (height, width))
 
 
-def random_bounds(position, lengths, sizes):
-    """Rows and columns of boxes around random centers, clipped at the border.
+def random_bounds(position, lengths, sizes, border="clip"):
+    """Rows and columns of boxes at random positions.
 
     Args:
         position: Uniform random numbers in [0, 1), (2, batch).
         lengths: Height and width of the boxes, int32 tensors (batch,).
         sizes: Height and width of the images.
+        border: `"clip"` draws centers in the image and clips the boxes at its border; `"inside"` draws among the
+            positions at which the whole box is inside.
 
     Returns:
         A list of two pairs (start, end) of int32 tensors (batch,).
     """
-    centers = [random_place(position[axis], size) for axis, size in enumerate(sizes)]
-    return [interval(*axis, "clip") for axis in zip(centers, lengths, sizes, strict=True)]
+    bounds = []
+    for axis, (length, size) in enumerate(zip(lengths, sizes, strict=True)):
+        if border == "clip":
+            bounds.append(interval(random_place(position[axis], size), length, size, "clip"))
+        else:
+            # The product in `random_place` may be rounded up.
+            start = ops.minimum(random_place(position[axis], size - length + 1), size - length)
+            bounds.append((start, start + length))
+    return bounds
 
 
 def random_place(position, size):

@@ -1,23 +1,15 @@
 """The base of all mixers."""
 
-import contextlib
-
 import keras
 from keras import ops
 
 from keras_mma import plans, sampling
-from keras_mma.backend import (
-    MIN_PIXELS_FOR_XLA,
-    compiled_once,
-    has_foreign_symbols,
-    refuse_wide_integers,
-    without_xla,
-)
-from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing, settings
-from keras_mma.layers.saliency_detection import SaliencyDetection
+from keras_mma.backend import compiled_once, xla_if_it_pays_off
+from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
+from keras_mma.saliency import detector as detectors
 
 
-class Mixer(SaliencyDetection, sampling.SeededLayer):
+class Mixer(sampling.SeededLayer):
     """Base of the layers that mix the images of a batch with each other and draw the plan for it.
 
     A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
@@ -75,11 +67,13 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
 
     Raises:
         ValueError: If an argument is out of range, the images are not of rank 4, the labels have an unsupported form,
-            integer labels come without `num_classes`, a dict lacks keys or has values that cannot
-            be mixed, or images without labels would be mixed inside a model that is no `MixModel`.
+            integer labels come without `num_classes`, a dict lacks keys or has values that cannot be mixed, or images
+            without labels would be mixed inside a model that is not a `MixModel`.
     """
 
-    probability = settings.Adjustable(arguments.fraction)
+    probability = arguments.Adjustable(arguments.fraction)
+    #: Whether `sample_mask` uses saliency maps.
+    uses_saliency = False
     #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
     has_binary_mask = True
     #: Whether the mixer moves or resizes the partner's image, which the plan cannot describe to feature sites.
@@ -113,11 +107,6 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = probability
         self.sites = arguments.sites(sites)
-        if self.is_input_only and self.sites != (0,):
-            raise ValueError(
-                f"`sites` must be (0,) for {type(self).__name__}, which changes the partner's image and can mix at the "
-                f"input only. Received: sites={self.sites}"
-            )
         self.site_weights = arguments.site_weights(site_weights, self.sites)
         policies = ("shuffle", "derangement", "roll", *(() if detector is None else ("distance",)))
         self.partner = arguments.choice("partner", partner, policies)
@@ -126,34 +115,28 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         self.ignore_zero_weight = arguments.boolean("ignore_zero_weight", ignore_zero_weight)
         self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
         self.data_format = arguments.data_format(data_format)
-        self._set_detector(detector, detector_size, attribution_layer)
+        arguments.check_mixer(self, detector, attribution_layer)
+        self.detector = detectors.identifier(detector)
+        self.detector_size = None if detector_size is None else arguments.integer("detector_size", detector_size, 1)
+        self.attribution_layer = attribution_layer
+        self._detect = detectors.find(detector)
 
     def __call__(self, *args, **kwargs):
-        refuse_wide_integers(args, kwargs)
-        input_forms.refuse_strings(*args, **kwargs)
-        if has_foreign_symbols(args, kwargs):
-            raise ValueError(
-                f"{type(self).__name__} cannot run in a `tf.data` pipeline on the {keras.backend.backend()} backend: "
-                "put it into the model (`MixModel`, `mixify`) or call it on the batches that leave the pipeline. "
-                "Received: a symbolic TensorFlow tensor"
-            )
+        input_forms.check_values(self, *args, **kwargs)
         return super().__call__(*args, **kwargs)
 
     def call(self, images, labels=None, sample_weight=None, training=None):
-        batch, write = self._read(images, labels, sample_weight)
-        is_labelled = input_forms.is_labelled(batch)
-        images = batch["images"]
+        batch, write = input_forms.read_for(self, images, labels, sample_weight)
+        images, is_labelled = batch["images"], input_forms.is_labelled(batch)
         batch_size, height, width = ops.shape(images)[0], *self.image_size(ops.shape(images))
         is_training = is_labelled if training is None else training
         # A replica may get no sample of the last batch.
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
-        label_rules.check_comparison(self)
-        if self.requires_mix_model and not is_labelled:
+        input_forms.check_comparison(self)
+        if not is_labelled:
             input_forms.check_followed(self)
-        # Labelled batches come from pipelines, where XLA pays off for every image size.
-        is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
-        with without_xla() if is_small and not is_labelled else contextlib.nullcontext():
+        with xla_if_it_pays_off(is_labelled, height, width):
             return write(self._mix_batch(batch))
 
     @compiled_once
@@ -174,7 +157,7 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
     def is_pure(self):
         """Whether mixing consists of tensor operations alone, so that it can be compiled as a whole."""
         is_ours = type(self).__module__.startswith("keras_mma.")
-        return is_ours and (self.detector is None or getattr(self._detect, "is_pure", False))
+        return is_ours and (self._detect is None or self._detect.is_pure)
 
     def sample(self, images):
         """Sample partners, masks and label weights.
@@ -194,17 +177,34 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
             mask = mask.leave_out(is_mixed)
         return partner, mask, self.label_weight(mask, partner, maps, *self.image_size(ops.shape(images)))
 
+    def saliency_maps(self, images):
+        """The saliency maps of a batch, finite, non-negative and without gradient.
+
+        Args:
+            images: The images, in the layer's data format.
+
+        Returns:
+            A float32 tensor (batch, height, width, 1), or `None` without a detector.
+        """
+        if self._detect is None:
+            return None
+        return ops.stop_gradient(self._detect(images, self.detector_size, self.data_format))
+
     def sample_site(self):
         """Draw the site that fires in this step."""
         return sampling.choice(self.sites, self.site_weights, self.seed_generator)
 
     def sample_is_mixed(self, batch_size):
         """Draw by `probability` which samples are mixed: booleans (batch,), or `None` if all of them are."""
-        probability = settings.read(self, "probability")
+        probability = self.step_value("probability")
         if isinstance(probability, float) and probability == 1.0:
             return None
         draws = sampling.bernoulli((1 if self.draws_per_batch else batch_size,), probability, self.seed_generator)
         return ops.broadcast_to(draws, (batch_size,))
+
+    def step_value(self, name):
+        """The value of `probability` or `alpha` as a step uses it: a scalar tensor, or a float on PyTorch."""
+        return getattr(self, f"_{name}").read()
 
     def shared(self, draws):
         """The draw of the first sample for all samples, if there is one draw for the whole batch."""
@@ -230,13 +230,13 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
     def label_weight(self, mask, partner, maps, height, width):
         """The share of its own label that each sample keeps, float32 (batch,)."""
         if self.label != "saliency":
-            label_rules.check_comparison(self)
+            input_forms.check_comparison(self)
             return mask.mean(height, width)
         partner_maps = plans.partner_images(maps, partner, source=mask.source)
         return label_rules.saliency_weight(maps, partner_maps, mask.rasterize(height, width), self.norm)
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
-        batch, write = self._read(images, labels, sample_weight)
+        batch, write = input_forms.read_for(self, images, labels, sample_weight)
         images = batch["images"]
         if not input_forms.is_labelled(batch):
             input_forms.check_not_in_sequential(self)
@@ -248,20 +248,14 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
         return write(batch)
 
     def get_config(self):
+        names = ("probability", "partner", "detector_size", "attribution_layer", "label", "num_classes")
+        names += ("ignore_zero_weight", "requires_mix_model", "data_format")
         return {
             **super().get_config(),
-            "probability": self.probability,
+            **{name: getattr(self, name) for name in names},
             "sites": list(self.sites),
             "site_weights": None if self.site_weights is None else list(self.site_weights),
-            "partner": self.partner,
             "detector": keras.saving.serialize_keras_object(self.detector),
-            "detector_size": self.detector_size,
-            "attribution_layer": self.attribution_layer,
-            "label": self.label,
-            "num_classes": self.num_classes,
-            "ignore_zero_weight": self.ignore_zero_weight,
-            "requires_mix_model": self.requires_mix_model,
-            "data_format": self.data_format,
         }
 
     @classmethod
@@ -277,17 +271,17 @@ class Mixer(SaliencyDetection, sampling.SeededLayer):
             copy._detect = self._detect  # keeps an attached network
         return copy
 
+    def attributing_mixers(self):
+        """The mixers in this one whose detector is an attribution of the network."""
+        return [self] if isinstance(self._detect, detectors.Attribution) else []
+
+    def attach_network(self, network):
+        """Give the mixer the network of its attribution, a `NetworkView`. `MixModel` calls this."""
+        self._detect = detectors.Attribution(self.detector, network)
+
     def image_size(self, shape):
         """Height and width in a shape of images."""
         return tuple(shape[1:3] if self.data_format == "channels_last" else shape[2:4])
-
-    def _read(self, images, labels, sample_weight):
-        batch, write = input_forms.read(images, labels, sample_weight)
-        input_forms.check_images(batch["images"], self.data_format)
-        if input_forms.is_labelled(batch):
-            batch = input_forms.encode_labels(batch, self.num_classes)
-            input_forms.check_labelled(batch, self)
-        return batch, write
 
     def _mix(self, batch, plan, mask):
         def mix_images():

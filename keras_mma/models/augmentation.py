@@ -3,6 +3,8 @@
 Keras has no public base class for them, so they are recognized by the names of their classes.
 """
 
+import warnings
+
 import keras
 
 from keras_mma.models import graph
@@ -49,6 +51,20 @@ def spatial_layers(layers, has_feature_sites):
     """
     names = SPATIAL if has_feature_sites else SPATIAL - {"RandomFlip"}
     return [inner.name for layer in layers for inner in graph.with_sublayers(layer) if _class_names(inner) & names]
+
+
+def warn_of_moved_pixels(predictions, plan):
+    """Warn of augmentation layers behind the mixer: the plan's mask does not describe what they return."""
+    call = graph.plan_calls(plan)[0]
+    behind = [other.operation for other in graph.feature_calls(predictions, stop=call)]
+    moving = spatial_layers(behind, has_feature_sites=call.operation.sites != (0,))
+    if moving:
+        warnings.warn(
+            f"{moving} move pixels at random after {call.operation.name!r} has drawn its mask, so that features and "
+            "labels are not mixed by the same shares: put the mixer after them (`mixify` does, if they are the first "
+            "layers of the network), or augment the images before they reach the model.",
+            stacklevel=4,
+        )
 
 
 def _leading_chain(model, tensor, path=""):

@@ -39,7 +39,7 @@ def _vit(encoder):
 
 
 def _deit(encoder):
-    # A block also returns attention scores or `None`, which is no output of a graph.
+    # A block also returns attention scores or `None`, which is not an output of a graph.
     return [*map(FirstOutput, encoder.encoder_layers), encoder.layer_norm]
 
 

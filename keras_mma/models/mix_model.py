@@ -2,19 +2,15 @@
 
 import functools
 import inspect
-import warnings
 
 import keras
 
-from keras_mma import label_maps, plans
+from keras_mma import label_encoding, label_maps, plans
 from keras_mma.layers import arguments, input_forms, label_rules
-from keras_mma.layers.follow_plan import FollowPlan
-from keras_mma.layers.mixer import Mixer
 from keras_mma.models import graph, targets
-from keras_mma.models.augmentation import spatial_layers
-from keras_mma.models.label_checks import LabelChecks, refuse_sparse
+from keras_mma.models.augmentation import warn_of_moved_pixels
 from keras_mma.models.multi_worker import MultiWorkerTraining
-from keras_mma.models.network_view import NetworkView
+from keras_mma.models.network_view import NetworkView, view_of, without_mixing
 from keras_mma.models.weight_files import SharedWeightFiles
 
 
@@ -31,8 +27,25 @@ def _like_functional(init):
     return wrapper
 
 
+def _checked(method):
+    """A method of `keras.Model` that first checks the labels among its arguments, as far as their values are known."""
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def checked(self, *args, **kwargs):
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        self.check_labels(arguments.get("y"))
+        targets.check_class_weight(arguments.get("class_weight"), self.output[0])
+        validation = arguments.get("validation_data")
+        if isinstance(validation, (list, tuple)) and len(validation) > 1:
+            self.check_labels(validation[1], "validation_data[1]")
+        return method(self, *args, **kwargs)
+
+    return checked
+
+
 @keras.saving.register_keras_serializable("keras_mma")
-class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model):
+class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
     """Trains a network with mixing layers through plain `fit`, `evaluate` and `predict`.
 
     In training, the labels and sample weights of each batch are mixed by the plan that the features followed, and loss
@@ -101,19 +114,20 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         predictions, plan = outputs
         plans.check(plan, keras.tree.flatten(predictions)[0].shape[0])
         graph.check_sites(predictions, plan)
-        _warn_of_moved_pixels(predictions, plan)
+        warn_of_moved_pixels(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan has none.
         self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
         # Attached whenever the model is built, also after loading, so that nothing is saved twice.
-        mixer = self.mixer
+        mixer = graph.plan_calls(self.output[1])[0].operation
+        # A closure, so that Keras does not track the layer twice.
+        self._get_mixer = lambda: mixer
         for attributing in mixer.attributing_mixers():
-            attributing.attach_network(self._network_view(attributing))
+            attributing.attach_network(view_of(attributing, self.input, self.output[0]))
         mixer.is_compared_by_model = mixer.label == "sumix"
         if mixer.is_compared_by_model:
             plain = self.inference_model()
             view = NetworkView(plain.input, plain.output, {}, mixer.data_format)
-            # A closure, as for attributions.
             self._predict_clean = lambda images: view.predictions(images)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
@@ -144,9 +158,9 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         ignore_class=None,
         **kwargs,
     ):
-        refuse_sparse("loss", loss)
-        refuse_sparse("metrics", metrics)
-        refuse_sparse("weighted_metrics", weighted_metrics)
+        targets.refuse_sparse("loss", loss)
+        targets.refuse_sparse("metrics", metrics)
+        targets.refuse_sparse("weighted_metrics", weighted_metrics)
         self.ignore_class = None if ignore_class is None else arguments.any_integer("ignore_class", ignore_class)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
 
@@ -160,6 +174,12 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
+    # Compiled steps cannot raise: a class index out of range makes the loss NaN and, one step later, the weights.
+    fit = _checked(keras.Model.fit)
+    evaluate = _checked(keras.Model.evaluate)
+    train_on_batch = _checked(keras.Model.train_on_batch)
+    test_on_batch = _checked(keras.Model.test_on_batch)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         y, y_pred, sample_weight = self.follow_plan(y, y_pred, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -171,7 +191,7 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
     @property
     def mixer(self):
         """The `Mixer` of the model. Its `probability` and `alpha` can be assigned during training."""
-        return graph.plan_calls(self.output[1])[0].operation
+        return self._get_mixer()
 
     def follow_plan(self, y, y_pred, sample_weight=None):
         """Encode labels and, in training, mix labels and sample weights as the features were mixed.
@@ -201,7 +221,7 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
 
     def inference_model(self):
         """A plain Functional model from images to predictions with the same weights and no layer of this package."""
-        return self._without_mixing()[0]
+        return without_mixing(self.input, self.output[0])[0]
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Export `inference_model()` in inference mode; the arguments are those of `keras.Model.export`.
@@ -209,8 +229,8 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         Raises:
             RuntimeError: If Keras cannot write a SavedModel on the torch backend; the message describes a workaround.
         """
-        # Some layers of Keras, such as `RandomFlip`, are active unless they are told that this is no training.
-        plain = self._without_mixing(training=False)[0]
+        # Some layers of Keras, such as `RandomFlip`, are active unless they are called with `training=False`.
+        plain = without_mixing(self.input, self.output[0], training=False)[0]
         # Keras does not write some formats for a model that was never called.
         plain(keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), plain.input))
         try:
@@ -225,36 +245,17 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
                 "Received: the torch backend"
             ) from error
 
-    def _without_mixing(self, **call_arguments):
-        """The plain model, and what attributions need of it.
+    def check_labels(self, y, name="y"):
+        """Raise a `ValueError` if labels whose values are known are out of range, or are strings.
 
-        Args:
-            **call_arguments: Arguments with which layers that take them are called, whatever the caller of the model
-                passes.
-
-        Returns:
-            The model; the symbolic images that the mixer received; and, for each layer behind the mixer, by name, its
-            symbolic outputs and whether they depend on weights.
+        `fit` and `evaluate` call it before a step changes the weights. A `tf.data.Dataset` is not read for it.
         """
-        received, tensors = None, {}
+        if isinstance(y, (dict, list, tuple)) or hasattr(y, "shape"):
+            label_encoding.refuse_strings(y, name)
+        if y is None or not all(leaf is None or hasattr(leaf, "shape") for leaf in keras.tree.flatten(y)):
+            return
 
-        def call(path, layer, args, kwargs):
-            nonlocal received
-            if isinstance(layer, (*graph.MIXING, FollowPlan)):
-                if isinstance(layer, Mixer):
-                    received, _ = graph.features_and_plan(layer, args, kwargs)
-                    tensors.clear()
-                return graph.without_mixing(layer, args, kwargs)
-            accepted = inspect.signature(layer.call).parameters.keys() & call_arguments.keys()
-            outputs = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
-            # Operations such as `x[:, :5]` are no layers and have no weights.
-            has_weights = isinstance(layer, keras.Layer) and bool(layer.weights)
-            is_learned = has_weights or any(learned for _, learned in tensors.values())
-            tensors[path] = outputs, is_learned
-            return outputs
-
-        inputs, values = graph.fresh_inputs(self.input)
-        return keras.Model(inputs, graph.rebuild_graph(self.output[0], values, call)), received, tensors
+        targets.check(y, self.output[0], self.output_names, self.ignore_class, name)
 
     def _compare_predictions(self, inputs, predictions, plan):
         """The label's share for `label="sumix"`: the mean over the heads whose labels are vectors."""
@@ -262,24 +263,6 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
         vectors = [head for head in heads if not label_maps.is_map(head[0])]
         weights = [label_rules.sumix_weight(plan["weight"], *head, plan["partner"]) for head in vectors]
         return sum(weights) / len(weights) if weights else plan["weight"]
-
-    def _network_view(self, mixer):
-        """The network behind the mixer. Layers in front of it have done their work on the images that it receives."""
-        plain, received, tensors = self._without_mixing()
-        if len(self.inputs) > 1:
-            raise ValueError(
-                f"`detector` {mixer.detector!r} requires a model with one input, because a mixer calls the network "
-                f"with images alone. Received: the inputs {[x.name for x in self.inputs]}"
-            )
-        if mixer.detector == "gradient" and not keras.backend.is_float_dtype(received.dtype):
-            raise ValueError(
-                "`detector` 'gradient' requires a model with float inputs: integers have no gradient. "
-                f"Received: an input of dtype {received.dtype}"
-            )
-        view = NetworkView(received, plain.output, tensors, mixer.data_format)
-        if mixer.detector == "activation":
-            view.select(mixer.attribution_layer)
-        return view
 
     def _check_maps(self, encoded):
         """Raise a `ValueError` if labels that are maps cannot follow the mixer."""
@@ -291,17 +274,3 @@ class MixModel(LabelChecks, SharedWeightFiles, MultiWorkerTraining, keras.Model)
                     "{'images', 'segmentation_masks'} before they reach the model. "
                     f"Received: {target.name} of shape {tuple(target.labels.shape)}"
                 )
-
-
-def _warn_of_moved_pixels(predictions, plan):
-    """Warn of augmentation layers behind the mixer: the plan's mask does not describe what they return."""
-    call = graph.plan_calls(plan)[0]
-    behind = [other.operation for other in graph.feature_calls(predictions, stop=call)]
-    moving = spatial_layers(behind, has_feature_sites=call.operation.sites != (0,))
-    if moving:
-        warnings.warn(
-            f"{moving} move pixels at random after {call.operation.name!r} has drawn its mask, so that features and "
-            "labels are not mixed by the same shares: put the mixer after them (`mixify` does, if they are the first "
-            "layers of the network), or augment the images before they reach the model.",
-            stacklevel=4,
-        )

@@ -44,7 +44,7 @@ def mixify(model, mixer, at=None, name=None, adapter=None, image=None, **adapt):
         ValueError: If a name is unknown, ambiguous or repeated, a layer does not return a single feature map or token
             sequence, features go around it, the model already has mixing or overrides the steps of training, has
             several inputs of which `image` names none, or one beside the images that `FollowPlan` cannot mix; `mixer`
-            is not a `Mixer` or names other sites, or `adapter` is no `FeatureMixer`.
+            is not a `Mixer` or names other sites, or `adapter` is not a `FeatureMixer`.
 
     Example:
 

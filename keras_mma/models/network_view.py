@@ -1,9 +1,13 @@
-"""The part of a network that attributions use."""
+"""A mixed model without its mixing: the plain network, and the part of it that attributions use."""
+
+import inspect
 
 import keras
 from keras import ops
 
 from keras_mma.backend import stateless_call
+from keras_mma.layers import FollowPlan, Mixer
+from keras_mma.models import graph
 
 
 class NetworkView:
@@ -31,7 +35,7 @@ class NetworkView:
 
         Args:
             layer: Its name; by default the last layer that returns feature maps of more than one pixel. Layers in front
-                of the first weights, such as `Rescaling`, return images and are no default.
+                of the first weights, such as `Rescaling`, return images and are never the default.
 
         Raises:
             ValueError: If there is no such layer, or it does not return feature maps.
@@ -61,3 +65,66 @@ class NetworkView:
 
     def to_channels_last(self, maps):
         return maps if self.data_format == "channels_last" else ops.transpose(maps, (0, 2, 3, 1))
+
+
+def view_of(mixer, inputs, predictions):
+    """The `NetworkView` of the network behind a mixer.
+
+    Layers in front of the mixer have done their work on the images that it receives.
+
+    Args:
+        mixer: A `Mixer` whose detector is an attribution.
+        inputs, predictions: Symbolic inputs and predictions of the mixed model.
+
+    Raises:
+        ValueError: If the mixer receives integers, which have no gradient, its `attribution_layer` is unknown, or the
+            model has several inputs.
+    """
+    plain, received, tensors = without_mixing(inputs, predictions)
+    if len(plain.inputs) > 1:
+        raise ValueError(
+            f"`detector` {mixer.detector!r} requires a model with one input, because a mixer calls the network with "
+            f"images alone. Received: the inputs {[source.name for source in plain.inputs]}"
+        )
+    if mixer.detector == "gradient" and not keras.backend.is_float_dtype(received.dtype):
+        raise ValueError(
+            "`detector` 'gradient' requires a model with float inputs: integers have no gradient. "
+            f"Received: an input of dtype {received.dtype}"
+        )
+    view = NetworkView(received, plain.output, tensors, mixer.data_format)
+    if mixer.detector == "activation":
+        view.select(mixer.attribution_layer)
+    return view
+
+
+def without_mixing(inputs, predictions, **call_arguments):
+    """The plain model of a mixed one, and what attributions need of it.
+
+    Args:
+        inputs, predictions: Symbolic inputs and predictions of the mixed model.
+        **call_arguments: Arguments with which layers that take them are called, whatever the caller of the model
+            passes.
+
+    Returns:
+        The model; the symbolic images that the mixer received; and, for each layer behind the mixer, by name, its
+        symbolic outputs and whether they depend on weights.
+    """
+    received, tensors = None, {}
+
+    def call(path, layer, args, kwargs):
+        nonlocal received
+        if isinstance(layer, (*graph.MIXING, FollowPlan)):
+            if isinstance(layer, Mixer):
+                received, _ = graph.features_and_plan(layer, args, kwargs)
+                tensors.clear()
+            return graph.without_mixing(layer, args, kwargs)
+        accepted = inspect.signature(layer.call).parameters.keys() & call_arguments.keys()
+        outputs = layer(*args, **kwargs | {name: call_arguments[name] for name in accepted})
+        # Operations such as `x[:, :5]` are not layers and have no weights.
+        has_weights = isinstance(layer, keras.layers.Layer) and bool(layer.weights)
+        is_learned = has_weights or any(learned for _, learned in tensors.values())
+        tensors[path] = outputs, is_learned
+        return outputs
+
+    inputs, values = graph.fresh_inputs(inputs)
+    return keras.Model(inputs, graph.rebuild_graph(predictions, values, call)), received, tensors

@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from keras_mma import label_encoding, label_maps, plans
-from keras_mma.models.label_checks import check_head, map_heads
 
 
 class Target:
@@ -26,20 +25,67 @@ def encode(y, predictions, output_names, ignore_class=None):
     """The targets of all heads, in the structure of the labels.
 
     Args:
-        y: Labels in the structure of the predictions; see `map_heads`.
+        y: Labels in the structure of the predictions; see `label_encoding.map_heads`.
         predictions: Predictions of all heads.
         output_names: Names of the heads.
         ignore_class: See `label_maps.encode`; for heads that are maps.
     """
 
     def encode_head(labels, head, name):
-        check_head(head, name)
+        _check_head(head, name)
         if label_maps.is_map(head):
             maps, counted = label_maps.encode(labels, tuple(head.shape), ignore_class, name)
             return Target(maps, True, counted, name)
         return Target(label_encoding.encode(labels, head.shape[-1], name), name=name)
 
-    return map_heads(encode_head, y, predictions, output_names)
+    return label_encoding.map_heads(encode_head, y, predictions, output_names)
+
+
+def check(y, predictions, output_names, ignore_class=None, name="y"):
+    """Raise a `ValueError` for labels that do not fit, as far as their values are known.
+
+    Args:
+        y, predictions, output_names, ignore_class: See `encode`; predictions may be symbolic.
+        name: Name of the labels in error messages.
+    """
+
+    def check_head(labels, head, name):
+        _check_head(head, name)
+        if label_maps.is_map(head):
+            label_maps.check(labels, head.shape, ignore_class, name)
+        else:
+            label_encoding.check_range(labels, head.shape[-1], name)
+
+    label_encoding.map_heads(check_head, y, predictions, output_names, name)
+
+
+def _check_head(predictions, name):
+    if len(predictions.shape) not in (1, 2, 4):
+        raise ValueError(
+            f"`{name}` must be labels of predictions (batch, classes) or (batch, height, width, classes). Others, such "
+            f"as boxes, cannot be mixed. Received: predictions of shape {tuple(predictions.shape)}"
+        )
+
+
+def check_class_weight(class_weight, predictions):
+    """Raise a `ValueError` for class weights of maps, which Keras cannot convert to weights of pixels."""
+    if class_weight is not None and any(map(label_maps.is_map, keras.tree.flatten(predictions))):
+        raise ValueError(
+            "`class_weight` must be `None` for predictions that are maps: pass weights of pixels, "
+            f"`sample_weight=np.array(weights)[labels]`. Received: class_weight={class_weight}"
+        )
+
+
+def refuse_sparse(argument, structure):
+    """Refuse losses that take class indices at `compile`, instead of failing with a shape error inside `fit`."""
+    for leaf in keras.tree.flatten(structure):
+        name = leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf).__name__)
+        if name.lower().replace("_", "").startswith(("sparsecategorical", "sparsetopk")):
+            raise ValueError(
+                f"`{argument}` must take soft labels: use its categorical form; the model one-hot encodes integer "
+                "labels, and `compile(..., ignore_class=255)` leaves out pixels of that class. "
+                f"Received: {argument}={name}"
+            )
 
 
 def follow(targets, sample_weight, plan=None):

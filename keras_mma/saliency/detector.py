@@ -9,7 +9,7 @@ from keras import ops
 from keras_mma.backend import device_groups, is_compiled_for_cpu, xla_compiled
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
-from keras_mma.saliency.grayscale import to_levels
+from keras_mma.saliency.image_processing import to_levels
 
 #: Pixels of a chunk. The intermediate maps of a detector take about 50 bytes per pixel.
 CHUNK_PIXELS = 2**18
@@ -30,6 +30,7 @@ class Detector:
         images: Tensor (batch, height, width, channels) of any dtype and range.
         size: Height and width in pixels at which the detector works, or `None` for those of the images. The map is
             resized back.
+        data_format: `"channels_last"`, or `"channels_first"` for images (batch, channels, height, width).
 
     Returns:
         A float32 tensor (batch, height, width, 1), finite and non-negative.
@@ -50,8 +51,34 @@ class Detector:
         self.function, self.is_pure = function, is_pure
         self._detect = xla_compiled(downsampled(function)) if is_pure else _checked(downsampled(function))
 
-    def __call__(self, images, size=None):
+    def __call__(self, images, size=None, data_format="channels_last"):
+        images = images if data_format == "channels_last" else ops.transpose(images, (0, 2, 3, 1))
         return self._detect(images, size=size)
+
+
+class Attribution:
+    """Computes saliency from a network that is attached later. It is called in the same way as a `Detector`.
+
+    Args:
+        name: `"activation"` or `"gradient"`.
+        network: A `NetworkView`, or `None` if there is none yet. It is held here, where Keras does not track its layers
+            a second time as part of a mixer.
+    """
+
+    is_pure = False
+
+    def __init__(self, name, network=None):
+        self.name, self.network = name, network
+
+    def __call__(self, images, size=None, data_format="channels_last"):
+        if self.network is None:
+            raise ValueError(
+                f"`detector` {self.name!r} is an attribution of a network: use the mixer inside a `MixModel`, which "
+                f"attaches its network, or a detector of images, one of {names()}. Received: no network"
+            )
+        maps = ATTRIBUTIONS[self.name](self.network, images)
+        height, width = ops.shape(images)[1:3] if data_format == "channels_last" else ops.shape(images)[2:4]
+        return sanitize_maps(resize(maps, height, width, "bilinear"))
 
 
 def names():
@@ -83,6 +110,13 @@ def get(detector):
     if isinstance(detector, str) and detector in _DETECTORS:
         return _DETECTORS[detector]
     raise ValueError(f"`detector` must be one of {names()} or a callable. Received: detector={detector!r}")
+
+
+def find(detector):
+    """The detector or the attribution of an argument `detector`, or `None`."""
+    if isinstance(detector, str) and detector in ATTRIBUTIONS:
+        return Attribution(detector)
+    return None if detector is None else get(detector)
 
 
 def identifier(detector):

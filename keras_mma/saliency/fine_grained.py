@@ -4,8 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_mma.saliency.detector import built_in, chunked, sanitize_maps
-from keras_mma.saliency.filters import convolve, reflect_pad
-from keras_mma.saliency.grayscale import to_gray
+from keras_mma.saliency.image_processing import convolve, reflect_pad, to_gray
 
 WINDOWS = (12, 24, 48, 28, 56, 112)
 # Running sums are computed in blocks of this many pixels: XLA's own cumulative sum needs many more additions on a CPU.

@@ -3,9 +3,8 @@
 from keras import ops
 
 from keras_mma.saliency.detector import built_in, sanitize_maps
-from keras_mma.saliency.filters import blur
 from keras_mma.saliency.fine_grained import WINDOWS
-from keras_mma.saliency.grayscale import to_levels
+from keras_mma.saliency.image_processing import blur, to_levels
 
 # The published code standardizes CIFAR's images by these levels before it looks for saliency.
 _MEAN, _STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)

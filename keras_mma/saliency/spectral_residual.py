@@ -4,8 +4,7 @@ from keras import ops
 
 from keras_mma.resampling import resize
 from keras_mma.saliency.detector import built_in, chunked, sanitize_maps
-from keras_mma.saliency.filters import blur, edge_pad, gaussian, reflect_pad, separable
-from keras_mma.saliency.grayscale import to_gray
+from keras_mma.saliency.image_processing import blur, edge_pad, gaussian, reflect_pad, separable, to_gray
 
 SIZE = 64
 MAX_SIZE = 128

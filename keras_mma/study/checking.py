@@ -26,13 +26,14 @@ class Check(NamedTuple):
         return abs(self.now - self.before) <= TOLERANCE
 
 
-def rerun(folder, train, name=None):
+def rerun(folder, train, name=None, data_dir=None):
     """Train a cell again, in a temporary folder, and compare the accuracies.
 
     Args:
         folder: The folder of a study.
         train: See `keras_mma.study.running.run`.
         name: Name of the cell, by default the first of the plan that has a record and did not diverge.
+        data_dir: Folder of tensorflow-datasets.
 
     Returns:
         A `Check`.
@@ -50,7 +51,8 @@ def rerun(folder, train, name=None):
         )
         raise InputError(f"{folder} cannot be checked: {hint}")
     record = records[name]
-    cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], record["recipe"], record["part"])
+    recipe = record["recipe"] | {"data_dir": data_dir}
+    cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
     with tempfile.TemporaryDirectory() as temporary:
         outcome = running.run([cell], Path(temporary), train, progress=True)
         if outcome.failures:

@@ -37,7 +37,7 @@ examples:
   keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
   keras-mma study --check DIR
 """
-#: Options of the command, which are no arguments of the study.
+#: Options of the command, which are not arguments of the study.
 _OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell")
 
 
@@ -170,7 +170,7 @@ def run(**options):
     """
     _check_packages(options)
     if options["check"] is not None:
-        return _check(options["check"], options["cell"])
+        return _check(options["check"], options["cell"], options["data_dir"])
     if options["output"] is None:
         raise InputError("`output` is needed")
     from keras_mma.study import arms
@@ -213,11 +213,11 @@ def describe(plan):
     )
 
 
-def _check(folder, cell):
+def _check(folder, cell, data_dir):
     from keras_mma.study import checking
     from keras_mma.study.cell_training import train_cell
 
-    check = checking.rerun(folder, train_cell, cell)
+    check = checking.rerun(folder, train_cell, cell, data_dir)
     words = "agrees" if check.agrees else f"differs by more than {checking.TOLERANCE:g} points"
     print(f"{check.name}: {check.before:.2f} % recorded, {check.now:.2f} % now: {words}")
     if not check.agrees:

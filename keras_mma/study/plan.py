@@ -106,9 +106,10 @@ def settle(folder, plan, complete_seeds):
                 f"`output` {folder} must be empty or hold a study. Received: {', '.join(sorted(others)[:3])}"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, plan)
+        files.write_json(path, without_places(plan))
         return plan
-    before = read(folder)
+    before, place = read(folder), plan["recipe"].get("data_dir")
+    plan = without_places(plan)
     changed = [name for name in _FIXED if before[name] != plan[name]]
     if changed:
         values = ", ".join(f"{name} {_difference(name, before[name], plan[name])}" for name in changed)
@@ -121,7 +122,12 @@ def settle(folder, plan, complete_seeds):
     if plan["seeds"] > before["seeds"]:
         before = extend(before, plan["seeds"], complete_seeds(before))
         files.write_json(path, before)
-    return before
+    return before if place is None else before | {"recipe": before["recipe"] | {"data_dir": place}}
+
+
+def without_places(contents):
+    """A plan or a record as it is written: where a machine keeps the data does not belong to a study."""
+    return contents | {"recipe": {name: value for name, value in contents["recipe"].items() if name != "data_dir"}}
 
 
 def read(folder):
@@ -139,7 +145,7 @@ def read(folder):
     missing = [name for name in (*_FIXED, "seeds", "looks", "extensions") if name not in plan]
     if missing:
         raise InputError(f"{path} is damaged: {', '.join(missing)} is missing")
-    return plan
+    return without_places(plan)
 
 
 def extend(plan, seeds, looked_at):

@@ -15,6 +15,7 @@ from pathlib import Path
 from keras_mma import files
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import cells as study_cells
+from keras_mma.study import plan as plans
 from keras_mma.study import progress_bar, provenance
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
@@ -208,7 +209,7 @@ def _record(cell, result, seconds):
     accuracy, correct = float(result.pop("accuracy")), result.pop("correct", None)
     if not math.isfinite(accuracy):
         raise ValueError(f"a cell must return a finite accuracy. Received: {accuracy}")
-    return {
+    record = {
         "schema": study_cells.SCHEMA,
         "method": cell.method,
         "seed": cell.seed,
@@ -223,6 +224,7 @@ def _record(cell, result, seconds):
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }
+    return plans.without_places(record)
 
 
 def _is_full_disk(error):

@@ -215,7 +215,7 @@ def _carry_out(folder, plan, options, resources, train):
 
 
 def _report(folder, plan, robustness=None, tuned=None):
-    return report.save(folder, plan, study_cells.read_records(folder), robustness, tuned)
+    return report.save(folder, plans.without_places(plan), study_cells.read_records(folder), robustness, tuned)
 
 
 def _settings(regime, settings):

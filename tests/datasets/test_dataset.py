@@ -83,11 +83,11 @@ def test_arrays_of_another_form_are_refused(images, labels, match):
 
 def test_the_number_of_classes_is_exact_only_where_it_is_given():
     images, labels = np.zeros((3, 8, 8, 3), "uint8"), [0, 1, 1]
-    guessed, given, named = (
+    guessed, declared, named = (
         Dataset.of_arrays(images, labels, **known) for known in ({}, {"classes": 4}, {"class_names": ["x", "y"]})
     )
     assert (guessed.classes, guessed.exact) == (2, False)
-    assert (given.classes, given.exact, given.class_names) == (4, True, ("0", "1", "2", "3"))
+    assert (declared.classes, declared.exact, declared.class_names) == (4, True, ("0", "1", "2", "3"))
     assert (named.classes, named.exact) == (2, True)
     with pytest.raises(InputError, match="labels must be 0 to 0. Received: 0 to 1"):
         Dataset.of_arrays(images, labels, classes=1)

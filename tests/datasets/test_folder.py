@@ -60,9 +60,9 @@ def test_pixels_of_unknown_range_are_refused(tmp_path):
 
 def test_damaged_files_are_named_or_skipped_and_counted(tmp_path):
     save_classes(tmp_path)
-    whole = (tmp_path / "a" / "3.png").read_bytes()
+    content = (tmp_path / "a" / "3.png").read_bytes()
     (tmp_path / "a" / "2.png").write_bytes(b"no image")
-    (tmp_path / "b" / "1.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "b" / "1.png").write_bytes(content[: len(content) // 2])
     for row, name in ((2, "a/2.png"), (5, "b/1.png")):
         with pytest.raises(InputError, match=f"{name} is damaged or not an image: [^\n]*$"):
             read(tmp_path).read([row])

@@ -33,23 +33,23 @@ def test_the_validation_part_is_balanced_drawn_by_the_seed_and_not_in_train():
     def parts(**arguments):
         return Parts("x", {"train": lambda: datasets.Dataset.of_arrays(images, labels, "x")}, **arguments)
 
-    one = parts(validation_fraction=0.2, seed=3)
-    pixels = {part: getattr(one, part).arrays()[0].ravel().tolist() for part in datasets.PARTS}
+    first = parts(validation_fraction=0.2, seed=3)
+    pixels = {part: getattr(first, part).arrays()[0].ravel().tolist() for part in datasets.PARTS}
     assert sorted(sum(pixels.values(), [])) == list(range(100))
     assert pixels["test"] == np.sort(np.random.default_rng(0).permutation(100)[::5]).tolist()
-    counts = np.bincount(one.train.labels) + np.bincount(one.validation.labels)
-    assert np.bincount(one.validation.labels).tolist() == np.maximum(1, np.round(counts * 0.2)).tolist()
-    assert (labels[pixels["train"]] == one.train.labels).all()
+    counts = np.bincount(first.train.labels) + np.bincount(first.validation.labels)
+    assert np.bincount(first.validation.labels).tolist() == np.maximum(1, np.round(counts * 0.2)).tolist()
+    assert (labels[pixels["train"]] == first.train.labels).all()
     again, other = parts(validation_fraction=0.2, seed=3), parts(validation_fraction=0.2, seed=4)
-    assert again.validation.digest() == one.validation.digest() != other.validation.digest()
-    assert other.test.digest() == one.test.digest()
+    assert again.validation.digest() == first.validation.digest() != other.validation.digest()
+    assert other.test.digest() == first.test.digest()
     undivided = parts(validation_fraction=0)
     assert len(undivided.train) == 80
     with pytest.raises(InputError, match="x has no validation part with `validation_fraction` of 0"):
         undivided.validation  # noqa: B018
-    assert "of every class, drawn by seed 3" in one.validation.selection
-    assert one.train.selection.endswith(f"held out, without {len(one.validation)} for validation")
-    assert one.test.selection == "every fifth of 100 images, because there is no test part"
+    assert "of every class, drawn by seed 3" in first.validation.selection
+    assert first.train.selection.endswith(f"held out, without {len(first.validation)} for validation")
+    assert first.test.selection == "every fifth of 100 images, because there is no test part"
 
 
 def test_parts_are_read_when_they_are_asked_for_and_once():
@@ -156,8 +156,8 @@ def test_damaged_arrays_are_refused(tmp_path):
     with pytest.raises(InputError, match="images.npy is missing"):
         datasets.load(f"arrays:{tmp_path}").test  # noqa: B018
     np.save(tmp_path / "whole.npy", np.zeros((5, 8, 8, 3), "uint8"))
-    whole = (tmp_path / "whole.npy").read_bytes()
-    for number, content in enumerate((whole[:-100], whole[:20], b"", b"no array", whole[:6] + b"\xff" + whole[7:])):
+    intact = (tmp_path / "whole.npy").read_bytes()
+    for number, content in enumerate((intact[:-100], intact[:20], b"", b"no array", intact[:6] + b"\xff" + intact[7:])):
         (tmp_path / "images.npy").write_bytes(content)
         with pytest.raises(InputError, match="damaged or not a .npy file") as caught:
             datasets.load(f"arrays:{tmp_path}").test  # noqa: B018
@@ -177,8 +177,8 @@ def test_damaged_arrays_are_refused(tmp_path):
     ],
 )
 def test_damaged_headers_are_refused(tmp_path, header):
-    whole = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(40)
-    (tmp_path / "images.npy").write_bytes(whole)
+    file = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(40)
+    (tmp_path / "images.npy").write_bytes(file)
     with pytest.raises(InputError, match="images.npy is damaged or not a .npy file") as caught:
         datasets.read_npy(tmp_path / "images.npy")
     assert "\n" not in str(caught.value)

@@ -57,12 +57,12 @@ def test_every_source_is_resized(tmp_path):
     np.save(tmp_path / "images.npy", np.stack([pixels(seed=seed) for seed in range(10)]))
     np.save(tmp_path / "labels.npy", np.arange(10) % 2)
     for name, channels in (("digits", 1), (f"arrays:{tmp_path}", 3), (f"folder:{tmp_path / 'pictures'}", 3)):
-        whole, small = (datasets.load(name, image_size=size).test for size in (None, 8))
+        original, small = (datasets.load(name, image_size=size).test for size in (None, 8))
         rows = np.array([1, 0])
-        expected = [resizing.resize_image(image, 8) for image in whole.read(rows)]
+        expected = [resizing.resize_image(image, 8) for image in original.read(rows)]
         assert (small.read(rows) == expected).all() and small.shape == (8, 8, channels)
         assert "resized to 8 x 8 by bilinear interpolation with antialiasing" in small.decoding
-        assert small.identity != whole.identity and "resized" not in whole.decoding.replace("not resized", "")
+        assert small.identity != original.identity and "resized" not in original.decoding.replace("not resized", "")
 
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "8", True])

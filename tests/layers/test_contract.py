@@ -14,7 +14,7 @@ from tests.pictures import blobs, one_hot
 
 every_mixer = pytest.mark.parametrize("case", CASES + MOVING_CASES, ids=str)
 every_mask_mixer = pytest.mark.parametrize("case", CASES, ids=str)
-sampled = pytest.mark.sampled
+pytestmark = pytest.mark.sampled
 
 
 def make(case, **kwargs):
@@ -78,7 +78,6 @@ def test_draws_are_per_sample(case, rng):
     assert len(np.unique(plan["partner"])) > 8
 
 
-@sampled
 @every_mixer
 def test_probability_is_the_rate_of_mixed_samples(case, rng):
     images = np.tile(blobs(rng, 10, 16, 16), (40, 1, 1, 1))
@@ -108,7 +107,6 @@ def test_unmixed_samples_are_unchanged(case, rng):
     np.testing.assert_array_equal(plan["partner"][is_unmixed], np.flatnonzero(is_unmixed))
 
 
-@sampled
 @every_mixer
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float16", "float32", "float64"])
 def test_images_keep_their_dtype(case, rng, dtype):
@@ -143,7 +141,6 @@ def test_channels_first_equals_channels_last(case, rng):
     assert make(case).data_format == "channels_first"
 
 
-@sampled
 @every_mixer
 @pytest.mark.parametrize("shape", [(1, 16, 20, 3), (5, 9, 33, 1), (3, 40, 8, 3), (2, 12, 12, 6)])
 def test_image_sizes_and_channel_counts(case, rng, shape):
@@ -270,7 +267,6 @@ def test_nan_affects_only_samples_that_are_mixed_with_it(case, rng):
     assert np.isfinite(all_mixed[~is_affected]).all() and np.isfinite(plan["weight"]).all()
 
 
-@sampled
 @every_mask_mixer
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float32"])
 def test_plans_and_labels_are_float32_under_every_policy(case, rng, policy):
@@ -285,7 +281,6 @@ def test_plans_and_labels_are_float32_under_every_policy(case, rng, policy):
     assert out[1].dtype == "float32"
 
 
-@sampled
 @every_mask_mixer
 def test_sites_are_drawn_uniformly_and_images_are_mixed_at_site_0_only(case, rng):
     images, mixer = blobs(rng, 8), make(case, sites=(0, 1, 3))
@@ -329,7 +324,6 @@ def random_ops(graph):
     return [op.type for op in graph.get_operations() if "Random" in op.type or "Shuffle" in op.type]
 
 
-@sampled
 @every_mask_mixer
 def test_inference_graph_has_no_random_ops(needs_tensorflow, case):
     import tensorflow as tf
@@ -341,7 +335,6 @@ def test_inference_graph_has_no_random_ops(needs_tensorflow, case):
     assert not random_ops(inference.graph) and random_ops(training.graph)
 
 
-@sampled
 @every_mixer
 def test_graph_and_eager_calls_draw_the_same_plan(needs_tensorflow, case, rng):
     import tensorflow as tf
@@ -357,7 +350,6 @@ def test_graph_and_eager_calls_draw_the_same_plan(needs_tensorflow, case, rng):
         np.testing.assert_allclose(mixed.astype(float), expected.astype(float), atol=1)
 
 
-@sampled
 @every_mixer
 def test_xla_compiles_the_mixer_and_draws_are_repeatable(needs_tensorflow, case, rng):
     # TensorFlow draws different random numbers under XLA, so the plan differs from that of an eager call.
@@ -375,7 +367,6 @@ def test_xla_compiles_the_mixer_and_draws_are_repeatable(needs_tensorflow, case,
     assert not np.array_equal(to_numpy(first(images))[1]["mask"], plan["mask"])
 
 
-@sampled
 @every_mixer
 def test_dataset_map_with_unknown_sizes_and_a_ragged_last_batch(needs_tensorflow, case, rng):
     import tensorflow as tf

@@ -521,7 +521,7 @@ class TestWeightsFiles:
                 np.testing.assert_array_equal(*states)
 
     def test_what_has_to_be_imported_to_load_a_model(self, tmp_path):
-        """The README says it."""
+        """The guide says it."""
         network = self.plain()
         mixed = keras_mma.mixify(network, layers.SaliencyMix(), at=["first"])
         for name, model in (("mixed", mixed), ("network", network), ("inference", mixed.inference_model())):

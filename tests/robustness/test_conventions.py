@@ -9,28 +9,28 @@ from keras_mma.robustness.classifier import conventions
 
 def test_the_formula(rng):
     pixels = rng.integers(0, 256, (2, 3, 4, 3), dtype="uint8")
-    found = Preprocess.parse(["scale=1/255", "mean=0.5,0.4,0.3", "std=0.2,0.25,0.5"]).apply(pixels)
+    prepared = Preprocess.parse(["scale=1/255", "mean=0.5,0.4,0.3", "std=0.2,0.25,0.5"]).apply(pixels)
     for index in np.ndindex(pixels.shape):
         mean, std = (0.5, 0.4, 0.3)[index[-1]], (0.2, 0.25, 0.5)[index[-1]]
-        assert found[index] == pytest.approx((pixels[index] / 255 - mean) / std, abs=1e-6)
-    assert found.dtype == "float32"
+        assert prepared[index] == pytest.approx((pixels[index] / 255 - mean) / std, abs=1e-6)
+    assert prepared.dtype == "float32"
 
 
 def test_reversed_channels_come_before_the_means(rng):
     pixels = rng.integers(0, 256, (2, 3, 4, 3), dtype="uint8")
-    found = Preprocess.parse(["order=bgr", "mean=1,2,3"]).apply(pixels)
-    assert found == pytest.approx(pixels[..., ::-1] - np.array([1.0, 2.0, 3.0]))
+    prepared = Preprocess.parse(["order=bgr", "mean=1,2,3"]).apply(pixels)
+    assert prepared == pytest.approx(pixels[..., ::-1] - np.array([1.0, 2.0, 3.0]))
 
 
 def test_gradients_are_pulled_back_as_the_map_says(rng):
     preprocess = Preprocess.parse(["scale=1/255", "mean=0.5", "std=0.2,0.25,0.5", "order=bgr"])
     pixels, weights = rng.uniform(0, 255, (1, 2, 2, 3)), rng.normal(0, 1, (1, 2, 2, 3))
-    found = preprocess.pull_back(weights)
+    pulled_back = preprocess.pull_back(weights)
     for index in np.ndindex(pixels.shape):
         step = np.zeros(pixels.shape)
         step[index] = 10
         slope = ((preprocess.apply(pixels + step) - preprocess.apply(pixels - step)) * weights).sum() / 20
-        assert found[index] == pytest.approx(slope, rel=1e-3, abs=1e-6)
+        assert pulled_back[index] == pytest.approx(slope, rel=1e-3, abs=1e-6)
 
 
 def test_nothing_is_changed_by_default(rng):
@@ -83,8 +83,8 @@ def test_the_text_of_a_scale_gives_it_back(word):
     ],
 )
 def test_logits_and_probabilities_are_told_apart(values, kind):
-    found, why = conventions.decide_outputs(np.asarray(values))
-    assert found == kind and "from the values" in why and f"of {len(values)} images lie in" in why
+    kind_of_outputs, why = conventions.decide_outputs(np.asarray(values))
+    assert kind_of_outputs == kind and "from the values" in why and f"of {len(values)} images lie in" in why
 
 
 @pytest.mark.parametrize("values", [[[0.9, 0.8]], [[20.0, 80.0]], [[0.0, 0.0]], [[0.5], [1.5]]])
@@ -112,8 +112,8 @@ def loss(values, label, kind):
 def test_the_gradient_is_that_of_finite_differences(rng, kind):
     values = rng.normal(0, 1, (6, 5)) if kind == "logits" else rng.dirichlet(np.ones(5), 6)
     labels = rng.integers(0, 5, 6)
-    found = conventions.margin_gradient(values, labels, kind)
-    for row, label, gradient in zip(values, labels, found, strict=True):
+    gradients = conventions.margin_gradient(values, labels, kind)
+    for row, label, gradient in zip(values, labels, gradients, strict=True):
         for place in range(5):
             step = np.eye(5)[place] * 1e-6
             slope = (loss(row + step, label, kind) - loss(row - step, label, kind)) / 2e-6
@@ -138,12 +138,12 @@ def test_the_gradient_points_where_that_of_cross_entropy_does(rng):
     values, labels = rng.normal(0, 1, (20, 5)), rng.integers(0, 5, 20)
     probabilities, _ = conventions.to_probabilities(values, "logits")
     cross_entropy = probabilities - np.eye(5)[labels]
-    found = conventions.margin_gradient(values, labels, "logits")
+    gradients = conventions.margin_gradient(values, labels, "logits")
     own = 1 - probabilities[np.arange(20), labels]
-    assert found * own[:, None] == pytest.approx(cross_entropy, abs=1e-6)
+    assert gradients * own[:, None] == pytest.approx(cross_entropy, abs=1e-6)
 
 
 def test_the_gradient_does_not_vanish_with_certainty():
-    found = conventions.margin_gradient(np.array([[80.0, 0.0, -1.0]], "float32"), np.array([0]), "logits")
-    assert found[0] == pytest.approx([-1, 0.7311, 0.2689], abs=1e-4)
+    gradients = conventions.margin_gradient(np.array([[80.0, 0.0, -1.0]], "float32"), np.array([0]), "logits")
+    assert gradients[0] == pytest.approx([-1, 0.7311, 0.2689], abs=1e-4)
     assert np.isfinite(conventions.margin_gradient(np.array([[1.0, 0.0]]), np.array([0]), "probabilities")).all()

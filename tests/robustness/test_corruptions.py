@@ -52,11 +52,11 @@ def test_every_severity_changes_every_kind_of_image(name, shape):
 
 @pytest.mark.parametrize("name", REGENERATED)
 def test_an_image_keeps_its_corruption_whatever_the_batch(images, name):
-    whole = corrupt(images, name, 3, seed=9)
+    of_all = corrupt(images, name, 3, seed=9)
     alone = corrupt(images[2:3], name, 3, seed=9, indices=[2])
-    assert (whole[2:3] == alone).all()
+    assert (of_all[2:3] == alone).all()
     others = corrupt(images[[3, 2]], name, 3, seed=9, indices=[3, 2])
-    assert (others == whole[[3, 2]]).all()
+    assert (others == of_all[[3, 2]]).all()
 
 
 RANDOM = sorted(
@@ -203,8 +203,8 @@ def test_glass_blur_takes_neighbours_in_turn(units, parameters):
     from scipy.ndimage import gaussian_filter
 
     sigma, reach, rounds = parameters
-    found = blur.glass_blur(units, rngs_of(), *parameters)
-    for image, rng, got in zip(units, rngs_of(), found, strict=True):
+    corrupted = blur.glass_blur(units, rngs_of(), *parameters)
+    for image, rng, got in zip(units, rngs_of(), corrupted, strict=True):
         blurred = np.stack([gaussian_filter(image[..., c], sigma, mode="nearest") for c in range(3)], -1)
         pixels = (blurred * 255).astype("uint8")
         side = SIDE - 2 * reach
@@ -267,9 +267,9 @@ def zoomed(image, factor):
 
 
 def test_zoom_blur_is_a_mean_of_zooms(units):
-    found = blur.zoom_blur(units, None, 1.21, 0.05)
+    corrupted = blur.zoom_blur(units, None, 1.21, 0.05)
     factors = [1, 1.05, 1.1, 1.15, 1.2]
-    for image, got in zip(units, found, strict=True):
+    for image, got in zip(units, corrupted, strict=True):
         expected = (image + sum(zoomed(image, factor) for factor in factors)) / 6
         assert got == pytest.approx(expected, abs=1e-6)
 
@@ -277,8 +277,8 @@ def test_zoom_blur_is_a_mean_of_zooms(units):
 def test_snow_is_thresholded_noise_blown_about(units):
     parameters = (0.15, 0.3, 1.75, 0.55, 5, 2, 0.9)
     mean, sigma, zoom, threshold, radius, blur_sigma, own = parameters
-    found = weather.snow(units, rngs_of(), *parameters)
-    for image, rng, got in zip(units, rngs_of(), found, strict=True):
+    corrupted = weather.snow(units, rngs_of(), *parameters)
+    for image, rng, got in zip(units, rngs_of(), corrupted, strict=True):
         layer = zoomed(rng.normal(mean, sigma, (SIDE, SIDE)), zoom)
         layer = np.array([[0.0 if value < threshold else min(value, 1) for value in row] for row in layer])
         layer = (layer * 255).astype("uint8").astype("float64")
@@ -302,8 +302,8 @@ def test_a_constant_image_stays_as_it_is(name):
 
 def test_fog_is_a_plasma_fractal(units):
     strength, decay = 0.75, 2.5
-    found = weather.fog(units, rngs_of(), strength, decay)
-    for image, rng, got in zip(units, rngs_of(), found, strict=True):
+    corrupted = weather.fog(units, rngs_of(), strength, decay)
+    for image, rng, got in zip(units, rngs_of(), corrupted, strict=True):
         clouds = diamond_square(rng.uniform(-1, 1, (SIDE, SIDE)), decay)
         expected = (image + strength * clouds[..., None]) * image.max() / (image.max() + strength)
         assert got == pytest.approx(expected, abs=1e-9)
@@ -330,16 +330,16 @@ def diamond_square(noise, decay):
 
 
 def test_brightness_raises_the_v_of_hsv(units):
-    found = weather.brightness(units, None, 0.2)
+    corrupted = weather.brightness(units, None, 0.2)
     for place in np.ndindex(units.shape[:3]):
         hue, saturation, value = colorsys.rgb_to_hsv(*units[place])
         expected = colorsys.hsv_to_rgb(hue, saturation, min(value + 0.2, 1))
-        assert found[place] == pytest.approx(expected, abs=1e-5)
+        assert corrupted[place] == pytest.approx(expected, abs=1e-5)
 
 
 def test_contrast_draws_to_the_mean_of_the_channel(units):
-    found = digital.contrast(units, None, 0.4)
-    for image, got in zip(units, found, strict=True):
+    corrupted = digital.contrast(units, None, 0.4)
+    for image, got in zip(units, corrupted, strict=True):
         for channel in range(3):
             mean = sum(image[y, x, channel] for y in range(SIDE) for x in range(SIDE)) / SIDE**2
             assert got[..., channel] == pytest.approx(mean + 0.4 * (image[..., channel] - mean))
@@ -350,8 +350,8 @@ def test_elastic_transform_is_an_affine_map_then_a_smooth_shift(units, parameter
     from scipy.ndimage import affine_transform, gaussian_filter
 
     shift, sigma, reach = (SIDE * value for value in parameters)
-    found = digital.elastic_transform(units, rngs_of(), *parameters)
-    for image, rng, got in zip(units, rngs_of(), found, strict=True):
+    corrupted = digital.elastic_transform(units, rngs_of(), *parameters)
+    for image, rng, got in zip(units, rngs_of(), corrupted, strict=True):
         corners = np.array([[13.0, 13.0], [13.0, 3.0], [3.0, 3.0]])
         moved = corners + rng.uniform(-reach, reach, (3, 2))
         # The map from the moved corners to the corners, (x, y, 1) at a time, then as rows and columns.
@@ -378,8 +378,8 @@ def mirror(place):
 
 def test_pixelate_is_a_mean_over_boxes():
     images = pictures(2, 32, 32)
-    found = digital.pixelate(images / 255, None, 0.5) * 255
-    for image, got in zip(images.astype("float64"), found, strict=True):
+    corrupted = digital.pixelate(images / 255, None, 0.5) * 255
+    for image, got in zip(images.astype("float64"), corrupted, strict=True):
         for y in range(0, 32, 2):
             for x in range(0, 32, 2):
                 mean = image[y : y + 2, x : x + 2].mean((0, 1))
@@ -390,10 +390,10 @@ def test_jpeg_compression_is_opencvs():
     import cv2
 
     image = pictures(1, 32, 32)[0]
-    found = digital.jpeg_compression(image[None] / 255, None, 50)[0] * 255
+    corrupted = digital.jpeg_compression(image[None] / 255, None, 50)[0] * 255
     coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
     expected = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].astype("float64")
-    assert np.abs(found - expected).mean() < 2 < np.abs(image - expected).mean()
+    assert np.abs(corrupted - expected).mean() < 2 < np.abs(image - expected).mean()
 
 
 def test_speckle_noise_is_proportional_to_the_value():

@@ -82,9 +82,9 @@ def test_angles_are_uniform(monkeypatch, name):
 
 def test_an_image_keeps_its_angle_whatever_the_batch():
     images = pictures(4)
-    whole = deform(images, "rotation_40", seed=3)
-    assert (deform(images[[2]], "rotation_40", seed=3, indices=[2]) == whole[[2]]).all()
-    assert (deform(images, "rotation_40", seed=4) != whole).any()
+    of_all = deform(images, "rotation_40", seed=3)
+    assert (deform(images[[2]], "rotation_40", seed=3, indices=[2]) == of_all[[2]]).all()
+    assert (deform(images, "rotation_40", seed=4) != of_all).any()
 
 
 def test_others_are_refused():

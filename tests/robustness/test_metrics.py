@@ -26,12 +26,12 @@ def test_error_likelihood_and_brier_score_are_scikit_learns(predictions):
 
     logits, labels = predictions
     probabilities, _ = conventions.to_probabilities(logits, "logits")
-    found = tally_of(logits, labels)
-    assert found["n"] == 500
-    assert found["error"] == pytest.approx(1 - accuracy_score(labels, probabilities.argmax(1)))
-    assert found["nll"] == pytest.approx(log_loss(labels, probabilities), rel=1e-9)
+    figures = tally_of(logits, labels)
+    assert figures["n"] == 500
+    assert figures["error"] == pytest.approx(1 - accuracy_score(labels, probabilities.argmax(1)))
+    assert figures["nll"] == pytest.approx(log_loss(labels, probabilities), rel=1e-9)
     brier = brier_score_loss(labels, probabilities, labels=np.arange(7), scale_by_half=False)
-    assert found["brier"] == pytest.approx(brier, rel=1e-9)
+    assert figures["brier"] == pytest.approx(brier, rel=1e-9)
 
 
 def test_calibration_error_is_that_of_a_loop(predictions):
@@ -47,33 +47,33 @@ def test_calibration_error_is_that_of_a_loop(predictions):
         if members:
             accuracy, confidence = (sum(m[i] for m in members) / len(members) for i in (1, 0))
             expected += len(members) / len(labels) * abs(accuracy - confidence)
-    found = tally_of(logits, labels)
-    assert found["ece"] == pytest.approx(expected, rel=1e-9)
-    assert found["bins"]["count"] == [len(members) for members in bins]
+    figures = tally_of(logits, labels)
+    assert figures["ece"] == pytest.approx(expected, rel=1e-9)
+    assert figures["bins"]["count"] == [len(members) for members in bins]
 
 
 def test_an_example_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5]])
     labels = np.array([0, 1, 1, 0])
-    found = tally_of(probabilities, labels, kind="probabilities")
-    assert found["error"] == 0.25
-    assert found["nll"] == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.5]).mean())
-    assert found["brier"] == pytest.approx((0.02 + 1.28 + 0.18 + 0.5) / 4)
+    figures = tally_of(probabilities, labels, kind="probabilities")
+    assert figures["error"] == 0.25
+    assert figures["nll"] == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.5]).mean())
+    assert figures["brier"] == pytest.approx((0.02 + 1.28 + 0.18 + 0.5) / 4)
     # Confidences 0.9, 0.8, 0.7, 0.5 lie in bins 13, 11, 10, 7 (from 0), one image each: right, wrong, right, right.
-    assert [i for i, count in enumerate(found["bins"]["count"]) if count] == [7, 10, 11, 13]
-    assert found["ece"] == pytest.approx((0.1 + 0.8 + 0.3 + 0.5) / 4)
+    assert [i for i, count in enumerate(figures["bins"]["count"]) if count] == [7, 10, 11, 13]
+    assert figures["ece"] == pytest.approx((0.1 + 0.8 + 0.3 + 0.5) / 4)
 
 
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
-    found = tally_of(np.array([[0.2] * 5]), np.array([0]), kind="probabilities")
-    assert found["bins"]["count"].index(1) == 2  # (2/15, 3/15]
+    figures = tally_of(np.array([[0.2] * 5]), np.array([0]), kind="probabilities")
+    assert figures["bins"]["count"].index(1) == 2  # (2/15, 3/15]
 
 
 @pytest.mark.parametrize("batch", [1, 7, 499])
 def test_batches_do_not_matter(predictions, batch):
-    whole, parts = tally_of(*predictions), tally_of(*predictions, batch=batch)
+    at_once, parts = tally_of(*predictions), tally_of(*predictions, batch=batch)
     for key in ("error", "nll", "brier", "ece"):
-        assert parts[key] == pytest.approx(whole[key], rel=1e-12), key
+        assert parts[key] == pytest.approx(at_once[key], rel=1e-12), key
 
 
 def test_the_interval_is_wilsons():
@@ -89,5 +89,5 @@ def test_proportions_as_text_and_as_error_bars():
 
 
 def test_a_probability_of_zero_has_a_finite_likelihood():
-    found = tally_of(np.array([[1.0, 0.0]]), np.array([1]), kind="probabilities")
-    assert found["nll"] == pytest.approx(-np.log(np.finfo("float32").eps))
+    figures = tally_of(np.array([[1.0, 0.0]]), np.array([1]), kind="probabilities")
+    assert figures["nll"] == pytest.approx(-np.log(np.finfo("float32").eps))

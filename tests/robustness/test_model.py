@@ -89,13 +89,13 @@ def test_half_precision(needs_tensorflow, tmp_path, policy, activation):
     half = networks.untrained(activation=activation)
     half.set_weights(network.get_weights())
     half.export(tmp_path / "model", verbose=False)
-    whole, classifier = from_keras(network), load(tmp_path / "model")
-    for either in (whole, classifier):
+    in_memory, classifier = from_keras(network), load(tmp_path / "model")
+    for either in (in_memory, classifier):
         either.check(images, 4, True)
-    assert classifier.kind == whole.kind and classifier.why_no_gradient(images, labels) is None
-    assert classifier.probabilities(images)[0] == pytest.approx(whole.probabilities(images)[0], abs=0.05)
+    assert classifier.kind == in_memory.kind and classifier.why_no_gradient(images, labels) is None
+    assert classifier.probabilities(images)[0] == pytest.approx(in_memory.probabilities(images)[0], abs=0.05)
     directions = [
-        np.sign(either.attack_gradient(images.astype("float32"), labels)[1]) for either in (whole, classifier)
+        np.sign(either.attack_gradient(images.astype("float32"), labels)[1]) for either in (in_memory, classifier)
     ]
     assert (directions[0] == directions[1]).mean() > 0.9
 

@@ -20,15 +20,15 @@ def dropped(images):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("share", [0, *SHARES, 1])
 def test_so_many_patches_are_black(rng, order, share):
-    found = dropped(occlude(WHITE, order, share, rng.random((3, 16, 24, 1))))
-    assert (found.sum((1, 2)) == 64 * share).all()
+    is_dropped = dropped(occlude(WHITE, order, share, rng.random((3, 16, 24, 1))))
+    assert (is_dropped.sum((1, 2)) == 64 * share).all()
 
 
 @pytest.mark.parametrize("order", ["salient_first", "nonsalient_first"])
 def test_the_most_or_least_salient_go_first(rng, order):
     saliency = rng.random((3, 16, 24, 1))
-    found = dropped(occlude(WHITE, order, 0.25, saliency))
-    for maps, black in zip(saliency, found, strict=True):
+    is_dropped = dropped(occlude(WHITE, order, 0.25, saliency))
+    for maps, black in zip(saliency, is_dropped, strict=True):
         means = {(i, j): maps[2 * i : 2 * i + 2, 3 * j : 3 * j + 3].mean() for i in range(8) for j in range(8)}
         ranked = sorted(means, key=means.get, reverse=order == "salient_first")
         assert {(i, j) for i, j in zip(*np.nonzero(black), strict=True)} == set(ranked[:16])
@@ -37,22 +37,24 @@ def test_the_most_or_least_salient_go_first(rng, order):
 def test_ties_and_the_random_order_are_drawn_for_each_image():
     constant = np.ones((3, 16, 24, 1))
     for order in ORDERS:
-        found = dropped(occlude(WHITE, order, 0.5, constant))
-        assert (found[0] != found[1]).any() and (dropped(occlude(WHITE, order, 0.5, constant, seed=1)) != found).any()
+        is_dropped = dropped(occlude(WHITE, order, 0.5, constant))
+        assert (is_dropped[0] != is_dropped[1]).any() and (
+            dropped(occlude(WHITE, order, 0.5, constant, seed=1)) != is_dropped
+        ).any()
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_larger_share_drops_the_smaller_ones_patches_too(rng, order):
     saliency = rng.random((3, 16, 24, 1))
-    found = [dropped(occlude(WHITE, order, share, saliency)) for share in SHARES]
-    for smaller, larger in zip(found, found[1:], strict=False):
+    is_dropped = [dropped(occlude(WHITE, order, share, saliency)) for share in SHARES]
+    for smaller, larger in zip(is_dropped, is_dropped[1:], strict=False):
         assert (larger | ~smaller).all()
 
 
 def test_an_image_keeps_its_patches_whatever_the_batch():
     images = pictures(4)
-    whole = occlude(images, "random", 0.5, seed=3)
-    assert (occlude(images[[2]], "random", 0.5, seed=3, indices=[2]) == whole[[2]]).all()
+    of_all = occlude(images, "random", 0.5, seed=3)
+    assert (occlude(images[[2]], "random", 0.5, seed=3, indices=[2]) == of_all[[2]]).all()
 
 
 def test_sides_that_eight_does_not_divide(rng):
@@ -62,10 +64,10 @@ def test_sides_that_eight_does_not_divide(rng):
     for i in range(8):
         for j in range(8):
             assert means[0, i, j] == pytest.approx(maps[0, rows == i][:, columns == j].mean())
-    found = occlude(np.full((2, 19, 30, 3), 255, "uint8"), "salient_first", 1 / 64, maps)
+    occluded = occlude(np.full((2, 19, 30, 3), 255, "uint8"), "salient_first", 1 / 64, maps)
     darkest = np.unravel_index(means[1].argmax(), (8, 8))
-    assert (found[1][np.ix_(rows == darkest[0], columns == darkest[1])] == 0).all()
-    assert (found[1] == 0).sum() == 3 * (rows == darkest[0]).sum() * (columns == darkest[1]).sum()
+    assert (occluded[1][np.ix_(rows == darkest[0], columns == darkest[1])] == 0).all()
+    assert (occluded[1] == 0).sum() == 3 * (rows == darkest[0]).sum() * (columns == darkest[1]).sum()
 
 
 def test_others_are_refused():

@@ -11,7 +11,7 @@ from keras_mma import layers, saliency
 from keras_mma.resampling import resize
 from keras_mma.saliency.fine_grained import _blur
 from keras_mma.saliency.frequency_tuned import responses
-from keras_mma.saliency.grayscale import to_gray
+from keras_mma.saliency.image_processing import to_gray
 from tests import oracles
 from tests.pictures import blobs, crops
 

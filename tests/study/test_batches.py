@@ -26,7 +26,7 @@ def read(dataset):
 
 def same(first, second):
     return len(first) == len(second) and all(
-        (a == b).all() for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+        (a == b).all() for batch, other in zip(first, second, strict=True) for a, b in zip(batch, other, strict=True)
     )
 
 

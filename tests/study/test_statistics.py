@@ -204,7 +204,7 @@ def test_the_noise_floor_is_what_a_finite_test_set_does():
 
 def test_the_examples_of_the_docstrings():
     done = [doctest.testmod(module) for module in (s, power, sequential)]
-    assert [(one.failed, one.attempted) for one in done] == [(0, 6), (0, 2), (0, 2)]
+    assert [(result.failed, result.attempted) for result in done] == [(0, 6), (0, 2), (0, 2)]
 
 
 def false_positives(looks, comparisons=1, studies=40_000):

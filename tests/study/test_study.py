@@ -313,6 +313,26 @@ def test_folders_that_are_refused(tmp_path, capsys, fake_trainings):
     assert "holds no study" in refused("--check", str(tmp_path))
 
 
+def test_the_folder_of_the_data_is_not_written_and_may_change(tmp_path, fake_trainings, monkeypatch):
+    seen = []
+
+    def train(cell, output, on_epoch):
+        seen.append(cell.recipe["data_dir"])
+        return fakes.train(cell, output, on_epoch)
+
+    monkeypatch.setitem(study.study.__kwdefaults__, "train", train)
+    words = [*SMALL_WORDS, "--output", str(tmp_path / "study")]
+    main([*words, "--seeds", "2", "--data-dir", "/somewhere"])
+    assert set(seen) == {"/somewhere"}
+    texts = [path.read_text() for path in (tmp_path / "study").rglob("*.*") if path.suffix in (".json", ".md", ".html")]
+    assert len(texts) > 4 and not any("somewhere" in text for text in texts)
+    seen.clear()
+    main([*words, "--seeds", "3", "--data-dir", "/elsewhere"])
+    assert set(seen) == {"/elsewhere"}
+    checking.rerun(tmp_path / "study", train, data_dir="/third")
+    assert seen[-1] == "/third"
+
+
 def test_a_failed_training_exits_with_one(tmp_path, capsys, monkeypatch):
     def train(cell, output, on_epoch):
         raise ValueError("out of luck")

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import resize
@@ -27,16 +27,7 @@ class AttentiveMix(Mixer):
         alpha: Parameter of the Beta distribution, positive; used if `count` is `None`.
         detector: As for `Mixer`. The paper uses the feature map of a trained network; `"activation"` is that of the
             network being trained, inside a `MixModel`. `"fine_grained"`, the default, needs no network.
-        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `partner`, `label`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If an argument is out of range; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -52,7 +43,7 @@ class AttentiveMix(Mixer):
 
     uses_saliency = True
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, grid=7, count=6, alpha=1.0, detector="fine_grained", **kwargs):
         super().__init__(detector=detector, **kwargs)
@@ -66,7 +57,7 @@ class AttentiveMix(Mixer):
         batch_size, cells = ops.shape(images)[0], self.grid**2
         count = self.count
         if count is None:
-            lam = sampling.beta((batch_size, 1), settings.read(self, "alpha"), self.seed_generator)
+            lam = sampling.beta((batch_size, 1), self.step_value("alpha"), self.seed_generator)
             count = ops.round((1.0 - lam) * cells)
         noise = sampling.uniform((batch_size, cells), self.seed_generator)
         pooled = ops.reshape(resize(take_partner(maps, partner), self.grid, self.grid, "area"), (-1, cells))

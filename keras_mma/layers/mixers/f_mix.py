@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_mma import sampling
 from keras_mma.backend import xla_compiled
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 # 32 halvings of the range of a map separate all of its float32 values.
@@ -28,16 +28,7 @@ class FMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         decay: Exponent of the frequency, not negative. The larger it is, the larger and smoother are the shapes.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `decay` is negative; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -51,7 +42,7 @@ class FMix(Mixer):
           augmentation, 2020, arXiv:2002.12047, section 4.
     """
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, decay=3.0, **kwargs):
         super().__init__(**kwargs)
@@ -60,7 +51,7 @@ class FMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         batch_size, (height, width) = ops.shape(images)[0], self.image_size(ops.shape(images))
-        lam = sampling.beta((batch_size,), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((batch_size,), self.step_value("alpha"), self.seed_generator)
         chance = sampling.uniform((batch_size,), self.seed_generator)
         noise = sampling.normal((batch_size, height, width), self.seed_generator)
         exact = lam * ops.cast(height * width, "float32")

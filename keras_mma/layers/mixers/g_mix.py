@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 
@@ -24,16 +24,7 @@ class GMix(Mixer):
 
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -48,8 +39,7 @@ class GMix(Mixer):
     """
 
     has_binary_mask = False
-
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -57,9 +47,7 @@ class GMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         batch_size, (height, width) = ops.shape(images)[0], self.image_size(ops.shape(images))
-        lam = ops.reshape(
-            sampling.beta((batch_size,), settings.read(self, "alpha"), self.seed_generator), (-1, 1, 1, 1)
-        )
+        lam = ops.reshape(sampling.beta((batch_size,), self.step_value("alpha"), self.seed_generator), (-1, 1, 1, 1))
         position = sampling.uniform((2, batch_size), self.seed_generator)
         # An empty Gaussian is the center alone.
         area = ops.maximum(ops.minimum(lam, 1.0 - lam), 1e-6) * ops.cast(height * width, "float32")

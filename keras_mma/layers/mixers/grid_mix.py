@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.resampling import resize
 
@@ -21,16 +21,7 @@ class GridMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         grid: n, the number of cells along each side, a positive integer.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `grid` is not a positive integer; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -44,7 +35,7 @@ class GridMix(Mixer):
           109 (2021): the mask. (The paper also predicts a label for each cell.)
     """
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, grid=4, **kwargs):
         super().__init__(**kwargs)
@@ -53,7 +44,7 @@ class GridMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         batch_size, cells = ops.shape(images)[0], self.grid**2
-        lam = sampling.beta((batch_size, 1), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((batch_size, 1), self.step_value("alpha"), self.seed_generator)
         noise = sampling.uniform((batch_size, cells), self.seed_generator)
         rank = ops.argsort(ops.argsort(noise, axis=1), axis=1)
         is_own = ops.cast(rank, "float32") < ops.round(lam * cells)

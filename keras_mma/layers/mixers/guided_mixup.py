@@ -6,7 +6,7 @@ from keras import ops
 from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
-from keras_mma.saliency.filters import blur, gaussian
+from keras_mma.saliency.image_processing import blur, gaussian
 
 
 @keras.saving.register_keras_serializable("keras_mma")
@@ -27,16 +27,7 @@ class GuidedMixup(Mixer):
             other version uses the gradient of the loss; `"gradient"` is that of the winning score, because labels do
             not reach a layer.
         partner: As for `Mixer`; `"distance"`, the default, is the paper's greedy pairing.
-        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)`, or the mixed batch if it is labelled; see `Mixer`.
-
-    Raises:
-        ValueError: If `blur_sigma` is negative; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 

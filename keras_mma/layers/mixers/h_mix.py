@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 
@@ -23,16 +23,7 @@ class HMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         ratio: r, in [0, 1].
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `ratio` is not in [0, 1]; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -47,8 +38,7 @@ class HMix(Mixer):
     """
 
     has_binary_mask = False
-
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, ratio=0.5, **kwargs):
         super().__init__(**kwargs)
@@ -57,7 +47,7 @@ class HMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         batch_size, sizes = ops.shape(images)[0], self.image_size(ops.shape(images))
-        lam = sampling.beta((batch_size,), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((batch_size,), self.step_value("alpha"), self.seed_generator)
         position = sampling.uniform((2, batch_size), self.seed_generator)
         lengths = masks.box_size(1.0 - self.ratio * (1.0 - lam), *sizes)
         box = masks.Box(*masks.random_bounds(position, lengths, sizes))

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
 
@@ -23,16 +23,7 @@ class MixUp(Mixer):
             (`keras.layers.MixUp` has a default of 0.2, which mixes less.)
         per: `"sample"` draws lam for each sample; `"batch"` draws one for the whole batch, as the authors'
             code, timm and torchvision do.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `alpha` is not positive, or `per` is unknown; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -47,8 +38,7 @@ class MixUp(Mixer):
     """
 
     has_binary_mask = False
-
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha=1.0, per="sample", **kwargs):
         super().__init__(**kwargs)
@@ -57,7 +47,7 @@ class MixUp(Mixer):
         self.draws_per_batch = per == "batch"
 
     def sample_mask(self, images, partner, maps):
-        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), self.step_value("alpha"), self.seed_generator)
         return masks.Uniform(self.shared(lam))
 
     def get_config(self):

@@ -5,11 +5,11 @@ from keras import ops
 
 from keras_mma import sampling
 from keras_mma.backend import xla_compiled
-from keras_mma.layers import arguments, masks, puzzle, settings
+from keras_mma.layers import arguments, masks, puzzle
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import resize
-from keras_mma.saliency.grayscale import to_levels
+from keras_mma.saliency.image_processing import to_levels
 
 #: Side in pixels of the cells that are averaged before the two sides of a border are compared.
 _NEIGHBORHOOD = 4
@@ -41,16 +41,7 @@ class PuzzleMix(Mixer):
         eta: Weight of the prior, not negative.
         detector: As for `Mixer`. The paper uses the gradient of the loss; `"gradient"`, inside a `MixModel`, is that of
             the winning score, because labels do not reach a layer. `"fine_grained"`, the default, needs no network.
-        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `partner`, `label`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If an argument is out of range; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -67,18 +58,10 @@ class PuzzleMix(Mixer):
     has_binary_mask = False
     uses_saliency = True
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(
-        self,
-        *,
-        alpha=1.0,
-        grids=(2, 4, 8, 16),
-        beta=1.2,
-        gamma=0.5,
-        eta=0.2,
-        detector="fine_grained",
-        **kwargs,
+        self, *, alpha=1.0, grids=(2, 4, 8, 16), beta=1.2, gamma=0.5, eta=0.2, detector="fine_grained", **kwargs
     ):
         super().__init__(detector=detector, **kwargs)
         self.alpha = alpha
@@ -92,7 +75,7 @@ class PuzzleMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         sizes = self.image_size(ops.shape(images))
-        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), self.step_value("alpha"), self.seed_generator)
         grid = sampling.choice(tuple(range(len(self.grids))), None, self.seed_generator)
         images = images if self.data_format == "channels_last" else ops.transpose(images, (0, 2, 3, 1))
 

@@ -23,18 +23,12 @@ class RandomChoice(Mixer):
         probabilities: Probability of each mixer, non-negative numbers with a sum of 1; equal by default.
         per: `"step"` chooses one mixer for the whole batch, and only its saliency is computed. `"sample"` chooses one
             for each sample.
-        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `num_classes`, `data_format`, `seed`, ...; those on
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `seed`, ...; those on
             partners, detectors and labels belong to the mixers.
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
 
     Raises:
         ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the partner, the probabilities do
-            not match, or `partner`, `detector` or `label` is passed; see `Mixer`.
+            not match, or `partner`, `detector` or `label` is passed.
 
     Example:
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mma import sampling
+from keras_mma import plans, sampling
 from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
@@ -22,16 +22,7 @@ class ResizeMix(Mixer):
 
     Args:
         scale: Smallest and largest t, in (0, 1].
-        **kwargs: Arguments of `Mixer`: `probability`, `partner`, `num_classes`, `data_format`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If `scale` is not two numbers in (0, 1] in order, or `sites` has feature sites; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `partner`, `seed`, ...
 
     Example:
 
@@ -60,23 +51,8 @@ class ResizeMix(Mixer):
             length = ops.maximum(ops.floor(scale * ops.cast(size, "float32")), 1.0)
             start = ops.floor(position[axis] * (ops.cast(size, "float32") - length + 1.0))
             bounds.append((ops.cast(start, "int32"), ops.cast(start + length, "int32")))
-            source.append(shrink(start, length, size))
+            source.append(plans.shrunk(start, length, size))
         return masks.Box(*bounds, source=tuple(source))
 
     def get_config(self):
         return {**super().get_config(), "scale": list(self.scale)}
-
-
-def shrink(start, length, size):
-    """Positions of an axis that are shown when the whole axis is shrunk to intervals.
-
-    Args:
-        start, length: Float32 tensors (batch,) of integers.
-        size: Length of the axis.
-
-    Returns:
-        Int32 tensor (batch, size): the nearest position of the source for each position inside the interval.
-    """
-    index = ops.arange(size, dtype="float32")[None, :]
-    position = (index - start[:, None] + 0.5) * ops.cast(size, "float32") / length[:, None]
-    return ops.clip(ops.cast(ops.floor(position), "int32"), 0, size - 1)

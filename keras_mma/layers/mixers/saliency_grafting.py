@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_mma import sampling
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import resize
@@ -36,16 +36,7 @@ class SaliencyGrafting(Mixer):
         detector: As for `Mixer`. The paper uses an attribution of the network being trained: `"activation"` or
             `"gradient"`, inside a `MixModel`. A detector of images, such as `"fine_grained"`, needs no network.
         label: As for `Mixer`; `"saliency"`, the default, is the paper's calibrated label.
-        **kwargs: Other arguments of `Mixer`: `probability`, `sites`, `partner`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
-
-    Raises:
-        ValueError: If an argument is out of range; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:
 
@@ -61,7 +52,7 @@ class SaliencyGrafting(Mixer):
 
     uses_saliency = True
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(
         self,
@@ -84,7 +75,7 @@ class SaliencyGrafting(Mixer):
 
     def sample_mask(self, images, partner, maps):
         batch_size = ops.shape(images)[0]
-        rate = sampling.beta((batch_size,), settings.read(self, "alpha"), self.seed_generator)
+        rate = sampling.beta((batch_size,), self.step_value("alpha"), self.seed_generator)
         noise = sampling.uniform((batch_size, self.grid, self.grid, 1), self.seed_generator)
         cells = graft_cells(take_partner(maps, partner), rate, noise, self.temperature, self.threshold)
         return masks.Dense(1.0 - resize(cells, *self.image_size(ops.shape(images)), "nearest"))

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_mma import plans, sampling
 from keras_mma.backend import xla_compiled
-from keras_mma.layers import arguments, masks, settings
+from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
 
@@ -44,18 +44,11 @@ class SaliencyMix(Mixer):
             authors' code).
         detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice. `"fine_grained_misread"` is what
             the authors' code computes, which is nearly noise.
-        **kwargs: Other arguments of `Mixer`: `probability` (the paper uses 0.5 on CIFAR and 1 on ImageNet), `sites`,
-            `partner`, `label`, `num_classes`, `seed`, ...
-
-    Call arguments:
-        images, labels, sample_weight, training: See `Mixer`.
-
-    Returns:
-        `(images, plan)` for images without labels, the mixed batch for a labelled one; see `Mixer`.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability` (the paper uses 0.5 on CIFAR and 1
+            on ImageNet), `sites`, `partner`, `label`, `seed`, ...
 
     Raises:
-        ValueError: If an argument is out of range, or a scheme that moves the box is combined with feature sites; see
-            `Mixer`.
+        ValueError: If an argument is out of range, or a scheme that moves the box is combined with feature sites.
 
     Example:
 
@@ -72,7 +65,7 @@ class SaliencyMix(Mixer):
 
     uses_saliency = True
 
-    alpha = settings.Adjustable(arguments.positive)
+    alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(
         self,
@@ -101,7 +94,7 @@ class SaliencyMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         sizes = self.image_size(ops.shape(images))
-        lam = sampling.beta((ops.shape(images)[0],), settings.read(self, "alpha"), self.seed_generator)
+        lam = sampling.beta((ops.shape(images)[0],), self.step_value("alpha"), self.seed_generator)
         source_extreme, target_extreme = SCHEMES[self.scheme]
         source = take_partner(self._locate(maps, source_extreme), partner)
         target = source if target_extreme is None else self._locate(maps, target_extreme)
