@@ -59,11 +59,14 @@ def test_evaluate_writes_a_report_and_says_what_matters(digits, tmp_path, capsys
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert (
-        f"clean error {report['clean']['error']:.2%}" in printed
+        f"clean error {100 * report['clean']['error']:.1f} %" in printed
         and "outputs are logits, inferred from the values" in printed
     )
-    assert f"mean corruption error {report['corruption']['mean_error']:.2%} (regenerated, CIFAR severities)" in printed
-    assert "under PGD-20 8/255" in printed and f"wrote {tmp_path / 'r' / 'report.md'}" in printed
+    assert (
+        f"mean corruption error {100 * report['corruption']['mean_error']:.1f} % (regenerated, CIFAR severities)"
+        in printed
+    )
+    assert "under PGD-20 8/255" in printed and f"wrote {tmp_path / 'r' / 'report.html'}" in printed
     assert set(report) >= {"clean", "corruption", "attack"} and not set(report) & {"deformation", "occlusion"}
     text = (tmp_path / "r" / "report.md").read_text()
     assert "## Deformation\n\nNot measured." in text
@@ -115,7 +118,7 @@ def test_all_options_reach_the_evaluation(monkeypatch, capsys):
     assert {field.name for field in dataclasses.fields(robustness.Options)} | {"model", "dataset"} == set(expected)
     printed = capsys.readouterr()
     assert "keras-mma: warning: careful with --batch-size and `plan`" in printed.err
-    assert printed.out == "clean error 1 %\nwrote o/report.md\n"
+    assert printed.out == "clean error 1 %\nwrote o/report.html\n"
 
 
 def test_the_defaults_of_the_command_line_are_those_of_python():

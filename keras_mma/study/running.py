@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from keras_mma import files
+from keras_mma import files, packing
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
@@ -219,7 +219,7 @@ def _record(cell, result, seconds):
         "diverged": None,
         "seconds": seconds,
         **result,
-        "correct": None if correct is None else study_cells.pack(correct),
+        "correct": None if correct is None else packing.pack(correct),
         "recipe": cell.recipe,
         "commit": provenance.commit(),
         "versions": provenance.versions(),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_mma import packing
 from keras_mma.errors import InputError
 from keras_mma.study import cells, running
 from tests.study import fakes
@@ -38,7 +39,7 @@ def test_every_cell_has_a_record_and_is_run_once(tmp_path):
         record = records[cell.name]
         assert [line.split()[0] for line in epochs(tmp_path, cell)] == ["0", "1", "2"]
         assert (record["method"], record["seed"], record["setting"]) == (cell.method, cell.seed, cell.setting)
-        assert record["test_accuracy"] == cells.unpack(record["correct"], 200).mean()
+        assert record["test_accuracy"] == packing.unpack(record["correct"], 200).mean()
         assert record["recipe"] == cell.recipe and record["diverged"] is None and "keras" in record["versions"]
     assert not [path for path in tmp_path.rglob("*unfinished*")]
     assert running.count_epochs(todo[0], tmp_path) == 3
