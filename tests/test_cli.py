@@ -281,9 +281,9 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
     for model, dataset, more, match in [
         (tmp_path / "nowhere", "digits", [], "MODEL must be the folder of a SavedModel or a .keras file"),
         (tmp_path / "empty", "digits", [], "a folder without saved_model.pb"),
-        (tmp_path / "unsigned", "digits", [], "has no serving signature"),
+        (tmp_path / "unsigned", "digits", [], "must have a serving signature"),
         (tmp_path / "two", arrays, [], "must take one batch of images"),
-        (sigmoid, arrays, [], "neither logits nor probabilities"),
+        (sigmoid, arrays, [], "must be logits or probabilities, because"),
         (good, "digits", ["--outputs", "probabilities"], "--outputs probabilities must not be negative"),
         (
             three,
@@ -292,9 +292,14 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
             "must be of one size, or --image-size must be given",
         ),
         (three, f"folder:{tmp_path / 'sizes'}", ["--image-size", "8"], "takes images of 16 x 16 x 3"),
-        (saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]), arrays, [], "has 3 classes, the model 2"),
+        (
+            saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]),
+            arrays,
+            [],
+            "must have the 3 classes of the dataset. Received: 2 classes",
+        ),
         (three, f"folder:{tmp_path / 'empty'}", [], "must hold images in one folder for each class, at least two"),
-        (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy is missing"),
+        (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy must be a .npy file. Received: no such file"),
         (three, f"arrays:{damaged}", [], "images.npy is damaged or not a .npy file"),
         (three, arrays, ["--corruptions", tmp_path / "empty"], "must hold the published .npy files"),
         (three, arrays, ["--corruptions", broken], "snow.npy is damaged or not a .npy file"),

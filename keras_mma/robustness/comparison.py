@@ -205,7 +205,7 @@ def _outcomes(report):
         return _gather(report, lambda section: section.outcomes(report))
     except ValueError as error:
         raise InputError(
-            f"the report of {report['model']['path']} is damaged: which images are correct belongs to other images"
+            f"the report of {report['model']['path']} is damaged: `correct` must be of as many images as it measured"
         ) from error
 
 

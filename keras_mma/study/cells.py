@@ -106,7 +106,10 @@ def read_records(folder):
         except InputError as error:
             raise InputError(f"{error}; delete the file to run the cell again") from None
         if record.get("schema") != SCHEMA or f"{record.get('part')}_accuracy" not in record:
-            raise InputError(f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again")
+            raise InputError(
+                f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again. "
+                f"Received: {record.get('schema')!r:.60}"
+            )
         records[path.stem] = record
     return records
 

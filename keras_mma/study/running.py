@@ -276,5 +276,7 @@ def _client(scheduler):
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError as error:
         client.close()
-        raise InputError(f"`scheduler` {scheduler} has no workers") from error
+        raise InputError(
+            f"`scheduler` must have at least one worker: start `dask worker`. Received: {scheduler} without any"
+        ) from error
     return client
