@@ -257,7 +257,10 @@ def for_each(function, items, arguments, jobs=1, scheduler=None):
             stack.enter_context(_client(scheduler))
             stack.enter_context(joblib.parallel_config(backend="dask"))
         else:
-            stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs))
+            # On the command line, no lines that TensorFlow logs. The module beside the package imports nothing heavy.
+            command = sys.modules.get("keras_mma_command")
+            quiet = {} if command is None else {"initializer": command.load_quietly}
+            stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs, **quiet))
         # One item at a time for each worker: they are long, and an interrupted batch would lose the others.
         parallel = joblib.Parallel(batch_size=1, pre_dispatch="all" if scheduler else "2*n_jobs")
         return parallel(joblib.delayed(function)(item, *arguments) for item in items)

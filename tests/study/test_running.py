@@ -251,3 +251,18 @@ def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
         pytest.raises(InputError, match="has no"),
     ):
         running.run(make_cells(), tmp_path, fakes.train, scheduler=empty.scheduler_address)
+
+
+@pytest.mark.slow
+def test_the_workers_of_the_command_print_no_lines_that_tensorflow_logs():
+    code = (
+        "import sys, keras_mma_command\n"
+        "from keras_mma.study import cells, running\n"
+        "print('imported', file=sys.stderr, flush=True)\n"
+        "setting = dict.fromkeys(cells.plans.DIMENSIONS, 1)\n"
+        "assert len(running.for_each(cells.key_of, ['a', 'b'], (setting,), jobs=2)) == 2\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split("imported\n")[1] == ""
