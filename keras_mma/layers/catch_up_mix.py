@@ -1,5 +1,7 @@
 """Catch-up Mix (Kang et al., AAAI 2024)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -57,7 +59,7 @@ class CatchUpMix(FeatureMixer):
         is_own = ops.cast(rank, "float32") < count[:, None]
         return ops.reshape(ops.cast(is_own, "float32"), (-1, 1, 1, channels))
 
-    def call(self, features, plan, training=None):
+    def call(self, features: Any, plan: Any, training: bool | None = None) -> Any:
         features, mixed = super().call(features, plan, training=training)
         if not training:
             return features, mixed
