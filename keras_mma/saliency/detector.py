@@ -74,7 +74,8 @@ class Attribution:
         if self.network is None:
             raise ValueError(
                 f"`detector` {self.name!r} needs a network, of which it is an attribution: use the mixer inside a "
-                f"`MixModel`, which attaches its network, or a detector of images, one of {names()}. Received: no network"
+                "`MixModel`, which attaches its network, or a detector of images, one of "
+                f"{names()}. Received: no network"
             )
         maps = ATTRIBUTIONS[self.name](self.network, images)
         height, width = ops.shape(images)[1:3] if data_format == "channels_last" else ops.shape(images)[2:4]
