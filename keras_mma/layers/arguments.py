@@ -34,7 +34,7 @@ class Adjustable:
         if getattr(layer, "is_copied", False):
             warnings.warn(
                 f"`{self._name}` of {layer.name!r} does not change the model that `mixify` built from a copy of it: "
-                "set it on the `mixer` of that model.",
+                f"set it on the `mixer` of that model. Received: {self._name}={value!r}",
                 stacklevel=2,
             )
         getattr(layer, self._key).change(number)

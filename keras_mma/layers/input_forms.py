@@ -217,8 +217,8 @@ def check_comparison(mixer):
     """Raise a `ValueError` if a mixer has the rule `"sumix"` and no `MixModel` applies it."""
     if mixer.label == "sumix" and not mixer.is_compared_by_model:
         raise ValueError(
-            "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it to a "
-            "`RandomChoice` itself, not to its mixers. Received: no network"
+            "`label='sumix'` needs a network, whose predictions it compares: use the mixer inside a `MixModel`, and "
+            "pass it to a `RandomChoice` itself, not to its mixers. Received: no network"
         )
 
 

@@ -1,5 +1,8 @@
 """The base of all mixers."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -88,21 +91,21 @@ class Mixer(sampling.SeededLayer):
     def __init__(
         self,
         *,
-        probability=1.0,
-        sites=(0,),
-        site_weights=None,
-        partner="shuffle",
-        detector=None,
-        detector_size=None,
-        attribution_layer=None,
-        label="area",
-        num_classes=None,
-        ignore_zero_weight=False,
-        requires_mix_model=True,
-        data_format=None,
-        seed=None,
-        **kwargs,
-    ):
+        probability: float = 1.0,
+        sites: Sequence[int] = (0,),
+        site_weights: Sequence[float] | None = None,
+        partner: str = "shuffle",
+        detector: str | Callable | None = None,
+        detector_size: int | None = None,
+        attribution_layer: str | None = None,
+        label: str = "area",
+        num_classes: int | None = None,
+        ignore_zero_weight: bool = False,
+        requires_mix_model: bool = True,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         # A plan must stay float32 and int32 whatever the precision policy.
         super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = probability
@@ -121,14 +124,14 @@ class Mixer(sampling.SeededLayer):
         self.attribution_layer = attribution_layer
         self._detect = detectors.find(detector)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         input_forms.check_values(self, *args, **kwargs)
         return super().__call__(*args, **kwargs)
 
-    def call(self, images, labels=None, sample_weight=None, training=None):
+    def call(self, images: Any, labels: Any = None, sample_weight: Any = None, training: bool | None = None) -> Any:
         batch, write = input_forms.read_for(self, images, labels, sample_weight)
         images, is_labelled = batch["images"], input_forms.is_labelled(batch)
-        batch_size, height, width = ops.shape(images)[0], *self.image_size(ops.shape(images))
+        batch_size, (height, width) = ops.shape(images)[0], self.image_size(ops.shape(images))
         is_training = is_labelled if training is None else training
         # A replica may get no sample of the last batch.
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):

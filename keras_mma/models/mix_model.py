@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from typing import Any
 
 import keras
 
@@ -107,7 +108,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
     ignore_class = None
 
     @_like_functional
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         is_pair = isinstance(outputs, (tuple, list)) and len(outputs) == 2
         if not is_pair or not plans.is_plan(outputs[1]):
             raise ValueError(f"`outputs` must be a pair (predictions, plan). Received: outputs={outputs}")
@@ -117,7 +118,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         warn_of_moved_pixels(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan has none.
-        self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
+        self.output_names: list[str] = self.output_names[: len(keras.tree.flatten(predictions))]
         # Attached whenever the model is built, also after loading, so that nothing is saved twice.
         mixer = graph.plan_calls(self.output[1])[0].operation
         # A closure, so that Keras does not track the layer twice.
@@ -130,7 +131,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
             view = NetworkView(plain.input, plain.output, {}, mixer.data_format)
             self._predict_clean = lambda images: view.predictions(images)
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         with input_forms.following_the_plan():
             predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
         if training and self.mixer.is_compared_by_model:

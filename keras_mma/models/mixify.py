@@ -2,6 +2,8 @@
 
 import difflib
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -14,7 +16,15 @@ from keras_mma.models.mixing_points import find_image, mixing_points, why_none
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
-def mixify(model, mixer, at=None, name=None, adapter=None, image=None, **adapt):
+def mixify(
+    model: keras.Model,
+    mixer: Any,
+    at: Sequence[str] | None = None,
+    name: str | None = None,
+    adapter: type | None = None,
+    image: str | None = None,
+    **adapt: Any,
+) -> Any:
     """Build a `MixModel` from the same layers and weights: training one trains the other.
 
     If the network starts with random augmentation layers, such as `keras.layers.RandomFlip`, images are mixed after
@@ -83,7 +93,8 @@ def mixify(model, mixer, at=None, name=None, adapter=None, image=None, **adapt):
     augmented_at = end_of_augmentation(model, source)
     images, plan = (fresh[id(source)], None) if augmented_at else mixer(fresh[id(source)])
     adapt.setdefault("data_format", mixer.data_format)
-    mixed_at, paths = set(), {}
+    mixed_at: set[str] = set()
+    paths: dict[str, str] = {}
 
     def call(path, layer, args, kwargs):
         nonlocal plan

@@ -109,7 +109,7 @@ def test_sumix_without_a_network_raises(rng):
         lambda: layers.RandomChoice([layers.CutMix(label="sumix")])(images, labels),
         lambda: layers.RandomChoice(label="sumix")(images, labels),
     ):
-        with pytest.raises(ValueError, match="`label='sumix'` compares predictions .* Received: no network"):
+        with pytest.raises(ValueError, match="`label='sumix'` needs a network, .* Received: no network"):
             call()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from keras_mma import markdown, packing
 from keras_mma.study import analysis, cells, power, report, statistics, tables
 from tests.study import fakes
 
@@ -150,7 +151,7 @@ def test_the_noise_floor_is_that_of_the_records():
     records = fakes.make_records(plan, GAINS)
     _, setting = analysed(plan, records)
     shares = [
-        statistics.disagreement([cells.unpack(records[f"{name}-seed{seed}"]["correct"], 1000) for seed in range(3)])
+        statistics.disagreement([packing.unpack(records[f"{name}-seed{seed}"]["correct"], 1000) for seed in range(3)])
         for name in ("none", "cutmix")
     ]
     assert setting["noise"]["disagreement"] == pytest.approx(np.mean(shares)) and np.mean(shares) > 0.01
@@ -223,7 +224,7 @@ def test_the_tables_to_paste():
     (setting,) = analysis.analyse(plan, fakes.make_records(plan, GAINS))["settings"]
     head, rows = tables.results(setting, plan)
     assert [row[0] for row in rows] == ["`none`", "`cutmix`", "`saliencymix+mma`"] and rows[0][2] == "baseline"
-    lines = tables.markdown(head, rows).splitlines()
+    lines = markdown.table(head, rows).splitlines()
     assert {line.count("|") for line in lines} == {6} and "better" in lines[3]
     latex = tables.latex(head, rows).splitlines()
     assert latex[0] == r"\begin{tabular}{lllll}" and latex[-1] == r"\end{tabular}"
