@@ -71,16 +71,6 @@ def test_the_commands_of_a_tutorial_run(needs_tensorflow, page, tmp_path, monkey
         assert (tmp_path / words[words.index("--output") + 1] / "report.html").exists()
 
 
-def test_the_training_loop_of_each_backend_runs():
-    page = ROOT / "docs" / "custom_training.md"
-    blocks = re.findall(r"```python(?: (\w+))?\n(.*?)```", page.read_text(), re.S)
-    assert {backend for backend, _ in blocks} == {"", "tensorflow", "jax", "torch"}
-    code = "\n".join(code for backend, code in blocks if backend in ("", keras.backend.backend()))
-    names = {"__name__": "__page__"}
-    exec(compile(code, str(page), "exec"), names)
-    assert np.isfinite(keras.ops.convert_to_numpy(names["value"]))
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_of_a_page_exist(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

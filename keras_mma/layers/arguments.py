@@ -37,6 +37,13 @@ class Adjustable:
                 f"set it on the `mixer` of that model. Received: {self._name}={value!r}",
                 stacklevel=2,
             )
+        if getattr(layer, "is_carried", False):
+            warnings.warn(
+                f"`{self._name}` of {layer.name!r} does not change the state that a loop with `stateless_call` already "
+                "carries: assign that state to the variables of the model, then the number, and read the variables "
+                "again.",
+                stacklevel=2,
+            )
         getattr(layer, self._key).change(number)
 
 

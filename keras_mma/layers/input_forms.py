@@ -14,7 +14,7 @@ from keras import ops
 from keras_mma import label_encoding, plans
 from keras_mma.backend import has_foreign_symbols, refuse_wide_integers
 
-_PLAN_IS_FOLLOWED = contextvars.ContextVar("plan_is_followed", default=False)
+_FOLLOWED = contextvars.ContextVar("followed", default=None)
 KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
 #: Keys of tensorflow-datasets, and what they are here.
 ALIASES = {"image": "images", "label": "labels"}
@@ -77,22 +77,27 @@ def _read_dict(batch):
     names = {key: ALIASES.get(key, key) for key in batch}
     known = {name: batch[key] for key, name in names.items() if name in KEYS}
     others = [key for key, name in names.items() if name not in KEYS]
-    content = sorted(key for key in others if _describes_image(key, batch[key]))
+    content = sorted(str(key) for key in others if _describes_image(key, batch[key]))
     is_supervised = "images" in known and ("labels" in known or "segmentation_masks" in known)
     if content or not is_supervised or len(known) + len(others) < len(batch):
         raise ValueError(
             "A batch in a dict must have the keys 'images' and 'labels' or 'segmentation_masks', and may have "
             "'sample_weight'; 'image' and 'label' mean the same. Other values pass through, unless they describe the "
-            f"image and cannot be mixed with it. Received: {sorted(batch)}"
+            f"image and cannot be mixed with it. Received: {sorted(map(str, batch))}"
             + (f", of which {content} cannot be mixed" if content else "")
         )
     return known, lambda mixed: {key: mixed[name] if name in KEYS else batch[key] for key, name in names.items()}
 
 
 def _describes_image(key, value):
-    """Whether a value would have to be mixed with the image, by its name. A string, such as a file name, cannot be."""
-    is_string = keras.backend.standardize_dtype(getattr(value, "dtype", "float32")) == "string"
-    return not is_string and any(part in key.lower() for part in _CONTENT)
+    """Whether a value would have to be mixed with the image, by its name.
+
+    A string, such as a file name, cannot be, nor can an integer, such as an identifier, unless it is a label.
+    """
+    dtype = keras.backend.standardize_dtype(getattr(value, "dtype", "float32"))
+    is_number = keras.backend.is_int_dtype(dtype) and len(getattr(value, "shape", (0, 0))) <= 1
+    content = ("label", "object") if is_number else _CONTENT
+    return dtype != "string" and any(part in str(key).lower() for part in content)
 
 
 def check_values(mixer, images, labels=None, *others, **named):
@@ -204,13 +209,21 @@ def mix_targets(batch, plan, source=None):
 
 
 @contextlib.contextmanager
-def following_the_plan():
-    """A context in which mixers may mix images without labels, because the caller mixes the labels."""
-    token = _PLAN_IS_FOLLOWED.set(True)
+def following_the_plan(mixer):
+    """A context in which a mixer may mix images without labels, because the caller mixes the labels.
+
+    Args:
+        mixer: The `Mixer`.
+
+    Yields:
+        A list, to which the images that the mixer receives are appended.
+    """
+    received = []
+    token = _FOLLOWED.set((mixer, received))
     try:
-        yield
+        yield received
     finally:
-        _PLAN_IS_FOLLOWED.reset(token)
+        _FOLLOWED.reset(token)
 
 
 def check_comparison(mixer):
@@ -222,14 +235,25 @@ def check_comparison(mixer):
         )
 
 
-def check_followed(mixer):
+def check_followed(mixer, images):
     """Raise a `ValueError` if a mixer is about to mix images inside a model that loses its plan.
 
     Args:
         mixer: The `Mixer`, inside its `call`. Called by itself, outside a model, it may mix.
+        images: The images that it received.
     """
-    if _PLAN_IS_FOLLOWED.get() or not mixer.requires_mix_model:
+    followed, received = _FOLLOWED.get() or (None, None)
+    if followed is mixer:
+        received.append(images)
         return
+    if not mixer.requires_mix_model:
+        return
+    if followed is not None:
+        raise ValueError(
+            f"{mixer.name!r} would mix images, and nothing would mix their labels: they follow {followed.name!r}, the "
+            "mixer that returned the plan of the model. Call one mixer, as a layer of the model itself. "
+            f"Received: a call of {mixer.name!r} inside another layer, such as a `Lambda`"
+        )
     model = mixer._get_call_context().entry_layer
     if model is mixer:
         # Keras' trainer on JAX calls the layers of a model without the model: only the call stack shows the model.

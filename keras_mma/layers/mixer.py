@@ -138,7 +138,7 @@ class Mixer(sampling.SeededLayer):
             return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
         input_forms.check_comparison(self)
         if not is_labelled:
-            input_forms.check_followed(self)
+            input_forms.check_followed(self, images)
         with xla_if_it_pays_off(is_labelled, height, width):
             return write(self._mix_batch(batch))
 
