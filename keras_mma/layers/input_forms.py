@@ -28,11 +28,11 @@ def read_for(mixer, images, labels=None, sample_weight=None):
     shape = batch["images"].shape
     if len(shape) != 4:
         raise ValueError(f"`images` must be a batch of rank 4 ({mixer.data_format}). Received: shape {tuple(shape)}")
-    if is_labelled(batch):
+    if is_labeled(batch):
         if "labels" in batch:
             encode = functools.partial(label_encoding.encode, classes=mixer.num_classes)
             batch = {**batch, "labels": keras.tree.map_structure(encode, batch["labels"])}
-        check_labelled(batch, mixer)
+        check_labeled(batch, mixer)
     return batch, write
 
 
@@ -122,7 +122,7 @@ def check_values(mixer, images, labels=None, *others, **named):
     label_encoding.refuse_strings(labels)
 
 
-def is_labelled(batch):
+def is_labeled(batch):
     """Whether a batch that was read has anything but images."""
     return set(batch) != {"images"}
 
@@ -138,15 +138,15 @@ def is_counted(batch):
     """
     if "sample_weight" not in batch:
         raise ValueError(
-            "`ignore_zero_weight` requires labelled batches with sample weights, because a mixer inside a model sees "
+            "`ignore_zero_weight` requires labeled batches with sample weights, because a mixer inside a model sees "
             f"the images alone. Received: a batch of {sorted(batch)}"
         )
     leaves = [ops.reshape(leaf, (-1,)) != 0 for leaf in keras.tree.flatten(batch["sample_weight"])]
     return functools.reduce(ops.logical_or, leaves)
 
 
-def check_labelled(batch, mixer):
-    """Raise a `ValueError` unless a mixer can mix this labelled batch.
+def check_labeled(batch, mixer):
+    """Raise a `ValueError` unless a mixer can mix this labeled batch.
 
     Args:
         batch: The batch as a dict, its labels encoded.
@@ -154,7 +154,7 @@ def check_labelled(batch, mixer):
     """
     if mixer.sites != (0,):
         raise ValueError(
-            "`sites` must be (0,) for a labelled batch, which is mixed before it reaches a network. "
+            "`sites` must be (0,) for a labeled batch, which is mixed before it reaches a network. "
             f"Received: sites={mixer.sites}"
         )
     size = batch["images"].shape[0]
@@ -262,7 +262,7 @@ def check_followed(mixer, images):
         return
     raise ValueError(
         f"{mixer.name!r} would mix images, and nothing would mix their labels: build a "
-        "`MixModel(inputs, (outputs, plan))`, use `mixify`, or mix labelled batches before they reach the model. If "
+        "`MixModel(inputs, (outputs, plan))`, use `mixify`, or mix labeled batches before they reach the model. If "
         f"you mix the labels by the plan yourself, pass `requires_mix_model=False`. Received: training=True inside "
         f"{model.name!r}, which is not a `MixModel`"
     )
@@ -291,6 +291,6 @@ def check_not_in_sequential(mixer):
     if model is not None:
         raise ValueError(
             "A mixer cannot be a layer of a `Sequential` model, which has no place for its plan: build the model "
-            "without it and use `mixify(model, mixer)`, or call the mixer on labelled batches. "
+            "without it and use `mixify(model, mixer)`, or call the mixer on labeled batches. "
             f"Received: {mixer.name!r} in {model.name!r}"
         )

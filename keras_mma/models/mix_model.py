@@ -276,7 +276,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
             if target is not None and target.is_map and self.mixer.is_input_only:
                 raise ValueError(
                     f"`{target.name}` must not be maps for the mixer {self.mixer.name!r}, which moves or resizes the "
-                    "partner's image, because a plan does not say where to: call the mixer on labelled batches "
+                    "partner's image, because a plan does not say where to: call the mixer on labeled batches "
                     "{'images', 'segmentation_masks'} before they reach the model. "
                     f"Received: {target.name} of shape {tuple(target.labels.shape)}"
                 )

@@ -11,7 +11,7 @@ from keras_mma.study import power, sequential, statistics
 _LIKE = 0.05
 
 
-def analyse(plan, records):
+def analyze(plan, records):
     """Compare the arms of a study.
 
     Args:

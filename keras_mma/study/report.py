@@ -5,7 +5,7 @@ from pathlib import Path
 from keras_mma import files, markdown
 from keras_mma.study import cells as study_cells
 from keras_mma.study import figures, tables, tuning
-from keras_mma.study.analysis import analyse
+from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
 #: Alternative texts of the figures.
@@ -53,7 +53,7 @@ def make(plan, records, robustness=None, tuned=None):
     report = {
         "schema": SCHEMA,
         "plan": plan,
-        "analysis": analyse(plan, records),
+        "analysis": analyze(plan, records),
         "robustness": robustness,
         "tuned": tuned,
         "cells": cells,

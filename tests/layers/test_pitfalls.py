@@ -73,7 +73,7 @@ class TestSamplesOfWeightZero:
     def test_they_require_weights(self, rng):
         mixer = layers.CutMix(ignore_zero_weight=True)
         for call in (lambda: mixer(blobs(rng), one_hot(rng)), lambda: mixer(blobs(rng), training=True)):
-            with pytest.raises(ValueError, match="`ignore_zero_weight` requires labelled batches with sample weights"):
+            with pytest.raises(ValueError, match="`ignore_zero_weight` requires labeled batches with sample weights"):
                 call()
 
 

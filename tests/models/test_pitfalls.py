@@ -307,8 +307,8 @@ class TestPlansThatNothingFollows:
 
             with pytest.raises(ValueError, match=match):
                 tf.data.Dataset.from_tensor_slices(data[0]).batch(4).map(pipeline())
-        labelled = keras.Sequential([mixer])({"images": data[0], "labels": data[1]})
-        assert labelled["labels"].shape == (12, CLASSES)
+        labeled = keras.Sequential([mixer])({"images": data[0], "labels": data[1]})
+        assert labeled["labels"].shape == (12, CLASSES)
 
 
 class TestNumbersThatChangeDuringTraining:

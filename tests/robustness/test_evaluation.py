@@ -93,7 +93,7 @@ def test_the_sections_are_plausible(whole):
     assert attack["fgsm", 4] >= attack["pgd", 4] and report["warnings"] == []
 
 
-def test_the_report_is_written_whole_and_labelled(whole):
+def test_the_report_is_written_whole_and_labeled(whole):
     report, folder = whole
     assert json.loads((folder / "report.json").read_text()) == report
     names = {path.name for path in folder.iterdir()}
