@@ -1,5 +1,6 @@
 """Watch mixing while a model trains."""
 
+import contextlib
 import csv
 import importlib.util
 import os
@@ -23,8 +24,9 @@ class MixingMonitor(keras.callbacks.Callback):
     The images are those that are passed, mixed by a copy of the mixer and with the features of the network at the
     end of an epoch. Training is not disturbed: its draws are the same with and without the callback.
 
-    The figures of an epoch are the mean and the standard deviation of the mixer's weights and, for each
-    `FeatureMixAdapt` at site k, the two issues that mask adaptation is meant to solve:
+    The figures of an epoch are `site{k}/rate`, the share of the training steps since the last report in which site k
+    fired; the mean and the standard deviation of the mixer's weights; and, for each `FeatureMixAdapt` at site k, the
+    two issues that mask adaptation is meant to solve:
 
     - `site{k}/edge_jump`: mean absolute difference of the adapted mask between neighboring cells of which one lies
       inside and one outside of the mixer's region, 1 for a hard boundary;
@@ -89,9 +91,16 @@ class MixingMonitor(keras.callbacks.Callback):
         #: The figures that were written, a dict for each report.
         self.figures: list[dict[str, float]] = []
         self._writer: Any = None
+        self._counts: Any = None
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        sites = sorted(site_features(model).mixer.sites)  # raises for other models
+        with getattr(model, "distribute_strategy", _NO_STRATEGY).scope():
+            self._counts = _SiteCounts(sites)
+        model.set_plan_metrics(self._counts)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        site_features(self.model)  # raises for other models
         self.log_dir.mkdir(parents=True, exist_ok=True)
         if self.tensorboard:
             import tensorflow as tf
@@ -101,7 +110,7 @@ class MixingMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if epoch % self.frequency:
             return
-        self.figures.append({"epoch": epoch + 1, **measure(self.model, self.images)})
+        self.figures.append({"epoch": epoch + 1, **self._counts.rates(), **measure(self.model, self.images)})
         pictures = self._pictures() if self.samples else {}
         if self._writer is not None:
             self._write_events(epoch + 1, pictures)
@@ -116,6 +125,7 @@ class MixingMonitor(keras.callbacks.Callback):
             writer.writerows(self.figures)
 
     def on_train_end(self, logs: dict | None = None) -> None:
+        self.model.set_plan_metrics()
         if self._writer is not None:
             self._writer.close()
 
@@ -140,6 +150,37 @@ class MixingMonitor(keras.callbacks.Callback):
             for name, figure in pictures.items():
                 tf.summary.image(name, tf.image.decode_png(plotting.png(figure), channels=3)[None])
         self._writer.flush()
+
+
+class _NoStrategy:
+    scope = contextlib.nullcontext
+
+
+_NO_STRATEGY = _NoStrategy()
+
+
+class _SiteCounts(keras.metrics.Metric):
+    """How often each site fired since the rates were read last; it adds nothing to the logs."""
+
+    def __init__(self, sites: list[int]) -> None:
+        super().__init__(name="site_counts", dtype="float32")
+        self.sites = sites
+        self.counts = self.add_variable((len(sites),), "zeros", name="counts")
+
+    def update_state(self, plan: Any) -> None:
+        self.counts.assign_add(ops.cast(ops.equal(plan["site"], np.array(self.sites, "int32")), "float32"))
+
+    def result(self) -> dict:
+        return {}
+
+    def reset_state(self) -> None:
+        """Keep the counts: Keras resets metrics before an epoch and before each evaluation."""
+
+    def rates(self) -> dict[str, float]:
+        counts = ops.convert_to_numpy(self.counts)
+        self.counts.assign(np.zeros_like(counts))
+        rates = counts / max(counts.sum(), 1.0)
+        return {f"site{site}/rate": float(rate) for site, rate in zip(self.sites, rates, strict=True)}
 
 
 def measure(model: Any, images: Any) -> dict[str, float]:

@@ -107,6 +107,8 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
     #: Class index of the pixels that do not count, for predictions that are maps; set by `compile`.
     ignore_class = None
 
+    _get_plan_metrics = staticmethod(lambda: ())
+
     @_like_functional
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         is_pair = isinstance(outputs, (tuple, list)) and len(outputs) == 2
@@ -191,8 +193,21 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if isinstance(y_pred, (tuple, list)) and plans.is_plan(y_pred[-1]):
+            for metric in self._get_plan_metrics():
+                metric.update_state(y_pred[-1])
         y, y_pred, sample_weight = self.follow_plan(y, y_pred, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    @property
+    def metrics(self):
+        return [*super().metrics, *self._get_plan_metrics()]
+
+    def set_plan_metrics(self, *metrics):
+        """Set metrics, for callbacks, whose `update_state` receives the plan of each training step."""
+        # A closure, so that Keras does not make them a part of the model that is saved.
+        self._get_plan_metrics = lambda: metrics
+        self.train_function = None
 
     @property
     def mixer(self):

@@ -43,8 +43,28 @@ def test_training_is_not_disturbed(rng, tmp_path, seed):
         rows = list(csv.DictReader(file))
     expected = {"epoch", "mixer/weight_mean", "mixer/weight_std"}
     expected |= {f"site{k}/{name}" for k in (1, 2) for name in ("edge_jump", "mismatch", "weight_mean", "weight_std")}
+    expected |= {f"site{k}/rate" for k in (0, 1, 2)}
     assert len(rows) == 2 and set(rows[0]) == expected
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+
+
+def test_sites_are_counted_as_they_fired(rng, tmp_path):
+    def make():
+        return make_model(layers.CutMix(seed=1, sites=(0, 1, 2)))
+
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, tensorboard=False)
+    images, labels = blobs(rng, 20).astype("float32"), np.eye(3)[np.arange(20) % 3]
+    model = make()
+    # Validation resets the metrics of Keras before the epoch ends.
+    fit = {"batch_size": 4, "epochs": 2, "verbose": 0, "validation_data": (images, labels)}
+    history = model.fit(images, labels, callbacks=[monitor], **fit).history
+    assert set(history) == {"loss", "val_loss"}
+    rates = [[figures[f"site{site}/rate"] for site in (0, 1, 2)] for figures in monitor.figures]
+    np.testing.assert_allclose(np.sum(rates, axis=1), 1)
+    mixer = make().mixer
+    sites = [int(mixer(images[:4], training=True)[1]["site"]) for _ in range(10)]
+    np.testing.assert_allclose(rates, [np.bincount(half, minlength=3) / 5 for half in (sites[:5], sites[5:])])
+    assert "site_counts" not in [metric.name for metric in model.metrics]
 
 
 def test_pictures_are_written_where_there_is_no_tensorboard(rng, tmp_path):
@@ -68,7 +88,7 @@ def test_events_are_written_for_tensorboard(rng, tmp_path, needs_tensorflow):
     train(make_model(at=()), rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=2)], epochs=2)
     events = EventAccumulator(str(tmp_path), {"tensors": 0})
     events.Reload()
-    assert set(events.Tags()["tensors"]) == {"mixing", "mixer/weight_mean", "mixer/weight_std"}
+    assert set(events.Tags()["tensors"]) == {"mixing", "mixer/weight_mean", "mixer/weight_std", "site0/rate"}
     assert [event.step for event in events.Tensors("mixing")] == [1, 2]
 
 
