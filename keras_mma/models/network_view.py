@@ -114,7 +114,8 @@ def predictor_behind_mixer(inputs, predictions, data_format):
 
     def predict(images, inputs):
         given = keras.tree.flatten(inputs)
-        return view.predictions([images, *(given[number] for number in others)])
+        # Keras takes no mixture of tensors and arrays.
+        return view.predictions([images, *(ops.convert_to_tensor(given[number]) for number in others)])
 
     return predict
 
