@@ -3,10 +3,10 @@
     python examples/segment_digits.py --output runs/segmentation.json
 
 takes some minutes on two cores; docs/results/segmentation.md shows what it printed. The classes are the ground and the
-ten digits, whose pixels weigh more. Pixels on the edge of a digit are ignored. Both arms of a seed have the same scenes, initial weights and
-batches. Mixed scenes are those of SaliencyMix, at the input or after the first block (`mixify` finds that point: the
-skip connections go around all later ones); the labels of each pixel are mixed by the mask that was applied there.
-The score is the mean intersection over union of the classes on test scenes, in points.
+ten digits, whose pixels weigh more. Pixels on the edge of a digit are ignored. Both arms of a seed have the same
+scenes, initial weights and batches. Mixed scenes are those of SaliencyMix, at the input or after the first block
+(`mixify` finds that point: the skip connections go around all later ones); the labels of each pixel are mixed by the
+mask that was applied there. The score is the mean intersection over union of the classes on test scenes, in points.
 """
 
 import argparse
