@@ -5,6 +5,7 @@ errors in the options must not wait for that, so `__init__.py` of the package ru
 """
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import re
@@ -53,6 +54,14 @@ def main() -> int:
         if not isinstance(error, SystemExit):
             print("\nkeras-mma: interrupted", file=sys.stderr)
         return 130
+
+
+def load_quietly() -> None:
+    """Import the package without the lines that TensorFlow logs, in a worker process of a study."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _without_log_lines():
+        importlib.import_module("keras_mma.study.running")
+        importlib.import_module("keras_mma.study.cell_training")
 
 
 @contextlib.contextmanager

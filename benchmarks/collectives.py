@@ -61,7 +61,7 @@ def compiled(function, *arguments, state):
 
 
 def mixer_program(mixer):
-    """The program of a mixer on a labelled batch."""
+    """The program of a mixer on a labeled batch."""
     images, labels = np.zeros((BATCH, SIZE, SIZE, 3), "float32"), np.zeros((BATCH, CLASSES), "float32")
 
     def mix(images, labels, state):

@@ -152,13 +152,13 @@ def without_xla():
         _XLA_IS_DISABLED.reset(token)
 
 
-def xla_if_it_pays_off(is_labelled, height, width):
+def xla_if_it_pays_off(is_labeled, height, width):
     """A context for mixing images in which `xla_compiled` functions are compiled only if that pays off at their size.
 
-    Labelled batches come from pipelines, where XLA pays off for every image size.
+    Labeled batches come from pipelines, where XLA pays off for every image size.
     """
     is_small = isinstance(height, int) and isinstance(width, int) and height * width < MIN_PIXELS_FOR_XLA
-    return without_xla() if is_small and not is_labelled else contextlib.nullcontext()
+    return without_xla() if is_small and not is_labeled else contextlib.nullcontext()
 
 
 class AdjustableNumber(object if _IS_EAGER else keras.random.SeedGenerator):

@@ -30,6 +30,7 @@ COMPARE_EXAMPLES = """\
 examples:
   keras-mma compare runs/plain-report runs/mixed-report
   keras-mma compare plain/report.json mixed/report.json --output comparison
+  keras-mma compare mixed-0 mixed-1 mixed-2 --against plain-0 plain-1 plain-2
 """
 
 GALLERY_EXAMPLES = """\
@@ -66,7 +67,8 @@ def _add_evaluate(commands, summary):
         "evaluate",
         help=summary,
         description="Measure the robustness of an image classifier to corruption, deformation, occlusion and attacks. "
-        "Writes report.json, report.md and plots. Resumes after an interruption: finished parts are kept.",
+        "Writes report.html, report.json, report.md and pictures. Resumes after an interruption: finished parts are "
+        "kept.",
         epilog=EVALUATE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -85,7 +87,16 @@ def _add_evaluate(commands, summary):
 
 def evaluate(model, dataset, **options):
     """Evaluate a model and print the most important figures."""
-    needed = ["scipy", "cv2", "PIL", "matplotlib", "tqdm", "filelock", *["sklearn"] * (dataset == "digits")]
+    needed = [
+        "scipy",
+        "cv2",
+        "PIL",
+        "matplotlib",
+        "tqdm",
+        "filelock",
+        "markdown_it",
+        *["sklearn"] * (dataset == "digits"),
+    ]
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[robustness]'")
@@ -96,32 +107,42 @@ def evaluate(model, dataset, **options):
         print(f"keras-mma: warning: {with_flags(warning, options)}", file=sys.stderr)
     for line in robustness.headlines(report):
         print(line)
-    print(f"wrote {options['output']}/report.md")
+    print(f"wrote {options['output']}/report.html")
 
 
 def _add_compare(commands, summary):
     parser = commands.add_parser(
         "compare",
         help=summary,
-        description="One table and one plot over several reports on the same images.",
+        description="Tables and plots over several reports on the same images, with paired differences and their "
+        "intervals: from the first report, or between two methods of which each has a report for every seed.",
         epilog=COMPARE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("reports", nargs="+", metavar="REPORT", help="A report.json, or its folder.")
     parser.add_argument(
+        "--against",
+        nargs="+",
+        metavar="REPORT",
+        help="Reports of another method, one for each REPORT before, in the same order of seeds. Then the differences "
+        "are those of the two methods, with intervals over the seeds. By default differences are those from the first "
+        "REPORT, with intervals over the images.",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         metavar="DIR",
-        help="Folder for comparison.md and comparison.png. By default the table is printed and nothing is written.",
+        help="Folder for comparison.html, comparison.md and plots. By default the tables are printed and nothing is "
+        "written.",
     )
     parser.set_defaults(command=compare)
 
 
-def compare(reports, output):
-    """Print a table over several reports, and write it with a plot where a folder is named."""
+def compare(reports, output, against):
+    """Print tables over several reports, and write them with plots where a folder is named."""
     from keras_mma import robustness
 
-    print(robustness.compare(reports, output), end="")
+    print(robustness.compare(reports, output, against), end="")
 
 
 def _add_gallery(commands, summary):

@@ -55,8 +55,8 @@ def encode(labels, classes, name="labels"):
         )
     elif classes is None:
         raise ValueError(
-            f"`{name}` are integers and the number of classes is not known: pass `num_classes` to the layer, or "
-            f"one-hot encode them. {received}"
+            f"`{name}` must be one-hot labels where the number of classes is not known: pass `num_classes` to the "
+            f"layer, or one-hot encode them. {received}"
         )
     if width is None:
         return _encode_open_width(labels, classes)

@@ -73,7 +73,7 @@ def check(labels, shape, ignore_class=None, name="labels"):
         return
     if classes is None:
         raise ValueError(
-            f"`{name}` are class indices, and the number of classes is not known: one-hot encode them, or let the last "
+            f"`{name}` must be shares where the number of classes is not known: one-hot encode them, or let the last "
             f"layer have a known number of channels. Received: {name} of shape {received}, predictions of shape "
             f"{tuple(shape)}"
         )

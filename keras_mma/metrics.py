@@ -17,13 +17,22 @@ def _vectors(y_true: Any, y_pred: Any) -> Any:
     return ops.cast(y_true, "float32")
 
 
-def _dominant(y_true: Any, y_pred: Any) -> Any:
+def _with_two_columns(y_true: Any, y_pred: Any, threshold: float) -> tuple[Any, Any]:
+    """Labels and predictions as vectors; of a single output, those of both classes."""
     y_true = _vectors(y_true, y_pred)
+    if y_pred.shape[-1] != 1:
+        return y_true, y_pred
+    is_positive = ops.cast(y_pred > threshold, "float32")
+    return tuple(ops.concatenate([1.0 - x, x], -1) for x in (y_true, is_positive))
+
+
+def _dominant(y_true: Any, y_pred: Any, threshold: float) -> Any:
+    y_true, y_pred = _with_two_columns(y_true, y_pred, threshold)
     return ops.cast(ops.equal(ops.argmax(y_true, -1), ops.argmax(y_pred, -1)), "float32")
 
 
-def _weighted(y_true: Any, y_pred: Any) -> Any:
-    y_true = _vectors(y_true, y_pred)
+def _weighted(y_true: Any, y_pred: Any, threshold: float) -> Any:
+    y_true, y_pred = _with_two_columns(y_true, y_pred, threshold)
     predicted = ops.one_hot(ops.argmax(y_pred, -1), y_pred.shape[-1], dtype="float32")
     return ops.sum(y_true * predicted, -1)
 
@@ -31,12 +40,13 @@ def _weighted(y_true: Any, y_pred: Any) -> Any:
 class _MixedLabelAccuracy(keras.metrics.MeanMetricWrapper):
     """The mean of a function of labels and predictions; higher is better."""
 
-    def __init__(self, function: Any, name: str, dtype: Any) -> None:
-        super().__init__(fn=function, name=name, dtype=dtype)
+    def __init__(self, function: Any, threshold: float, name: str, dtype: Any) -> None:
+        super().__init__(fn=function, name=name, dtype=dtype, threshold=threshold)
+        self.threshold = threshold
         self._direction = "up"
 
     def get_config(self) -> dict:
-        return {"name": self.name, "dtype": self.dtype}
+        return {"threshold": self.threshold, "name": self.name, "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable("keras_mma")
@@ -47,12 +57,13 @@ class DominantAccuracy(_MixedLabelAccuracy):
     an image that is mixed half and half still misses the dominant one in half of the cases.
 
     Args:
+        threshold: For networks with one output: the prediction above which the class is 1; 0 for logits.
         name: Name of the metric.
         dtype: Its dtype.
 
     Call arguments:
         y_true: Labels (batch, classes), or class indices (batch,) or (batch, 1).
-        y_pred: Predictions (batch, classes), logits or probabilities.
+        y_pred: Predictions (batch, classes), logits or probabilities; (batch, 1) for two classes.
         sample_weight: Weights (batch,), or `None`.
 
     Returns:
@@ -71,8 +82,8 @@ class DominantAccuracy(_MixedLabelAccuracy):
         - H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018, arXiv:1710.09412: mixed labels.
     """
 
-    def __init__(self, name: str = "dominant_accuracy", dtype: Any = None) -> None:
-        super().__init__(_dominant, name, dtype)
+    def __init__(self, name: str = "dominant_accuracy", dtype: Any = None, threshold: float = 0.5) -> None:
+        super().__init__(_dominant, threshold, name, dtype)
 
 
 @keras.saving.register_keras_serializable("keras_mma")
@@ -83,12 +94,13 @@ class WeightedAccuracy(_MixedLabelAccuracy):
     largest shares.
 
     Args:
+        threshold: For networks with one output: the prediction above which the class is 1; 0 for logits.
         name: Name of the metric.
         dtype: Its dtype.
 
     Call arguments:
         y_true: Labels (batch, classes), or class indices (batch,) or (batch, 1).
-        y_pred: Predictions (batch, classes), logits or probabilities.
+        y_pred: Predictions (batch, classes), logits or probabilities; (batch, 1) for two classes.
         sample_weight: Weights (batch,), or `None`.
 
     Returns:
@@ -107,5 +119,5 @@ class WeightedAccuracy(_MixedLabelAccuracy):
         - H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018, arXiv:1710.09412: mixed labels.
     """
 
-    def __init__(self, name: str = "weighted_accuracy", dtype: Any = None) -> None:
-        super().__init__(_weighted, name, dtype)
+    def __init__(self, name: str = "weighted_accuracy", dtype: Any = None, threshold: float = 0.5) -> None:
+        super().__init__(_weighted, threshold, name, dtype)

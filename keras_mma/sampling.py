@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_mma.backend import replica_id
 
-# Any large odd numbers: they keep the streams of neighbouring replicas and consecutive draws far apart.
+# Any large odd numbers: they keep the streams of neighboring replicas and consecutive draws far apart.
 _REPLICA_STRIDE = 0x1E3779B1
 _DRAW_STRIDE = 0x5851F42D
 

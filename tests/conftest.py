@@ -13,7 +13,7 @@ import pytest
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    # Two logical devices, for tests of replicas. TensorFlow accepts this before it is initialised only.
+    # Two logical devices, for tests of replicas. TensorFlow accepts this before it is initialized only.
     _cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(_cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 

@@ -28,11 +28,11 @@ def mix_labels(labels, plan):
 def box(lam, pixel, height, width, border):
     """The box around a pixel: (top, bottom), (left, right), the ends exclusive."""
     bounds = []
-    for centre, size in zip(pixel, (height, width), strict=True):
+    for center, size in zip(pixel, (height, width), strict=True):
         length = int(math.floor(size * math.sqrt(1 - lam)))
-        start, end = centre - length // 2, centre - length // 2 + length
+        start, end = center - length // 2, center - length // 2 + length
         if border == "clip":
-            end = centre + length // 2
+            end = center + length // 2
             start, end = max(start, 0), min(end, size)
         elif start < 0:
             start, end = 0, length
@@ -43,7 +43,7 @@ def box(lam, pixel, height, width, border):
 
 
 def fine_grained(gray):
-    """The detector of Montabone and Soto, window by window, of a blurred integer grey image (height, width)."""
+    """The detector of Montabone and Soto, window by window, of a blurred integer gray image (height, width)."""
     height, width = gray.shape
     on, off = np.zeros((height, width), int), np.zeros((height, width), int)
     for window in (12, 24, 48, 28, 56, 112):
@@ -52,11 +52,11 @@ def fine_grained(gray):
                 patch = gray[max(y - window + 1, 0) : y + window + 1, max(x - window + 1, 0) : x + window + 1].astype(
                     int
                 )
-                centre = int(gray[y, x])
-                total, others = int(patch.sum()) - centre, patch.size - 1
+                center = int(gray[y, x])
+                total, others = int(patch.sum()) - center, patch.size - 1
                 # The floors of g - m and m - g, in integers.
-                on[y, x] += max(centre * others - total, 0) // others
-                off[y, x] += max(total - centre * others, 0) // others
+                on[y, x] += max(center * others - total, 0) // others
+                off[y, x] += max(total - center * others, 0) // others
     both = np.minimum(_levels(on) + _levels(off), 255)
     return _levels(both) / 255
 

@@ -8,8 +8,8 @@ def blobs(rng, size=8, height=16, width=20, channels=3):
     y, x = np.mgrid[:height, :width]
     images = rng.integers(0, 60, (size, height, width, channels))
     for image in images:
-        centre = rng.uniform(0, height), rng.uniform(0, width)
-        blob = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 8.0)
+        center = rng.uniform(0, height), rng.uniform(0, width)
+        blob = np.exp(-((y - center[0]) ** 2 + (x - center[1]) ** 2) / 8.0)
         image += (190 * blob[..., None] * rng.uniform(0.5, 1, channels)).astype(int)
     return images.astype("uint8")
 

@@ -59,11 +59,14 @@ def test_evaluate_writes_a_report_and_says_what_matters(digits, tmp_path, capsys
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert (
-        f"clean error {report['clean']['error']:.2%}" in printed
+        f"clean error {100 * report['clean']['error']:.1f} %" in printed
         and "outputs are logits, inferred from the values" in printed
     )
-    assert f"mean corruption error {report['corruption']['mean_error']:.2%} (regenerated, CIFAR severities)" in printed
-    assert "under PGD-20 8/255" in printed and f"wrote {tmp_path / 'r' / 'report.md'}" in printed
+    assert (
+        f"mean corruption error {100 * report['corruption']['mean_error']:.1f} % (regenerated, CIFAR severities)"
+        in printed
+    )
+    assert "under PGD-20 8/255" in printed and f"wrote {tmp_path / 'r' / 'report.html'}" in printed
     assert set(report) >= {"clean", "corruption", "attack"} and not set(report) & {"deformation", "occlusion"}
     text = (tmp_path / "r" / "report.md").read_text()
     assert "## Deformation\n\nNot measured." in text
@@ -115,7 +118,7 @@ def test_all_options_reach_the_evaluation(monkeypatch, capsys):
     assert {field.name for field in dataclasses.fields(robustness.Options)} | {"model", "dataset"} == set(expected)
     printed = capsys.readouterr()
     assert "keras-mma: warning: careful with --batch-size and `plan`" in printed.err
-    assert printed.out == "clean error 1 %\nwrote o/report.md\n"
+    assert printed.out == "clean error 1 %\nwrote o/report.html\n"
 
 
 def test_the_defaults_of_the_command_line_are_those_of_python():
@@ -278,9 +281,9 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
     for model, dataset, more, match in [
         (tmp_path / "nowhere", "digits", [], "MODEL must be the folder of a SavedModel or a .keras file"),
         (tmp_path / "empty", "digits", [], "a folder without saved_model.pb"),
-        (tmp_path / "unsigned", "digits", [], "has no serving signature"),
+        (tmp_path / "unsigned", "digits", [], "must have a serving signature"),
         (tmp_path / "two", arrays, [], "must take one batch of images"),
-        (sigmoid, arrays, [], "neither logits nor probabilities"),
+        (sigmoid, arrays, [], "must be logits or probabilities, because"),
         (good, "digits", ["--outputs", "probabilities"], "--outputs probabilities must not be negative"),
         (
             three,
@@ -289,9 +292,14 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
             "must be of one size, or --image-size must be given",
         ),
         (three, f"folder:{tmp_path / 'sizes'}", ["--image-size", "8"], "takes images of 16 x 16 x 3"),
-        (saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]), arrays, [], "has 3 classes, the model 2"),
+        (
+            saved_model(tmp_path / "few", lambda x: channel_means(x)[:, :2]),
+            arrays,
+            [],
+            "must have the 3 classes of the dataset. Received: 2 classes",
+        ),
         (three, f"folder:{tmp_path / 'empty'}", [], "must hold images in one folder for each class, at least two"),
-        (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy is missing"),
+        (three, f"arrays:{tmp_path / 'empty'}", [], "images.npy must be a .npy file. Received: no such file"),
         (three, f"arrays:{damaged}", [], "images.npy is damaged or not a .npy file"),
         (three, arrays, ["--corruptions", tmp_path / "empty"], "must hold the published .npy files"),
         (three, arrays, ["--corruptions", broken], "snow.npy is damaged or not a .npy file"),

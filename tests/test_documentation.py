@@ -3,6 +3,7 @@
 import doctest
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import callbacks, robustness, visualization
+from keras_mma import callbacks, cli, robustness, visualization
 from keras_mma.robustness.classifier import conventions
 
 ROOT = Path(__file__).parents[1]
@@ -49,14 +50,25 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(needs_tensorflow, page, tmp_
     exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": "__page__"})
 
 
-def test_the_training_loop_of_each_backend_runs():
-    page = ROOT / "docs" / "custom_training.md"
-    blocks = re.findall(r"```python(?: (\w+))?\n(.*?)```", page.read_text(), re.S)
-    assert {backend for backend, _ in blocks} == {"", "tensorflow", "jax", "torch"}
-    code = "\n".join(code for backend, code in blocks if backend in ("", keras.backend.backend()))
-    names = {"__name__": "__page__"}
-    exec(compile(code, str(page), "exec"), names)
-    assert np.isfinite(keras.ops.convert_to_numpy(names["value"]))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.parent.name == "tutorials" and "\nkeras-mma" in page.read_text()],
+    ids=lambda page: page.stem,
+)
+def test_the_commands_of_a_tutorial_run(needs_tensorflow, page, tmp_path, monkeypatch):
+    """With fewer seeds, epochs and images."""
+    monkeypatch.chdir(tmp_path)
+    smaller = {"--epochs": "1", "--seeds": "2", "--fraction": "0.05"}
+    text = "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(), re.S)).replace("\\\n", " ")
+    commands = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("keras-mma ")]
+    assert commands
+    for words in commands:
+        places = [number for number, word in enumerate(words) if word in smaller]
+        for number in places:
+            words[number + 1] = smaller[words[number]]
+        assert cli.main(words) == 0
+        assert (tmp_path / words[words.index("--output") + 1] / "report.html").exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -37,6 +37,23 @@ def test_with_one_class_it_is_the_accuracy(rng, name, form):
     )
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.0])
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_a_network_with_one_output(rng, name, threshold):
+    labels = rng.uniform(0, 1, 40).astype("float32")
+    predictions = (threshold + rng.normal(size=(40, 1))).astype("float32")
+    total = 0.0
+    for label, prediction in zip(labels, predictions[:, 0], strict=True):
+        is_positive = prediction > threshold
+        share = label if is_positive else 1 - label
+        total += share if name == "WeightedAccuracy" else share > 0.5
+    metric = getattr(metrics, name)(threshold=threshold)
+    metric = type(metric).from_config(metric.get_config())
+    for given in (labels, labels[:, None]):
+        assert float(metric(given, predictions)) == pytest.approx(total / 40, rel=1e-5)
+        metric.reset_state()
+
+
 def test_a_model_that_is_compiled_with_them_trains_and_loads(rng, tmp_path):
     network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     model = keras_mma.mixify(network, layers.CutMix(), at=[])

@@ -1,4 +1,4 @@
-"""Labelled images by name: one loader, one split and one resize for training, evaluation and study.
+"""Labeled images by name: one loader, one split and one resize for training, evaluation and study.
 
 `load(name)` returns the `Parts` of a dataset. Each part, `train`, `validation` or `test`, is a `Dataset` that is read
 at its first access.

@@ -29,7 +29,7 @@ def read_npy(path):
         InputError: if the file is missing, damaged or holds anything but one array.
     """
     if not path.is_file():
-        raise InputError(f"{path} is missing")
+        raise InputError(f"{path} must be a .npy file. Received: no such file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header can raise nearly anything, such as tokenize.TokenError
@@ -46,7 +46,9 @@ def file_stamp(files, folder):
         try:
             state = file.stat()
         except FileNotFoundError as error:
-            raise InputError(f"{file} is missing or a broken link") from error
+            raise InputError(
+                f"{file} must be a file that can be read. Received: a missing file or a broken link"
+            ) from error
         name = os.fsencode(file.relative_to(folder))
         digest.update(name + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A labelled set of images."""
+"""A labeled set of images."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from keras_mma.errors import InputError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled uint8 images, which may stay on disk until they are read.
+    """Labeled uint8 images, which may stay on disk until they are read.
 
     Args:
         name: Name for messages and reports.

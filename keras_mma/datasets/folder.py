@@ -132,11 +132,11 @@ def decode(file, image_size=None, resize="antialiased"):
 def _rgb(picture):
     """The pixels as uint8 RGB. Pillow clips 16-bit gray values at 255, so they are scaled here."""
     if picture.mode == "F":
-        raise ValueError("pixels must be integers; received floating-point values, whose range is unknown")
+        raise ValueError("pixels must be integers. Received: floating-point values, whose range is unknown")
     if picture.mode.startswith("I"):
         values = np.asarray(picture).astype("int64")
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"gray values must be 0 to 65535; received {values.min()} to {values.max()}")
+            raise ValueError(f"gray values must be 0 to 65535. Received: {values.min()} to {values.max()}")
         gray = np.round(values / 257).astype("uint8")
         return np.repeat(gray[..., None], 3, -1)
     return np.asarray(picture.convert("RGB"))

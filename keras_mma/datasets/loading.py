@@ -119,7 +119,10 @@ class Parts:
             return self._readers["validation"]()
         rows = self._own_validation_rows
         if rows is None:
-            raise InputError(f"{self.name} has no validation part with `validation_fraction` of 0")
+            raise InputError(
+                f"`validation_fraction` must be positive, because {self.name} has no validation part of its own. "
+                "Received: validation_fraction=0"
+            )
         selection = f"{self._validation_fraction:g} of every class, drawn by seed {self._seed}, of the training images"
         return self._training.take(rows, selection)
 
@@ -132,7 +135,7 @@ class Parts:
     def _training(self):
         """The training images, with those that `validation` draws from them."""
         if "train" not in self._readers:
-            raise InputError(f"{self.name} has no training part, only a test part")
+            raise InputError(f"{self.name} must have a training part. Received: a test part only")
         return self._readers["train"]() if "test" in self._readers else self._of_undivided("train")
 
     def _of_undivided(self, part):
@@ -143,7 +146,8 @@ class Parts:
         if part == "train" and len(missing):
             raise InputError(
                 f"{self.name} must have more images of class {undivided.class_names[missing[0]]}: none is left for "
-                "training when every fifth image is held out for testing"
+                "training when every fifth image is held out for testing. "
+                f"Received: {np.count_nonzero(undivided.labels == missing[0])} images of it"
             )
         return dataset
 

@@ -34,7 +34,14 @@ class Adjustable:
         if getattr(layer, "is_copied", False):
             warnings.warn(
                 f"`{self._name}` of {layer.name!r} does not change the model that `mixify` built from a copy of it: "
-                "set it on the `mixer` of that model.",
+                f"set it on the `mixer` of that model. Received: {self._name}={value!r}",
+                stacklevel=2,
+            )
+        if getattr(layer, "is_carried", False):
+            warnings.warn(
+                f"`{self._name}` of {layer.name!r} does not change the state that a loop with `stateless_call` already "
+                "carries: assign that state to the variables of the model, then the number, and read the variables "
+                "again.",
                 stacklevel=2,
             )
         getattr(layer, self._key).change(number)

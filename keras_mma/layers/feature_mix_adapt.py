@@ -1,6 +1,8 @@
 """MMA, mixup mask adaptation (Kang et al., Image and Vision Computing 2024)."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -96,18 +98,18 @@ class FeatureMixAdapt(FeatureMixer):
 
     def __init__(
         self,
-        site,
+        site: int,
         *,
-        temperature=0.25,
-        attention="activation",
-        attention_spread=None,
-        combine="multiply",
-        preserve_ratio=False,
-        resize="area",
-        edge_blur=0.0,
-        smooth=True,
-        **kwargs,
-    ):
+        temperature: float = 0.25,
+        attention: str | Callable | None = "activation",
+        attention_spread: float | None = None,
+        combine: str = "multiply",
+        preserve_ratio: bool = False,
+        resize: str = "area",
+        edge_blur: float = 0.0,
+        smooth: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(site, **kwargs)
         self.temperature = arguments.positive("temperature", temperature)
         if attention is not None and not callable(attention):

@@ -1,5 +1,8 @@
 """The base of the layers that mix features at a site inside the network."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -39,7 +42,15 @@ class FeatureMixer(keras.layers.Layer):
             the plan is not a plan for the same batch.
     """
 
-    def __init__(self, site, *, label="adapted", grid=None, data_format=None, **kwargs):
+    def __init__(
+        self,
+        site: int,
+        *,
+        label: str = "adapted",
+        grid: Sequence[int] | None = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.site = arguments.integer("site", site, 1)
         self.label = arguments.choice("label", label, ("adapted", "mixer"))
@@ -59,7 +70,7 @@ class FeatureMixer(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `sample_mask(features, plan)`.")
 
-    def call(self, features, plan, training=None):
+    def call(self, features: Any, plan: Any, training: bool | None = None) -> Any:
         self._check(features, plan)
         if not training:
             return features, plan

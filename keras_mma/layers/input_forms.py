@@ -14,7 +14,7 @@ from keras import ops
 from keras_mma import label_encoding, plans
 from keras_mma.backend import has_foreign_symbols, refuse_wide_integers
 
-_PLAN_IS_FOLLOWED = contextvars.ContextVar("plan_is_followed", default=False)
+_FOLLOWED = contextvars.ContextVar("followed", default=None)
 KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
 #: Keys of tensorflow-datasets, and what they are here.
 ALIASES = {"image": "images", "label": "labels"}
@@ -28,11 +28,11 @@ def read_for(mixer, images, labels=None, sample_weight=None):
     shape = batch["images"].shape
     if len(shape) != 4:
         raise ValueError(f"`images` must be a batch of rank 4 ({mixer.data_format}). Received: shape {tuple(shape)}")
-    if is_labelled(batch):
+    if is_labeled(batch):
         if "labels" in batch:
             encode = functools.partial(label_encoding.encode, classes=mixer.num_classes)
             batch = {**batch, "labels": keras.tree.map_structure(encode, batch["labels"])}
-        check_labelled(batch, mixer)
+        check_labeled(batch, mixer)
     return batch, write
 
 
@@ -77,22 +77,27 @@ def _read_dict(batch):
     names = {key: ALIASES.get(key, key) for key in batch}
     known = {name: batch[key] for key, name in names.items() if name in KEYS}
     others = [key for key, name in names.items() if name not in KEYS]
-    content = sorted(key for key in others if _describes_image(key, batch[key]))
+    content = sorted(str(key) for key in others if _describes_image(key, batch[key]))
     is_supervised = "images" in known and ("labels" in known or "segmentation_masks" in known)
     if content or not is_supervised or len(known) + len(others) < len(batch):
         raise ValueError(
             "A batch in a dict must have the keys 'images' and 'labels' or 'segmentation_masks', and may have "
             "'sample_weight'; 'image' and 'label' mean the same. Other values pass through, unless they describe the "
-            f"image and cannot be mixed with it. Received: {sorted(batch)}"
+            f"image and cannot be mixed with it. Received: {sorted(map(str, batch))}"
             + (f", of which {content} cannot be mixed" if content else "")
         )
     return known, lambda mixed: {key: mixed[name] if name in KEYS else batch[key] for key, name in names.items()}
 
 
 def _describes_image(key, value):
-    """Whether a value would have to be mixed with the image, by its name. A string, such as a file name, cannot be."""
-    is_string = keras.backend.standardize_dtype(getattr(value, "dtype", "float32")) == "string"
-    return not is_string and any(part in key.lower() for part in _CONTENT)
+    """Whether a value would have to be mixed with the image, by its name.
+
+    A string, such as a file name, cannot be, nor can an integer, such as an identifier, unless it is a label.
+    """
+    dtype = keras.backend.standardize_dtype(getattr(value, "dtype", "float32"))
+    is_number = keras.backend.is_int_dtype(dtype) and len(getattr(value, "shape", (0, 0))) <= 1
+    content = ("label", "object") if is_number else _CONTENT
+    return dtype != "string" and any(part in str(key).lower() for part in content)
 
 
 def check_values(mixer, images, labels=None, *others, **named):
@@ -117,7 +122,7 @@ def check_values(mixer, images, labels=None, *others, **named):
     label_encoding.refuse_strings(labels)
 
 
-def is_labelled(batch):
+def is_labeled(batch):
     """Whether a batch that was read has anything but images."""
     return set(batch) != {"images"}
 
@@ -133,15 +138,15 @@ def is_counted(batch):
     """
     if "sample_weight" not in batch:
         raise ValueError(
-            "`ignore_zero_weight` requires labelled batches with sample weights, because a mixer inside a model sees "
+            "`ignore_zero_weight` requires labeled batches with sample weights, because a mixer inside a model sees "
             f"the images alone. Received: a batch of {sorted(batch)}"
         )
     leaves = [ops.reshape(leaf, (-1,)) != 0 for leaf in keras.tree.flatten(batch["sample_weight"])]
     return functools.reduce(ops.logical_or, leaves)
 
 
-def check_labelled(batch, mixer):
-    """Raise a `ValueError` unless a mixer can mix this labelled batch.
+def check_labeled(batch, mixer):
+    """Raise a `ValueError` unless a mixer can mix this labeled batch.
 
     Args:
         batch: The batch as a dict, its labels encoded.
@@ -149,7 +154,7 @@ def check_labelled(batch, mixer):
     """
     if mixer.sites != (0,):
         raise ValueError(
-            "`sites` must be (0,) for a labelled batch, which is mixed before it reaches a network. "
+            "`sites` must be (0,) for a labeled batch, which is mixed before it reaches a network. "
             f"Received: sites={mixer.sites}"
         )
     size = batch["images"].shape[0]
@@ -204,32 +209,51 @@ def mix_targets(batch, plan, source=None):
 
 
 @contextlib.contextmanager
-def following_the_plan():
-    """A context in which mixers may mix images without labels, because the caller mixes the labels."""
-    token = _PLAN_IS_FOLLOWED.set(True)
+def following_the_plan(mixer):
+    """A context in which a mixer may mix images without labels, because the caller mixes the labels.
+
+    Args:
+        mixer: The `Mixer`.
+
+    Yields:
+        A list, to which the images that the mixer receives are appended.
+    """
+    received = []
+    token = _FOLLOWED.set((mixer, received))
     try:
-        yield
+        yield received
     finally:
-        _PLAN_IS_FOLLOWED.reset(token)
+        _FOLLOWED.reset(token)
 
 
 def check_comparison(mixer):
     """Raise a `ValueError` if a mixer has the rule `"sumix"` and no `MixModel` applies it."""
     if mixer.label == "sumix" and not mixer.is_compared_by_model:
         raise ValueError(
-            "`label='sumix'` compares predictions of the network: use the mixer inside a `MixModel`, and pass it to a "
-            "`RandomChoice` itself, not to its mixers. Received: no network"
+            "`label='sumix'` needs a network, whose predictions it compares: use the mixer inside a `MixModel`, and "
+            "pass it to a `RandomChoice` itself, not to its mixers. Received: no network"
         )
 
 
-def check_followed(mixer):
+def check_followed(mixer, images):
     """Raise a `ValueError` if a mixer is about to mix images inside a model that loses its plan.
 
     Args:
         mixer: The `Mixer`, inside its `call`. Called by itself, outside a model, it may mix.
+        images: The images that it received.
     """
-    if _PLAN_IS_FOLLOWED.get() or not mixer.requires_mix_model:
+    followed, received = _FOLLOWED.get() or (None, None)
+    if followed is mixer:
+        received.append(images)
         return
+    if not mixer.requires_mix_model:
+        return
+    if followed is not None:
+        raise ValueError(
+            f"{mixer.name!r} would mix images, and nothing would mix their labels: they follow {followed.name!r}, the "
+            "mixer that returned the plan of the model. Call one mixer, as a layer of the model itself. "
+            f"Received: a call of {mixer.name!r} inside another layer, such as a `Lambda`"
+        )
     model = mixer._get_call_context().entry_layer
     if model is mixer:
         # Keras' trainer on JAX calls the layers of a model without the model: only the call stack shows the model.
@@ -238,7 +262,7 @@ def check_followed(mixer):
         return
     raise ValueError(
         f"{mixer.name!r} would mix images, and nothing would mix their labels: build a "
-        "`MixModel(inputs, (outputs, plan))`, use `mixify`, or mix labelled batches before they reach the model. If "
+        "`MixModel(inputs, (outputs, plan))`, use `mixify`, or mix labeled batches before they reach the model. If "
         f"you mix the labels by the plan yourself, pass `requires_mix_model=False`. Received: training=True inside "
         f"{model.name!r}, which is not a `MixModel`"
     )
@@ -267,6 +291,6 @@ def check_not_in_sequential(mixer):
     if model is not None:
         raise ValueError(
             "A mixer cannot be a layer of a `Sequential` model, which has no place for its plan: build the model "
-            "without it and use `mixify(model, mixer)`, or call the mixer on labelled batches. "
+            "without it and use `mixify(model, mixer)`, or call the mixer on labeled batches. "
             f"Received: {mixer.name!r} in {model.name!r}"
         )

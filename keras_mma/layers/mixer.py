@@ -1,5 +1,8 @@
 """The base of all mixers."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -19,7 +22,7 @@ class Mixer(sampling.SeededLayer):
     Args:
         probability: Probability in [0, 1] with which each sample is mixed. It can be assigned at any time: the next
             step uses the new value.
-        sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labelled
+        sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labeled
             batches are mixed at the input and require `sites=(0,)`, the default.
         site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
         partner: How samples are paired: `"shuffle"` (a random permutation, in which one sample of a batch is on average
@@ -38,9 +41,9 @@ class Mixer(sampling.SeededLayer):
             share of saliency that is kept, relative to the sum of the shares that are kept and pasted. `"sumix"`: the
             share of the area, weighted by how close the network's prediction of the mixed sample is to those of the two
             clean ones; inside a `MixModel`, which makes one more forward pass.
-        num_classes: Number of classes, needed to one-hot encode the integer labels of labelled batches.
+        num_classes: Number of classes, needed to one-hot encode the integer labels of labeled batches.
         ignore_zero_weight: Whether samples with a sample weight of 0 are neither mixed nor chosen as partners, so that
-            nothing of them reaches the loss. Requires labelled batches with sample weights.
+            nothing of them reaches the loss. Requires labeled batches with sample weights.
         requires_mix_model: Whether images without labels may be mixed inside a model only if it is a `MixModel`, which
             mixes their labels. Pass `False` if your own training step mixes the labels by the plan.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
@@ -49,7 +52,7 @@ class Mixer(sampling.SeededLayer):
 
     Call arguments:
         images: The images of a model, (batch, height, width, channels) of any integer or float dtype and any range; or
-            a labelled batch: a tuple `(images, labels)` or `(images, labels, sample_weight)`, or a dict with the key
+            a labeled batch: a tuple `(images, labels)` or `(images, labels, sample_weight)`, or a dict with the key
             `"images"` and at least one of `"labels"` and `"segmentation_masks"` (batch, height, width) or
             (batch, height, width, classes), optionally with `"sample_weight"` (batch,). The keys `"image"` and
             `"label"` of tensorflow-datasets are understood, and other values, such as `"id"`, pass through unless
@@ -58,11 +61,11 @@ class Mixer(sampling.SeededLayer):
             labels (batch,) or (batch, 1), or a structure of these.
         sample_weight: (batch,), likewise.
         training: Whether to mix. By default, images without labels are mixed only inside the training of a model, and
-            labelled batches are always mixed.
+            labeled batches are always mixed.
 
     Returns:
         For images without labels, `(images, plan)`: the images with the same shape and dtype, mixed if the site that
-        fires is the input, and the plan (see `keras_mma.plans`). For a labelled batch, the mixed batch in the same
+        fires is the input, and the plan (see `keras_mma.plans`). For a labeled batch, the mixed batch in the same
         form; its labels and sample weights are float32.
 
     Raises:
@@ -88,21 +91,21 @@ class Mixer(sampling.SeededLayer):
     def __init__(
         self,
         *,
-        probability=1.0,
-        sites=(0,),
-        site_weights=None,
-        partner="shuffle",
-        detector=None,
-        detector_size=None,
-        attribution_layer=None,
-        label="area",
-        num_classes=None,
-        ignore_zero_weight=False,
-        requires_mix_model=True,
-        data_format=None,
-        seed=None,
-        **kwargs,
-    ):
+        probability: float = 1.0,
+        sites: Sequence[int] = (0,),
+        site_weights: Sequence[float] | None = None,
+        partner: str = "shuffle",
+        detector: str | Callable | None = None,
+        detector_size: int | None = None,
+        attribution_layer: str | None = None,
+        label: str = "area",
+        num_classes: int | None = None,
+        ignore_zero_weight: bool = False,
+        requires_mix_model: bool = True,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         # A plan must stay float32 and int32 whatever the precision policy.
         super().__init__(seed=seed, autocast=False, **kwargs)
         self.probability = probability
@@ -121,30 +124,30 @@ class Mixer(sampling.SeededLayer):
         self.attribution_layer = attribution_layer
         self._detect = detectors.find(detector)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         input_forms.check_values(self, *args, **kwargs)
         return super().__call__(*args, **kwargs)
 
-    def call(self, images, labels=None, sample_weight=None, training=None):
+    def call(self, images: Any, labels: Any = None, sample_weight: Any = None, training: bool | None = None) -> Any:
         batch, write = input_forms.read_for(self, images, labels, sample_weight)
-        images, is_labelled = batch["images"], input_forms.is_labelled(batch)
-        batch_size, height, width = ops.shape(images)[0], *self.image_size(ops.shape(images))
-        is_training = is_labelled if training is None else training
+        images, is_labeled = batch["images"], input_forms.is_labeled(batch)
+        batch_size, (height, width) = ops.shape(images)[0], self.image_size(ops.shape(images))
+        is_training = is_labeled if training is None else training
         # A replica may get no sample of the last batch.
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
-            return write(batch if is_labelled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
+            return write(batch if is_labeled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
         input_forms.check_comparison(self)
-        if not is_labelled:
-            input_forms.check_followed(self)
-        with xla_if_it_pays_off(is_labelled, height, width):
+        if not is_labeled:
+            input_forms.check_followed(self, images)
+        with xla_if_it_pays_off(is_labeled, height, width):
             return write(self._mix_batch(batch))
 
     @compiled_once
     def _mix_batch(self, batch):
         """Sample, make the plan and mix: the mixed batch and the plan, in a dict."""
         height, width = self.image_size(ops.shape(batch["images"]))
-        is_labelled = input_forms.is_labelled(batch)
-        site = 0 if is_labelled else self.sample_site()
+        is_labeled = input_forms.is_labeled(batch)
+        site = 0 if is_labeled else self.sample_site()
         partner, mask, weight = self.sample(batch["images"])
         if self.ignore_zero_weight:
             is_counted = input_forms.is_counted(batch)
@@ -238,7 +241,7 @@ class Mixer(sampling.SeededLayer):
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = input_forms.read_for(self, images, labels, sample_weight)
         images = batch["images"]
-        if not input_forms.is_labelled(batch):
+        if not input_forms.is_labeled(batch):
             input_forms.check_not_in_sequential(self)
             plan = plans.spec(images.shape[0], *self.image_size(images.shape))
             return write({"images": keras.KerasTensor(images.shape, images.dtype), "plan": plan})

@@ -1,6 +1,6 @@
-"""Random augmentation layers inside a network: a mixer must come after those that move pixels.
+"""Augmentation layers and crops inside a network: a mixer must come after those that move or cut off pixels.
 
-Keras has no public base class for them, so they are recognized by the names of their classes.
+Keras has no public base class for random layers, so they are recognized by the names of their classes.
 """
 
 import warnings
@@ -24,18 +24,47 @@ SPATIAL = {
 }
 
 
+_CROPS = {"CenterCrop", "Cropping2D"}
+
+
 def end_of_augmentation(model, image):
-    """The path of the last random augmentation layer among the layers that the images pass before the first weights.
+    """The path of the last random or cropping layer among the layers that the images pass before the first weights.
 
     Args:
         model: A Functional or Sequential model.
         image: The symbolic input that takes the images.
 
     Returns:
-        A string, or `None` if the network does not start with augmentation.
+        A string, or `None` if the network does not start with augmentation or crops.
     """
-    random = [path for path, layer in _leading_chain(model, image) if _is_random(layer)]
-    return random[-1] if random else None
+    paths = [path for path, node in _leading_chain(model, image) if _is_random(node.operation) or _crops_of(node)]
+    return paths[-1] if paths else None
+
+
+def warn_of_moved_pixels(predictions, plan):
+    """Warn of augmentation layers and crops behind the mixer: the plan's mask does not describe what they return.
+
+    Args:
+        predictions, plan: Symbolic outputs of a `MixModel`.
+    """
+    call = graph.plan_calls(plan)[0]
+    behind = [other.operation for other in graph.feature_calls(predictions, stop=call)]
+    moving = spatial_layers(behind, has_feature_sites=call.operation.sites != (0,))
+    if moving:
+        warnings.warn(
+            f"{moving} move pixels at random after {call.operation.name!r} has drawn its mask, so that features and "
+            "labels are not mixed by the same shares: put the mixer after them (`mixify` does, if they are the first "
+            "layers of the network), or augment the images before they reach the model.",
+            stacklevel=4,
+        )
+    cropping = crops(predictions, stop=call)
+    if cropping:
+        warnings.warn(
+            f"{cropping} cut off a part of what {call.operation.name!r} has mixed, so that labels keep the shares of "
+            "the whole image: put the mixer after them (`mixify` does, if they are among the first layers of the "
+            "network), or crop the images before they reach the model.",
+            stacklevel=4,
+        )
 
 
 def spatial_layers(layers, has_feature_sites):
@@ -53,22 +82,57 @@ def spatial_layers(layers, has_feature_sites):
     return [inner.name for layer in layers for inner in graph.with_sublayers(layer) if _class_names(inner) & names]
 
 
-def warn_of_moved_pixels(predictions, plan):
-    """Warn of augmentation layers behind the mixer: the plan's mask does not describe what they return."""
-    call = graph.plan_calls(plan)[0]
-    behind = [other.operation for other in graph.feature_calls(predictions, stop=call)]
-    moving = spatial_layers(behind, has_feature_sites=call.operation.sites != (0,))
-    if moving:
-        warnings.warn(
-            f"{moving} move pixels at random after {call.operation.name!r} has drawn its mask, so that features and "
-            "labels are not mixed by the same shares: put the mixer after them (`mixify` does, if they are the first "
-            "layers of the network), or augment the images before they reach the model.",
-            stacklevel=4,
-        )
+def crops(outputs, stop=None):
+    """The names of the layers that cut off a fixed part of the images or feature maps that all features go through.
+
+    A crop in a branch, as in residual blocks of NASNet, is none of them.
+
+    Args:
+        outputs: Symbolic outputs.
+        stop: The call (Keras node) of the mixer, or `None` for the whole graph.
+
+    Returns:
+        A list of names.
+    """
+    names = []
+    for node in graph.feature_calls(outputs, stop):
+        inner = _crops_of(node)
+        if inner and graph.passes_all(outputs, node):
+            names += inner
+    return names
+
+
+def _crops_of(node):
+    """The names of the layers that crop in a call: the layer itself, or those of a nested model or `Pipeline`."""
+    layer = node.operation
+    if graph.is_transparent(layer):
+        return crops(graph.output_of(layer))
+    if "Pipeline" in _class_names(layer):
+        return [inner.name for inner in layer.layers if _class_names(inner) & _CROPS]
+    source, result = node.input_tensors[:1], node.outputs[:1]
+    if not source or len(source[0].shape) != 4 or len(result[0].shape) != 4:
+        return []
+    before, after = tuple(source[0].shape[1:]), tuple(result[0].shape[1:])
+    if _class_names(layer) & _CROPS:
+        is_crop = before != after or None in after
+    elif type(layer).__name__ == "GetItem":  # x[:, 2:-2, 2:-2]; x[:, ::2, ::2] keeps the shares
+        keys = [key for key in keras.tree.flatten(node.arguments.args[1:]) if isinstance(key, slice)]
+        is_crop = before != after and all(key.step in (None, 1) for key in keys)
+    else:
+        is_crop = getattr(layer, "crop_to_aspect_ratio", False) and not _have_same_aspect(before, after)
+    return [layer.name] if is_crop else []
+
+
+def _have_same_aspect(before, after):
+    """Whether images of two sizes have one aspect, in either data format."""
+    (height, width), (new_height, new_width) = (
+        size[:2] if before[2] == after[2] else size[1:] for size in (before, after)
+    )  # fmt: skip
+    return None not in (height, width) and height * new_width == width * new_height
 
 
 def _leading_chain(model, tensor, path=""):
-    """Paths and layers, one after the other from the input, up to a branch or the first weights."""
+    """Paths and calls (Keras nodes), one after the other from the input, up to a branch or the first weights."""
     nodes = graph.calls_behind(graph.output_of(model))
     while True:
         readers = [node for node in nodes if any(value is tensor for value in node.input_tensors)]
@@ -80,7 +144,7 @@ def _leading_chain(model, tensor, path=""):
             if graph.is_transparent(layer) and len(layer.inputs) == 1:
                 yield from _leading_chain(layer, layer.inputs[0], name)
             return
-        yield name, layer
+        yield name, readers[0]
         tensor = readers[0].outputs[0]
 
 

@@ -267,6 +267,11 @@ def feature_calls(tensors, stop=None):
     return list(calls.values())
 
 
+def passes_all(tensors, call):
+    """Whether all features that tensors depend on go through a call (Keras node)."""
+    return not any(isinstance(end.operation, keras.layers.InputLayer) for end in feature_calls(tensors, stop=call))
+
+
 def _node_of(tensor):
     layer, index, _ = tensor._keras_history
     return layer._inbound_nodes[index]

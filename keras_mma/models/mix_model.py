@@ -2,15 +2,16 @@
 
 import functools
 import inspect
+from typing import Any
 
 import keras
 
 from keras_mma import label_encoding, label_maps, plans
 from keras_mma.layers import arguments, input_forms, label_rules
-from keras_mma.models import graph, targets
+from keras_mma.models import graph, loss_checks, targets
 from keras_mma.models.augmentation import warn_of_moved_pixels
 from keras_mma.models.multi_worker import MultiWorkerTraining
-from keras_mma.models.network_view import NetworkView, view_of, without_mixing
+from keras_mma.models.network_view import predictor_behind_mixer, view_of, without_mixing
 from keras_mma.models.weight_files import SharedWeightFiles
 
 
@@ -107,7 +108,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
     ignore_class = None
 
     @_like_functional
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         is_pair = isinstance(outputs, (tuple, list)) and len(outputs) == 2
         if not is_pair or not plans.is_plan(outputs[1]):
             raise ValueError(f"`outputs` must be a pair (predictions, plan). Received: outputs={outputs}")
@@ -117,7 +118,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         warn_of_moved_pixels(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan has none.
-        self.output_names = self.output_names[: len(keras.tree.flatten(predictions))]
+        self.output_names: list[str] = self.output_names[: len(keras.tree.flatten(predictions))]
         # Attached whenever the model is built, also after loading, so that nothing is saved twice.
         mixer = graph.plan_calls(self.output[1])[0].operation
         # A closure, so that Keras does not track the layer twice.
@@ -126,16 +127,23 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
             attributing.attach_network(view_of(attributing, self.input, self.output[0]))
         mixer.is_compared_by_model = mixer.label == "sumix"
         if mixer.is_compared_by_model:
-            plain = self.inference_model()
-            view = NetworkView(plain.input, plain.output, {}, mixer.data_format)
-            self._predict_clean = lambda images: view.predictions(images)
+            self._predict_clean = predictor_behind_mixer(self.input, self.output[0], mixer.data_format)
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        with input_forms.following_the_plan():
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+        with input_forms.following_the_plan(self.mixer) as received:
             predictions, plan = super().call(inputs, training=training, mask=mask, **kwargs)
-        if training and self.mixer.is_compared_by_model:
-            plan = {**plan, "weight": self._compare_predictions(inputs, predictions, plan)}
+        if received and self.mixer.is_compared_by_model:
+            clean = self._predict_clean(received[-1], inputs)
+            plan = {**plan, "weight": self._compare_predictions(clean, predictions, plan)}
         return (predictions, plan) if training else predictions
+
+    def stateless_call(self, *args, **kwargs):
+        # In `fit`, Keras carries the state and updates it when a variable is assigned.
+        is_own_loop = inspect.currentframe().f_back.f_code.co_name != "compute_loss_and_updates"
+        if kwargs.get("training") and is_own_loop and keras.backend.backend() != "torch":
+            for layer in self.mixer._flatten_layers():
+                layer.is_carried = True
+        return super().stateless_call(*args, **kwargs)
 
     def compute_output_spec(self, inputs, training=None, mask=None):
         predictions, plan = super().compute_output_spec(inputs)
@@ -158,9 +166,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         ignore_class=None,
         **kwargs,
     ):
-        targets.refuse_sparse("loss", loss)
-        targets.refuse_sparse("metrics", metrics)
-        targets.refuse_sparse("weighted_metrics", weighted_metrics)
+        loss_checks.check(loss, metrics, weighted_metrics, self.output[0])
         self.ignore_class = None if ignore_class is None else arguments.any_integer("ignore_class", ignore_class)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
 
@@ -257,9 +263,9 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
 
         targets.check(y, self.output[0], self.output_names, self.ignore_class, name)
 
-    def _compare_predictions(self, inputs, predictions, plan):
+    def _compare_predictions(self, clean, predictions, plan):
         """The label's share for `label="sumix"`: the mean over the heads whose labels are vectors."""
-        heads = zip(*map(keras.tree.flatten, (self._predict_clean(inputs), predictions)), strict=True)
+        heads = zip(*map(keras.tree.flatten, (clean, predictions)), strict=True)
         vectors = [head for head in heads if not label_maps.is_map(head[0])]
         weights = [label_rules.sumix_weight(plan["weight"], *head, plan["partner"]) for head in vectors]
         return sum(weights) / len(weights) if weights else plan["weight"]
@@ -270,7 +276,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
             if target is not None and target.is_map and self.mixer.is_input_only:
                 raise ValueError(
                     f"`{target.name}` must not be maps for the mixer {self.mixer.name!r}, which moves or resizes the "
-                    "partner's image, because a plan does not say where to: call the mixer on labelled batches "
+                    "partner's image, because a plan does not say where to: call the mixer on labeled batches "
                     "{'images', 'segmentation_masks'} before they reach the model. "
                     f"Received: {target.name} of shape {tuple(target.labels.shape)}"
                 )

@@ -2,6 +2,8 @@
 
 import difflib
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -14,11 +16,19 @@ from keras_mma.models.mixing_points import find_image, mixing_points, why_none
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
-def mixify(model, mixer, at=None, name=None, adapter=None, image=None, **adapt):
+def mixify(
+    model: keras.Model,
+    mixer: Any,
+    at: Sequence[str] | None = None,
+    name: str | None = None,
+    adapter: type | None = None,
+    image: str | None = None,
+    **adapt: Any,
+) -> Any:
     """Build a `MixModel` from the same layers and weights: training one trains the other.
 
-    If the network starts with random augmentation layers, such as `keras.layers.RandomFlip`, images are mixed after
-    them.
+    If the network starts with random augmentation layers or crops, such as `keras.layers.RandomFlip` and
+    `keras.layers.CenterCrop`, images are mixed after them.
 
     Args:
         model: A Functional or Sequential model: a network of `keras.applications`, a KerasHub `ImageClassifier` or
@@ -78,12 +88,15 @@ def mixify(model, mixer, at=None, name=None, adapter=None, image=None, **adapt):
     points = _find(model, _names(at))
     mixer = _with_sites(mixer, len(points))
 
-    inputs, fresh = graph.fresh_inputs(source if len(model.inputs) == 1 else model.input)
+    # A dict stays one, because Keras warns of an input in another structure.
+    is_alone = len(model.inputs) == 1 and (isinstance(model, keras.Sequential) or not isinstance(model.input, dict))
+    inputs, fresh = graph.fresh_inputs(source if is_alone else model.input)
     others = {other.name: fresh[id(other)] for other in model.inputs if other is not source}
     augmented_at = end_of_augmentation(model, source)
     images, plan = (fresh[id(source)], None) if augmented_at else mixer(fresh[id(source)])
     adapt.setdefault("data_format", mixer.data_format)
-    mixed_at, paths = set(), {}
+    mixed_at: set[str] = set()
+    paths: dict[str, str] = {}
 
     def call(path, layer, args, kwargs):
         nonlocal plan
@@ -120,7 +133,7 @@ def mixify(model, mixer, at=None, name=None, adapter=None, image=None, **adapt):
     preceding = [] if not others else _outputs_of(model, [augmented_at, *points])
     *_, outputs = graph.rebuild_graph([*preceding, graph.output_of(model)], {id(source): images}, call, enter_nested)
     mixed = MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
-    mixed._network = lambda: model
+    mixed.share_weight_files(model)
     return mixed
 
 

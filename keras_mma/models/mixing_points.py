@@ -43,7 +43,7 @@ class _Cut(typing.NamedTuple):
     attentions: int  # calls of attention layers so far
 
 
-def mixing_points(model, data_format=None, image=None):
+def mixing_points(model: keras.Model, data_format: str | None = None, image: str | None = None) -> list[MixingPoint]:
     """List the layers of a model after which mixing features is useful, one per resolution.
 
     A layer qualifies if it is called once, every path to the predictions goes through its output, and the output is

@@ -97,6 +97,28 @@ def view_of(mixer, inputs, predictions):
     return view
 
 
+def predictor_behind_mixer(inputs, predictions, data_format):
+    """A function that predicts, in inference mode, from the images that a mixer received and the inputs of the model.
+
+    Args:
+        inputs, predictions: Symbolic inputs and predictions of the mixed model.
+        data_format: Data format of the images.
+    """
+    plain, received, _ = without_mixing(inputs, predictions)
+    in_front = {id(tensor) for call in graph.calls_behind(received) for tensor in call.outputs}
+    others = [number for number, source in enumerate(plain.inputs) if id(source) not in in_front]
+    if not others:
+        view = NetworkView(received, plain.output, {}, data_format)
+        return lambda images, inputs: view.predictions(images)
+    view = NetworkView([received, *(plain.inputs[number] for number in others)], plain.output, {}, data_format)
+
+    def predict(images, inputs):
+        given = keras.tree.flatten(inputs)
+        return view.predictions([images, *(given[number] for number in others)])
+
+    return predict
+
+
 def without_mixing(inputs, predictions, **call_arguments):
     """The plain model of a mixed one, and what attributions need of it.
 

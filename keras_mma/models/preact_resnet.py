@@ -3,12 +3,19 @@
 The last layer of every stage is named `stage1`, `stage2`, ..., as `mixify(model, mixer, at=[...])` takes it.
 """
 
+from collections.abc import Sequence
+
+import keras
 from keras import Input, Model, layers
 
 
 def PreActResNet18(
-    input_shape=(32, 32, 3), classes=10, name="preact_resnet18", preprocessing=(), final_activation=False
-):
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    classes: int = 10,
+    name: str | None = "preact_resnet18",
+    preprocessing: Sequence[keras.Layer] = (),
+    final_activation: bool = False,
+) -> keras.Model:
     """Pre-activation ResNet-18 for small images.
 
     Args:
@@ -29,7 +36,15 @@ def PreActResNet18(
     return _resnet(input_shape, classes, 64, (64, 128, 256, 512), 2, 0.0, name, preprocessing, final_activation)
 
 
-def WideResNet(depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.0, name=None, preprocessing=()):
+def WideResNet(
+    depth: int,
+    width: int,
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    classes: int = 10,
+    dropout: float = 0.0,
+    name: str | None = None,
+    preprocessing: Sequence[keras.Layer] = (),
+) -> keras.Model:
     """Wide ResNet for small images.
 
     Args:

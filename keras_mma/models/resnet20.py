@@ -1,9 +1,18 @@
 """The ResNet-20 that examples of Keras train on CIFAR-10."""
 
+from collections.abc import Sequence
+
+import keras
 from keras import Input, Model, layers, regularizers
 
 
-def ResNet20(input_shape=(32, 32, 3), classes=10, name="resnet20", preprocessing=(), l2=1e-4):
+def ResNet20(
+    input_shape: tuple[int, ...] = (32, 32, 3),
+    classes: int = 10,
+    name: str = "resnet20",
+    preprocessing: Sequence[keras.Layer] = (),
+    l2: float = 1e-4,
+) -> keras.Model:
     """ResNet-20 for small images, with the activation after the addition.
 
     Args:

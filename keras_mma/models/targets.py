@@ -76,18 +76,6 @@ def check_class_weight(class_weight, predictions):
         )
 
 
-def refuse_sparse(argument, structure):
-    """Refuse losses that take class indices at `compile`, instead of failing with a shape error inside `fit`."""
-    for leaf in keras.tree.flatten(structure):
-        name = leaf if isinstance(leaf, str) else getattr(leaf, "__name__", type(leaf).__name__)
-        if name.lower().replace("_", "").startswith(("sparsecategorical", "sparsetopk")):
-            raise ValueError(
-                f"`{argument}` must take soft labels: use its categorical form; the model one-hot encodes integer "
-                "labels, and `compile(..., ignore_class=255)` leaves out pixels of that class. "
-                f"Received: {argument}={name}"
-            )
-
-
 def follow(targets, sample_weight, plan=None):
     """Mix labels and sample weights by the plan: vectors by its weight, maps by its mask.
 

@@ -4,6 +4,7 @@ Keras names the weights in a file by the place of their layer in the model. A mi
 model as its own layers if a mixing point is inside, so their places differ from those in the network.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -22,12 +23,33 @@ class SharedWeightFiles:
 
     #: A function that returns the network, or `None`. A function, so that Keras does not track the network.
     _network = None
+    #: Where Keras stores each layer, here and in the network, if the places differ. A model that was loaded has it too.
+    _network_places = None
+
+    def share_weight_files(self, network):
+        """Read and write weights files of a network whose layers this model has."""
+        own = {id(layer): path for path, layer in _places(self)}
+        places = {own[id(layer)]: path for path, layer in _places(network) if layer.weights and id(layer) in own}
+        self._network = lambda: network
+        self._network_places = places if any(here != there for here, there in places.items()) else None
+
+    def get_config(self):
+        places = self._network_places
+        return super().get_config() | ({"network_places": dict(places)} if places else {})
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        places = config.pop("network_places", None)
+        model = super().from_config(config, custom_objects)
+        model._network_places = places
+        return model
 
     def save_weights(self, filepath, *args, **kwargs):
         """Save the weights. The network that was passed to `mixify` can load them too."""
         super().save_weights(filepath, *args, **kwargs)
-        if self._network is not None and str(filepath).endswith(".weights.h5") and os.path.exists(filepath):
-            _add_network(filepath, self, self._network())
+        if self._network_places and str(filepath).endswith(".weights.h5") and os.path.exists(filepath):
+            _add_network(filepath, self._network_places)
 
     def load_weights(self, filepath, *args, **kwargs):
         """Load weights that this model, or the network that was passed to `mixify`, has saved."""
@@ -37,24 +59,33 @@ class SharedWeightFiles:
 
         with h5py.File(filepath, "r") as file:
             if _GROUP in file:
-                with tempfile.TemporaryDirectory() as folder:
-                    part = os.path.join(folder, "part.weights.h5")
-                    with h5py.File(part, "w") as own:
-                        for name in file[_GROUP]:
-                            file.copy(f"{_GROUP}/{name}", own)
+                with _copied(file, {name: f"{_GROUP}/{name}" for name in file[_GROUP]}) as part:
                     return super().load_weights(part, *args, **kwargs)
             is_mixed = any("seed_state" in layer.get("vars", ()) for layer in file.get("layers", {}).values())
+            if not is_mixed and self._network is None and self._network_places:
+                with _copied(file, {"vars": "vars", **self._network_places}) as part:
+                    return super().load_weights(part, *args, **kwargs)
         if is_mixed or self._network is None:
             return super().load_weights(filepath, *args, **kwargs)
         return self._network().load_weights(filepath, *args, **kwargs)
 
 
-def _add_network(filepath, model, network):
+@contextlib.contextmanager
+def _copied(file, paths):
+    """A temporary weights file with groups of another one, from their new path to the old one."""
+    import h5py
+
+    with tempfile.TemporaryDirectory() as folder:
+        part = os.path.join(folder, "part.weights.h5")
+        with h5py.File(part, "w") as target:
+            for new, old in paths.items():
+                if old in file and new not in target:
+                    file.copy(old, target, new)
+        yield part
+
+
+def _add_network(filepath, places):
     """Add the weights of a network to the file of a mixed model, as links to those that are there."""
-    own = {id(layer): path for path, layer in _places(model)}
-    places = list(_places(network))
-    if all(own.get(id(layer)) == path for path, layer in places if layer.weights):
-        return
     import h5py
 
     temporary = f"{filepath}.tmp"
@@ -63,9 +94,9 @@ def _add_network(filepath, model, network):
         for name in list(file):
             file.move(name, f"{_GROUP}/{name}")
         file.create_group("vars")
-        for path, layer in places:
-            if id(layer) in own and path not in file:
-                file[path] = file[f"{_GROUP}/{own[id(layer)]}"]
+        for here, there in places.items():
+            if there not in file:
+                file[there] = file[f"{_GROUP}/{here}"]
     os.replace(temporary, filepath)
 
 

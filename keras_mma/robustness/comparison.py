@@ -1,35 +1,73 @@
-"""One table and one plot over several reports."""
+"""Tables and plots over several reports on the same images."""
 
+import os
+import re
 from pathlib import Path
 
-from keras_mma import plotting
+import numpy as np
+
 from keras_mma.errors import InputError
+from keras_mma.markdown import code, table, to_html
+from keras_mma.robustness import comparison_plots, paired
 from keras_mma.robustness import report as report_files
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.sections import SECTIONS
 
+_TEXTS = {"comparison.png": "Errors side by side", "differences.png": "Paired differences with 95 % intervals"}
+_READING = (
+    "Negative differences are fewer errors. An interval that holds 0 does not tell which is better. Of twenty "
+    "intervals, one is expected to miss by chance."
+)
 
-def compare(paths, output=None):
+
+def compare(paths, output=None, against=None):
     """Compare reports on the same images.
+
+    Because all models see the same images, the differences of their errors are paired. Without `against` every report
+    stands in a column of its own, and differences are those from the first; their intervals are over the images, and
+    speak of these trained models. With `against` the reports are the seeds of two methods: the intervals of the
+    differences are over the seeds, and speak of the methods.
 
     Args:
         paths: Paths of reports, or of their folders.
-        output: Folder for `comparison.md` and `comparison.png`; nothing is written if `None`.
+        output: Folder for `comparison.md`, `comparison.html`, `comparison.png` and `differences.png`; nothing is
+            written if `None`.
+        against: Paths of as many other reports, which are subtracted, in the same order of seeds; or `None`.
 
     Returns:
-        A Markdown table, one column for each report. A dash stands where a report lacks what others have.
+        Markdown. A dash stands where a report lacks what others have.
 
     Raises:
         InputError: if a report cannot be read, or the reports are not comparable.
     """
-    reports = [report_files.read(path) for path in paths]
-    check_comparable(reports, paths)
-    text = to_markdown(reports, paths)
+    paths, against = list(paths), None if against is None else list(against)
+    if against is not None and len(against) != len(paths):
+        raise InputError(
+            "`against` must name as many reports as there are before it, in the order of their seeds. "
+            f"Received: {len(against)} against {len(paths)}"
+        )
+    names = [*paths, *(against or ())]
+    reports = [report_files.read(path) for path in names]
+    check_comparable(reports, names)
+    if against is None:
+        text, errors = to_markdown(reports, names), [_errors(report) for report in reports]
+        shown, rows = _short_names(names), differences(reports)
+        columns = [f"{name} − {shown[0]}" for name in shown[1:]]
+    else:
+        shown, rows, text = _methods(reports, names, len(paths))
+        errors = [_means(list(map(_errors, half))) for half in (reports[: len(paths)], reports[len(paths) :])]
+        columns = [" − ".join(shown)]
     if output is not None:
-        picture = report_files.png(plot, reports, paths)
+        pictures = {"comparison.png": report_files.png(comparison_plots.errors, errors, shown)}
+        if rows:
+            pictures["differences.png"] = report_files.png(comparison_plots.differences, rows, columns)
+        page = text + "".join(f"\n![{_TEXTS[name]}]({name})\n" for name in pictures)
         with OutputFolder(output, "comparison") as folder:
-            folder.write("comparison.png", picture)
-            folder.write("comparison.md", text + "\n![Errors side by side](comparison.png)\n")
+            for name, content in pictures.items():
+                folder.write(name, content)
+            folder.write("comparison.md", page)
+            folder.write("comparison.html", to_html(page, pictures, "Comparison"))
+            folder.remove(set(folder.written()) - set(pictures) - {"comparison.md", "comparison.html"})
     return text
 
 
@@ -60,47 +98,131 @@ def _identity(report):
 
 
 def to_markdown(reports, names):
-    """A Markdown table over reports, one column for each."""
+    """Markdown tables over reports: one column for each, and the differences from the first."""
     rows = []
     for section in SECTIONS:
         columns = [section.compare(report) if section.name in report else {} for report in reports]
         labels = dict.fromkeys(label for column in columns for label in column)
         rows += [[label, *(column.get(label, "-") for column in columns)] for label in labels]
     dataset = reports[0]["dataset"]
-    note = f"{dataset['n']:,} test images of `{dataset['name']}`. A dash: not measured."
-    return f"# Comparison\n\n{note}\n\n{report_files.table(['', *(f'`{name}`' for name in names)], rows)}\n"
+    note = f"{dataset['n']:,} test images of {code(dataset['name'])}. A dash: not measured."
+    blocks = ["# Comparison", note, table(["", *map(code, names)], rows)]
+    paired_rows = differences(reports)
+    if paired_rows:
+        blocks += [
+            f"## Differences from {code(names[0])}",
+            "Differences of errors in points, with 95 % intervals over the images, which all models share. They speak "
+            f"of these trained models; for methods, compare several seeds with `--against`. {_READING}",
+            table(["", *map(code, names[1:])], [[label, *map(_cell, cells)] for label, cells in paired_rows.items()]),
+        ]
+        if any(cell and cell.low is None for cells in paired_rows.values() for cell in cells):
+            blocks.append(
+                "A difference without interval is that of a report that does not say which images are correct."
+            )
+    return "\n\n".join(blocks) + "\n"
 
 
-def plot(reports, names, figure):
-    """Errors side by side, a row for each. A dash stands where a report lacks what others have."""
-    columns = [
-        {
-            label: error
-            for section in SECTIONS
-            if section.name in report
-            for label, error in section.errors(report).items()
-        }
-        for report in reports
+def differences(reports):
+    """Paired differences of all reports from the first.
+
+    Args:
+        reports: Reports on the same images.
+
+    Returns:
+        Dict from labels to a list of a `paired.Difference`, or `None` where one lacks it, for each further report.
+    """
+    measures, outcomes = [_measures(report) for report in reports], [_outcomes(report) for report in reports]
+    labels = dict.fromkeys(label for measure in measures for label in measure)
+
+    def difference(label, number):
+        if label not in measures[0] or label not in measures[number]:
+            return None
+        errors, others = outcomes[number].get(label), outcomes[0].get(label)
+        if errors is None or others is None:
+            return paired.Difference(measures[number][label] - measures[0][label])
+        return paired.over_images(errors, others)
+
+    rows = {label: [difference(label, number) for number in range(1, len(reports))] for label in labels}
+    return {label: cells for label, cells in rows.items() if any(cells)}
+
+
+def _methods(reports, names, count):
+    """Names of two methods, their differences and a Markdown page; the first `count` reports belong to the first."""
+    shown = _method_names(names, count)
+    measures = [_measures(report) for report in reports]
+    labels = [label for label in measures[0] if all(label in measure for measure in measures)]
+    rows, cells = [], {}
+    for label in labels:
+        values = np.array([measure[label] for measure in measures]).reshape(2, count)
+        if count == 1:
+            errors, others = (_outcomes(report).get(label) for report in reports)
+            known = errors is not None and others is not None
+            cell = (
+                paired.over_images(errors, others) if known else paired.Difference(float(values[0, 0] - values[1, 0]))
+            )
+        else:
+            cell = paired.over_seeds(values[0] - values[1])
+        cells[label] = [cell]
+        rows.append([label, *map(_spread, values), _cell(cell)])
+    dataset = reports[0]["dataset"]
+    seeds = f"{count} seeds each, paired in the order of the reports" if count > 1 else "one trained model each"
+    over = "seeds (paired t)" if count > 1 else "images; they speak of these trained models"
+    note = (
+        f"{dataset['n']:,} test images of {code(dataset['name'])}; {seeds}. Errors in %"
+        f"{' (mean ± standard deviation)' if count > 1 else ''}, differences in points with 95 % intervals over the "
+        f"{over}. {_READING}"
+    )
+    listed = [
+        f"- {code(name)}: {', '.join(map(code, part))}"
+        for name, part in zip(shown, (names[:count], names[count:]), strict=True)
     ]
-    labels = list(dict.fromkeys(label for column in columns for label in column))
-    figure.set_size_inches(7.5, 1.2 + 0.24 * len(labels) + 0.2 * len(reports))
-    axis = figure.subplots()
-    step = 0.6 / max(1, len(reports) - 1)
-    for number, (column, name) in enumerate(zip(columns, _short_names(names), strict=True)):
-        rows = [row + number * step - 0.3 * (len(reports) > 1) for row in range(len(labels))]
-        shown = [row for row, label in zip(rows, labels, strict=True) if label in column]
-        errors = [100 * column[label] for label in labels if label in column]
-        marker, color = "osD^vP*X"[number % 8], plotting.COLORS[number % len(plotting.COLORS)]
-        axis.plot(errors, shown, marker, color=color, markersize=5, clip_on=False, label=name)
-        for row, label in zip(rows, labels, strict=True):
-            if label not in column:
-                axis.text(0.5, row, "–", ha="left", va="center", weight="bold", color=color)
-    for row in range(1, len(labels), 2):
-        axis.axhspan(row - 0.5, row + 0.5, color="#F3F3F3", zorder=0)
-    axis.set_yticks(range(len(labels)), labels)
-    axis.set(xlabel="error in %", xlim=(0, 100), ylim=(len(labels) - 0.5, -0.5))
-    axis.grid(False, axis="y")
-    figure.legend(loc="outside upper left")  # a legend inside could cover a point
+    head = ["error", *map(code, shown), "difference"]
+    return shown, cells, "\n\n".join(["# Comparison", note, "\n".join(listed), table(head, rows)]) + "\n"
+
+
+def _spread(values):
+    spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{100 * values.mean():.1f}{spread}"
+
+
+def _cell(difference):
+    """A difference as text, bold where it is clear; a dash for `None`."""
+    if difference is None:
+        return "-"
+    return f"**{paired.points(difference)}**" if difference.is_clear else paired.points(difference)
+
+
+def _errors(report):
+    return _gather(report, lambda section: section.errors(report))
+
+
+def _measures(report):
+    return _gather(report, lambda section: section.measures(report))
+
+
+def _outcomes(report):
+    try:
+        return _gather(report, lambda section: section.outcomes(report))
+    except ValueError as error:
+        raise InputError(
+            f"the report of {report['model']['path']} is damaged: `correct` must be of as many images as it measured"
+        ) from error
+
+
+def _gather(report, function):
+    sections = [section for section in SECTIONS if section.name in report]
+    return {label: value for section in sections for label, value in function(section).items()}
+
+
+def _means(columns):
+    """Means of the errors that all columns have."""
+    return {
+        label: float(np.mean([column[label] for column in columns])) for label in columns[0] if _all(columns, label)
+    }
+
+
+def _all(columns, label):
+    return all(label in column for column in columns)
 
 
 def _short_names(names):
@@ -110,3 +232,11 @@ def _short_names(names):
     while all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
         shared += 1
     return [str(Path(*part[shared:])) for part in parts]
+
+
+def _method_names(names, count):
+    """Two names for two groups of reports: what the names of each have in common."""
+    short = [name.removesuffix("/report.json") for name in _short_names(names)]
+    common = [os.path.commonprefix(part) if len(part) > 1 else part[0] for part in (short[:count], short[count:])]
+    common = [re.sub(r"[-_./ ]*(seed)?[-_./ ]*$", "", name) for name in common]
+    return common if all(common) and common[0] != common[1] else ["first", "second"]

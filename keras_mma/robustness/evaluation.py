@@ -67,7 +67,7 @@ def evaluate(model, dataset, **options):
             result["warnings"] += warnings
         result["run"] |= {"seconds": measured.seconds, "parts_resumed": len(measured.resumed)}
         if folder is not None:
-            report.save(result, folder)
+            report.save(result, folder, setting)
     return result
 
 
@@ -163,6 +163,7 @@ def _header(setting):
             "n": len(setting.rows),
             "total": len(dataset),
             "classes": dataset.classes,
+            "class_names": [str(name) for name in dataset.class_names],
             "image_shape": list(dataset.shape),
             "decoding": dataset.decoding,
             "selection": dataset.selection,

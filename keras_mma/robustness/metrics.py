@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_mma.packing import pack, unpack
+
 BINS = 15
 
 
@@ -24,6 +26,7 @@ class Tally:
     def __init__(self):
         self.count = self.errors = 0
         self.nll = self.brier = 0.0
+        self.correct = []
         self.bins = np.zeros((3, BINS))  # images, sum of confidence, correct images
 
     def add(self, probabilities, log_probabilities, labels):
@@ -33,6 +36,7 @@ class Tally:
         confidence = probabilities.max(axis=1)
         self.count += len(labels)
         self.errors += int((~correct).sum())
+        self.correct.append(correct)
         self.nll += float(-log_probabilities[samples, labels].sum())
         # sum_k (p_k - [k = y])^2 without a one-hot array.
         own = probabilities[samples, labels]
@@ -57,6 +61,7 @@ class Tally:
             "nll": self.nll / self.count,
             "brier": self.brier / self.count,
             "ece": float(np.abs(correct - confidence).sum() / self.count),
+            "correct": pack(np.concatenate(self.correct)),
         } | ({"bins": diagram} if bins else {})
 
 
@@ -73,6 +78,42 @@ def percent(value, interval=None):
         return "-"
     ends = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     return f"{100 * value:.1f} %{ends}"
+
+
+def complement(error):
+    """The accuracy that belongs to an error, as text. It adds up to 100 % with the error as `percent` shows it."""
+    return f"{100 - round(100 * error, 1):.1f} %"
+
+
+def change(before, after):
+    """How an error changes, in words: `"rises from 12.0 % to 56.1 %"`."""
+    first, second = percent(before), percent(after)
+    if first == second:
+        return f"stays at {first}"
+    return f"{'rises' if after > before else 'falls'} from {first} to {second}"
+
+
+def enumerate_words(words):
+    """`"a, b and c"`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def errors_of_images(results, count):
+    """The mean error of every image over several results of the same images.
+
+    Args:
+        results: What `Tally.summary` returned.
+        count: Number of images.
+
+    Returns:
+        An array (count,), or `None` where a result does not hold which images are correct.
+
+    Raises:
+        ValueError: if what a result holds belongs to another number of images.
+    """
+    packed = [result.get("correct") for result in results]
+    return None if None in packed or not packed else np.mean([~unpack(text, count) for text in packed], axis=0)
 
 
 def error_bars(proportions):

@@ -88,8 +88,8 @@ class Options:
     )
     output: str | None = _option(
         None,
-        "Folder for report.json, report.md and plots; it must be new, empty or hold an earlier report of this model. "
-        "Parts that an interrupted run has finished there are not measured again.",
+        "Folder for report.html, report.json, report.md and pictures; it must be new, empty or hold an earlier report "
+        "of this model. Parts that an interrupted run has finished there are not measured again.",
         metavar="DIR",
     )
     progress: bool = _option(False, "Whether to show a progress bar on a terminal.", flag=False)

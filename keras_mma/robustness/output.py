@@ -41,7 +41,7 @@ class OutputFolder:
                 stack.callback(self._remove_lock)
                 self._read_marker()  # another process may have changed it before the lock
             except filelock.Timeout:
-                raise InputError(f"`output` is in use by another process. Received: {self.path}") from None
+                raise InputError(f"`output` is in use by another process: wait for it. Received: {self.path}") from None
             except OSError as error:
                 raise InputError(f"`output` {self.path} cannot be written to: {first_line(error)}") from error
             self._stack = stack.pop_all()

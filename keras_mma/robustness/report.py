@@ -1,19 +1,19 @@
-"""The report: JSON for programs, Markdown and plots for people."""
+"""The report: JSON for programs; Markdown, one HTML page and pictures for people."""
 
-import itertools
 import json
 import math
 from pathlib import Path
 
-from keras_mma import plotting
+from keras_mma import markdown, plotting
 from keras_mma.errors import InputError, first_line
+from keras_mma.robustness import page, sheets
 from keras_mma.robustness.sections import SECTIONS
 
 SCHEMA = "keras_mma.robustness/2"
 # What a report must hold so that another run or a comparison can read it; see `fault`.
 FORM = {
     "model": {"path": str, "sha256": str, "classes": int},
-    "dataset": {"name": str, "n": int, "total": int, "image_shape": [int] * 3, "sha256?": str},
+    "dataset": {"name": str, "n": int, "total": int, "image_shape": [int] * 3, "sha256?": str, "class_names?": [str]},
     "run": {"seed": int},
     **{f"{section.name}?" if section.name != "clean" else "clean": section.form for section in SECTIONS},
 }
@@ -21,7 +21,8 @@ FORM = {
 
 def files(sections=SECTIONS):
     """Names of the files of a report with these sections."""
-    return ["report.json", "report.md", *(f"{section.name}.png" for section in sections)]
+    sheets = [section.sheet_file for section in sections if section.sheet_file]
+    return ["report.json", "report.md", "report.html", *(f"{section.name}.png" for section in sections), *sheets]
 
 
 def sections_of(report):
@@ -33,7 +34,10 @@ def headlines(report):
     """List of strings, the most important figures of a report."""
     model = report["model"]
     lines = [line for section in SECTIONS if section.name in report for line in section.headlines(report)]
-    return [f"outputs are {model['outputs']}, {model['outputs_decided']}", *lines]
+    cautions = [
+        f"caution: {line}" for section in SECTIONS if section.name in report for line in section.cautions(report)
+    ]
+    return [f"outputs are {model['outputs']}, {model['outputs_decided']}", *lines, *cautions]
 
 
 def read(path):
@@ -49,11 +53,15 @@ def read(path):
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a report: {first_line(error)}") from error
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
-        raise InputError(f"{path} must be a report of this version ({SCHEMA})")
+        raise InputError(f"{path} must be a report of this version ({SCHEMA}). Received: {_schema(report)}")
     wrong = fault(report, FORM)
     if wrong:
         raise InputError(f"{path} is a damaged report: {wrong}")
     return report
+
+
+def _schema(report):
+    return repr(report.get("schema"))[:60] if isinstance(report, dict) else type(report).__name__
 
 
 def fault(value, form, place=""):
@@ -89,81 +97,42 @@ def fault(value, form, place=""):
     return next((wrong for part in inner if (wrong := fault(*part))), None)
 
 
-def save(report, folder):
-    """Write `report.json`, `report.md` and a plot for each section, and remove other files of an earlier run.
+def save(report, folder, setting=None):
+    """Write the report and its pictures, and remove other files of an earlier run.
 
     Args:
         report: What `evaluate` returns.
         folder: An `OutputFolder`.
+        setting: The `Setting` of the evaluation, which has the images, or `None` for a report without them.
     """
-    sections = [section for section in SECTIONS if section.name in report]
-    pictures = {f"{section.name}.png": png(section.plot, report) for section in sections}
-    pictures = {name: content for name, content in pictures.items() if content}
-    texts = {"report.md": to_markdown(report, pictures), "report.json": json.dumps(report, indent=1, allow_nan=False)}
-    for name, content in itertools.chain(pictures.items(), texts.items()):
+    pictures = _pictures(report, setting)
+    contents = {name: content for name, (content, _) in pictures.items()}
+    text = page.to_markdown(report, {name: words for name, (_, words) in pictures.items()})
+    texts = {
+        "report.md": text,
+        "report.html": markdown.to_html(text, contents, page.title(report)),
+        "report.json": json.dumps(report, indent=1, allow_nan=False),
+    }
+    for name, content in (contents | texts).items():
         folder.write(name, content)
-    folder.remove(set(folder.written()) - set(pictures) - set(texts))
+    folder.remove(set(folder.written()) - set(contents) - set(texts))
 
 
-def png(plot, *arguments):
+def _pictures(report, setting):
+    """Dict from the names of the pictures to their content and what they show."""
+    pictures = {}
+    for section in SECTIONS:
+        if section.name in report:
+            pictures[f"{section.name}.png"] = png(section.plot, report), ""
+            sheet = None if setting is None or section.sheet_file is None else section.sheet(setting, report)
+            if sheet is not None:
+                pictures[section.sheet_file] = png(sheets.draw, sheet, dpi=150), sheet.text
+    return {name: picture for name, picture in pictures.items() if picture[0]}
+
+
+def png(plot, *arguments, dpi=120):
     """What a function draws on a figure, as PNG bytes; `None` if it draws nothing."""
     with plotting.style():
         figure = plotting.new_figure()
         plot(*arguments, figure)
-        return plotting.png(figure) if figure.axes else None
-
-
-def to_markdown(report, pictures=()):
-    """The report as Markdown.
-
-    Args:
-        report: What `evaluate` returns.
-        pictures: Names of the plots beside it.
-
-    Returns:
-        A string.
-    """
-    blocks = [_header(report)]
-    for section in SECTIONS:
-        blocks.append(f"## {section.name.capitalize()}")
-        for note, header, rows in section.tabulate(report) if section.name in report else [("Not measured.", None, [])]:
-            blocks += [note] if note else []
-            blocks += [table(header, rows)] if header else []
-        if f"{section.name}.png" in pictures:
-            blocks.append(f"![{section.name.capitalize()}]({section.name}.png)")
-    return "\n\n".join([*blocks, _run(report)]) + "\n"
-
-
-def table(header, rows):
-    """A Markdown table of strings."""
-    lines = [list(header), ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def _header(report):
-    model, dataset = report["model"], report["dataset"]
-    size = " × ".join(map(str, dataset["image_shape"]))
-    lines = [
-        f"# Robustness of `{model['path']}`",
-        f"{dataset['n']:,} of {dataset['total']:,} test images of `{dataset['name']}`, {size}, {dataset['classes']} "
-        f"classes. Errors are proportions of images; brackets hold 95 % intervals (Wilson) over the images.",
-    ]
-    return "\n\n".join(lines + [f"**Warning: {warning}.**" for warning in report["warnings"]])
-
-
-def _run(report):
-    model, dataset, run = report["model"], report["dataset"], report["run"]
-    skipped = [f"damaged files left out: {', '.join(dataset['skipped'])}"] if dataset["skipped"] else []
-    rows = [
-        ["model", f"{model['kind']}, SHA-256 `{model['sha256'][:16]}…`"],
-        *([key.replace("_", " "), f"`{model[key]}`"] for key in ("signature", "output_name") if key in model),
-        ["input", f"{model['input_dtype']} {model['input_shape']}; preprocessing {model['preprocess']}"],
-        ["outputs", f"{model['outputs']}, {model['outputs_decided']}"],
-        ["images", "; ".join([dataset["selection"], dataset["decoding"], *skipped])],
-        ["seed, batch size", f"{run['seed']}, {run['batch_size']}"],
-        ["repeatable", f"yes: two calls on {run['repeatable']['images']} images gave identical outputs"],
-        ["wall time", f"{run['seconds']:.0f} s, {run['parts_resumed']} parts from an interrupted run"],
-        ["started", run["started"]],
-        ["versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items())],
-    ]
-    return "## The run\n\n" + table(["", ""], rows)
+        return plotting.png(figure, dpi=dpi) if figure.axes else None

@@ -90,11 +90,13 @@ class Part(NamedTuple):
 class Section:
     """The base of the sections of the report. A new one is a subclass and an entry in `sections.SECTIONS`.
 
-    `form` says what the section of a report must hold, see `report.fault`.
+    `form` says what the section of a report must hold, see `report.fault`. `sheet_file` is the name of the file of its
+    pictures, or `None`.
     """
 
     name = ""
     form = {}
+    sheet_file = None
 
     def parts(self, setting):
         """List of `Part`. Raises `InputError` if this section cannot be measured."""
@@ -121,12 +123,31 @@ class Section:
         """List of strings, the most important figures."""
         return []
 
+    def sentences(self, report):
+        """List of sentences in Markdown, what the section says in words."""
+        return []
+
+    def cautions(self, report):
+        """List of sentences that a reader must know before the figures are understood."""
+        return []
+
+    def sheet(self, setting, report):
+        """Pictures of the images that were measured, a `sheets.Sheet`, or `None`. Its file is `sheet_file`."""
+
     def compare(self, report):
         """Dict from labels to strings, the rows of a comparison."""
         return {}
 
     def errors(self, report):
         """Dict from labels to errors, the bars of a comparison."""
+        return {}
+
+    def measures(self, report):
+        """Dict from labels to errors, the rows of a table of differences."""
+        return self.errors(report)
+
+    def outcomes(self, report):
+        """Dict from labels of `measures` to the error of every image, an array (n,), or `None` if it was not kept."""
         return {}
 
     def identity(self, report):

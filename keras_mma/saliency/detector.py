@@ -73,8 +73,9 @@ class Attribution:
     def __call__(self, images, size=None, data_format="channels_last"):
         if self.network is None:
             raise ValueError(
-                f"`detector` {self.name!r} is an attribution of a network: use the mixer inside a `MixModel`, which "
-                f"attaches its network, or a detector of images, one of {names()}. Received: no network"
+                f"`detector` {self.name!r} needs a network, of which it is an attribution: use the mixer inside a "
+                "`MixModel`, which attaches its network, or a detector of images, one of "
+                f"{names()}. Received: no network"
             )
         maps = ATTRIBUTIONS[self.name](self.network, images)
         height, width = ops.shape(images)[1:3] if data_format == "channels_last" else ops.shape(images)[2:4]

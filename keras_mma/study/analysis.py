@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_mma import packing
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import power, sequential, statistics
@@ -10,7 +11,7 @@ from keras_mma.study import power, sequential, statistics
 _LIKE = 0.05
 
 
-def analyse(plan, records):
+def analyze(plan, records):
     """Compare the arms of a study.
 
     Args:
@@ -146,7 +147,7 @@ def _noise(by_arm, images):
     for by_seed in by_arm.values():
         packed = [record["correct"] for record in by_seed.values() if record.get("correct")]
         if len(packed) > 1:
-            shares.append(statistics.disagreement([study_cells.unpack(text, images) for text in packed]))
+            shares.append(statistics.disagreement([packing.unpack(text, images) for text in packed]))
     if not shares:
         return None
     share = float(np.mean(shares))

@@ -127,7 +127,7 @@ def read_file(path):
     except (OSError, ValueError) as error:
         raise InputError(f"`arms` {path} cannot be read: {first_line(error)}") from error
     if not isinstance(table, dict) or not table or not all(isinstance(value, str) for value in table.values()):
-        raise InputError(f"`arms` {path} must be a table from names to arms, each a text")
+        raise InputError(f"`arms` {path} must be a table from names to arms, each a text. Received: {table!r:.100}")
     arms = [parse(spelling) for spelling in table.values()]
     return [dataclasses.replace(arm, name=name) for name, arm in zip(table, arms, strict=True)]
 

@@ -1,12 +1,9 @@
 """The cells of a study, one training each, and their records."""
 
-import base64
 import dataclasses
 import hashlib
 import re
 from pathlib import Path
-
-import numpy as np
 
 from keras_mma import files
 from keras_mma.errors import InputError
@@ -109,7 +106,10 @@ def read_records(folder):
         except InputError as error:
             raise InputError(f"{error}; delete the file to run the cell again") from None
         if record.get("schema") != SCHEMA or f"{record.get('part')}_accuracy" not in record:
-            raise InputError(f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again")
+            raise InputError(
+                f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again. "
+                f"Received: {record.get('schema')!r:.60}"
+            )
         records[path.stem] = record
     return records
 
@@ -117,16 +117,6 @@ def read_records(folder):
 def accuracy_of(record):
     """The measured accuracy of a record, in [0, 1]."""
     return record[f"{record['part']}_accuracy"]
-
-
-def pack(correct):
-    """Boolean values as text, eight in a byte."""
-    return base64.b64encode(np.packbits(np.asarray(correct, bool)).tobytes()).decode()
-
-
-def unpack(text, count):
-    """The `count` boolean values of a text of `pack`."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), "uint8"), count=count).astype(bool)
 
 
 def _file_name(name):

@@ -172,7 +172,7 @@ def run(**options):
     if options["check"] is not None:
         return _check(options["check"], options["cell"], options["data_dir"])
     if options["output"] is None:
-        raise InputError("`output` is needed")
+        raise InputError("`output` must name the folder of the study. Received: output=None")
     from keras_mma.study import arms
     from keras_mma.study.study import study
 

@@ -32,7 +32,7 @@ def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None
     results = for_each(measure_cell, exported, (folder, tuple(sections), limit), jobs, scheduler)
     measured = {cell.name: result for cell, result in zip(exported, results, strict=True)}
     if not measured:
-        raise InputError("`evaluate` needs a training that did not diverge")
+        raise InputError(f"`evaluate` needs a training that did not diverge. Received: {len(cells)} that diverged")
     names = list(next(iter(measured.values())))
     for cell in cells:
         if cell.name not in measured:

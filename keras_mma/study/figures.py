@@ -17,7 +17,7 @@ def draw(analysis, cells, plan):
     """All figures.
 
     Args:
-        analysis: What `keras_mma.study.analysis.analyse` returned.
+        analysis: What `keras_mma.study.analysis.analyze` returned.
         cells: List of records with `method`, `seed`, `setting` and `accuracy`, which is in %.
         plan: The plan of the study.
 

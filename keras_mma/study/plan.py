@@ -138,7 +138,7 @@ def read(folder):
     """
     path = Path(folder) / "plan.json"
     if not path.is_file():
-        raise InputError(f"{folder} holds no study: {path.name} is missing")
+        raise InputError(f"{folder} must be the folder of a study. Received: a folder without {path.name}")
     plan = files.read_json(path)
     if plan.get("schema") != SCHEMA:
         raise InputError(f"{path} must be a plan of this version ({SCHEMA}). Received: {plan.get('schema')}")

@@ -1,13 +1,11 @@
 """The report of a study: `report.md`, `report.html` and `report.json`."""
 
-import base64
-import html
 from pathlib import Path
 
-from keras_mma import files
+from keras_mma import files, markdown
 from keras_mma.study import cells as study_cells
 from keras_mma.study import figures, tables, tuning
-from keras_mma.study.analysis import analyse
+from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
 #: Alternative texts of the figures.
@@ -17,17 +15,6 @@ _TEXTS = {
     "differences.png": "Differences from the baseline, paired by seed, with their intervals.",
     "cost.png": "Difference from the baseline beside the time of an epoch.",
 }
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; margin-top: 2rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 0.93rem; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #ddd; padding: 0.3rem 0.8rem 0.3rem 0; text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid #888; }
-code, pre { font-family: ui-monospace, monospace; font-size: 0.88em; }
-pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; }
-img { max-width: 100%; height: auto; }
-blockquote { border-left: 4px solid #D55E00; margin-left: 0; padding-left: 1rem; }
-"""
 
 
 def save(folder, plan, records, robustness=None, tuned=None):
@@ -47,7 +34,7 @@ def save(folder, plan, records, robustness=None, tuned=None):
     report = make(plan, records, robustness, tuned)
     pictures = figures.draw(report["analysis"], report["cells"], plan)
     text = to_markdown(report, list(pictures))
-    page = to_html(text, pictures, title_of(report))
+    page = markdown.to_html(text, pictures, title_of(report))
     for name, content in pictures.items():
         files.write(folder / name, content)
     files.write(folder / "report.md", text)
@@ -66,7 +53,7 @@ def make(plan, records, robustness=None, tuned=None):
     report = {
         "schema": SCHEMA,
         "plan": plan,
-        "analysis": analyse(plan, records),
+        "analysis": analyze(plan, records),
         "robustness": robustness,
         "tuned": tuned,
         "cells": cells,
@@ -138,11 +125,11 @@ def to_markdown(report, pictures=()):
         Markdown text.
     """
     plan, analysis = report["plan"], report["analysis"]
-    blocks = [f"# {title_of(report)}"]
+    blocks = [f"# {markdown.escape(title_of(report))}"]
     blocks += [f"> **{sentence}**" for sentence in report["warnings"]]
     for setting in analysis["settings"]:
         blocks += [f"## {setting['title'][0].upper()}{setting['title'][1:]}"] if setting["title"] else []
-        blocks.append(tables.markdown(*tables.results(setting, plan)))
+        blocks.append(markdown.table(*tables.results(setting, plan)))
     blocks.append(tables.legend(report))
     blocks += [f"![{_TEXTS[name]}]({name})\n\n*{_TEXTS[name]}*" for name in pictures]
     blocks.append("## What this study can tell\n\n" + tables.precision(report))
@@ -153,29 +140,6 @@ def to_markdown(report, pictures=()):
     blocks.append("## Tables to paste\n\n" + _tables_to_paste(analysis, plan))
     blocks.append("## Every training\n\n" + tables.cells(report))
     return "\n\n".join(blocks) + "\n"
-
-
-def to_html(text, pictures, title):
-    """The report as one page that needs no other file and no network.
-
-    Args:
-        text: What `to_markdown` returned.
-        pictures: Dict from file name to the content of a PNG file.
-        title: Title of the page.
-
-    Returns:
-        HTML text.
-    """
-    from markdown_it import MarkdownIt
-
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    for name, content in pictures.items():
-        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(content).decode()}"')
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
-    )
 
 
 def summary(report):
@@ -202,6 +166,6 @@ def _tables_to_paste(analysis, plan):
         head, rows = tables.results(setting, plan)
         if setting["title"]:
             blocks.append(f"{setting['title']}:")
-        blocks.append(f"```text\n{tables.markdown(head, rows)}\n```")
+        blocks.append(f"```text\n{markdown.table(head, rows)}\n```")
         blocks.append(f"```latex\n{tables.latex(head, rows)}\n```")
     return "\n\n".join(blocks)

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from keras_mma import files
+from keras_mma import files, packing
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
@@ -219,7 +219,7 @@ def _record(cell, result, seconds):
         "diverged": None,
         "seconds": seconds,
         **result,
-        "correct": None if correct is None else study_cells.pack(correct),
+        "correct": None if correct is None else packing.pack(correct),
         "recipe": cell.recipe,
         "commit": provenance.commit(),
         "versions": provenance.versions(),
@@ -257,7 +257,10 @@ def for_each(function, items, arguments, jobs=1, scheduler=None):
             stack.enter_context(_client(scheduler))
             stack.enter_context(joblib.parallel_config(backend="dask"))
         else:
-            stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs))
+            # On the command line, no lines that TensorFlow logs. The module beside the package imports nothing heavy.
+            command = sys.modules.get("keras_mma_command")
+            quiet = {} if command is None else {"initializer": command.load_quietly}
+            stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs, **quiet))
         # One item at a time for each worker: they are long, and an interrupted batch would lose the others.
         parallel = joblib.Parallel(batch_size=1, pre_dispatch="all" if scheduler else "2*n_jobs")
         return parallel(joblib.delayed(function)(item, *arguments) for item in items)
@@ -276,5 +279,7 @@ def _client(scheduler):
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError as error:
         client.close()
-        raise InputError(f"`scheduler` {scheduler} has no workers") from error
+        raise InputError(
+            f"`scheduler` must have at least one worker: start `dask worker`. Received: {scheduler} without any"
+        ) from error
     return client

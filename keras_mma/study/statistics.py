@@ -272,7 +272,7 @@ def noise_floor(share, images):
     """The standard deviation of an accuracy that the finite test set alone explains.
 
     Two runs of one method that disagree in being right on a share d of n images differ by d n images, each as likely
-    in favour of the one as of the other: their difference has the variance d / n, and each of them half of it.
+    in favor of the one as of the other: their difference has the variance d / n, and each of them half of it.
 
     Args:
         share: d, in [0, 1]; see `disagreement`.

@@ -97,7 +97,10 @@ def study(
     if evaluate is None and limit is not None:
         raise InputError(f"`limit` applies to `evaluate` only. Received: limit={limit}")
     if not tune and (tune_learning_rate is not None or tune_weight_decay is not None):
-        raise InputError("`tune_learning_rate` and `tune_weight_decay` apply to `tune` only")
+        raise InputError(
+            "`tune_learning_rate` and `tune_weight_decay` apply to `tune` only. Received: "
+            f"tune_learning_rate={tune_learning_rate}, tune_weight_decay={tune_weight_decay}, tune=False"
+        )
     plan = make_plan(
         methods,
         baseline,
@@ -229,7 +232,10 @@ def _settings(regime, settings):
     }
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
-        raise InputError(f"`{unknown[0]}` must be a setting of the recipe: {', '.join(defaults)}")
+        raise InputError(
+            f"`{unknown[0]}` must be a setting of the recipe: {', '.join(defaults)}. "
+            f"Received: {unknown[0]}={settings[unknown[0]]!r}"
+        )
     merged = defaults | (REGIMES[regime] if regime else {}) | settings
     if merged["image_size"] is None and str(merged["dataset"]).startswith("folder:"):
         merged["image_size"] = 32
@@ -278,7 +284,7 @@ def _locked(folder):
         with filelock.FileLock(path, timeout=0):
             yield
     except filelock.Timeout:
-        raise InputError(f"`output` {folder} is in use by another study") from None
+        raise InputError(f"`output` must not be in use by another study: wait for it. Received: {folder}") from None
     finally:
         if not (folder / "plan.json").exists():
             path.unlink(missing_ok=True)

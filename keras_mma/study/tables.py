@@ -2,6 +2,7 @@
 
 import json
 
+from keras_mma import markdown
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import statistics
@@ -20,12 +21,6 @@ _LATEX = {
     "±": r"$\pm$",
     "−": "$-$",
 }
-
-
-def markdown(head, rows):
-    """A Markdown table of texts."""
-    lines = [list(head), ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(text).replace("|", "\\|") for text in line) + " |" for line in lines)
 
 
 def latex(head, rows):
@@ -179,7 +174,7 @@ def details(report):
         if rows:
             blocks += [f"{setting['title']}:"] if setting["title"] else []
             head = ["method", "sd of the differences", "corrected p", f"P(better than `{plan['baseline']}`)"]
-            blocks.append(markdown([*head, "correlation", "with pooled error"], rows))
+            blocks.append(markdown.table([*head, "correlation", "with pooled error"], rows))
     if not blocks:
         return "Nothing yet."
     blocks.append(
@@ -213,7 +208,7 @@ def robustness(report):
                 for comparison in measure["comparisons"]
             }
             rows.append([measure["measure"], spread(measure["baseline"]), *(texts[name] for name in others)])
-        blocks.append(markdown(["", f"`{baseline}`", *(f"`{name}`" for name in others)], rows))
+        blocks.append(markdown.table(["", f"`{baseline}`", *(f"`{name}`" for name in others)], rows))
     return "\n\n".join(blocks)
 
 
@@ -236,7 +231,7 @@ def plan(report):
         ["commit", f"`{quoted['commit']}`"],
         ["versions", ", ".join(f"{name} {version}" for name, version in quoted["versions"].items())],
     ]
-    blocks = [markdown(["", ""], rows)]
+    blocks = [markdown.table(["", ""], rows)]
     if tuned:
         chosen = []
         for setting in plans.settings_of(quoted):
@@ -244,7 +239,7 @@ def plan(report):
                 values, title = tuned[study_cells.key_of(name, setting)], plans.title_of(quoted, setting)
                 label = f"`{name}`" + (f", {title}" if title else "")
                 chosen.append([label, f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"])
-        blocks.append(markdown(["tuned on the validation part", "learning rate", "weight decay"], chosen))
+        blocks.append(markdown.table(["tuned on the validation part", "learning rate", "weight decay"], chosen))
     lines = [f"{json.dumps(name)}: {json.dumps(settings)}" for name, settings in quoted["arms"].items()]
     blocks.append("The methods and the recipe in full:\n\n```text\n" + "\n".join(lines) + "\n```")
     blocks.append(f"```json\n{json.dumps(quoted['recipe'], indent=1)}\n```")
@@ -263,7 +258,7 @@ def cells(report):
         rows.append(
             [f"`{cell['method']}`", cell["seed"], *(cell["setting"][name] for name in several), accuracy, seconds]
         )
-    return markdown(["method", "seed", *several, "accuracy in %", "seconds"], rows) if rows else "None yet."
+    return markdown.table(["method", "seed", *several, "accuracy in %", "seconds"], rows) if rows else "None yet."
 
 
 def _seeds(quoted):

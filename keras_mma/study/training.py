@@ -47,7 +47,7 @@ def claim(output, recipe, data, settings=None):
             _check_config(output, dataclasses.asdict(recipe) | (settings or {}), _digests(recipe, data))
             yield output
     except filelock.Timeout:
-        raise InputError(f"`output` {output} is in use by another training") from None
+        raise InputError(f"`output` must not be in use by another training: wait for it. Received: {output}") from None
 
 
 def _digests(recipe, data):

@@ -1,4 +1,4 @@
-"""A labelled set of images: rows, batches, subsets and digests."""
+"""A labeled set of images: rows, batches, subsets and digests."""
 
 import hashlib
 
@@ -35,10 +35,10 @@ def test_the_digest_is_that_of_pixels_and_labels(dataset):
 
 def test_one_changed_pixel_or_label_changes_the_digest(dataset):
     images, labels = dataset.arrays()
-    other, relabelled = images.copy(), labels.copy()
+    other, relabeled = images.copy(), labels.copy()
     other[7, 1, 1, 1] ^= 1
-    relabelled[7] = 0
-    digests = {Dataset.of_arrays(*arrays).digest() for arrays in ((other, labels), (images, relabelled))}
+    relabeled[7] = 0
+    digests = {Dataset.of_arrays(*arrays).digest() for arrays in ((other, labels), (images, relabeled))}
     assert len(digests | {dataset.digest()}) == 3
 
 

@@ -54,7 +54,7 @@ def test_pixels_of_unknown_range_are_refused(tmp_path):
     Image.fromarray(np.full((8, 8), 70000, "int32")).save(tmp_path / "long.tif")
     with pytest.raises(InputError, match="float.tif is damaged or not an image: .*whose range is unknown"):
         folder.decode(tmp_path / "float.tif")
-    with pytest.raises(InputError, match="long.tif .* gray values must be 0 to 65535; received 70000 to 70000"):
+    with pytest.raises(InputError, match="long.tif .* gray values must be 0 to 65535. Received: 70000 to 70000"):
         folder.decode(tmp_path / "long.tif")
 
 
@@ -121,7 +121,7 @@ def test_a_fifo_is_one_clear_line_and_does_not_block(tmp_path):
     assert read(tmp_path, skip_damaged=True).skipped == ("b/9.png",)
     (tmp_path / "b" / "9.png").unlink()
     (tmp_path / "b" / "9.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(InputError, match="b/9.png is missing or a broken link"):
+    with pytest.raises(InputError, match="b/9.png must be .*a missing file or a broken link"):
         read(tmp_path)
     assert read(tmp_path, skip_damaged=True).skipped == ("b/9.png",)
 

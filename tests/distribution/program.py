@@ -21,7 +21,7 @@ BATCH, SAMPLES, CLASSES = 16, 64, 5
 
 
 class PairMix(layers.Mixer):
-    """A deterministic mixer: neighbours are partners, and the mask is computed from the image."""
+    """A deterministic mixer: neighbors are partners, and the mask is computed from the image."""
 
     has_binary_mask = True
 

@@ -1,4 +1,4 @@
-"""The table of the contract: every mixer with its defaults, and with each setting that changes its behaviour."""
+"""The table of the contract: every mixer with its defaults, and with each setting that changes its behavior."""
 
 import typing
 

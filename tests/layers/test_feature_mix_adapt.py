@@ -140,7 +140,7 @@ def test_naive_mixing_uses_the_resized_mask(plan, features):
     naive = FeatureMixAdapt(2, attention=None, smooth=False, resize="nearest")
     mask = ops.convert_to_numpy(naive.mask(features, plan))
     mixer = to_numpy(plan["mask"])
-    rows, columns = (np.arange(8) * 2 + 1), (np.arange(10) * 2 + 1)  # centre of each 2 x 2 cell, rounded up
+    rows, columns = (np.arange(8) * 2 + 1), (np.arange(10) * 2 + 1)  # center of each 2 x 2 cell, rounded up
     np.testing.assert_allclose(mask, mixer[:, rows][:, :, columns], atol=1e-6)
 
 

@@ -71,6 +71,43 @@ def test_a_model_applies_sumix_to_the_share_of_the_area(sites, rng):
     assert np.abs(plan["weight"] - by_area["weight"]).max() > 0.01
 
 
+@keras.saving.register_keras_serializable("tests")
+class Threefold(keras.layers.Layer):
+    """Stands for random augmentation: it changes images in training only."""
+
+    def call(self, images, training=None):
+        return images * 3.0 if training else images
+
+
+def test_sumix_compares_with_the_images_that_the_mixer_received(rng):
+    images = (rng.random((8, 16, 16, 4)) * rng.uniform(0, 2, (8, 1, 1, 4))).astype("float32")
+    inputs = keras.Input((16, 16, 4))
+    network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(Threefold(name="augmentation")(inputs)))
+    inputs = network.input
+    x, plan = layers.CutMix(label="sumix", seed=3)(network.get_layer("augmentation").output)
+    model = keras_mma.MixModel(inputs, (keras.layers.GlobalAveragePooling2D()(x), plan))
+    mixed, plan = to_numpy(model(images, training=True))
+    clean, mixed = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (3.0 * images.mean((1, 2)), mixed))
+    expected = expected_sumix(plan["mask"].mean((1, 2, 3)), clean, mixed, plan["partner"])
+    np.testing.assert_allclose(plan["weight"], expected, atol=1e-5)
+
+
+def test_sumix_in_a_network_with_several_inputs(rng):
+    images, facts = rng.random((8, 16, 16, 4)).astype("float32") * 2, rng.normal(size=(8, 4)).astype("float32")
+    inputs = {"image": keras.Input((16, 16, 4), name="image"), "facts": keras.Input((4,), name="facts")}
+    x = keras.layers.GlobalAveragePooling2D()(Threefold()(inputs["image"]))
+    network = keras.Model(inputs, keras.layers.Add()([x, inputs["facts"]]))
+    mixers = [layers.CutMix(label=label, seed=3) for label in ("area", "sumix")]
+    plain, compared = (keras_mma.mixify(network, mixer, at=[], image="image") for mixer in mixers)
+    given = {"image": images, "facts": facts}
+    (_, by_area), (mixed, plan) = (to_numpy(model(given, training=True)) for model in (plain, compared))
+    # The mixer is in front of the layer here, which does nothing in inference.
+    logits = images.mean((1, 2)) + facts
+    clean, mixed = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, mixed))
+    expected = expected_sumix(by_area["weight"], clean, mixed, plan["partner"])
+    np.testing.assert_allclose(plan["weight"], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=str)
 def test_networks_train_with_sumix_and_are_saved(mode, rng, tmp_path):
     network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=4)
@@ -109,7 +146,7 @@ def test_sumix_without_a_network_raises(rng):
         lambda: layers.RandomChoice([layers.CutMix(label="sumix")])(images, labels),
         lambda: layers.RandomChoice(label="sumix")(images, labels),
     ):
-        with pytest.raises(ValueError, match="`label='sumix'` compares predictions .* Received: no network"):
+        with pytest.raises(ValueError, match="`label='sumix'` needs a network, .* Received: no network"):
             call()
 
 

@@ -73,7 +73,7 @@ class TestSamplesOfWeightZero:
     def test_they_require_weights(self, rng):
         mixer = layers.CutMix(ignore_zero_weight=True)
         for call in (lambda: mixer(blobs(rng), one_hot(rng)), lambda: mixer(blobs(rng), training=True)):
-            with pytest.raises(ValueError, match="`ignore_zero_weight` requires labelled batches with sample weights"):
+            with pytest.raises(ValueError, match="`ignore_zero_weight` requires labeled batches with sample weights"):
                 call()
 
 
@@ -91,8 +91,24 @@ class TestDicts:
         np.testing.assert_array_equal(mixed["label"], labels)
 
     def test_numbers_pass_through_too(self, rng):
-        batch = {"images": blobs(rng), "labels": one_hot(rng), "index": np.arange(8)}
-        assert to_numpy(layers.CutMix()(batch))["index"].tolist() == list(range(8))
+        keys = ("index", "image_id", "image/height", 3)
+        batch = {"images": blobs(rng), "labels": one_hot(rng), **dict.fromkeys(keys, np.arange(8))}
+        mixed = to_numpy(layers.CutMix()(batch))
+        assert list(mixed) == list(batch)
+        assert all(mixed[key].tolist() == list(range(8)) for key in keys)
+
+    def test_an_integer_image_id_in_a_pipeline(self, needs_tensorflow, rng):
+        import tensorflow as tf
+
+        batch = {"image": blobs(rng), "label": rng.integers(0, 5, 8), "image_id": np.arange(8)}
+        (mixed,) = tf.data.Dataset.from_tensor_slices(batch).batch(8).map(layers.SaliencyMix(num_classes=5))
+        assert mixed["image_id"].dtype == tf.int64 and mixed["image_id"].numpy().tolist() == list(range(8))
+
+    @pytest.mark.parametrize("key", ["label_id", "coarse_label"])
+    def test_class_indices_do_not_pass_through(self, rng, key):
+        batch = {"images": blobs(rng), "labels": one_hot(rng), key: np.arange(8)}
+        with pytest.raises(ValueError, match=rf"of which \['{key}'\] cannot be mixed"):
+            layers.CutMix()(batch)
 
     def test_segmentation_masks_without_labels(self, rng):
         masks = rng.integers(0, 9, (8, 16, 20)).astype("int32")
@@ -119,6 +135,18 @@ class TestLayersOfKerasInAPipeline:
         (mixed,) = tf.data.Dataset.from_tensor_slices(batch).batch(8).map(pipeline)
         assert mixed["labels"].shape == (8, 4)
         np.testing.assert_allclose(tf.reduce_sum(mixed["labels"], 1), 1.0, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        "last", [keras.layers.RandomContrast(0.1), layers.SaliencyMix(num_classes=4)], ids=["keras", "mixer"]
+    )
+    def test_tuples_fail_as_in_keras(self, needs_tensorflow, rng, last):
+        """The page shows the way round."""
+        import tensorflow as tf
+
+        pipeline = keras.layers.Pipeline([keras.layers.RandomFlip(), last])
+        dataset = tf.data.Dataset.from_tensor_slices((blobs(rng).astype("float32"), rng.integers(0, 4, 8))).batch(8)
+        with pytest.raises(TypeError, match="multiple values for argument 'training'"):
+            dataset.map(pipeline)
 
 
 class TestPairing:

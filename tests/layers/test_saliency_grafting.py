@@ -156,5 +156,7 @@ def test_invalid_arguments_raise(arguments, match):
 def test_an_attribution_without_a_network_raises(rng):
     for detector in ("activation", "gradient"):
         mixer = layers.SaliencyGrafting(detector=detector)
-        with pytest.raises(ValueError, match="is an attribution of a network: use the mixer inside a `MixModel`"):
+        with pytest.raises(
+            ValueError, match="needs a network, of which it is an attribution: use the mixer inside a `MixModel`"
+        ):
             mixer(blobs(rng), np.eye(8))

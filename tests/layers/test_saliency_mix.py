@@ -38,13 +38,13 @@ def images_without_ties(rng):
 @pytest.mark.parametrize("border", ["shift", "clip"])
 def test_boxes_equal_the_loop(rng, border):
     height, width = 11, 17
-    centres = np.stack([rng.integers(0, height, 200), rng.integers(0, width, 200)], 1).astype("int32")
+    centers = np.stack([rng.integers(0, height, 200), rng.integers(0, width, 200)], 1).astype("int32")
     lams = rng.random(200).astype("float32")
     lengths = masks.box_size(ops.convert_to_tensor(lams), height, width)
-    tensor = ops.convert_to_tensor(centres)
+    tensor = ops.convert_to_tensor(centers)
     bounds = [masks.interval(tensor[:, a], lengths[a], (height, width)[a], border) for a in (0, 1)]
     rasterized = ops.convert_to_numpy(masks.Box(*bounds).rasterize(height, width))
-    for lam, (y, x), mask in zip(lams, centres, rasterized, strict=True):
+    for lam, (y, x), mask in zip(lams, centers, rasterized, strict=True):
         (top, bottom), (left, right) = oracles.box(float(lam), (y, x), height, width, border)
         expected = np.ones((height, width, 1))
         expected[top:bottom, left:right] = 0
@@ -65,7 +65,7 @@ def test_the_patch_goes_from_the_source_to_the_target(rng, fixed_lams, scheme, b
         partner = images[plan["partner"][sample]]
         source = np.unravel_index(find[from_extreme](partner[..., 0]), (16, 20))
         target = source if to_extreme is None else np.unravel_index(find[to_extreme](images[sample, ..., 0]), (16, 20))
-        from_bounds, to_bounds = (oracles.box(float(lam), centre, 16, 20, border) for centre in (source, target))
+        from_bounds, to_bounds = (oracles.box(float(lam), center, 16, 20, border) for center in (source, target))
         lengths = [min(b - a, d - c) for (a, b), (c, d) in zip(from_bounds, to_bounds, strict=True)]
         expected, mask = images[sample].copy(), np.ones((16, 20, 1))
         (y0, _), (x0, _) = from_bounds
@@ -170,11 +170,11 @@ def test_unknown_options_raise(arguments, match):
         layers.SaliencyMix(**arguments)
 
 
-def test_cutmix_boxes_have_uniform_centres_and_are_clipped(rng):
+def test_cutmix_boxes_have_uniform_centers_and_are_clipped(rng):
     images = np.zeros((4000, 12, 18, 1), "float32")
     _, plan = training_plan(layers.CutMix(seed=2), images)
     removed = 1 - plan["mask"][..., 0]
-    # With a uniform centre and a clipped box, the middle is covered most, and the profile is symmetric.
+    # With a uniform center and a clipped box, the middle is covered most, and the profile is symmetric.
     profile = removed.mean((0, 1))
     np.testing.assert_allclose(profile, profile[::-1], atol=0.04)
     assert profile[8:10].mean() > profile[[0, -1]].mean() + 0.05

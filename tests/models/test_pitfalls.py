@@ -1,5 +1,6 @@
 """Models that would train or predict something else than intended raise, trigger a warning, or are corrected."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -94,6 +95,80 @@ class TestAugmentationInsideTheNetwork:
         assert ["'flip'" in str(warning.message) for warning in caught] == [True] * (sites != (0,))
 
 
+class TestFixedCropsInsideTheNetwork:
+    """Labels keep the share of the whole image that the mixer received."""
+
+    SIZE = (16, 20)
+
+    def mixed(self, *preprocessing):
+        """A mixer in front of layers, and predictions that are the mean of the image that leaves them."""
+        inputs = keras.Input((*self.SIZE, CLASSES))
+        x, plan = layers.CutMix(seed=1, partner="roll")(inputs)
+        for layer in preprocessing:
+            x = layer(x)
+        return keras_mma.MixModel(inputs, (keras.layers.GlobalAveragePooling2D()(x), plan))
+
+    def error(self, model):
+        """The mean squared difference of labels and predictions, for images that are maps of their one-hot labels."""
+        labels = np.eye(CLASSES, dtype="float32")[np.arange(32) % CLASSES]
+        images = np.broadcast_to(labels[:, None, None], (32, *self.SIZE, CLASSES))
+        labels, predictions, _ = model.follow_plan(labels, model(images, training=True))
+        return np.square(keras.ops.convert_to_numpy(labels - predictions)).mean()
+
+    def crops(self):
+        crop = keras.layers.CenterCrop(8, 8, name="crop")
+        inputs = keras.Input((*self.SIZE, CLASSES))
+        return {
+            "CenterCrop": (crop, "crop"),
+            "Cropping2D": (keras.layers.Cropping2D(3, name="crop"), "crop"),
+            "Resizing": (keras.layers.Resizing(8, 8, crop_to_aspect_ratio=True, name="crop"), "crop"),
+            "Sequential": (keras.Sequential([keras.layers.Rescaling(1.0), crop]), "crop"),
+            "Pipeline": (keras.layers.Pipeline([keras.layers.Rescaling(1.0), crop]), "crop"),
+            "Functional": (keras.Model(inputs, crop(inputs)), "crop"),
+            "slice": (lambda x: x[:, 4:-4, :8], "get_item"),
+        }
+
+    @pytest.mark.parametrize(
+        "form", ["CenterCrop", "Cropping2D", "Resizing", "Sequential", "Pipeline", "Functional", "slice"]
+    )
+    def test_they_trigger_a_warning(self, form):
+        layer, name = self.crops()[form]
+        with pytest.warns(UserWarning, match=rf"\['{name}.*'\] cut off a part of what 'cut_mix.*put the mixer after"):
+            model = self.mixed(layer)
+        assert self.error(model) > 1e-4
+
+    def test_layers_that_keep_the_shares_do_not(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            models = [
+                self.mixed(keras.layers.Resizing(8, 10)),
+                self.mixed(keras.layers.Resizing(8, 10, crop_to_aspect_ratio=True)),
+                self.mixed(keras.layers.CenterCrop(*self.SIZE)),
+                self.mixed(lambda x: x[:, ::2, ::2]),
+            ]
+            x = inputs = keras.Input((*self.SIZE, 3))
+            x = keras.layers.ZeroPadding2D(1)(x)
+            branch = keras.layers.Cropping2D(1)(conv(x, "branch"))
+            x = keras.layers.Add()([branch, keras.layers.Conv2D(4, 3)(x)])
+            keras_mma.mixify(keras.Model(inputs, head(x)), layers.CutMix(), at=[])
+        errors = list(map(self.error, models))
+        assert max(errors[:3]) < 1e-12
+        assert errors[3] < 1e-3  # every second row and column: the share is rounded
+
+    @pytest.mark.parametrize(
+        "form", ["CenterCrop", "Cropping2D", "Resizing", "Sequential", "Pipeline", "Functional", "slice"]
+    )
+    def test_mixify_puts_the_mixer_after_them(self, form):
+        layer, _ = self.crops()[form]
+        inputs = keras.Input((*self.SIZE, CLASSES))
+        x = layer(keras.layers.Rescaling(1.0)(inputs))
+        network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = keras_mma.mixify(network, layers.CutMix(seed=1, partner="roll"), at=[])
+        assert self.error(model) < 1e-12
+
+
 class TestMixingLayersThatAreCalledMoreThanOnce:
     def assert_raises(self, build, match):
         inputs = keras.Input((16, 20, 3))
@@ -155,6 +230,19 @@ class TestMixingLayersThatAreCalledMoreThanOnce:
         self.assert_raises(
             build, r"must be layers of the model itself.* Received: \['inside'\] inside the layer 'holder'"
         )
+
+    @pytest.mark.parametrize("requires_mix_model", [True, False])
+    def test_a_mixer_in_a_function_that_a_layer_calls(self, data, requires_mix_model):
+        """No graph shows it: the mixer itself finds that the labels follow another one."""
+        hidden = layers.MixUp(name="hidden", requires_mix_model=requires_mix_model)
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.CutMix(name="mixer")(inputs)
+        x = keras.layers.Lambda(lambda x: hidden(x)[0], output_shape=(16, 20, 3))(x)
+        model = keras_mma.MixModel(inputs, (head(x), plan))
+        assert model(data[0]).shape == (12, CLASSES)
+        match = "'hidden' would mix images, .* they follow 'mixer'"
+        with pytest.raises(ValueError, match=match) if requires_mix_model else contextlib.nullcontext():
+            model(data[0], training=True)
 
 
 class TestPlansThatNothingFollows:
@@ -219,8 +307,8 @@ class TestPlansThatNothingFollows:
 
             with pytest.raises(ValueError, match=match):
                 tf.data.Dataset.from_tensor_slices(data[0]).batch(4).map(pipeline())
-        labelled = keras.Sequential([mixer])({"images": data[0], "labels": data[1]})
-        assert labelled["labels"].shape == (12, CLASSES)
+        labeled = keras.Sequential([mixer])({"images": data[0], "labels": data[1]})
+        assert labeled["labels"].shape == (12, CLASSES)
 
 
 class TestNumbersThatChangeDuringTraining:
@@ -294,6 +382,27 @@ class TestNumbersThatChangeDuringTraining:
         with pytest.warns(UserWarning, match="`probability` of .* does not change the model that `mixify` built"):
             mixer.probability = 0.0
         assert model.mixer.probability == 1.0
+
+    def test_a_loop_that_carries_the_state_says_so(self, data):
+        if keras.backend.backend() == "torch":
+            pytest.skip("a loop on PyTorch carries no state")
+        model = self.model(layers.RandomChoice())
+        model.fit(*data, verbose=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.mixer.probability = 0.5
+        values = [variable.value for variable in model.non_trainable_variables]
+        trainable = [variable.value for variable in model.trainable_variables]
+        model.stateless_call(trainable, values, data[0], training=False)
+        model.mixer.probability = 0.25
+        model.stateless_call(trainable, values, data[0], training=True)
+        with pytest.warns(UserWarning, match="`probability` of .* the state that a loop .*already carries"):
+            model.mixer.probability = 0.0
+        with pytest.warns(UserWarning, match="`alpha` of .* the state that a loop .*already carries"):
+            model.mixer.mixers[0].alpha = 0.5
+        values = [variable.value for variable in model.non_trainable_variables]
+        (_, plan), _ = model.stateless_call(trainable, values, data[0], training=True)
+        assert (keras.ops.convert_to_numpy(plan["weight"]) == 1).all()
 
     def test_a_pipeline_reads_them_too(self, needs_tensorflow, data):
         import tensorflow as tf
@@ -409,6 +518,41 @@ class TestLabelsOutOfRange:
             layers.CutMix(num_classes=4)(data[0], np.full(12, 4))
 
 
+class TestLossesAndMetricsOfTwoLabels:
+    def compiled(self, units=CLASSES, **kwargs):
+        inputs = keras.Input((16, 20, 3))
+        outputs = keras.layers.Dense(units)(keras.layers.GlobalAveragePooling2D()(inputs))
+        keras_mma.mixify(keras.Model(inputs, outputs), layers.CutMix(), at=[]).compile("sgd", **kwargs)
+
+    @pytest.mark.parametrize(
+        "loss", ["hinge", keras.losses.SquaredHinge(), [keras.losses.categorical_hinge]], ids=["name", "class", "list"]
+    )
+    def test_hinge_losses_trigger_a_warning(self, loss):
+        with pytest.warns(UserWarning, match="The loss .*[hH]inge'] is not linear in the label"):
+            self.compiled(loss=loss)
+
+    @pytest.mark.parametrize(
+        ("units", "metric"),
+        [(5, "precision"), (5, keras.metrics.Recall()), (1, "accuracy"), (1, [keras.metrics.AUC(), "mse"])],
+        ids=str,
+    )
+    def test_metrics_trigger_a_warning(self, units, metric):
+        with pytest.warns(UserWarning, match="The metrics .*'] take labels of 0 and 1.*validation data"):
+            self.compiled(units, loss="mse", weighted_metrics=keras.tree.flatten(metric))
+
+    def test_others_do_not(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.compiled(loss="categorical_crossentropy", metrics=["accuracy", keras_mma.metrics.DominantAccuracy()])
+            self.compiled(1, loss="binary_crossentropy", metrics=[keras_mma.metrics.WeightedAccuracy()])
+
+    def test_why(self):
+        """A tenth of a positive sample counts as a whole one, and as never right."""
+        labels, predictions = np.array([[0.0], [1.0], [0.1]]), np.array([[0.0], [1.0], [0.9]])
+        assert float(keras.metrics.Precision()(labels, predictions)) == 1.0
+        assert float(keras.metrics.BinaryAccuracy()(labels, predictions)) == pytest.approx(2 / 3)
+
+
 class TestStructuresOfLabels:
     def models(self, structure):
         """A plain model and a mixed one that mixes nothing, with the same weights."""
@@ -448,6 +592,21 @@ class TestStructuresOfLabels:
         np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
+@pytest.mark.parametrize("settings", [{}, {"detector": "activation", "label": "sumix"}], ids=str)
+def test_a_network_with_a_dict_as_input_keeps_it(data, settings):
+    inputs = {"image": keras.Input((16, 20, 3), name="image")}
+    x = keras.layers.RandomFlip()(inputs["image"]) if settings else inputs["image"]
+    network = keras.Model(inputs, head(conv(x, "first")))
+    images = {"image": data[0]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mixed = keras_mma.mixify(network, layers.SaliencyMix(**settings), at=["first"])
+        mixed.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        assert np.isfinite(mixed.fit(images, data[1], verbose=0).history["loss"]).all()
+        predictions = [model.predict(images, verbose=0) for model in (network, mixed, mixed.inference_model())]
+    np.testing.assert_allclose(predictions, predictions[:1] * 3, atol=1e-5)
+
+
 def test_a_sequential_model_that_is_not_built_says_so():
     model = keras.Sequential([keras.layers.Conv2D(4, 3)], name="network")
     for call in (lambda: keras_mma.mixify(model, layers.CutMix()), lambda: keras_mma.mixing_points(model)):
@@ -469,7 +628,40 @@ class TestExportedAugmentation:
         expected = network.predict(data[0], verbose=0)
         for _ in range(2):
             np.testing.assert_allclose(served.serve(data[0]), expected, atol=1e-5)
-        mixed.export(tmp_path / "model.tflite", format="litert", verbose=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_other_files_of_a_network_with_augmentation_are_not_random(needs_tensorflow, data, tmp_path, format):
+    images = data[0]
+    inputs = keras.Input((16, 20, 3))
+    x = keras.layers.RandomContrast(0.5)(keras.layers.RandomFlip()(inputs))
+    network = keras.Model(inputs, keras.layers.Flatten()(conv(x, "first")))
+    mixed = keras_mma.mixify(network, layers.SaliencyMix(), at=["first"])
+    path = str(tmp_path / ("model.tflite" if format == "litert" else "model.onnx"))
+    mixed.export(path, format=format, verbose=False)
+    if format == "onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(path)
+        name = session.get_inputs()[0].name
+
+        def run():
+            return session.run(None, {name: images})[0]
+    else:
+        import tensorflow as tf
+
+        interpreter = tf.lite.Interpreter(path)
+        (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.resize_tensor_input(entry["index"], images.shape)
+        interpreter.allocate_tensors()
+
+        def run():
+            interpreter.set_tensor(entry["index"], images)
+            interpreter.invoke()
+            return interpreter.get_tensor(result["index"])
+
+    first, second = run(), run()
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, mixed.predict(images, verbose=0), atol=1e-3)
 
 
 class TestWeightsFiles:
@@ -551,8 +743,31 @@ class TestWeightsFiles:
         loaded.load_weights(tmp_path / "saved.weights.h5")
         np.testing.assert_allclose(loaded.predict(data[0], verbose=0), expected, atol=1e-5)
 
+    @pytest.mark.parametrize(("make", "at"), [("plain", "first"), ("nested", "base/end")])
+    def test_a_mixed_model_that_was_loaded_and_the_network_read_each_other(self, make, at, data, tmp_path):
+        path, network = tmp_path / "saved.weights.h5", getattr(self, make)()
+        keras_mma.mixify(network, layers.CutMix(), at=[at]).save(tmp_path / "mixed.keras")
+        loaded = keras.models.load_model(tmp_path / "mixed.keras")
+        loaded.save(tmp_path / "again.keras")
+        again = keras.models.load_model(tmp_path / "again.keras")
+        for source, target in ((network, again), (again, network)):
+            expected = source.predict(data[0], verbose=0)
+            source.save_weights(path)
+            target.set_weights([0 * weight for weight in target.get_weights()])
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                target.load_weights(path)
+            np.testing.assert_allclose(target.predict(data[0], verbose=0), expected, atol=1e-5)
 
-@pytest.mark.parametrize("cls", [layers.SaliencyMix, layers.GuidedMixup])
+
+#: Mixers that look at images.
+LOOKING = [cls for cls in layers.MIXERS.values() if "detector" in cls().get_config() and cls().detector is not None]
+
+
+@pytest.mark.parametrize(
+    "cls", [pytest.param(cls, marks=[pytest.mark.slow] * (cls not in (layers.SaliencyMix, layers.GuidedMixup)))
+            for cls in LOOKING]
+)  # fmt: skip
 def test_a_last_batch_that_is_smaller_than_the_replicas(needs_tensorflow, rng, cls):
     import tensorflow as tf
 

@@ -2,11 +2,15 @@
 
 import types
 
+import numpy as np
+
+from keras_mma.packing import pack
 from keras_mma.robustness import Options
 from keras_mma.robustness.report import SCHEMA
 from keras_mma.robustness.run import Part
 
 _BINS = {"count": [0, 10], "confidence": [0.0, 0.9], "accuracy": [0.0, 0.8]}
+_BY_CLASS = {"count": [60, 40, 0], "errors": [5, 20, 0], "taken_for": [1, 0, None]}
 
 
 def setting(**attributes):
@@ -25,15 +29,18 @@ def setting(**attributes):
 
 
 def results(parts, error=0.25):
-    """What would be measured of parts."""
+    """What would be measured of parts: of 100 images, the first ones are errors."""
+    correct = pack(np.arange(100) >= round(100 * error))
 
     def result(name):
         if name == "attack/zero_gradients":
             return {"count": 0}
         if name.startswith("attack/"):
-            return {"n": 100, "robust_accuracy": 1 - error, "robust_accuracy_interval": [0.7, 0.8]}
+            return {"n": 100, "robust_accuracy": 1 - error, "robust_accuracy_interval": [0.7, 0.8], "correct": correct}
         tally = {"n": 100, "error": error, "error_interval": [error - 0.1, error + 0.1]}
-        tally |= {"nll": 0.5, "brier": 0.3, "ece": 0.04}
+        tally |= {"nll": 0.5, "brier": 0.3, "ece": 0.04, "correct": correct}
+        if name == "clean":
+            tally |= {"by_class": _BY_CLASS, "worst": []}
         return {"results": [tally] * 7} if name.startswith("occlusion/") else tally | {"bins": _BINS}
 
     return {part.name: result(part.name) for part in parts}
@@ -52,6 +59,7 @@ def report(error=0.25, only=None, **attributes):
             "selection": "the test split",
             "skipped": [],
             "sha256": "1" * 64,
+            "class_names": ["cat", "a|b_*c*<i>", "none"],
         },
         "run": {"started": "2024-01-01", **Options().recorded(), "repeatable": {"images": 100, "identical": True}}
         | {"versions": {"python": "3.12"}, "seconds": 1.5, "parts_resumed": 0},

@@ -220,7 +220,7 @@ def test_vanished_gradients_are_counted_and_trigger_a_warning(digits):
     section = report["attack"]
     assert section["attacked"] == "outputs" and 10 < section["zero_gradients"] < 60
     assert f"that of {section['zero_gradients']} of 60 images is zero" in report["warnings"][-1]
-    assert f"that of {section['zero_gradients']} images is zero." in robustness.report.to_markdown(report)
+    assert f"that of {section['zero_gradients']} images is zero." in robustness.page.to_markdown(report)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_logits_and_probabilities_are_told_apart(values, kind):
 
 @pytest.mark.parametrize("values", [[[0.9, 0.8]], [[20.0, 80.0]], [[0.0, 0.0]], [[0.5], [1.5]]])
 def test_what_is_neither_is_refused(values):
-    with pytest.raises(InputError, match="neither logits nor probabilities.*`outputs` decides"):
+    with pytest.raises(InputError, match="`outputs` must be logits or probabilities, because"):
         conventions.decide_outputs(np.asarray(values))
 
 

@@ -199,7 +199,7 @@ def test_defocus_blur_is_a_mean_over_a_disk(units, parameters):
 
 
 @pytest.mark.parametrize("parameters", [(0.4, 1, 2), (0.7, 2, 1)])
-def test_glass_blur_takes_neighbours_in_turn(units, parameters):
+def test_glass_blur_takes_neighbors_in_turn(units, parameters):
     from scipy.ndimage import gaussian_filter
 
     sigma, reach, rounds = parameters
@@ -315,14 +315,14 @@ def diamond_square(noise, decay):
     heights = np.zeros((side, side))
     while step >= 2:
         half = step // 2
-        for points, neighbours in (
+        for points, neighbors in (
             ([(half, half)], [(-half, -half), (-half, half), (half, -half), (half, half)]),
             ([(0, half), (half, 0)], [(-half, 0), (half, 0), (0, -half), (0, half)]),
         ):
             for y0, x0 in points:
                 for y in range(y0, side, step):
                     for x in range(x0, side, step):
-                        total = sum(heights[(y + dy) % side, (x + dx) % side] for dy, dx in neighbours)
+                        total = sum(heights[(y + dy) % side, (x + dx) % side] for dy, dx in neighbors)
                         heights[y, x] = total / 4 + roughness**2 * noise[y, x]
         step, roughness = half, roughness / decay
     heights -= heights.min()

@@ -14,7 +14,8 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_mma import datasets, robustness
-from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, evaluation, metrics, run
+from keras_mma.packing import unpack
+from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, evaluation, metrics, run, sheets
 from keras_mma.robustness.classifier import from_keras
 from keras_mma.robustness.output import MARKER, OutputFolder
 from keras_mma.robustness.perturbations.corruptions import CORRUPTIONS
@@ -92,12 +93,13 @@ def test_the_sections_are_plausible(whole):
     assert attack["fgsm", 4] >= attack["pgd", 4] and report["warnings"] == []
 
 
-def test_the_report_is_written_whole_and_labelled(whole):
+def test_the_report_is_written_whole_and_labeled(whole):
     report, folder = whole
     assert json.loads((folder / "report.json").read_text()) == report
     names = {path.name for path in folder.iterdir()}
     pictures = {f"{name}.png" for name in ("clean", "corruption", "deformation", "occlusion", "attack")}
-    assert names == {"report.json", "report.md", MARKER, ".lock"} | pictures
+    sheets = {f"{name}-images.png" for name in ("corruption", "deformation", "occlusion")} | {"clean-worst.png"}
+    assert names == {"report.json", "report.md", "report.html", MARKER, ".lock"} | pictures | sheets
     for name in pictures:
         assert (folder / name).read_bytes().startswith(b"\x89PNG") and (folder / name).stat().st_size < 300_000
     text = (folder / "report.md").read_text()
@@ -110,12 +112,72 @@ def test_the_report_is_written_whole_and_labelled(whole):
         assert f"({name})" in text
 
 
+def test_the_report_keeps_which_images_are_correct(whole, digits):
+    report, (model, dataset, _) = whole[0], digits
+    rows = dataset.rows(100, 0)
+    images, labels = dataset.read(rows), dataset.labels[rows]
+    predicted = model.predict(images, verbose=0).argmax(1)
+    assert (unpack(report["clean"]["correct"], 100) == (predicted == labels)).all()
+    blurred = model.predict(corrupt(images, "motion_blur", 4, 0, rows), verbose=0).argmax(1)
+    measured = report["corruption"]["results"]["motion_blur"]["severities"][3]
+    assert (unpack(measured["correct"], 100) != (blurred == labels)).sum() <= 1
+    for section in SECTIONS:
+        measures, outcomes = section.measures(report), section.outcomes(report)
+        assert list(measures) == list(outcomes)
+        for label, errors in outcomes.items():
+            assert errors.mean() == pytest.approx(measures[label]), label
+
+
+def test_errors_by_class_and_the_worst_images_are_those_of_a_loop(digits):
+    model, dataset, _ = digits
+    classifier = from_keras(model)
+    report = robustness.evaluate(classifier, dataset, only=["clean"], seed=3, limit=300)
+    rows = dataset.rows(300, 3)
+    probabilities, _ = classifier.probabilities(dataset.read(rows))
+    wrong, counts = {label: [] for label in range(10)}, [0] * 10
+    errors = []
+    for row, values in zip(rows, probabilities, strict=True):
+        label = dataset.labels[row]
+        counts[label] += 1
+        if values.argmax() != label:
+            wrong[label].append(values.argmax())
+            errors.append((values.max(), row, label, values.argmax()))
+    by_class = report["clean"]["by_class"]
+    assert by_class["count"] == counts and by_class["errors"] == [len(wrong[label]) for label in range(10)]
+    for label, other in enumerate(by_class["taken_for"]):
+        assert (other is None) == (not wrong[label])
+        assert other is None or wrong[label].count(other) == max(map(wrong[label].count, wrong[label]))
+    worst = [(entry["row"], entry["label"], entry["predicted"]) for entry in report["clean"]["worst"]]
+    assert len(errors) > 3 and worst == [entry[1:] for entry in sorted(errors, reverse=True)[:12]]
+    assert report["dataset"]["class_names"] == [str(label) for label in range(10)]
+
+
+def test_the_sheets_show_what_the_model_saw(digits):
+    dataset = digits[1]
+    setting = evaluation._setting(digits[2], "digits", robustness.Options(limit=40, seed=2))
+    report = robustness.evaluate(digits[2], "digits", limit=40, seed=2, only=["corruption", "deformation"])
+    examples = sheets.example_rows(setting, report, 4)
+    assert len({dataset.labels[row] for row in examples}) == 4
+    by_name = {section.name: section.sheet(setting, report) for section in SECTIONS if section.name in report}
+    rows = dict(by_name["corruption"].rows)
+    assert len(rows) == 14
+    image = dataset.read(np.array([examples[7 % 4]]))
+    assert (rows["snow"][0][0] == image[0]).all()
+    assert (rows["snow"][3][0] == corrupt(image, "snow", 3, 2, [examples[7 % 4]])[0]).all()
+    error = report["corruption"]["results"]["snow"]["severities"][2]["error"]
+    assert rows["snow"][3][1] == metrics.percent(error)
+    (_, cells), *_ = by_name["deformation"].rows
+    image = dataset.read(np.array(examples[:1]))
+    assert (cells[1][0] == deform(image, "rotation_20", 2, examples[:1])[0]).all()
+
+
 def test_the_report_says_how_it_was_made(whole, digits):
     report, _ = whole
     assert report["model"]["path"] == str(digits[2]) and report["model"]["signature"] == "serving_default"
     assert report["model"]["outputs"] == "logits" and "inferred from the values" in report["model"]["outputs_decided"]
     expected = {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
     expected |= {"decoding": "8 x 8 digits enlarged to 16 x 16", "selection": "the test part", "skipped": []}
+    expected |= {"class_names": [str(label) for label in range(10)]}
     assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].rows(100, 0), 100)}
     run = report["run"]
     assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
@@ -136,7 +198,7 @@ def compare(first, second, path=""):
     """The places where two reports differ by more than rounding."""
     if isinstance(first, dict):
         assert first.keys() == second.keys()
-        for key in first:
+        for key in first.keys() - {"correct", "worst"}:  # follow from the images that turned
             yield from compare(first[key], second[key], f"{path}/{key}")
     elif isinstance(first, list):
         for i, pair in enumerate(zip(first, second, strict=True)):
@@ -315,7 +377,7 @@ def test_a_folder_of_others_is_refused_at_once_and_left_as_it_is(tmp_path):
 def test_a_second_evaluation_in_a_folder_is_refused(tmp_path):
     with (
         OutputFolder(tmp_path, "robustness report"),
-        pytest.raises(InputError, match="`output` is in use by another process. Received: "),
+        pytest.raises(InputError, match="`output` is in use by another process: wait for it. Received: "),
     ):
         robustness.evaluate("no model", "digits", output=tmp_path)
 
@@ -449,7 +511,7 @@ def test_a_model_of_one_channel_is_measured_on_a_folder(tmp_path):
     report = robustness.evaluate(model, f"folder:{tmp_path}", only=["clean"])
     assert report["dataset"]["image_shape"] == [16, 16, 1]
     assert report["dataset"]["decoding"].endswith("not resized, converted to gray (ITU-R BT.601)")
-    assert "converted to gray" in robustness.report.to_markdown(report)
+    assert "converted to gray" in robustness.page.to_markdown(report)
     with pytest.raises(InputError, match="takes images of 16 x 16 x 1"):
         robustness.evaluate(model, (np.zeros((2, 16, 16, 3), "uint8"), np.arange(2)), only=["clean"])
 
@@ -508,7 +570,7 @@ def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
 
 def test_accuracy_near_chance_triggers_a_warning(digits):
     report = robustness.evaluate(digits[2], "digits", only=["clean"], preprocess=["scale=-1"])
-    assert "is near chance, 10.00%" in report["warnings"][0] and "`preprocess`" in report["warnings"][0]
+    assert "is near chance, 10.0 %" in report["warnings"][0] and "`preprocess`" in report["warnings"][0]
     report = robustness.evaluate(digits[2], "digits", only=["clean"], preprocess=["scale=1/255", "mean=9"])
     assert "with preprocessing scale=1/255 mean=9 std=1 order=rgb;" in report["warnings"][0]
 

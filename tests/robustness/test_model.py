@@ -224,8 +224,8 @@ def test_signatures_that_do_not_fit_are_refused(needs_tensorflow, tmp_path):
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"damaged")
     for path, signature, match in [
-        ("none", None, "has no serving signature"),
-        ("all", None, "no serving_default: choose with `signature` from"),
+        ("none", None, "must have a serving signature"),
+        ("all", None, "`signature` must be one of .* has no serving_default"),
         ("all", "three", "`signature` must be one of"),
         ("all", "two", "must take one batch of images. Received inputs: .*'a', 'b'"),
         ("all", "pair", "must have one output, or `output_name` must choose one. Received outputs: .*'a', 'b'"),
@@ -311,13 +311,13 @@ def test_data_and_outputs_that_do_not_fit_are_refused(needs_tensorflow, tmp_path
         checked(good, networks.pictures(2, 20, 16))
     with pytest.raises(InputError, match="Received images of 16 x 16 x 1"):
         checked(good, networks.pictures(2, channels=1))
-    with pytest.raises(InputError, match="dataset has 10 classes, the model 3"):
+    with pytest.raises(InputError, match="have the 10 classes of the dataset. Received: 3 classes"):
         checked(good, images, 10)
-    with pytest.raises(InputError, match="dataset has 2 classes, the model 3"):
+    with pytest.raises(InputError, match="have the 2 classes of the dataset. Received: 3 classes"):
         checked(good, images, 2)
     checked(good, images, 2, exact=False)
     for name, function, match in [
-        ("sigmoid", lambda x: tf.sigmoid(channel_means(x) / 100), "neither logits nor probabilities"),
+        ("sigmoid", lambda x: tf.sigmoid(channel_means(x) / 100), "must be logits or probabilities, because"),
         ("class", lambda x: tf.argmax(channel_means(x), 1), "must be floats .*Received: int64"),
         ("map", lambda x: x, r"must be floats .*shape \(4, 16, 16, 3\)"),
         ("nan", lambda x: tf.math.log(channel_means(x) * 0 - 1), "must be finite"),

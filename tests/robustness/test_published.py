@@ -73,7 +73,7 @@ def test_published_folders_that_do_not_do_are_refused(tmp_path):
     for path, match in [
         (tmp_path / "nowhere", "`corruptions` must be regenerate, tfds or a folder"),
         (tmp_path / "empty", "must hold the published .npy files"),
-        (lacking, "lacks fog.npy"),
+        (lacking, "a folder without fog.npy"),
         (uneven, r"fog.npy must hold five severities .* Received: \(14, 16, 16, 3\)"),
         (damaged, "fog.npy is damaged or not a .npy file"),
     ]:

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from keras_mma.robustness import InputError, comparison, report
+from keras_mma import markdown
+from keras_mma.robustness import InputError, comparison, page, report
+from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.sections import SECTIONS
 from tests.robustness import reports
 
@@ -79,18 +81,83 @@ def test_json_that_is_no_report_is_refused(tmp_path):
 
 
 def test_markdown_has_every_section_and_says_what_was_not_measured():
-    text = report.to_markdown(REPORT, ["clean.png", "attack.png"])
+    text = page.to_markdown(REPORT, ["clean.png", "attack.png"])
     for title in ("Clean", "Corruption", "Deformation", "Occlusion", "Attack", "The run"):
         assert f"\n## {title}\n\n" in text
     assert "![Clean](clean.png)" in text and "![Attack](attack.png)" in text and "![Occlusion]" not in text
     assert "the test split; decoded by tensorflow-datasets" in text and "Not measured" not in text
-    part = report.to_markdown(reports.report(only=["deformation"]) | {"warnings": ["careful"]})
+    part = page.to_markdown(reports.report(only=["deformation"]) | {"warnings": ["careful"]})
     assert "## Corruption\n\nNot measured.\n\n## Deformation\n\nAngles" in part and "**Warning: careful.**" in part
     assert report.sections_of(reports.report(only=["deformation"])) == ["clean", "deformation"]
 
 
+def test_the_summary_says_it_in_words():
+    report_ = reports.report(0.25)
+    for severity, error in zip(
+        report_["corruption"]["results"]["fog"]["severities"], (0.3, 0.4, 0.5, 0.5, 0.9), strict=True
+    ):
+        severity["error"] = error
+    report_["corruption"]["results"]["fog"]["mean_error"] = 0.52
+    report_["corruption"]["mean_error"] = 0.31
+    report_["deformation"]["zoom_60"]["error"] = 0.7
+    text = page.to_markdown(report_).split("## Summary\n\n")[1].split("\n\n## ")[0]
+    assert "**25.0 % of the unchanged images are misclassified.**" in text
+    assert "The model is surer than it is right: its mean confidence is 90.0 % at an accuracy of 75.0 %" in text
+    assert r"most errors is a|b\_\*c\*\<i\> (50.0 %), that with fewest cat (8.3 %)." in text
+    assert "the error rises from 25.0 % to 31.0 %.**" in text
+    assert "largest in fog (mean 52.0 %), gaussian noise (mean 25.0 %)" in text and "up to 90.0 % in fog." in text
+    assert "Jpeg compression" in text and "are harmless: at most 2 points more" in text
+    assert "zoom in 60 % does most harm:** the error rises from 25.0 % to 70.0 %" in text
+    assert "With 50.0 % of the patches black, accuracy goes from 75.0 %** to 75.0 % where they are drawn" in text
+    assert "PGD-20 with changes of at most 8/255 leaves 75.0 % of the images correct" in text
+    severe = reports.report(0.25)
+    for result in severe["corruption"]["results"].values():
+        result["severities"][4]["error"] = 0.5
+    assert "No corruption is harmless. The mildest, jpeg compression, adds 25.0 points" in page.to_markdown(severe)
+
+
+@pytest.mark.parametrize(
+    ("shape", "published", "change"),
+    [
+        ((32, 32), None, None),
+        ((16, 16), "CIFAR, whose images have 32 pixels", "more"),
+        ((64, 48), None, None),
+        ((96, 96), "Tiny-ImageNet, whose images have 64 pixels", "less"),
+        ((256, 200), None, None),
+        ((512, 300), "ImageNet, whose images have 224 pixels", "less"),
+    ],
+)
+def test_severities_of_another_image_size_are_cautioned_of(shape, published, change):
+    other = copy.deepcopy(REPORT)
+    other["dataset"]["image_shape"] = [*shape, 3]
+    cautions = [line for line in report.headlines(other) if line.startswith("caution: ")]
+    assert len(cautions) == (published is not None) == page.to_markdown(other).count("**Caution.**")
+    for caution in cautions:
+        assert published in caution and f"changes {change} of the picture" in caution
+    other["corruption"]["source"] = "published"
+    assert "**Caution.**" not in page.to_markdown(other)
+
+
+def test_names_stay_text():
+    other = copy.deepcopy(REPORT)
+    other["model"]["path"] = "runs/<script>alert(1)</script> `x` **b**"
+    other["warnings"] = ["careful with `batch_size` of <b>_this_</b>"]
+    html = markdown.to_html(page.to_markdown(other), {}, page.title(other))
+    assert "<script>" not in html and "<b>" not in html and "<em>this" not in html and "<i>" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2 and "<code>batch_size</code>" in html
+    assert "a|b_*c*&lt;i&gt;</td>" in html
+
+
+def test_the_page_needs_no_other_file(tmp_path):
+    with OutputFolder(tmp_path, "robustness report") as folder:
+        report.save(REPORT, folder)
+    html = (tmp_path / "report.html").read_text()
+    assert html.count('src="data:image/png;base64,') == html.count("<img") == html.count("src=") == 5
+    assert "http" not in html and "href" not in html
+
+
 def test_the_most_important_figures():
     lines = report.headlines(REPORT)
-    assert "clean error 25.00%, calibration error 0.0400" in lines
-    assert "mean corruption error 25.00% (regenerated, CIFAR severities)" in lines
-    assert "robust accuracy 75.00% under PGD-20 8/255" in lines
+    assert "clean error 25.0 %, calibration error 0.0400" in lines
+    assert "mean corruption error 25.0 % (regenerated, CIFAR severities)" in lines
+    assert "robust accuracy 75.0 % under PGD-20 8/255" in lines

@@ -34,7 +34,7 @@ def test_the_report_on_cifar10_is_one_that_is_read():
     report = robustness.report.read(REPORT)
     lines = REPORT.with_name("report.md").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("![")] == [
-        line for line in robustness.report.to_markdown(report).splitlines() if line
+        line for line in robustness.page.to_markdown(report).splitlines() if line
     ]
     # Zooming in by the published factor hides more of the object than zooming out.
     errors = {name: result["error"] for name, result in report["deformation"].items()}

@@ -145,10 +145,10 @@ def test_maps_do_not_depend_on_the_value_range(rng, detector):
 
 def test_spectral_residual_finds_a_blob():
     y, x = np.mgrid[:48, :64]
-    for centre in [(10, 12), (30, 50), (24, 32)]:
-        image = 40 + 200 * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 30.0)
+    for center in [(10, 12), (30, 50), (24, 32)]:
+        image = 40 + 200 * np.exp(-((y - center[0]) ** 2 + (x - center[1]) ** 2) / 30.0)
         computed = maps("spectral_residual", image[None, ..., None])[0, ..., 0]
-        is_inside = np.hypot(y - centre[0], x - centre[1]) < 6
+        is_inside = np.hypot(y - center[0], x - center[1]) < 6
         assert computed[is_inside].mean() > 1.5 * computed[~is_inside].mean()
 
 
@@ -159,10 +159,10 @@ def to_lab(image):
 
 
 def test_lab_equals_opencv(rng):
-    colours = rng.random((3, 20, 20, 3)).astype("float32")
-    colours[0] *= 0.01  # dark colours, for which the definition has another branch
+    colors = rng.random((3, 20, 20, 3)).astype("float32")
+    colors[0] *= 0.01  # dark colors, for which the definition has another branch
     # For uint8, OpenCV scales L by 255 / 100, adds 128 to a and b, and uses rounded tables.
-    image = np.round(colours * 255).astype("uint8")
+    image = np.round(colors * 255).astype("uint8")
     expected = np.stack([cv2.cvtColor(part, cv2.COLOR_RGB2LAB) for part in image]).astype("float32")
     scaled = to_lab(image) * np.array([2.55, 1, 1], "float32") + np.array([0, 128, 128], "float32")
     assert np.abs(scaled - expected).max() < 1.6
@@ -229,9 +229,9 @@ def test_constant_images_have_no_saliency():
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("side", [16, 224, 600])
-@pytest.mark.parametrize("colour", [(3, 250, 17), (200, 30, 90)])
-def test_constant_colours_have_no_saliency_in_eager_and_graph_mode(side, colour):
-    image = np.broadcast_to(np.array(colour, "uint8"), (1, side, side, 3))
+@pytest.mark.parametrize("color", [(3, 250, 17), (200, 30, 90)])
+def test_constant_colors_have_no_saliency_in_eager_and_graph_mode(side, color):
+    image = np.broadcast_to(np.array(color, "uint8"), (1, side, side, 3))
     for detect in [maps, *([_graph_of] if keras.backend.backend() == "tensorflow" else [])]:
         assert not detect("frequency_tuned", image).any()
         assert not detect("fine_grained", image).any()

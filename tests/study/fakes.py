@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from keras_mma import packing
 from keras_mma.study import arms, cells, plan
 
 RECIPE = {"dataset": "digits", "batch_size": 64, "learning_rate": 0.1, "weight_decay": 5e-4}
@@ -32,7 +33,7 @@ def make_record(cell, accuracy, images=1000, diverged=None, **changes):
         "part": cell.part,
         f"{cell.part}_accuracy": accuracy,
         "images": images,
-        "correct": None if diverged else cells.pack(correct),
+        "correct": None if diverged else packing.pack(correct),
         "diverged": diverged,
         "seconds": 60.0 + cell.seed,
         "seconds_per_epoch": {"none": 1.0, "cutmix": 1.1}.get(cell.method, 1.3) * (1 + cell.seed / 100),

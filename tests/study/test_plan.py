@@ -58,7 +58,7 @@ def test_folders_that_hold_anything_else_are_refused(tmp_path):
         plan.settle(tmp_path, fakes.make_plan(), None)
     with pytest.raises(InputError, match="must be a folder. Received: the file"):
         plan.settle(tmp_path / "x", fakes.make_plan(), None)
-    with pytest.raises(InputError, match="holds no study: plan.json is missing"):
+    with pytest.raises(InputError, match="must be the folder of a study. Received: a folder without plan.json"):
         plan.read(tmp_path)
     for text, match in (("{", "cannot be read"), ("[]", "must hold a JSON object"), ("{}", "of this version")):
         (tmp_path / "plan.json").write_text(text)

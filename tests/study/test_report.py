@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from keras_mma import markdown, packing
 from keras_mma.study import analysis, cells, power, report, statistics, tables
 from tests.study import fakes
 
 GAINS = {"none": 0.0, "cutmix": 0.03, "saliencymix+mma": -0.02}
 
 
-def analysed(plan, records, title=""):
-    (setting,) = [setting for setting in analysis.analyse(plan, records)["settings"] if setting["title"] == title]
+def analyzed(plan, records, title=""):
+    (setting,) = [setting for setting in analysis.analyze(plan, records)["settings"] if setting["title"] == title]
     return {comparison["method"]: comparison for comparison in setting["comparisons"]}, setting
 
 
 def test_differences_are_paired_and_in_points():
     plan = fakes.make_plan()
     records = fakes.make_records(plan, GAINS)
-    comparisons, setting = analysed(plan, records)
+    comparisons, setting = analyzed(plan, records)
     own, other = (
         np.array([100 * records[f"{name}-seed{seed}"]["test_accuracy"] for seed in range(5)])
         for name in ("cutmix", "none")
@@ -47,7 +48,7 @@ def test_differences_are_paired_and_in_points():
 def test_a_study_that_can_tell_nothing_says_how_many_seeds_it_would_take():
     plan = fakes.make_plan(seeds=3)
     records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.004, "saliencymix+mma": 0.04}, sd=0.02)
-    comparisons, setting = analysed(plan, records)
+    comparisons, setting = analyzed(plan, records)
     cutmix = comparisons["cutmix"]
     assert cutmix["verdict"] == statistics.CANNOT_BE_TOLD
     # Two comparisons share the error.
@@ -91,14 +92,14 @@ def test_a_spread_of_zero_is_no_precision():
     records = {
         cell.name: fakes.make_record(cell, {"none": 0.7, "cutmix": 0.71}[cell.method]) for cell in cells.of_plan(plan)
     }
-    comparison = analysed(plan, records)[0]["cutmix"]
+    comparison = analyzed(plan, records)[0]["cutmix"]
     assert comparison["sd"] == pytest.approx(0.1 / np.sqrt(6))  # a thousand images: steps of 0.1 points
     assert comparison["low"] < comparison["mean"] < comparison["high"]
 
 
 def test_no_difference_larger_than_the_margin():
     plan = fakes.make_plan(("none", "cutmix"), 8, margin=2.0)
-    comparisons, _ = analysed(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0}, sd=0.002))
+    comparisons, _ = analyzed(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0}, sd=0.002))
     assert comparisons["cutmix"]["verdict"] == statistics.NO_DIFFERENCE
     assert tables.verdict(comparisons["cutmix"], 2.0) == "no difference larger than 2"
 
@@ -107,9 +108,9 @@ def test_an_unfinished_study_has_no_verdicts():
     plan = fakes.make_plan()
     records = fakes.make_records(plan, GAINS)
     del records["saliencymix+mma-seed4"]
-    result = analysis.analyse(plan, records)
+    result = analysis.analyze(plan, records)
     assert not result["complete"] and (result["finished"], result["planned"]) == (14, 15)
-    comparisons, _ = analysed(plan, records)
+    comparisons, _ = analyzed(plan, records)
     assert {comparison["verdict"] for comparison in comparisons.values()} == {"unfinished"}
     assert comparisons["saliencymix+mma"]["n"] == 4 and comparisons["cutmix"]["n"] == 5
     assert "The study is unfinished: 14 of 15 trainings" in " ".join(report.make(plan, records)["warnings"])
@@ -122,7 +123,7 @@ def test_an_unfinished_study_has_no_verdicts():
 def test_an_extended_study_says_so_and_has_wider_intervals():
     plan = fakes.make_plan()
     records = fakes.make_records(plan, GAINS)
-    plain, extended = (analysed(changed, records)[0]["cutmix"] for changed in (plan, plan | {"looks": [3]}))
+    plain, extended = (analyzed(changed, records)[0]["cutmix"] for changed in (plan, plan | {"looks": [3]}))
     assert extended["high"] > plain["high"] and extended["p_adjusted"] > plain["p_adjusted"]
     made = report.make(plan | {"looks": [3]}, records)
     assert made["analysis"]["extended"] and any("was extended to 5 seeds after a look" in w for w in made["warnings"])
@@ -134,7 +135,7 @@ def test_a_cell_that_diverged_counts_and_is_named():
     records = fakes.make_records(plan, GAINS)
     cell = next(cell for cell in cells.of_plan(plan) if cell.name == "cutmix-seed2")
     records[cell.name] = fakes.make_record(cell, 0.1, diverged=2)
-    comparisons, setting = analysed(plan, records)
+    comparisons, setting = analyzed(plan, records)
     assert comparisons["cutmix"]["n"] == 5 and comparisons["cutmix"]["mean"] < -5
     assert comparisons["cutmix"]["without_diverged"]["n"] == 4
     assert comparisons["cutmix"]["without_diverged"]["mean"] == pytest.approx(3, abs=1)
@@ -148,9 +149,9 @@ def test_a_cell_that_diverged_counts_and_is_named():
 def test_the_noise_floor_is_that_of_the_records():
     plan = fakes.make_plan(("none", "cutmix"), 3)
     records = fakes.make_records(plan, GAINS)
-    _, setting = analysed(plan, records)
+    _, setting = analyzed(plan, records)
     shares = [
-        statistics.disagreement([cells.unpack(records[f"{name}-seed{seed}"]["correct"], 1000) for seed in range(3)])
+        statistics.disagreement([packing.unpack(records[f"{name}-seed{seed}"]["correct"], 1000) for seed in range(3)])
         for name in ("none", "cutmix")
     ]
     assert setting["noise"]["disagreement"] == pytest.approx(np.mean(shares)) and np.mean(shares) > 0.01
@@ -159,7 +160,7 @@ def test_the_noise_floor_is_that_of_the_records():
 
 def test_all_comparisons_of_a_study_share_the_error():
     plan = fakes.make_plan(seeds=4, dimensions=fakes.DIMENSIONS | {"fraction": [0.1, 1.0]})
-    result = analysis.analyse(plan, fakes.make_records(plan, GAINS))
+    result = analysis.analyze(plan, fakes.make_records(plan, GAINS))
     assert result["comparisons"] == 4 and [setting["title"] for setting in result["settings"]] == [
         "10 % of the training images",
         "100 % of the training images",
@@ -220,10 +221,10 @@ def test_the_page_is_well_formed_and_shows_the_tables(tmp_path):
 
 def test_the_tables_to_paste():
     plan = fakes.make_plan()
-    (setting,) = analysis.analyse(plan, fakes.make_records(plan, GAINS))["settings"]
+    (setting,) = analysis.analyze(plan, fakes.make_records(plan, GAINS))["settings"]
     head, rows = tables.results(setting, plan)
     assert [row[0] for row in rows] == ["`none`", "`cutmix`", "`saliencymix+mma`"] and rows[0][2] == "baseline"
-    lines = tables.markdown(head, rows).splitlines()
+    lines = markdown.table(head, rows).splitlines()
     assert {line.count("|") for line in lines} == {6} and "better" in lines[3]
     latex = tables.latex(head, rows).splitlines()
     assert latex[0] == r"\begin{tabular}{lllll}" and latex[-1] == r"\end{tabular}"
@@ -251,10 +252,10 @@ def test_different_commits_are_named():
 def test_pooled_errors_need_methods_that_vary_alike():
     plan = fakes.make_plan(seeds=8)
     records = fakes.make_records(plan, GAINS)
-    comparisons, setting = analysed(plan, records)
+    comparisons, setting = analyzed(plan, records)
     table = [[100 * records[f"{name}-seed{seed}"]["test_accuracy"] for name in plan["arms"]] for seed in range(8)]
     assert setting["two_way"]["sd"] == pytest.approx(statistics.two_way(table).sd)
     assert comparisons["cutmix"]["pooled"] == statistics.pooled_difference(table, 1, 0)._asdict()
     for seed in range(8):  # one method that varies a hundred times as much
         records[f"cutmix-seed{seed}"]["test_accuracy"] = 0.75 + 0.2 * (-1) ** seed
-    assert analysed(plan, records)[0]["cutmix"]["pooled"] is None
+    assert analyzed(plan, records)[0]["cutmix"]["pooled"] is None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_mma import packing
 from keras_mma.errors import InputError
 from keras_mma.study import cells, running
 from tests.study import fakes
@@ -38,7 +39,7 @@ def test_every_cell_has_a_record_and_is_run_once(tmp_path):
         record = records[cell.name]
         assert [line.split()[0] for line in epochs(tmp_path, cell)] == ["0", "1", "2"]
         assert (record["method"], record["seed"], record["setting"]) == (cell.method, cell.seed, cell.setting)
-        assert record["test_accuracy"] == cells.unpack(record["correct"], 200).mean()
+        assert record["test_accuracy"] == packing.unpack(record["correct"], 200).mean()
         assert record["recipe"] == cell.recipe and record["diverged"] is None and "keras" in record["versions"]
     assert not [path for path in tmp_path.rglob("*unfinished*")]
     assert running.count_epochs(todo[0], tmp_path) == 3
@@ -250,3 +251,18 @@ def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
         pytest.raises(InputError, match="has no"),
     ):
         running.run(make_cells(), tmp_path, fakes.train, scheduler=empty.scheduler_address)
+
+
+@pytest.mark.slow
+def test_the_workers_of_the_command_print_no_lines_that_tensorflow_logs():
+    code = (
+        "import sys, keras_mma_command\n"
+        "from keras_mma.study import cells, running\n"
+        "print('imported', file=sys.stderr, flush=True)\n"
+        "setting = dict.fromkeys(cells.plans.DIMENSIONS, 1)\n"
+        "assert len(running.for_each(cells.key_of, ['a', 'b'], (setting,), jobs=2)) == 2\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split("imported\n")[1] == ""

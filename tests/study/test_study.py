@@ -306,11 +306,11 @@ def test_folders_that_are_refused(tmp_path, capsys, fake_trainings):
     other = refused(*SMALL_WORDS, "--seeds", "2", "--margin", "1", "--output", str(output))
     assert f"--output {output} holds another study, with margin 0.5: choose another folder" in other
     with filelock.FileLock(output / ".lock"):
-        assert "is in use by another study" in refused(*SMALL_WORDS, "--seeds", "2", "--output", str(output))
-    assert "--output is needed" in refused(*SMALL_WORDS)
+        assert "must not be in use by another study" in refused(*SMALL_WORDS, "--seeds", "2", "--output", str(output))
+    assert "--output must name the folder of the study" in refused(*SMALL_WORDS)
     (tmp_path / "file").write_text("")
     assert "must be a folder" in refused(*SMALL_WORDS, "--output", str(tmp_path / "file"))
-    assert "holds no study" in refused("--check", str(tmp_path))
+    assert "must be the folder of a study" in refused("--check", str(tmp_path))
 
 
 def test_the_folder_of_the_data_is_not_written_and_may_change(tmp_path, fake_trainings, monkeypatch):

@@ -233,7 +233,9 @@ def test_a_second_training_in_the_same_folder_is_refused(data, tmp_path):
     recipe = Recipe()
     digits = recipe.load_data()
     with (
-        pytest.raises(InputError, match=r"`output` .*/run is in use by another training$"),
+        pytest.raises(
+            InputError, match=r"`output` must not be in use by another training: wait for it. Received: .*/run$"
+        ),
         training.claim(tmp_path / "run", recipe, digits),
     ):
         pass

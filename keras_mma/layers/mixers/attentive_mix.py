@@ -1,5 +1,8 @@
 """Attentive CutMix (Walawalkar et al., ICASSP 2020)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -45,7 +48,15 @@ class AttentiveMix(Mixer):
 
     alpha = arguments.Adjustable(arguments.positive)
 
-    def __init__(self, *, grid=7, count=6, alpha=1.0, detector="fine_grained", **kwargs):
+    def __init__(
+        self,
+        *,
+        grid: int = 7,
+        count: int = 6,
+        alpha: float = 1.0,
+        detector: str | Callable | None = "fine_grained",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(detector=detector, **kwargs)
         self.grid = arguments.integer("grid", grid, 1)
         self.count = None if count is None else arguments.integer("count", count, 1)

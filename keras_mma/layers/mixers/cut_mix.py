@@ -1,5 +1,7 @@
 """CutMix (Yun et al., ICCV 2019)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -40,7 +42,7 @@ class CutMix(Mixer):
 
     alpha = arguments.Adjustable(arguments.positive)
 
-    def __init__(self, *, alpha=1.0, per="sample", border="clip", **kwargs):
+    def __init__(self, *, alpha: float = 1.0, per: str = "sample", border: str = "clip", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
         self.per = arguments.choice("per", per, ("sample", "batch"))

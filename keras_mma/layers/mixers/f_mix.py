@@ -1,5 +1,7 @@
 """FMix (Harris et al., 2020)."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -44,7 +46,7 @@ class FMix(Mixer):
 
     alpha = arguments.Adjustable(arguments.positive)
 
-    def __init__(self, *, alpha=1.0, decay=3.0, **kwargs):
+    def __init__(self, *, alpha: float = 1.0, decay: float = 3.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
         self.decay = arguments.non_negative("decay", decay)

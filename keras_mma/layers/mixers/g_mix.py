@@ -1,6 +1,7 @@
 """GMix, Gaussian mixup (Park et al., NeurIPS 2022)."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -41,7 +42,7 @@ class GMix(Mixer):
     has_binary_mask = False
     alpha = arguments.Adjustable(arguments.positive)
 
-    def __init__(self, *, alpha=1.0, **kwargs):
+    def __init__(self, *, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
 

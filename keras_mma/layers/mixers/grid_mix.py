@@ -1,5 +1,7 @@
 """GridMix (Baek et al., Pattern Recognition 2021)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -37,7 +39,7 @@ class GridMix(Mixer):
 
     alpha = arguments.Adjustable(arguments.positive)
 
-    def __init__(self, *, alpha=1.0, grid=4, **kwargs):
+    def __init__(self, *, alpha: float = 1.0, grid: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
         self.grid = arguments.integer("grid", grid, 1)

@@ -1,5 +1,8 @@
 """GuidedMixup (Kang & Kim, AAAI 2023)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -44,7 +47,14 @@ class GuidedMixup(Mixer):
     has_binary_mask = False
     uses_saliency = True
 
-    def __init__(self, *, blur_sigma=3.0, detector="smooth_spectral_residual", partner="distance", **kwargs):
+    def __init__(
+        self,
+        *,
+        blur_sigma: float = 3.0,
+        detector: str | Callable | None = "smooth_spectral_residual",
+        partner: str = "distance",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(detector=detector, partner=partner, **kwargs)
         self.blur_sigma = arguments.non_negative("blur_sigma", blur_sigma)
 

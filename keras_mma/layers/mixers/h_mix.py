@@ -1,5 +1,7 @@
 """HMix, a hybrid of MixUp and CutMix (Park et al., NeurIPS 2022)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -40,7 +42,7 @@ class HMix(Mixer):
     has_binary_mask = False
     alpha = arguments.Adjustable(arguments.positive)
 
-    def __init__(self, *, alpha=1.0, ratio=0.5, **kwargs):
+    def __init__(self, *, alpha: float = 1.0, ratio: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
         self.ratio = arguments.fraction("ratio", ratio)

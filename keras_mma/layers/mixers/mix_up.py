@@ -1,5 +1,7 @@
 """MixUp (Zhang et al., ICLR 2018)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -40,7 +42,7 @@ class MixUp(Mixer):
     has_binary_mask = False
     alpha = arguments.Adjustable(arguments.positive)
 
-    def __init__(self, *, alpha=1.0, per="sample", **kwargs):
+    def __init__(self, *, alpha: float = 1.0, per: str = "sample", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
         self.per = arguments.choice("per", per, ("sample", "batch"))

@@ -1,5 +1,8 @@
 """Puzzle Mix (Kim et al., ICML 2020)."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -61,8 +64,16 @@ class PuzzleMix(Mixer):
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(
-        self, *, alpha=1.0, grids=(2, 4, 8, 16), beta=1.2, gamma=0.5, eta=0.2, detector="fine_grained", **kwargs
-    ):
+        self,
+        *,
+        alpha: float = 1.0,
+        grids: Sequence[int] = (2, 4, 8, 16),
+        beta: float = 1.2,
+        gamma: float = 0.5,
+        eta: float = 0.2,
+        detector: str | Callable | None = "fine_grained",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(detector=detector, **kwargs)
         self.alpha = alpha
         if not isinstance(grids, (list, tuple)) or not grids:

@@ -1,5 +1,8 @@
 """A mixer chosen at random among several."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -43,7 +46,9 @@ class RandomChoice(Mixer):
           arXiv:2110.00476, section 2: MixUp or CutMix for each batch.
     """
 
-    def __init__(self, mixers=None, *, probabilities=None, per="step", **kwargs):
+    def __init__(
+        self, mixers: Any = None, *, probabilities: Sequence[float] | None = None, per: str = "step", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if self.partner != "shuffle" or self.label == "saliency" or self.detector is not None:
             raise ValueError(

@@ -1,5 +1,7 @@
 """ResizeMix (Qin et al., 2020)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -38,7 +40,7 @@ class ResizeMix(Mixer):
 
     is_input_only = True
 
-    def __init__(self, *, scale=(0.1, 0.8), **kwargs):
+    def __init__(self, *, scale: tuple[float, float] = (0.1, 0.8), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale = arguments.interval("scale", scale, largest=1.0)
 

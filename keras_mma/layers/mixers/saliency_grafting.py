@@ -1,5 +1,8 @@
 """Saliency Grafting (Park et al., AAAI 2022)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -57,15 +60,15 @@ class SaliencyGrafting(Mixer):
     def __init__(
         self,
         *,
-        alpha=1.0,
-        grid=4,
-        temperature=1.0,
-        threshold=None,
-        norm=2,
-        detector="fine_grained",
-        label="saliency",
-        **kwargs,
-    ):
+        alpha: float = 1.0,
+        grid: int = 4,
+        temperature: float = 1.0,
+        threshold: float | None = None,
+        norm: int = 2,
+        detector: str | Callable | None = "fine_grained",
+        label: str = "saliency",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(detector=detector, label=label, **kwargs)
         self.alpha = alpha
         self.grid = arguments.integer("grid", grid, 1)

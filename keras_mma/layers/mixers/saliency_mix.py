@@ -1,5 +1,8 @@
 """SaliencyMix (Uddin et al., ICLR 2021)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -70,14 +73,14 @@ class SaliencyMix(Mixer):
     def __init__(
         self,
         *,
-        alpha=1.0,
-        scheme="salient_to_corresponding",
-        border="shift",
-        box="sample",
-        ties="random",
-        detector="fine_grained",
-        **kwargs,
-    ):
+        alpha: float = 1.0,
+        scheme: str = "salient_to_corresponding",
+        border: str = "shift",
+        box: str = "sample",
+        ties: str = "random",
+        detector: str | Callable | None = "fine_grained",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(detector=detector, **kwargs)
         self.alpha = alpha
         self.scheme = arguments.choice("scheme", scheme, SCHEMES)

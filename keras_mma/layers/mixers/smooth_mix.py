@@ -1,5 +1,7 @@
 """SmoothMix (Lee et al., CVPR workshops 2020)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -35,7 +37,7 @@ class SmoothMix(Mixer):
 
     has_binary_mask = False
 
-    def __init__(self, *, sigma=(0.25, 0.5), **kwargs):
+    def __init__(self, *, sigma: tuple[float, float] = (0.25, 0.5), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sigma = arguments.interval("sigma", sigma)
 

@@ -139,8 +139,8 @@ def decide_outputs(outputs):
     if low < 0:
         return "logits", f"inferred from the values: outputs {seen}"
     raise InputError(
-        f"the model's outputs are neither logits nor probabilities: those {seen}; logits of {len(values)} images "
-        "would include a negative one, probabilities would sum to 1. `outputs` decides: logits or probabilities"
+        f"`outputs` must be logits or probabilities, because the values are neither for sure: logits of {len(values)} "
+        f"images would include a negative one, probabilities would sum to 1. Received: outputs {seen}"
     )
 
 

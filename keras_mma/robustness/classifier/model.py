@@ -77,7 +77,7 @@ class Classifier:
         # One output is the score of the second of two classes.
         received = max(2, values.shape[1])
         if received != classes and (exact or received < classes):
-            raise InputError(f"the dataset has {classes} classes, the model {received}: they must be the same")
+            raise InputError(f"the model must have the {classes} classes of the dataset. Received: {received} classes")
         if not np.isfinite(values).all():
             raise InputError("the model's outputs must be finite. Received: NaN or infinity for the first images")
         if kind is None:
@@ -272,11 +272,17 @@ def _choose_output(owner, names, name):
 def _choose_signature(path, signatures, name):
     signatures.pop("__saved_model_init_op", None)
     if not signatures:
-        raise InputError(f"{path} has no serving signature: export it with model.export or with signatures=")
+        raise InputError(
+            f"{path} must have a serving signature: export it with model.export, or with signatures= of "
+            "tf.saved_model.save. Received: a SavedModel without any"
+        )
     if name is None:
         name = "serving_default" if "serving_default" in signatures else next(iter(signatures))
         if name != "serving_default" and len(signatures) > 1:
-            raise InputError(f"{path} has no serving_default: choose with `signature` from {sorted(signatures)}")
+            raise InputError(
+                f"`signature` must be one of {sorted(signatures)}, because {path} has no serving_default. "
+                "Received: signature=None"
+            )
     if name not in signatures:
         raise InputError(f"`signature` must be one of {sorted(signatures)}. Received: signature={name!r}")
     return name, signatures[name]

@@ -69,7 +69,10 @@ class Folder:
             raise InputError(f"{path} must hold the published .npy files. Received: a folder without any")
         missing = [name for name in names if not (self.path / f"{name}.npy").is_file()]
         if missing:
-            raise InputError(f"{path} lacks {', '.join(f'{name}.npy' for name in missing)}")
+            raise InputError(
+                f"{path} must hold a file of every corruption. "
+                f"Received: a folder without {', '.join(f'{name}.npy' for name in missing)}"
+            )
         self.classes = dataset.classes
         self.labels = datasets.read_npy(self.path / "labels.npy")
         title = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")

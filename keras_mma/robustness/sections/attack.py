@@ -1,7 +1,18 @@
 """Attacked images."""
 
+import numpy as np
+
 from keras_mma import plotting
-from keras_mma.robustness.metrics import binomial_interval, error_bars, percent
+from keras_mma.markdown import sentence
+from keras_mma.packing import pack
+from keras_mma.robustness.metrics import (
+    binomial_interval,
+    complement,
+    enumerate_words,
+    error_bars,
+    errors_of_images,
+    percent,
+)
 from keras_mma.robustness.perturbations.attacks import ATTACKS, survives
 from keras_mma.robustness.run import Part, Section
 
@@ -24,6 +35,7 @@ class Attack(Section):
                 "restarts": int,
                 "robust_accuracy": _NUMBER,
                 "robust_accuracy_interval": [_NUMBER, _NUMBER],
+                "correct?": str,
             }
         ],
     }
@@ -68,7 +80,7 @@ class Attack(Section):
     def tabulate(self, report):
         section = report["attack"]
         if section["left_out"]:
-            return [(f"Left out: {section['left_out']}.", None, [])]
+            return [(f"Left out: {sentence(section['left_out'])}.", None, [])]
         rows = [
             [
                 _title(entry) + _restarts(entry["restarts"]),
@@ -95,14 +107,35 @@ class Attack(Section):
             epsilons, label = [entry["epsilon_255"] for entry in entries], _title(entries[0])
             axis.errorbar(epsilons, values, yerr=ends, marker="o", markersize=4, capsize=3, color=color, label=label)
         axis.axhline(
-            100 * (1 - report["clean"]["error"]), color=plotting.GRAY, linewidth=1, linestyle="--", label="clean"
+            100 * (1 - report["clean"]["error"]),
+            color=plotting.BLACK,
+            linewidth=1,
+            linestyle="--",
+            label=f"clean accuracy {complement(report['clean']['error'])}",
         )
         axis.set(xlabel="epsilon in 1/255", ylabel="robust accuracy in %", ylim=(-2, 102))
         axis.set_xlim(left=0)
         axis.legend(fontsize=8)
 
     def headlines(self, report):
-        return [f"robust accuracy {1 - error:.2%} under {label}" for label, error in self.errors(report).items()][-1:]
+        entries, labels = report["attack"]["results"], self.errors(report)
+        lines = [
+            f"robust accuracy {percent(entry['robust_accuracy'])} under {label}"
+            for entry, label in zip(entries, labels, strict=True)
+        ]
+        return lines[-1:]
+
+    def sentences(self, report):
+        section = report["attack"]
+        if section["left_out"]:
+            return [f"Attacks were not measured: {sentence(section['left_out'])}."]
+        largest = {entry["attack"]: entry for entry in sorted(section["results"], key=lambda e: e["epsilon_255"])}
+        words = [
+            f"{_title(entry)} with changes of at most {entry['epsilon_255']:g}/255 leaves "
+            f"{percent(entry['robust_accuracy'])} of the images correct"
+            for entry in largest.values()
+        ]
+        return [f"**Attacks:** {enumerate_words(words)}."] if words else []
 
     def compare(self, report):
         accuracies = [entry["robust_accuracy"] for entry in report["attack"]["results"]]
@@ -115,6 +148,11 @@ class Attack(Section):
             for entry in report["attack"]["results"]
         }
 
+    def outcomes(self, report):
+        entries, count = report["attack"]["results"], report["dataset"]["n"]
+        errors = [errors_of_images([entry], count) for entry in entries]
+        return dict(zip(self.errors(report), errors, strict=True))
+
 
 def _attacks(setting):
     """Pairs of an attack and an epsilon."""
@@ -123,13 +161,19 @@ def _attacks(setting):
 
 
 def _measure(setting, name, epsilon, on_progress):
-    survivors, count, options = 0, len(setting.rows), setting.options
+    alive, count, options = [], len(setting.rows), setting.options
     for rows, images, labels in setting.batches():
         arguments = (name, epsilon, options.seed, rows, options.steps, options.restarts)
-        survivors += int(survives(setting.classifier, images, labels, *arguments).sum())
+        alive.append(survives(setting.classifier, images, labels, *arguments))
         on_progress(len(rows))
-    interval = binomial_interval(survivors, count)
-    return {"n": count, "robust_accuracy": survivors / count, "robust_accuracy_interval": interval}
+    correct = np.concatenate(alive)
+    survivors = int(correct.sum())
+    return {
+        "n": count,
+        "robust_accuracy": survivors / count,
+        "robust_accuracy_interval": binomial_interval(survivors, count),
+        "correct": pack(correct),
+    }
 
 
 def _count_zero_gradients(setting, on_progress):

@@ -2,15 +2,22 @@
 
 import numpy as np
 
-from keras_mma.errors import InputError
-from keras_mma.robustness.metrics import percent
+from keras_mma import plotting
+from keras_mma.markdown import sentence
+from keras_mma.robustness import sheets
+from keras_mma.robustness.metrics import change, enumerate_words, errors_of_images, percent
 from keras_mma.robustness.perturbations import corruptions
+from keras_mma.robustness.perturbations.corruptions import registry
 from keras_mma.robustness.run import Section
+from keras_mma.robustness.sections import relative
+from keras_mma.robustness.sections.relative import EXTRA, benchmark, title
 
 _NUMBER = (int, float)
 _SEVERITIES = corruptions.SEVERITIES
-# The group that has no part in the mean error.
-_EXTRA = "extra"
+# A corruption that adds at most this error at every severity is called harmless.
+_HARMLESS = 0.02
+# Images of another size than the published ones differ by more than this factor.
+_OTHER_SIZE = 1.25
 _DRAWN_APART = (
     "with `limit` the published corrupted images are not those of the clean error, because the two sets are drawn from "
     "in different orders"
@@ -21,6 +28,7 @@ class Corruption(Section):
     """The error on corrupted images, of five severities each."""
 
     name = "corruption"
+    sheet_file = "corruption-images.png"
     form = {
         "source": str,
         "label": str,
@@ -29,7 +37,7 @@ class Corruption(Section):
             str: {
                 "group": str,
                 "mean_error": _NUMBER,
-                "severities": [{"error": _NUMBER, "ece": _NUMBER}] * len(_SEVERITIES),
+                "severities": [{"error": _NUMBER, "ece": _NUMBER, "correct?": str}] * len(_SEVERITIES),
             }
         },
         "group_mean_errors": {str: _NUMBER},
@@ -41,7 +49,7 @@ class Corruption(Section):
     def parts(self, setting):
         names, label = _names(setting), _label(setting)
         if setting.baseline is not None:
-            _check_baseline(setting.baseline, names, label)
+            relative.check_baseline(setting.baseline, names, label)
         if "frost" in names and setting.published is None:
             image, options = setting.first_batch[0][:1], setting.options
             corruptions.corrupt(image, "frost", 1, frost_textures=options.frost_textures)  # refuses bad textures
@@ -74,7 +82,7 @@ class Corruption(Section):
         groups = dict.fromkeys(result["group"] for result in by_name.values())
         for group in groups:
             groups[group] = _mean(result["mean_error"] for result in by_name.values() if result["group"] == group)
-        mean = _mean(by_name[name]["mean_error"] for name in _benchmark(by_name))
+        mean = _mean(by_name[name]["mean_error"] for name in benchmark(by_name))
         drawn_apart = setting.published is not None and len(setting.rows) < len(setting.dataset)
         section = {
             "source": "regenerated" if setting.published is None else "published",
@@ -88,7 +96,7 @@ class Corruption(Section):
             "baseline": None,
         }
         if setting.baseline is not None:
-            section["baseline"] = {"report": str(setting.options.baseline)} | relative_to(
+            section["baseline"] = {"report": str(setting.options.baseline)} | relative.relative_to(
                 report | {"corruption": section}, setting.baseline
             )
         return section, []
@@ -103,9 +111,9 @@ class Corruption(Section):
                 f"{report['run']['seed']}; these are not figures on a published corrupted test set."
             )
         else:
-            note = f"Source: {section['label']}."
+            note = f"Source: {sentence(section['label'])}."
         for name, reason in section["left_out"].items():
-            note += f" Left out: {name}, because {reason}."
+            note += f" Left out: {name}, because {sentence(reason)}."
         if section.get("relative_left_out"):
             note += f" No figure is relative to the clean error: {section['relative_left_out']}."
         blank = [""] * (len(_SEVERITIES) + 1)
@@ -119,10 +127,10 @@ class Corruption(Section):
                 if result["group"] == group:
                     errors = [percent(severity["error"]) for severity in result["severities"]]
                     calibration = _mean(severity["ece"] for severity in result["severities"])
-                    rows.append([_title(name), *errors, f"{calibration:.3f}", percent(result["mean_error"])])
+                    rows.append([title(name), *errors, f"{calibration:.3f}", percent(result["mean_error"])])
         severities = [f"severity {severity}" for severity in _SEVERITIES]
         tables = [(note, [f"error{kind}", *severities, "calibration error", "mean"], rows)]
-        return tables + ([_relative_table(section["baseline"], kind)] if section.get("baseline") else [])
+        return tables + ([relative.table(section["baseline"], kind)] if section.get("baseline") else [])
 
     def plot(self, report, figure):
         section = report["corruption"]
@@ -133,8 +141,8 @@ class Corruption(Section):
         picture = axis.imshow(errors, cmap="magma_r", vmin=0, vmax=100, aspect="auto")
         for (row, column), value in np.ndenumerate(errors):
             color = "white" if value > 50 else "black"
-            axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
-        axis.set_yticks(range(len(errors)), map(_title, section["results"]))
+            axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
+        axis.set_yticks(range(len(errors)), map(title, section["results"]))
         axis.set_xticks(range(len(_SEVERITIES)), _SEVERITIES)
         groups = [result["group"] for result in results]
         for row in range(1, len(groups)):
@@ -142,15 +150,85 @@ class Corruption(Section):
                 axis.axhline(row - 0.5, color="white", linewidth=2)
         axis.grid(False)
         axis.set(xlabel="severity")
-        axis.set_title(f"error in % ({section['label']}), mean {100 * section['mean_error']:.1f}", fontsize=9)
-        figure.colorbar(picture, ax=axis, shrink=0.8)
+        clean, mean = (100 * error for error in (report["clean"]["error"], section["mean_error"]))
+        axis.set_title(f"error in %: clean {clean:.1f}, mean of the corruptions {mean:.1f}", fontsize=9)
+        colorbar = figure.colorbar(picture, ax=axis, shrink=0.8)
+        colorbar.ax.axhline(clean, color=plotting.SKY, linewidth=3)
+        colorbar.ax.text(-0.25, clean, "clean", ha="right", va="center", fontsize=7)
 
     def headlines(self, report):
         section = report["corruption"]
-        lines = [f"mean corruption error {section['mean_error']:.2%} ({section['label']})"]
+        lines = [f"mean corruption error {percent(section['mean_error'])} ({section['label']})"]
         if section["baseline"] and section["baseline"]["mce"] is not None:
-            lines.append(f"mCE {section['baseline']['mce']:.2%} relative to {section['baseline']['report']}")
+            lines.append(f"mCE {percent(section['baseline']['mce'])} relative to {section['baseline']['report']}")
         return lines
+
+    def sentences(self, report):
+        section, clean = report["corruption"], report["clean"]["error"]
+        results = {name: section["results"][name] for name in benchmark(section["results"])}
+        if not results:
+            return []
+        largest = {
+            name: max(severity["error"] for severity in result["severities"]) for name, result in results.items()
+        }
+        order = sorted(results, key=lambda name: -results[name]["mean_error"])
+        worst = [f"{title(name)} (mean {percent(results[name]['mean_error'])})" for name in order[:3]]
+        if section["relative_mean_error"] is None:
+            sentences = [f"**Of corrupted images {percent(section['mean_error'])} are misclassified** in the mean."]
+        else:
+            sentences = [f"**In the mean of the corruptions the error {change(clean, section['mean_error'])}.**"]
+        sentences.append(
+            f"It is largest in {enumerate_words(worst)}, up to {percent(largest[order[0]])} in {title(order[0])}."
+        )
+        if section["relative_mean_error"] is None:
+            return sentences
+        harmless = [title(name) for name in reversed(order) if largest[name] - clean <= _HARMLESS]
+        if harmless:
+            names = enumerate_words(harmless)
+            verb = "is" if len(harmless) == 1 else "are"
+            sentences.append(
+                f"{names[0].upper()}{names[1:]} {verb} harmless: at most {100 * _HARMLESS:.0f} points more errors "
+                "at any severity."
+            )
+        else:
+            sentences.append(
+                f"No corruption is harmless. The mildest, {title(order[-1])}, adds "
+                f"{100 * (largest[order[-1]] - clean):.1f} points at its worst severity."
+            )
+        return sentences
+
+    def cautions(self, report):
+        section, (height, width, _) = report["corruption"], report["dataset"]["image_shape"]
+        published = registry.PUBLISHED_SETS[registry.published_set(height, width)]
+        larger = max(height, width)
+        factor = larger / published.side
+        if section["source"] != "regenerated" or 1 / _OTHER_SIZE <= factor <= _OTHER_SIZE:
+            return []
+        return [
+            f"The severities are those of {published.title}, whose images have {published.side} pixels a side. These "
+            f"have {larger}, so a blur of the same number of pixels changes {'more' if factor < 1 else 'less'} of the "
+            "picture. Compare the errors with those of other models on the same images, not with published ones, and "
+            "look at the pictures of the corruptions."
+        ]
+
+    def sheet(self, setting, report):
+        if setting.published is not None:
+            return None
+        results, options = report["corruption"]["results"], setting.options
+        examples = sheets.example_rows(setting, report, 4)
+        rows = []
+        for number, (name, result) in enumerate(results.items()):
+            row = [examples[number % len(examples)]]
+            image = setting.dataset.read(np.array(row))
+            cells = [(image[0], f"clean: {percent(report['clean']['error'])}")]
+            for severity, measured in zip(_SEVERITIES, result["severities"], strict=True):
+                changed = corruptions.corrupt(image, name, severity, options.seed, row, options.frost_textures)
+                cells.append((changed[0], percent(measured["error"])))
+            rows.append((title(name), cells))
+        text = (
+            "Some of the measured images as the model saw them. Below each: the error on all images of that severity."
+        )
+        return sheets.Sheet(text, ("clean", *(f"severity {severity}" for severity in _SEVERITIES)), rows)
 
     def compare(self, report):
         section = report["corruption"]
@@ -164,42 +242,23 @@ class Corruption(Section):
         section = report["corruption"]
         return {f"{group}{_kind(section)}": error for group, error in section["group_mean_errors"].items()}
 
+    def measures(self, report):
+        return {f"corruptions, mean{_kind(report['corruption'])}": report["corruption"]["mean_error"]} | self.errors(
+            report
+        )
+
+    def outcomes(self, report):
+        results, count = report["corruption"]["results"], report["dataset"]["n"]
+        by_name = {name: errors_of_images(result["severities"], count) for name, result in results.items()}
+        groups = {group: [] for group in report["corruption"]["group_mean_errors"]}
+        for name, result in results.items():
+            groups.setdefault(result["group"], []).append(by_name[name])
+        means = [_mean_of_images([by_name[name] for name in benchmark(results)])]
+        means += [_mean_of_images(groups[group]) for group in report["corruption"]["group_mean_errors"]]
+        return dict(zip(self.measures(report), means, strict=True))
+
     def identity(self, report):
-        return _identity(report["corruption"]["label"], _benchmark(report["corruption"]["results"]))
-
-
-def relative_to(report, baseline):
-    """Corruption errors relative to those of another report.
-
-        CE_c = sum_s E_c,s / sum_s E'_c,s,    relative CE_c = sum_s (E_c,s - E) / sum_s (E'_c,s - E')
-
-    with E' the errors of the baseline; mCE and relative mCE are their means.
-
-    Args:
-        report: A report.
-        baseline: A report on the same images.
-
-    Returns:
-        A dict. `None` stands where a denominator is not positive, and for every relative figure where the report has
-        none.
-    """
-    ours, theirs = report["corruption"]["results"], baseline["corruption"]["results"]
-    ratios, relative = {}, {}
-    has_relative = report["corruption"]["relative_mean_error"] is not None
-    for name in _benchmark(ours):
-        errors, others = ([severity["error"] for severity in side[name]["severities"]] for side in (ours, theirs))
-        ratios[name] = _ratio(sum(errors), sum(others))
-        rise = sum(errors) - len(errors) * report["clean"]["error"]
-        other_rise = sum(others) - len(others) * baseline["clean"]["error"]
-        relative[name] = _ratio(rise, other_rise) if has_relative else None
-    return {
-        "model": baseline["model"]["path"],
-        "sha256": baseline["model"]["sha256"],
-        "ce": ratios,
-        "relative_ce": relative,
-        "mce": _mean_or_none(ratios.values()),
-        "relative_mce": _mean_or_none(relative.values()),
-    }
+        return relative.identity(report["corruption"]["label"], benchmark(report["corruption"]["results"]))
 
 
 def _names(setting):
@@ -207,7 +266,7 @@ def _names(setting):
     if setting.published is not None:
         return list(setting.published.names)
     with_extra = setting.options.extra_corruptions
-    names = [name for name, entry in corruptions.CORRUPTIONS.items() if with_extra or entry.group != _EXTRA]
+    names = [name for name, entry in corruptions.CORRUPTIONS.items() if with_extra or entry.group != EXTRA]
     return [name for name in names if name not in _left_out(setting)]
 
 
@@ -230,54 +289,14 @@ def _label(setting):
     return label if textures is None else f"{label}, frost textures {corruptions.weather.textures_digest(textures)}"
 
 
-def _benchmark(results):
-    """Names of the corruptions that have a part in the mean error."""
-    return [name for name, result in results.items() if result["group"] != _EXTRA]
-
-
-def _identity(label, names):
-    return {"corruptions": label, "set of corruptions": ", ".join(sorted(names))}
-
-
-def _check_baseline(baseline, names, label):
-    """Refuse a report that has no figures for these corrupted images."""
-    if "corruption" not in baseline:
-        raise InputError("`baseline` must have a section on corruption. Received: a report without one")
-    theirs = _identity(baseline["corruption"]["label"], _benchmark(baseline["corruption"]["results"]))
-    names = [name for name in names if corruptions.CORRUPTIONS[name].group != _EXTRA]
-    for key, value in _identity(label, names).items():
-        if theirs[key] != value:
-            raise InputError(f"`baseline` must have the same {key}, {value}. Received: {theirs[key]}")
-
-
-def _relative_table(baseline, kind):
-    rows = [["**mean**", percent(baseline["mce"]), percent(baseline["relative_mce"])]]
-    rows += [
-        [_title(name), percent(value), percent(baseline["relative_ce"][name])] for name, value in baseline["ce"].items()
-    ]
-    note = (
-        f"Relative to `{baseline['model']}` ({baseline['report']}), whose error is 100 %. A dash stands where that is "
-        "0 or does not rise, or where no figure is relative to the clean error."
-    )
-    return note, [f"corruption{kind}", "CE", "relative CE"], rows
-
-
 def _kind(section):
     return " (regenerated)" if section["source"] == "regenerated" else ""
-
-
-def _title(name):
-    return name.replace("_", " ")
-
-
-def _ratio(numerator, denominator):
-    return numerator / denominator if denominator > 0 else None
 
 
 def _mean(values):
     return float(np.mean(list(values)))
 
 
-def _mean_or_none(values):
-    values = list(values)
-    return None if None in values else _mean(values)
+def _mean_of_images(errors):
+    """The mean of arrays, or `None` where one of them is `None` or there are none."""
+    return None if not errors or any(values is None for values in errors) else np.mean(errors, axis=0)

@@ -1,7 +1,12 @@
 """Deformed images."""
 
+import re
+
+import numpy as np
+
 from keras_mma import plotting
-from keras_mma.robustness.metrics import error_bars, percent
+from keras_mma.robustness import sheets
+from keras_mma.robustness.metrics import change, complement, error_bars, errors_of_images, percent
 from keras_mma.robustness.perturbations.deformations import DEFORMATIONS, deform, title
 from keras_mma.robustness.run import Section
 
@@ -12,7 +17,10 @@ class Deformation(Section):
     """The error on rotated, sheared and zoomed images."""
 
     name = "deformation"
-    form = {f"{name}?": {"error": _NUMBER, "error_interval": [_NUMBER, _NUMBER]} for name in DEFORMATIONS}
+    sheet_file = "deformation-images.png"
+    form = {
+        f"{name}?": {"error": _NUMBER, "error_interval": [_NUMBER, _NUMBER], "correct?": str} for name in DEFORMATIONS
+    }
 
     def parts(self, setting):
         def part(name):
@@ -27,7 +35,7 @@ class Deformation(Section):
 
     def tabulate(self, report):
         rows = [
-            [title(name), percent(result["error"], result["error_interval"]), percent(1 - result["error"])]
+            [title(name), percent(result["error"], result["error_interval"]), complement(result["error"])]
             for name, result in _results(report).items()
         ]
         note = "Angles are uniform. What was outside the image is black."
@@ -39,16 +47,47 @@ class Deformation(Section):
         axis = figure.subplots()
         errors, ends = error_bars((result["error"], result["error_interval"]) for result in results.values())
         axis.bar(range(len(errors)), errors, yerr=ends, color=plotting.BLUE, capsize=3, error_kw={"elinewidth": 1})
-        axis.axhline(100 * report["clean"]["error"], color=plotting.RED, linewidth=1, linestyle="--", label="clean")
+        clean = report["clean"]["error"]
+        axis.axhline(
+            100 * clean, color=plotting.BLACK, linewidth=1, linestyle="--", label=f"clean error {percent(clean)}"
+        )
         axis.set_xticks(range(len(errors)), [title(name) for name in results], rotation=35, ha="right")
         axis.set(ylabel="error in %", ylim=(0, 100))
-        axis.legend(fontsize=8)
+        figure.legend(loc="outside upper right")
+
+    def sentences(self, report):
+        results, clean = _results(report), report["clean"]["error"]
+        if not results:
+            return []
+        order = sorted(results, key=lambda name: results[name]["error"])
+        last, first = (f"{title(name)}" for name in (order[0], order[-1]))
+        return [
+            f"**Of the deformations {first} does most harm:** the error {change(clean, results[order[-1]]['error'])}. "
+            f"{last[0].upper()}{last[1:]} does least ({percent(results[order[0]]['error'])})."
+        ]
+
+    def sheet(self, setting, report):
+        results, rows = _results(report), []
+        for row in sheets.example_rows(setting, report, 3):
+            image = setting.dataset.read(np.array([row]))
+            cells = [(image[0], percent(report["clean"]["error"]))]
+            for name, result in results.items():
+                changed = deform(image, name, setting.options.seed, [row])
+                cells.append((changed[0], percent(result["error"])))
+            rows.append(("", cells))
+        columns = ("clean", *(re.sub(r" (±|\d)", r"\n\1", title(name)) for name in results))
+        text = "Some of the measured images as the model saw them. Below each: the error on all images."
+        return sheets.Sheet(text, columns, rows)
 
     def compare(self, report):
         return {f"{label}, error": percent(error) for label, error in self.errors(report).items()}
 
     def errors(self, report):
         return {title(name): result["error"] for name, result in _results(report).items()}
+
+    def outcomes(self, report):
+        count = report["dataset"]["n"]
+        return {title(name): errors_of_images([result], count) for name, result in _results(report).items()}
 
 
 def _results(report):

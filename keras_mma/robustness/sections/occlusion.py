@@ -1,8 +1,11 @@
 """Images with dropped patches."""
 
+import numpy as np
+
 from keras_mma import plotting
 from keras_mma.errors import InputError
-from keras_mma.robustness.metrics import Tally, percent
+from keras_mma.robustness import sheets
+from keras_mma.robustness.metrics import Tally, complement, enumerate_words, errors_of_images, percent
 from keras_mma.robustness.perturbations.occlusion import GRID, ORDERS, SHARES, occlude
 from keras_mma.robustness.run import Part, Section
 
@@ -13,15 +16,23 @@ _LABELS = {
     "nonsalient_first": ("non-salient first", plotting.BLUE),
 }
 
+_WORDS = {
+    "random": "drawn at random",
+    "salient_first": "the most salient",
+    "nonsalient_first": "the least salient",
+}
+
 
 class Occlusion(Section):
     """Accuracy over the share of patches that are dropped, in three orders."""
 
     name = "occlusion"
+    sheet_file = "occlusion-images.png"
     form = {
         "detector": str,
         "shares": [_NUMBER] * len(SHARES),
         "accuracy": {order: [_NUMBER] * len(SHARES) for order in ORDERS},
+        "results?": {order: [{"correct?": str}] * len(SHARES) for order in ORDERS},
     }
 
     def parts(self, setting):
@@ -59,8 +70,9 @@ class Occlusion(Section):
 
     def tabulate(self, report):
         section = report["occlusion"]
-        curves = [[1 - report["clean"]["error"], *section["accuracy"][order]] for order in ORDERS]
-        rows = [list(map(percent, row)) for row in zip([0, *section["shares"]], *curves, strict=True)]
+        clean = complement(report["clean"]["error"])
+        curves = [[clean, *map(percent, section["accuracy"][order])] for order in ORDERS]
+        rows = list(zip(map(percent, [0, *section["shares"]]), *curves, strict=True))
         note = (
             f"Accuracy with patches of a grid of {GRID} × {GRID} painted black, ordered by `{section['detector']}` "
             "saliency."
@@ -69,16 +81,43 @@ class Occlusion(Section):
 
     def plot(self, report, figure):
         section = report["occlusion"]
-        figure.set_size_inches(5.2, 3.4)
+        figure.set_size_inches(6.6, 3.4)
         axis = figure.subplots()
         shares = [0, *(100 * share for share in section["shares"])]
         for order, (label, color) in _LABELS.items():
             values = [1 - report["clean"]["error"], *section["accuracy"][order]]
             axis.plot(shares, [100 * value for value in values], marker=".", color=color, label=label)
+        clean = 100 * (1 - report["clean"]["error"])
+        label = f"clean accuracy {complement(report['clean']['error'])}"
+        axis.axhline(clean, color=plotting.BLACK, linewidth=1, linestyle="--", label=label)
         chance = 100 / report["model"]["classes"]
         axis.axhline(chance, color=plotting.GRAY, linewidth=1, linestyle=":", label="chance")
         axis.set(xlabel="patches dropped in %", ylabel="accuracy in %", xlim=(0, 100), ylim=(0, 100))
-        axis.legend(fontsize=8)
+        figure.legend(loc="outside right upper")
+
+    def sentences(self, report):
+        section = report["occlusion"]
+        half = min(range(len(SHARES)), key=lambda number: abs(section["shares"][number] - 0.5))
+        values = [f"{percent(section['accuracy'][order][half])} where they are {_WORDS[order]}" for order in ORDERS]
+        return [
+            f"**With {percent(section['shares'][half])} of the patches black, accuracy goes from "
+            f"{complement(report['clean']['error'])}** to {enumerate_words(values)}."
+        ]
+
+    def sheet(self, setting, report):
+        from keras_mma import saliency
+
+        (row,) = sheets.example_rows(setting, report, 1)
+        image = setting.dataset.read(np.array([row]))
+        maps, section, rows = _maps(saliency.get(setting.options.detector), image), report["occlusion"], []
+        for order, (label, _) in _LABELS.items():
+            cells = [(image[0], complement(report["clean"]["error"]))]
+            for share, accuracy in zip(SHARES, section["accuracy"][order], strict=True):
+                occluded = occlude(image, order, share, maps, setting.options.seed, [row])
+                cells.append((occluded[0], percent(accuracy)))
+            rows.append((label, cells))
+        columns = tuple(f"{100 * share:g} %" for share in (0, *SHARES))
+        return sheets.Sheet("One of the measured images as the model saw it, and the accuracy on all.", columns, rows)
 
     def compare(self, report):
         section = report["occlusion"]
@@ -87,6 +126,21 @@ class Occlusion(Section):
             f"occlusion {label} ({section['detector']}), mean accuracy": percent(means[order])
             for order, (label, _) in _LABELS.items()
         }
+
+    def measures(self, report):
+        accuracy = report["occlusion"]["accuracy"]
+        return {_label(report, order): 1 - sum(accuracy[order]) / len(accuracy[order]) for order in ORDERS}
+
+    def outcomes(self, report):
+        results, count = report["occlusion"].get("results"), report["dataset"]["n"]
+        return {
+            _label(report, order): None if results is None else errors_of_images(results[order], count)
+            for order in ORDERS
+        }
+
+
+def _label(report, order):
+    return f"occlusion {_LABELS[order][0]} ({report['occlusion']['detector']}), mean"
 
 
 def _measure(setting, detector, order, on_progress):

@@ -14,17 +14,18 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class PublishedSet(NamedTuple):
-    """A published set, whose parameters apply up to a side in pixels; its files may be JPEG of a quality."""
+    """A published set of images of a side; its parameters apply up to a side, its files may be JPEG of a quality."""
 
     title: str
+    side: int
     largest_side: float
     jpeg_quality: int | None
 
 
 PUBLISHED_SETS = {
-    "cifar": PublishedSet("CIFAR", 32, None),
-    "tiny_imagenet": PublishedSet("Tiny-ImageNet", 128, 85),
-    "imagenet": PublishedSet("ImageNet", math.inf, 85),
+    "cifar": PublishedSet("CIFAR", 32, 32, None),
+    "tiny_imagenet": PublishedSet("Tiny-ImageNet", 64, 128, 85),
+    "imagenet": PublishedSet("ImageNet", 224, math.inf, 85),
 }
 # Corruptions in order of registration, which is the order of the report.
 CORRUPTIONS = {}
@@ -67,8 +68,9 @@ def published_set(height, width):
 
 def label(height, width):
     """Name in the report of regenerated corruptions of images of this size."""
-    title, _, quality = PUBLISHED_SETS[published_set(height, width)]
-    return f"regenerated, {title} severities" + (f", JPEG of quality {quality}" if quality else "")
+    published = PUBLISHED_SETS[published_set(height, width)]
+    encoding = f", JPEG of quality {published.jpeg_quality}" if published.jpeg_quality else ""
+    return f"regenerated, {published.title} severities{encoding}"
 
 
 def parameters(name, severity, height, width):

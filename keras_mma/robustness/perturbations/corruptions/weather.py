@@ -83,7 +83,7 @@ def _textures(folder, scale, height, width):
     for file in _texture_files(folder):
         texture = cv2.imread(str(file))
         if texture is None:
-            raise InputError(f"{file} is damaged or not an image")
+            raise InputError(f"{file} must be an image. Received: a file that is damaged or not an image")
         texture = cv2.resize(texture, (0, 0), fx=scale, fy=scale)[..., ::-1]
         if texture.shape[0] < height or texture.shape[1] < width:
             raise InputError(
