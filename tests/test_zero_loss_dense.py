@@ -45,7 +45,7 @@ def identity_network(mixer, feature_sites, pool=1, size=SIZE, adapter=layers.Fea
 def is_meaningful(mode, sites):
     """Compiling takes most of the time, and the modes differ in nothing that maps could add to the vector's probe."""
     if keras.backend.backend() == "jax":  # which compiles each operation of an eager call
-        return mode == "xla" or (len(sites) > 1 and mode.startswith("mixed"))
+        return len(sites) > 1 and mode not in ("graph", "eager")
     return mode == "eager" or (len(sites) > 1 and mode != "xla")
 
 
