@@ -599,7 +599,7 @@ def test_a_network_with_a_dict_as_input_keeps_it(data, settings):
     network = keras.Model(inputs, head(conv(x, "first")))
     images = {"image": data[0]}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         mixed = keras_mma.mixify(network, layers.SaliencyMix(**settings), at=["first"])
         mixed.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
         assert np.isfinite(mixed.fit(images, data[1], verbose=0).history["loss"]).all()
