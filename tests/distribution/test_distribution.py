@@ -64,6 +64,7 @@ def single():
     return program.record(program.images_and_labels())
 
 
+@pytest.mark.slow
 def test_mirrored_strategy(needs_tensorflow, single):
     import tensorflow as tf
 
