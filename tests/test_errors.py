@@ -18,6 +18,9 @@ INSTEAD = {
 ALLOWED = {
     "{type(self).__name__} must implement": "it is read by the author of the class",
     "{moving} move pixels at random after": "a warning that names the layers and what to do",
+    "{cropping} cut off a part of what": "a warning that names the layers and what to do",
+    "The loss {nonlinear} is not linear in the label": "a warning that names the losses and what to use",
+    "The metrics {misleading} take labels of 0 and 1": "a warning that names the metrics and what to use",
     "{model.name!r} is mixed at the input only": "a warning that names the model, the reason and what to do",
     "an operation between the pixels and the outputs has none": "it ends a sentence of the report on gradients",
     "infinitely many images": "it is quoted by the error of the caller",

@@ -45,7 +45,7 @@ def identity_network(mixer, feature_sites, size=12, **adapt):
     inputs = keras.Input((size, size, CLASSES + 2))
     x, plan = mixer(inputs)
     for site in feature_sites:
-        x = keras.layers.Identity()(x)
+        x = keras.layers.Identity(name=f"features{site}")(x)
         x, plan = layers.FeatureMixAdapt(site, **adapt)(x, plan)
     pooled = keras.layers.GlobalAveragePooling2D()(x)
     return keras_mma.MixModel(inputs, (pooled[:, :CLASSES], plan))
@@ -101,7 +101,7 @@ def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
 @pytest.mark.parametrize(
     "case",
     [
-        Case(layers.SaliencyMix, {"detector": "activation"}),
+        Case(layers.SaliencyMix, {"detector": "activation", "attribution_layer": "features1"}),
         Case(layers.GuidedMixup, {"detector": "gradient"}),
         Case(layers.PuzzleMix, {"detector": "gradient", "grids": (2, 8)}),
     ],

@@ -41,7 +41,7 @@ class Adjustable:
             warnings.warn(
                 f"`{self._name}` of {layer.name!r} does not change the state that a loop with `stateless_call` already "
                 "carries: assign that state to the variables of the model, then the number, and read the variables "
-                "again.",
+                f"again. Received: {self._name}={value!r}",
                 stacklevel=2,
             )
         getattr(layer, self._key).change(number)

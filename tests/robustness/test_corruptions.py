@@ -480,7 +480,7 @@ def test_textures_that_cannot_be_used_are_refused(tmp_path):
     for path, match in [
         (tmp_path / "empty", "`frost_textures` must be a folder of images"),
         (tmp_path / "nowhere", "`frost_textures` must be a folder of images"),
-        (damaged, "1.png is damaged or not an image"),
+        (damaged, "1.png must be an image. Received: a file that is damaged or not an image"),
         (small, "0.png must be at least 32 x 32 pixels when scaled by 0.2. Received: 30 x 30"),
     ]:
         with pytest.raises(InputError, match=match):

@@ -53,9 +53,7 @@ class HMix(Mixer):
         position = sampling.uniform((2, batch_size), self.seed_generator)
         lengths = masks.box_size(1.0 - self.ratio * (1.0 - lam), *sizes)
         box = masks.Box(*masks.random_bounds(position, lengths, sizes))
-        outside = box.mean(*sizes)
-        # B is at least lam, but for rounding.
-        blend = ops.minimum(lam / ops.where(outside > 0.0, outside, 1.0), 1.0)
+        blend = ops.minimum(lam / ops.maximum(box.mean(*sizes), 1e-12), 1.0)  # B is at least lam, but for rounding
         return masks.Dense(ops.reshape(blend, (-1, 1, 1, 1)) * box.rasterize(*sizes))
 
     def get_config(self):
