@@ -80,7 +80,8 @@ class FeatureMixer(keras.layers.Layer):
             weight = ops.mean(mask, axis=(1, 2, 3)) if self.label == "adapted" else plan["weight"]
             partner_features = plans.take_partner(features, plans.active_partner(plan))
             mixed = plans.blend(features, partner_features, self._like_features(mask, features))
-            return mixed, weight, self._mask_of_images(mask, weight, plan)
+            # Otherwise TensorFlow differentiates the resizing, which XLA cannot compile for an unknown batch size.
+            return mixed, *map(ops.stop_gradient, (weight, self._mask_of_images(mask, weight, plan)))
 
         features, weight, mask = ops.cond(
             plan["site"] == self.site, mix, lambda: (features, plan["weight"], plan["mask"])
