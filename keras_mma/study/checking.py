@@ -26,7 +26,7 @@ class Check(NamedTuple):
         return abs(self.now - self.before) <= TOLERANCE
 
 
-def rerun(folder, train, name=None, data_dir=None):
+def rerun(folder, train, name=None, data_dir=None, jobs=1):
     """Train a cell again, in a temporary folder, and compare the accuracies.
 
     Args:
@@ -34,6 +34,7 @@ def rerun(folder, train, name=None, data_dir=None):
         train: See `keras_mma.study.running.run`.
         name: Name of the cell, by default the first of the plan that has a record and did not diverge.
         data_dir: Folder of tensorflow-datasets.
+        jobs: Number of trainings at once of the study, on which the number of threads and so the rounding depends.
 
     Returns:
         A `Check`.
@@ -54,7 +55,7 @@ def rerun(folder, train, name=None, data_dir=None):
     recipe = record["recipe"] | {"data_dir": data_dir}
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
     with tempfile.TemporaryDirectory() as temporary:
-        outcome = running.run([cell], Path(temporary), train, progress=True)
+        outcome = running.run([cell], Path(temporary), train, jobs=jobs, progress=True)
         if outcome.failures:
             raise InputError(f"{name} failed: {outcome.failures[name]}")
         (again,) = study_cells.read_records(temporary).values()

@@ -154,7 +154,11 @@ def add_arguments(parser):
         metavar="X",
         help="Stop at the end of an epoch; the same command resumes. Default: no limit.",
     )
-    add("--check", metavar="DIR", help="Instead: run a training of this study again and compare.")
+    add(
+        "--check",
+        metavar="DIR",
+        help="Instead: run a training of this study again and compare. Give --jobs as for the study.",
+    )
     add("--cell", metavar="NAME", help="The training for --check. Default: the first.")
 
 
@@ -170,7 +174,7 @@ def run(**options):
     """
     _check_packages(options)
     if options["check"] is not None:
-        return _check(options["check"], options["cell"], options["data_dir"])
+        return _check(options["check"], options["cell"], options["data_dir"], options["jobs"] or 1)
     if options["output"] is None:
         raise InputError("`output` must name the folder of the study. Received: output=None")
     from keras_mma.study import arms
@@ -213,11 +217,11 @@ def describe(plan):
     )
 
 
-def _check(folder, cell, data_dir):
+def _check(folder, cell, data_dir, jobs):
     from keras_mma.study import checking
     from keras_mma.study.cell_training import train_cell
 
-    check = checking.rerun(folder, train_cell, cell, data_dir)
+    check = checking.rerun(folder, train_cell, cell, data_dir, jobs)
     words = "agrees" if check.agrees else f"differs by more than {checking.TOLERANCE:g} points"
     print(f"{check.name}: {check.before:.2f} % recorded, {check.now:.2f} % now: {words}")
     if not check.agrees:

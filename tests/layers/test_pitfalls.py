@@ -91,7 +91,9 @@ class TestDicts:
         np.testing.assert_array_equal(mixed["label"], labels)
 
     def test_numbers_pass_through_too(self, rng):
-        keys = ("index", "image_id", "image/height", 3)
+        keys = ["index", "image_id", "image/height"]
+        if keras.backend.backend() != "torch":  # where Keras sorts keys, which must then be of one type
+            keys.append(3)
         batch = {"images": blobs(rng), "labels": one_hot(rng), **dict.fromkeys(keys, np.arange(8))}
         mixed = to_numpy(layers.CutMix()(batch))
         assert list(mixed) == list(batch)

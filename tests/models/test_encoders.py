@@ -93,7 +93,7 @@ def test_features_after_a_block_are_those_of_the_partner_where_the_mask_is_0(net
     np.testing.assert_allclose(mixed, expected, atol=1e-5)
 
 
-def test_an_encoder_of_another_structure_raises():
+def test_an_encoder_of_another_structure_raises(needs_tensorflow):
     plain = hub("ViT")
     encoder = next(layer for layer in plain._flatten_layers() if encoders.is_encoder(layer))
     blocks, encoder.__dict__["layer_norm"] = encoder.layer_norm, None

@@ -421,7 +421,7 @@ def test_a_real_study_with_everything(tmp_path, capsys):
     expected = (clean["cutmix-seed0"] - clean["none-seed0"] + clean["cutmix-seed1"] - clean["none-seed1"]) / 2
     assert comparison["mean"] == pytest.approx(expected)
     assert "## Robustness" in (tmp_path / "report.md").read_text()
-    main(["--check", str(tmp_path)])
+    main(["--check", str(tmp_path), "--jobs", "2"])
     assert capsys.readouterr().out.endswith("agrees\n")
 
 
