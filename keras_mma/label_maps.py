@@ -10,11 +10,6 @@ from keras_mma.backend import known_values
 _NARROW = ("bool", "int8", "int16", "uint8", "uint16")
 
 
-def is_map(predictions):
-    """Whether predictions are maps, (batch, height, width, classes)."""
-    return len(predictions.shape) == 4
-
-
 def encode(labels, shape, ignore_class=None, name="labels"):
     """Convert labels that are maps to float32 shares; class indices are one-hot encoded.
 

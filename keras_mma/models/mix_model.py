@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_mma import label_encoding, label_maps, plans
+from keras_mma import label_encoding, plans
 from keras_mma.layers import arguments, input_forms, label_rules
 from keras_mma.models import graph, loss_checks, targets
 from keras_mma.models.augmentation import warn_of_moved_pixels
@@ -108,6 +108,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
     ignore_class = None
 
     _get_plan_metrics = staticmethod(lambda: ())
+    _is_fitted_by_keras = False
 
     @_like_functional
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
@@ -140,12 +141,20 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         return (predictions, plan) if training else predictions
 
     def stateless_call(self, *args, **kwargs):
-        # In `fit`, Keras carries the state and updates it when a variable is assigned.
-        is_own_loop = inspect.currentframe().f_back.f_code.co_name != "compute_loss_and_updates"
-        if kwargs.get("training") and is_own_loop and keras.backend.backend() != "torch":
+        # PyTorch carries no state, and in `fit` Keras updates it when a variable is assigned.
+        if kwargs.get("training") and not self._is_fitted_by_keras and keras.backend.backend() != "torch":
             for layer in self.mixer._flatten_layers():
                 layer.is_carried = True
         return super().stateless_call(*args, **kwargs)
+
+    if keras.backend.backend() == "jax":
+
+        def compute_loss_and_updates(self, *args, **kwargs):
+            self._is_fitted_by_keras = True
+            try:
+                return super().compute_loss_and_updates(*args, **kwargs)
+            finally:
+                self._is_fitted_by_keras = False
 
     def compute_output_spec(self, inputs, training=None, mask=None):
         predictions, plan = super().compute_output_spec(inputs)
@@ -236,7 +245,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
             return y, y_pred, sample_weight
         encoded = targets.encode(y, y_pred, self.output_names, self.ignore_class)
         if plan is not None:
-            self._check_maps(encoded)
+            targets.refuse_moved_maps(encoded, self.mixer)
         y, sample_weight = targets.follow(encoded, sample_weight, plan)
         return y, y_pred, sample_weight
 
@@ -281,17 +290,6 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
     def _compare_predictions(self, clean, predictions, plan):
         """The label's share for `label="sumix"`: the mean over the heads whose labels are vectors."""
         heads = zip(*map(keras.tree.flatten, (clean, predictions)), strict=True)
-        vectors = [head for head in heads if not label_maps.is_map(head[0])]
+        vectors = [head for head in heads if not targets.is_map(head[0])]
         weights = [label_rules.sumix_weight(plan["weight"], *head, plan["partner"]) for head in vectors]
         return sum(weights) / len(weights) if weights else plan["weight"]
-
-    def _check_maps(self, encoded):
-        """Raise a `ValueError` if labels that are maps cannot follow the mixer."""
-        for target in keras.tree.flatten(encoded):
-            if target is not None and target.is_map and self.mixer.is_input_only:
-                raise ValueError(
-                    f"`{target.name}` must not be maps for the mixer {self.mixer.name!r}, which moves or resizes the "
-                    "partner's image, because a plan does not say where to: call the mixer on labeled batches "
-                    "{'images', 'segmentation_masks'} before they reach the model. "
-                    f"Received: {target.name} of shape {tuple(target.labels.shape)}"
-                )

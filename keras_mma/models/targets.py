@@ -21,6 +21,11 @@ class Target:
         self.weights = None
 
 
+def is_map(predictions):
+    """Whether predictions are maps, (batch, height, width, classes)."""
+    return len(predictions.shape) == 4
+
+
 def encode(y, predictions, output_names, ignore_class=None):
     """The targets of all heads, in the structure of the labels.
 
@@ -33,7 +38,7 @@ def encode(y, predictions, output_names, ignore_class=None):
 
     def encode_head(labels, head, name):
         _check_head(head, name)
-        if label_maps.is_map(head):
+        if is_map(head):
             maps, counted = label_maps.encode(labels, tuple(head.shape), ignore_class, name)
             return Target(maps, True, counted, name)
         return Target(label_encoding.encode(labels, head.shape[-1], name), name=name)
@@ -51,7 +56,7 @@ def check(y, predictions, output_names, ignore_class=None, name="y"):
 
     def check_head(labels, head, name):
         _check_head(head, name)
-        if label_maps.is_map(head):
+        if is_map(head):
             label_maps.check(labels, head.shape, ignore_class, name)
         else:
             label_encoding.check_range(labels, head.shape[-1], name)
@@ -67,9 +72,21 @@ def _check_head(predictions, name):
         )
 
 
+def refuse_moved_maps(targets, mixer):
+    """Raise a `ValueError` for labels that are maps, if the mixer moves or resizes the partner's image."""
+    for target in keras.tree.flatten(targets):
+        if target is not None and target.is_map and mixer.is_input_only:
+            raise ValueError(
+                f"`{target.name}` must not be maps for the mixer {mixer.name!r}, which moves or resizes the partner's "
+                "image, because a plan does not say where to: call the mixer on labeled batches "
+                "{'images', 'segmentation_masks'} before they reach the model. "
+                f"Received: {target.name} of shape {tuple(target.labels.shape)}"
+            )
+
+
 def check_class_weight(class_weight, predictions):
     """Raise a `ValueError` for class weights of maps, which Keras cannot convert to weights of pixels."""
-    if class_weight is not None and any(map(label_maps.is_map, keras.tree.flatten(predictions))):
+    if class_weight is not None and any(map(is_map, keras.tree.flatten(predictions))):
         raise ValueError(
             "`class_weight` must be `None` for predictions that are maps: pass weights of pixels, "
             f"`sample_weight=np.array(weights)[labels]`. Received: class_weight={class_weight}"

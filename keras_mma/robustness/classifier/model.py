@@ -216,10 +216,9 @@ def from_keras(model, path="in memory", sha256=None, preprocess=None, output_nam
         description["output_name"] = chosen
         model = keras.Model(model.inputs, model.outputs[names.index(chosen)])
     run, pull_back = gradients.of_keras(model)
-    shape = tuple(inputs[0].shape)
     dtype = keras.backend.standardize_dtype(inputs[0].dtype)
     logits = functools.partial(gradients.logits_of_keras, model)
-    return Classifier(run, pull_back, shape, dtype, preprocess or Preprocess(), description, logits)
+    return Classifier(run, pull_back, tuple(inputs[0].shape), dtype, preprocess or Preprocess(), description, logits)
 
 
 def _load_keras(path, preprocess, output_name):
@@ -276,16 +275,11 @@ def _choose_signature(path, signatures, name):
             f"{path} must have a serving signature: export it with model.export, or with signatures= of "
             "tf.saved_model.save. Received: a SavedModel without any"
         )
-    if name is None:
-        name = "serving_default" if "serving_default" in signatures else next(iter(signatures))
-        if name != "serving_default" and len(signatures) > 1:
-            raise InputError(
-                f"`signature` must be one of {sorted(signatures)}, because {path} has no serving_default. "
-                "Received: signature=None"
-            )
-    if name not in signatures:
-        raise InputError(f"`signature` must be one of {sorted(signatures)}. Received: signature={name!r}")
-    return name, signatures[name]
+    chosen = name or (next(iter(signatures)) if len(signatures) == 1 else "serving_default")
+    if chosen not in signatures:
+        why = "" if name else f", because {path} has no serving_default"
+        raise InputError(f"`signature` must be one of {sorted(signatures)}{why}. Received: signature={name!r}")
+    return chosen, signatures[chosen]
 
 
 def _hash_files(files):

@@ -168,9 +168,7 @@ class Corruption(Section):
         results = {name: section["results"][name] for name in benchmark(section["results"])}
         if not results:
             return []
-        largest = {
-            name: max(severity["error"] for severity in result["severities"]) for name, result in results.items()
-        }
+        largest = {name: max(entry["error"] for entry in result["severities"]) for name, result in results.items()}
         order = sorted(results, key=lambda name: -results[name]["mean_error"])
         worst = [f"{title(name)} (mean {percent(results[name]['mean_error'])})" for name in order[:3]]
         if section["relative_mean_error"] is None:
@@ -243,9 +241,8 @@ class Corruption(Section):
         return {f"{group}{_kind(section)}": error for group, error in section["group_mean_errors"].items()}
 
     def measures(self, report):
-        return {f"corruptions, mean{_kind(report['corruption'])}": report["corruption"]["mean_error"]} | self.errors(
-            report
-        )
+        section = report["corruption"]
+        return {f"corruptions, mean{_kind(section)}": section["mean_error"]} | self.errors(report)
 
     def outcomes(self, report):
         results, count = report["corruption"]["results"], report["dataset"]["n"]
