@@ -168,7 +168,8 @@ def main(arguments=None):
             stack.enter_context(training.claim(output, recipe, data, spread))
             describe(recipe, data, train, steps, built.network)
             resumable = options.distribute != "multiworker"
-            history = training.train(recipe, built.model, train, validation, output, devices, resumable)
+            verbose = "auto" if sys.stdout.isatty() else 2  # without control characters in files
+            history = training.train(recipe, built.model, train, validation, output, devices, resumable, verbose)
             draw(recipe, built, train, history, output)
             training.save(built.model, output)
             test = batches.evaluation_batches(data.test, recipe.batch_size)

@@ -49,6 +49,7 @@ def test_the_default_method_trains_saves_and_serves(tmp_path):
     assert before.startswith("test accuracy: 0.") and last.startswith(
         "the reloaded SavedModel gives the same predictions"
     )
+    assert "\x1b" not in done.stdout and "\b" not in done.stdout  # not a terminal
     assert json.loads((tmp_path / "config.json").read_text())["method"] == "saliencymix+mma"
     assert json.loads((tmp_path / "result.json").read_text())["saved_model_difference"] <= 1e-4
     assert epochs(tmp_path) == [0, 1]
