@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # The tests that run on every backend: those of which `make test` runs a sample on JAX and PyTorch, and the others.
 SMOKE := tests/test_zero_loss.py tests/layers/test_contract.py
-PORTABLE := tests/layers tests/saliency tests/models tests/distribution tests/robustness/test_model.py \
+PORTABLE := tests/layers tests/saliency tests/models tests/callbacks tests/distribution tests/robustness/test_model.py tests/test_visualization.py \
 	tests/test_label_maps.py tests/test_zero_loss_dense.py \
 	--ignore=tests/layers/test_contract.py
 export TF_CPP_MIN_LOG_LEVEL ?= 2

@@ -126,11 +126,12 @@ def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.Pa
     weights = [f"weight {weight:.2f}" for weight in plan["weight"]]
     notes = {"mixed at the input": weights, "mixer's mask": weights}
     titles = {}
+    tensors = keras.tree.map_structure(ops.convert_to_tensor, plan)
     for site, layer in sites.layers.items():
         values = ops.convert_to_tensor(features[site])
-        mask = _numpy(layer.mask(values, plan))
+        mask = _numpy(layer.mask(values, tensors))
         if getattr(layer, "attention", None) is not None:
-            attention = _numpy(attention_of(layer, values, plan))
+            attention = _numpy(attention_of(layer, values, tensors))
             for name, maps in (("own", attention), ("partner's", attention[partner])):
                 key = f"site {site}: {name} attention"
                 columns[key] = maps
