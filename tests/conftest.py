@@ -5,6 +5,9 @@ import itertools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# One thread for each worker of pytest-xdist: the tensors are small, and waking other threads costs more than it saves.
+for _name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 import keras
 import numpy as np
@@ -20,33 +23,47 @@ if keras.backend.backend() == "tensorflow":
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the combinations of parameters that the fast suite leaves out as `exhaustive`.
+    """Mark the combinations of parameters that the fast suite leaves out, in the tables marked `sampled`.
 
-    The fast suite runs a sample of the tables marked `sampled`: combinations that together have every pair of values of
-    two parameters. `sampled(1)` asks for every value only. All cases of a mixer of the same `kind` count as one value.
-    On the other backends, all tables are sampled, and each test runs a third of a sample with every value: the first
-    test the first third, the second test the second third, and so on.
+    The fast suite runs combinations that together have every value of every parameter; all cases of a mixer of the same
+    `kind` count as one value. Further combinations, with which every pair of values occurs, are marked `pairwise`, and
+    those that are left are marked `exhaustive`. On JAX and PyTorch, all tables are sampled, and the fast suite runs a
+    third of its sample of each test: the first third of the first test, the second third of the second, and so on.
     """
     tables = collections.defaultdict(list)
     on_tensorflow = keras.backend.backend() == "tensorflow"
     for item in items:
-        marker = item.get_closest_marker("sampled")
-        if hasattr(item, "callspec") and (marker or not on_tensorflow):
-            strength = (*marker.args, 2)[0] if marker and on_tensorflow else 1
-            values = sorted((name, repr(getattr(value, "kind", value))) for name, value in item.callspec.params.items())
-            groups = set(itertools.combinations(values, min(strength, len(values))))
-            tables[item.nodeid.partition("[")[0]].append((item, groups))
-    for number, rows in enumerate(tables.values()):
-        missing, sample = set().union(*(groups for _, groups in rows)), []
-        while missing:
-            item, groups = max(rows, key=lambda row: len(row[1] & missing))
-            missing -= groups
-            sample.append(item)
+        if hasattr(item, "callspec") and (item.get_closest_marker("sampled") or not on_tensorflow):
+            tables[item.nodeid.partition("[")[0]].append(item)
+    for number, table in enumerate(tables.values()):
+        fast = sample(table, 1, kind)
         if not on_tensorflow:
-            sample = sample[number % min(3, len(sample)) :: 3]
-        for item, _ in rows:
-            if item not in sample:
-                item.add_marker(pytest.mark.exhaustive)
+            fast = fast[number % min(3, len(fast)) :: 3]
+        pairs = [*fast, *sample(table, 2, repr)]
+        for item in table:
+            if item not in fast:
+                item.add_marker(pytest.mark.pairwise if item in pairs else pytest.mark.exhaustive)
+
+
+def kind(value):
+    """All cases of a mixer of the same `kind` count as one value."""
+    return repr(getattr(value, "kind", value))
+
+
+def sample(table, strength, name):
+    """The fewest tests of a table (as a greedy search finds them) with every combination of `strength` values."""
+
+    def combinations(item):
+        values = sorted((parameter, name(value)) for parameter, value in item.callspec.params.items())
+        return set(itertools.combinations(values, min(strength, len(values))))
+
+    rows = [(item, combinations(item)) for item in table]
+    missing, chosen = set().union(*(groups for _, groups in rows)), []
+    while missing:
+        item, groups = max(rows, key=lambda row: len(row[1] & missing))
+        missing -= groups
+        chosen.append(item)
+    return chosen
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def test_the_loss_is_zero(mode, sites, case, rng):
     assert model.evaluate(images, labels, verbose=0) < TOLERANCE[policy]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize("adapt", ADAPTERS, ids=str)
 @pytest.mark.parametrize("case", [Case(layers.MixUp), Case(layers.CutMix), Case(layers.SaliencyMix)], ids=str)
 def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
@@ -96,7 +96,7 @@ def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
     assert losses(model, images, labels, epochs=4).max() < 1e-9
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "case",

@@ -49,7 +49,7 @@ def is_meaningful(mode, sites):
     return mode == "eager" or (len(sites) > 1 and mode != "xla")
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("mode", "sites", "case"),
     [values for values in itertools.product(MODES, SITES, CASES) if is_meaningful(*values[:2])],
@@ -64,7 +64,7 @@ def test_the_loss_of_maps_is_zero(mode, sites, case, rng):
     assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize("adapt", [*ADAPTERS, {"edge_blur": 1.0}], ids=str)
 @pytest.mark.parametrize("pool", [1, 2, 3])
 def test_the_loss_of_maps_is_zero_at_sites_that_resolve_them(adapt, pool, rng):

@@ -270,13 +270,16 @@ def check_followed(mixer, images):
 
 def _model_that_calls():
     """The model in whose `call` this is, or `None`."""
+    callers = (frame.f_locals.get("self") for frame in _stack() if frame.f_code.co_name == "call")
+    return next((caller for caller in callers if isinstance(caller, keras.Model)), None)
+
+
+def _stack():
+    """The frames of the call stack. `inspect.stack()` also looks for their source files, which takes far longer."""
     frame = inspect.currentframe()
     while frame is not None:
-        caller = frame.f_locals.get("self") if frame.f_code.co_name == "call" else None
-        if isinstance(caller, keras.Model):
-            return caller
+        yield frame
         frame = frame.f_back
-    return None
 
 
 def check_not_in_sequential(mixer):
@@ -286,7 +289,7 @@ def check_not_in_sequential(mixer):
         mixer: The `Mixer`, inside its `compute_output_spec`.
     """
     # Only the call stack shows which model calls a layer symbolically.
-    callers = (frame.frame.f_locals.get("self") for frame in inspect.stack(context=0))
+    callers = (frame.f_locals.get("self") for frame in _stack())
     model = next((caller for caller in callers if isinstance(caller, keras.Sequential)), None)
     if model is not None:
         raise ValueError(

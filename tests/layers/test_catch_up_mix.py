@@ -74,7 +74,7 @@ def averaging_network(mixer, feature_sites, channels=10):
     return keras_mma.MixModel(inputs, (keras.ops.concatenate([1 - share, share], axis=1), plan))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("mixer", [layers.CutMix, layers.MixUp, layers.SaliencyMix])
 def test_the_loss_is_zero(mode, mixer, rng):

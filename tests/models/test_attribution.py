@@ -114,7 +114,7 @@ def test_attributions_do_not_change_the_loss(data, detector):
     np.testing.assert_allclose(*histories, rtol=1e-5)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize("mixer", [layers.SaliencyGrafting, layers.SaliencyMix, layers.GuidedMixup])
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=["graph", "eager", "xla"])

@@ -50,7 +50,7 @@ def test_the_blocks_are_mixing_points(network):
     assert [point.is_default for point in points] == [True, False, False, False]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @every_network
 @pytest.mark.parametrize("adapter", [layers.FeatureMixAdapt, layers.CatchUpMix])
 def test_networks_are_mixed_between_blocks(network, adapter, rng, tmp_path):

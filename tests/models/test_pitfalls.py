@@ -680,7 +680,7 @@ class TestWeightsFiles:
         x = keras.layers.BatchNormalization()(conv(base(x), "after"))
         return keras.Model(inputs, head(x))
 
-    @pytest.mark.sampled(1)
+    @pytest.mark.sampled
     @pytest.mark.parametrize("compiled", [False, True])
     @pytest.mark.parametrize(("make", "at"), [("plain", "first"), ("nested", "base/end")])
     def test_the_network_and_the_mixed_model_read_each_other(self, make, at, compiled, data, tmp_path):

@@ -28,7 +28,7 @@ def test_chunks_have_the_maps_of_the_whole_batch(rng, small_chunks, monkeypatch,
     np.testing.assert_array_equal(in_chunks, ops.convert_to_numpy(saliency.fine_grained(images)))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [1, 3, 4, 6, 8])
 @pytest.mark.parametrize("xla", [False, True])
 def test_chunks_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_chunks, xla, size):

@@ -227,7 +227,7 @@ def test_constant_images_have_no_saliency():
     assert np.isfinite(maps("spectral_residual", np.full((2, 16, 16, 3), 77, "uint8"))).all()
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled
 @pytest.mark.parametrize("side", [16, 224, 600])
 @pytest.mark.parametrize("color", [(3, 250, 17), (200, 30, 90)])
 def test_constant_colors_have_no_saliency_in_eager_and_graph_mode(side, color):
