@@ -166,6 +166,7 @@ def test_help_imports_nothing_heavy(words, expected, heavy):
     assert not heavy & set(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_the_entry_point_loads_the_package_before_it_runs_a_command(tmp_path):
     """Models of this package can be read only after its classes are registered."""
     code = (

@@ -106,6 +106,7 @@ def test_docstrings_of_classes_are_complete(obj):
         assert re.search(rf"^\s+.*\b{name}\b.*:", text, re.M), name
 
 
+@pytest.mark.slow
 def test_the_package_imports_with_keras_and_numpy_alone():
     optional = "matplotlib,scipy,sklearn,cv2,PIL,tensorflow_datasets,pandas,tqdm"
     script = f"import sys; sys.modules.update(dict.fromkeys('{optional}'.split(','))); import keras_mma.cli"

@@ -110,6 +110,7 @@ def test_a_folder_of_pictures(tmp_path):
     assert "test accuracy" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_quickstart(tmp_path):
     """It runs as it stands, on one epoch of it, and its last line is an accuracy."""
     text = (ROOT / "examples" / "quickstart.py").read_text()
@@ -199,6 +200,7 @@ def test_bad_options_are_refused(example, tmp_path, arguments, match):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_error_names_the_flags_in_one_line(tmp_path):
     done = run("--dataset", "digits", "--fraction", "2", "--output", tmp_path / "run")
     last = done.stderr.strip().splitlines()[-1]

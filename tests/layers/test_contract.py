@@ -83,7 +83,7 @@ def test_probability_is_the_rate_of_mixed_samples(case, rng):
     images = np.tile(blobs(rng, 10, 16, 16), (40, 1, 1, 1))
     mixer = make(case, probability=0.3)
     mixed = []
-    for _ in range(4):
+    for _ in range(2):
         _, plan = training_plan(mixer, images)
         mixed.append(is_mixed(plan))
     mixed = np.concatenate(mixed)
@@ -282,25 +282,29 @@ def test_plans_and_labels_are_float32_under_every_policy(case, rng, policy):
 
 
 @every_mask_mixer
-def test_sites_are_drawn_uniformly_and_images_are_mixed_at_site_0_only(case, rng):
+def test_images_are_mixed_at_site_0_only(case, rng):
     images, mixer = blobs(rng, 8), make(case, sites=(0, 1, 3))
-    counts = {0: 0, 1: 0, 3: 0}
+    drawn = set()
     step = repeatedly(mixer, images)
-    for _ in range(60):
+    for _ in range(16):
         mixed, plan = step()
-        counts[int(plan["site"])] += 1
+        drawn.add(int(plan["site"]))
         if plan["site"] == 0 and is_mixed(plan).any():  # a box that the batch shares can be empty
             assert not np.array_equal(mixed, images)
         elif plan["site"] > 0:
             np.testing.assert_array_equal(mixed, images)
-    assert sum(counts.values()) == 60 and min(counts.values()) > 8
+    assert 0 in drawn and {1, 3} & drawn and drawn <= {0, 1, 3}
 
 
-def test_sites_are_drawn_by_their_weights(rng):
-    images, mixer = blobs(rng, 2), layers.MixUp(sites=(0, 2, 1), site_weights=(2, 1, 1), seed=1)
+@pytest.mark.parametrize(("weights", "expected"), [(None, [60, 60, 60]), ((2, 1, 1), [90, 45, 45])])
+def test_sites_are_drawn_by_their_weights(weights, expected, rng):
+    images, mixer = blobs(rng, 2), layers.MixUp(sites=(0, 2, 1), site_weights=weights, seed=1)
     step = repeatedly(mixer, images)
-    counts = np.bincount([int(step()[1]["site"]) for _ in range(300)], minlength=3)
-    assert stats.chisquare(counts, [150, 75, 75]).pvalue > 1e-3
+    counts = np.bincount([int(step()[1]["site"]) for _ in range(180)], minlength=3)
+    assert stats.chisquare(counts, expected).pvalue > 1e-3
+
+
+def test_weights_of_sites_are_checked():
     for weights in ((1, 2), (1, 2, 0), 3):
         with pytest.raises(ValueError, match="`site_weights` must be .* Received: site_weights="):
             layers.MixUp(sites=(0, 1, 2), site_weights=weights)
@@ -350,21 +354,24 @@ def test_graph_and_eager_calls_draw_the_same_plan(needs_tensorflow, case, rng):
         np.testing.assert_allclose(mixed.astype(float), expected.astype(float), atol=1)
 
 
+@pytest.mark.slow
 @every_mixer
 def test_xla_compiles_the_mixer_and_draws_are_repeatable(needs_tensorflow, case, rng):
     # TensorFlow draws different random numbers under XLA, so the plan differs from that of an eager call.
     import tensorflow as tf
 
-    images = blobs(rng, 8)
-    mixers = make(case), make(case)
-    first, second = (tf.function(lambda x, mixer=mixer: mixer(x, training=True), jit_compile=True) for mixer in mixers)
-    expected, expected_plan = to_numpy(first(images))
-    mixed, plan = to_numpy(second(images))
+    images, mixer = blobs(rng, 8), make(case)
+    compiled = tf.function(lambda x: mixer(x, training=True), jit_compile=True)
+    seed = to_numpy(mixer.seed_generator.state)
+    expected, expected_plan = to_numpy(compiled(images))
+    other = to_numpy(compiled(images))[1]
+    mixer.seed_generator.state.assign(seed)
+    mixed, plan = to_numpy(compiled(images))
     np.testing.assert_array_equal(mixed, expected)
     keras.tree.map_structure(np.testing.assert_array_equal, plan, expected_plan)
     if case in CASES:
         np.testing.assert_allclose(mixed.astype(float), oracles.mix(images, plan), atol=0.51)
-    assert not np.array_equal(to_numpy(first(images))[1]["mask"], plan["mask"])
+    assert not np.array_equal(other["mask"], plan["mask"])
 
 
 @every_mixer
@@ -381,10 +388,11 @@ def test_dataset_map_with_unknown_sizes_and_a_ragged_last_batch(needs_tensorflow
     out = list(dataset.map(make(case, num_classes=5)))
     assert [len(batch[1]) for batch in out] == [5, 5, 3]
     assert all(batch[0].dtype == tf.uint8 and batch[0].shape[1:] == (16, 20, 3) for batch in out)
-    as_dict = dataset.map(lambda x, y: {"images": x, "labels": y}).map(make(case, num_classes=5))
-    for batch, (x, y) in zip(as_dict, out, strict=True):
-        np.testing.assert_array_equal(batch["images"], x)
-        np.testing.assert_array_equal(batch["labels"], y)
+    if case == CASES[0]:  # the structure of a batch does not depend on the mixer
+        as_dict = dataset.map(lambda x, y: {"images": x, "labels": y}).map(make(case, num_classes=5))
+        for batch, (x, y) in zip(as_dict, out, strict=True):
+            np.testing.assert_array_equal(batch["images"], x)
+            np.testing.assert_array_equal(batch["labels"], y)
 
 
 @every_mask_mixer

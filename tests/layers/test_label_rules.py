@@ -108,7 +108,9 @@ def test_sumix_in_a_network_with_several_inputs(rng):
     np.testing.assert_allclose(plan["weight"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize(
+    "mode", [{}, {"run_eagerly": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)], ids=str
+)
 def test_networks_train_with_sumix_and_are_saved(mode, rng, tmp_path):
     network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=4)
     mixer = layers.RandomChoice(label="sumix") if mode else layers.GMix(label="sumix", probability=0.5)

@@ -72,6 +72,7 @@ def test_only_the_saliency_of_the_chosen_mixer_is_computed(needs_tensorflow, rng
     assert int(calls) == 20 - sum(kinds)
 
 
+@pytest.mark.slow
 def test_a_model_trains_is_saved_and_resumes_training(rng, tmp_path):
     mixers = [layers.MixUp(alpha=0.2), layers.SaliencyMix(detector="activation")]
     network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=5)

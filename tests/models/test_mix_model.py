@@ -291,6 +291,7 @@ class TestInference:
 
 
 class TestSaving:
+    @pytest.mark.slow
     def test_a_saved_model_loads_and_resumes_training(self, data, tmp_path):
         images, labels = data
         model = network(attention="cbam", temperature=0.5)

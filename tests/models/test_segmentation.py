@@ -178,6 +178,7 @@ def test_labels_that_do_not_fit_raise_in_fit(data):
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(ignore_class=255))
 
 
+@pytest.mark.slow
 def test_a_u_net_trains_and_loads_with_its_ignored_class(data, tmp_path):
     images, labels = data
     network = u_net()

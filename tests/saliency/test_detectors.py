@@ -228,7 +228,7 @@ def test_constant_images_have_no_saliency():
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("side", [16, 224, 600])
+@pytest.mark.parametrize("side", [16, 224, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("color", [(3, 250, 17), (200, 30, 90)])
 def test_constant_colors_have_no_saliency_in_eager_and_graph_mode(side, color):
     image = np.broadcast_to(np.array(color, "uint8"), (1, side, side, 3))
@@ -252,17 +252,22 @@ def test_samples_are_independent_even_of_nan(rng, detector):
     np.testing.assert_allclose(maps(detector, images)[others], expected[others], atol=1e-6)
 
 
+# Not compiled because sizes are unknown; compiled by the caller; compiled by the detector, as in a pipeline.
+@pytest.mark.parametrize(
+    ("xla", "shape"),
+    [
+        (False, (None, None, None, 3)),
+        pytest.param(True, (8, 40, 40, 3), marks=pytest.mark.slow),
+        pytest.param(False, (None, 40, 40, 3), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_graph_and_xla_give_the_same_maps(needs_tensorflow, rng, detector):
+def test_graph_and_xla_give_the_same_maps(needs_tensorflow, rng, detector, xla, shape):
     import tensorflow as tf
 
     images = np.concatenate([blobs(rng, 4, 40, 40), rng.integers(0, 256, (4, 40, 40, 3)).astype("uint8")])
-    expected = maps(detector, images)
-    # Not compiled because sizes are unknown; compiled by the caller; compiled by the detector, as in a pipeline.
-    for xla, shape in ((False, (None, None, None, 3)), (True, (8, 40, 40, 3)), (False, (None, 40, 40, 3))):
-        signature = [tf.TensorSpec(shape, tf.uint8)]
-        compiled = tf.function(saliency.get(detector), jit_compile=xla, input_signature=signature)
-        np.testing.assert_allclose(compiled(images).numpy(), expected, atol=2e-5)
+    compiled = tf.function(saliency.get(detector), jit_compile=xla, input_signature=[tf.TensorSpec(shape, tf.uint8)])
+    np.testing.assert_allclose(compiled(images).numpy(), maps(detector, images), atol=2e-5)
 
 
 def test_unknown_detectors_raise_and_callables_are_accepted():

@@ -77,6 +77,7 @@ def test_shape_and_range(rng, shape):
     assert computed.min() >= 0 and computed.max() <= 1
 
 
+@pytest.mark.slow
 def test_sizes_may_be_unknown_and_xla_compiles_it(needs_tensorflow):
     import tensorflow as tf
 

@@ -96,7 +96,7 @@ def test_a_full_disk_is_known_by_its_number(tmp_path):
         running.run(make_cells(), tmp_path, train)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_full_disk_ends_the_run_with_one_line(tmp_path, jobs):
     with pytest.raises(InputError, match="is full: make room and run the same command again") as caught:
         running.run(make_cells(), tmp_path, fakes.full_disk, jobs=jobs)
@@ -144,6 +144,7 @@ def test_an_interruption_that_is_lost_ends_the_run_after_the_epoch(tmp_path):
     assert running.run(make_cells(), tmp_path, fakes.train).finished == 4
 
 
+@pytest.mark.slow
 def test_whoever_comes_second_waits_and_finds_the_record(tmp_path, capsys):
     todo = make_cells(seconds=0.3)[:1]
     first = multiprocessing.get_context("spawn").Process(target=running.run, args=(todo, tmp_path, fakes.train))
@@ -158,7 +159,7 @@ def test_whoever_comes_second_waits_and_finds_the_record(tmp_path, capsys):
     assert len(epochs(tmp_path, todo[0])) == 3 and len({line.split()[1] for line in epochs(tmp_path, todo[0])}) == 1
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_run_resumes(tmp_path, jobs):
     code = (
         "import sys; from pathlib import Path; from tests.study import fakes, test_running as t; "

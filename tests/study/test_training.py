@@ -216,6 +216,7 @@ def test_folders_of_other_things_are_left_alone(data, tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_a_second_training_in_the_same_folder_is_refused(data, tmp_path):
     claim = (
         "import sys; from keras_mma.study import training; from keras_mma.study.recipe import Recipe\n"
