@@ -237,4 +237,5 @@ def _check_packages(options):
     )
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
-        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[study]'")
+        extras = ["study"] + ["robustness"] * ("cv2" in missing) + ["tensorflow"] * ("tensorflow" in missing)
+        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[{','.join(extras)}]'")
