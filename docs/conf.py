@@ -25,6 +25,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 napoleon_custom_sections = [("Call arguments", "params_style"), ("References", "notes_style")]
 napoleon_use_ivar = True
+napoleon_use_rtype = False  # the colon in a sentence is not the end of a type
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 ROOT = Path(__file__).parents[1]
