@@ -208,7 +208,7 @@ NO_DEFAULT = (
     "--regime",
     "--output DIR",
 )
-NO_DEFAULT += ("--scheduler", "--check DIR", "--output-name", "--methods")
+NO_DEFAULT += ("--scheduler", "--check DIR", "--report DIR", "--output-name", "--methods")
 
 
 def test_the_defaults_in_the_help_of_study_are_those_of_the_recipe():
