@@ -65,7 +65,10 @@ class MixingSchedule(keras.callbacks.Callback):
             raise ValueError(f"`MixingSchedule` needs a `MixModel`. Received: a {type(self.model).__name__}")
         mixer, epochs = self.model.mixer, self.params["epochs"]
         if self.schedules["alpha"] is not None and not hasattr(mixer, "alpha"):
-            raise ValueError(f"`alpha` cannot be set for a {type(mixer).__name__}, which has none. Received: `alpha`")
+            raise ValueError(
+                f"`alpha` cannot be set for a {type(mixer).__name__}, which has none. "
+                f"Received: alpha={self.schedules['alpha']!r}"
+            )
         for name, schedule in self.schedules.items():
             if schedule is not None and not callable(schedule) and len(schedule) < epochs:
                 raise ValueError(
