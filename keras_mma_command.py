@@ -18,6 +18,7 @@ from collections.abc import Iterator
 _LOG_LINE = re.compile(
     r"[IW]\d{4} \d\d:\d\d:\d+\.|WARNING: All log messages before absl|To enable the following instructions"
 )
+_BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def main() -> int:
@@ -44,7 +45,7 @@ def main() -> int:
         from keras_mma import cli
 
         def load_package() -> None:
-            with _without_log_lines():
+            with _without_log_lines(), _errors_of_backends():
                 loader.exec_module(package)
 
         return cli.main(load_package=load_package)
@@ -62,6 +63,24 @@ def load_quietly() -> None:
     with _without_log_lines():
         importlib.import_module("keras_mma.study.running")
         importlib.import_module("keras_mma.study.cell_training")
+
+
+@contextlib.contextmanager
+def _errors_of_backends() -> Iterator[None]:
+    """Turn the error of Keras about a backend that is not installed into one that says what to do."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _BACKENDS:
+            raise
+        from keras_mma.errors import InputError
+
+        installed = [name for name in _BACKENDS if name != missing and importlib.util.find_spec(name)]
+        advice = f"set the environment variable KERAS_BACKEND to {' or '.join(installed)}, or " if installed else ""
+        raise InputError(
+            f"Keras' backend {missing} is not installed: {advice}pip install 'keras-mma[{missing}]'"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -1,11 +1,18 @@
-"""Draw the pictures of the method cards from scikit-learn's two photographs: `python docs/make_pictures.py`."""
+"""Draw the pictures of the README and the method cards from two photographs of scikit-learn.
 
+python docs/make_pictures.py           # all of them
+python docs/make_pictures.py front     # only these: front, depth, gallery, cards
+"""
+
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+from PIL import Image
 from sklearn.datasets import load_sample_images
 
+import keras_mma
 from keras_mma import layers, plotting, visualization
 
 IMAGES = Path(__file__).parent / "images"
@@ -65,32 +72,92 @@ def draw_gallery(images):
     fig.savefig(IMAGES / "gallery.png", dpi=60)
 
 
-def draw_front(images):
-    """The first picture of the README: one image and its partner, mixed by every mixer."""
+def mixed_images(images):
+    """Dict from the name of every mixer to the second image as the mixer mixes it with the first."""
     arguments = ARGUMENTS | {"saliencymix": {"alpha": 8.0, "seed": 3}}
-    mixers = {name: mixer(**arguments.get(name, {"seed": 3})) for name, mixer in layers.MIXERS.items()}
-    pictures = {"image": images[1], "partner": images[0]}
-    for mixer in mixers.values():
+    pictures = {}
+    for name, mixer_class in layers.MIXERS.items():
+        mixer = mixer_class(**arguments.get(name, {"seed": 3}))
         changes = {} if isinstance(mixer, layers.RandomChoice) else {"partner": "roll"}
         mixed, _ = mixer.copy(probability=1.0, **changes)(images, training=True)
-        pictures[type(mixer).__name__] = keras.ops.convert_to_numpy(mixed)[1]
-    columns = -(-len(pictures) // 2)
+        pictures[mixer_class.__name__] = keras.ops.convert_to_numpy(mixed)[1]
+    return pictures
+
+
+def draw_front(images):
+    """The first picture of the README, one image and its partner through every mixer, and those of its table."""
+    pictures = mixed_images(images)
+    draw_row({"image": images[1], "partner": images[0]} | pictures, IMAGES / "front.png", rows=2)
+    at_features = layers.SaliencyMix(sites=(1,), partner="roll", probability=1.0, alpha=8.0, seed=3)
+    _, plan = at_features(images, training=True)
+    # `CatchUpMix` takes the colors of the image as the channels of a feature map.
+    mixed, _ = layers.CatchUpMix(site=1)(images / 255, plan, training=True)
+    pictures["CatchUpMix"] = np.uint8(255 * keras.ops.convert_to_numpy(mixed)[1])
+    pictures["FeatureMixAdapt"] = adapted_mask(local_contrast(images), plan)[1]
+    for name, picture in pictures.items():
+        save_small(picture, IMAGES / "small" / f"{name.lower()}.png")
+
+
+def adapted_mask(features, plan, **arguments):
+    """The mask of `FeatureMixAdapt` at a site with these features, in gray values."""
+    return gray(layers.FeatureMixAdapt(site=1, **arguments).mask(keras.ops.convert_to_tensor(features), plan))
+
+
+def gray(mask):
+    """A mask as gray values."""
+    return np.uint8(255 * keras.ops.convert_to_numpy(mask)[..., 0])
+
+
+def save_small(picture, path, size=64, colors=64):
+    """Write a picture of a few kB for the table of the README."""
+    path.parent.mkdir(exist_ok=True)
+    way = Image.Resampling.LANCZOS if picture.ndim == 3 else Image.Resampling.NEAREST
+    Image.fromarray(picture).resize((size, size), way).convert("RGB").quantize(colors).save(path, optimize=True)
+
+
+def draw_row(pictures, path, rows=1):
+    """Pictures in rows with their names above."""
+    columns = -(-len(pictures) // rows)
     with plotting.style():
-        figure = plotting.new_figure(1.3 * columns, 3.1)
-        axes = figure.subplots(2, columns).ravel()
+        figure = plotting.new_figure(1.3 * columns, 1.55 * rows)
+        axes = figure.subplots(rows, columns).ravel()
         for axis in axes:
             axis.set_axis_off()
         for axis, (name, picture) in zip(axes, pictures.items(), strict=False):
-            axis.imshow(picture)
+            axis.imshow(picture, **({"cmap": "gray", "vmin": 0, "vmax": 255} if picture.ndim == 2 else {}))
             axis.set_title(name, fontsize=8)
-    plotting.save(figure, IMAGES / "front.png")
+    plotting.save(figure, path)
 
 
-def main():
-    keras.utils.set_random_seed(0)
-    images = photographs()
-    draw_gallery(images)
-    draw_front(images)
+def draw_depth(images, steps=60):
+    """The mask as `FeatureMixAdapt` adapts it at three depths of a network, trained to tell the two photographs."""
+    photos = [photograph[::2, ::2] for photograph in load_sample_images().images]
+    rng, size = np.random.default_rng(0), 96
+    labels = rng.integers(0, 2, 16 * steps)
+    corners = [[rng.integers(0, extent - size) for extent in photos[0].shape[:2]] for _ in labels]
+    crops = [photos[label][y : y + size, x : x + size] for label, (y, x) in zip(labels, corners, strict=True)]
+    network = keras_mma.models.WideResNet(10, 1, input_shape=(None, None, 3), classes=2)
+    mixer = layers.SaliencyMix(partner="roll", probability=1.0, alpha=8.0, seed=3)
+    stages = ["stage1", "stage2", "stage3"]
+    model = keras_mma.mixify(network, mixer, at=stages)
+    model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.fit(np.stack(crops) / 255, labels, batch_size=16, verbose=0)
+    features = keras.Model(network.input, [network.get_layer(stage).output for stage in stages])(images / 255)
+    mixed, plan = mixer(images, training=True)
+    rows = [{"image": images[1], "mask of SaliencyMix": gray(plan["mask"])[1]}]
+    rows += [{"partner": images[0], "mixed": keras.ops.convert_to_numpy(mixed)[1]}]
+    settings = {"": {}, ", soft": {"temperature": 1.0, "preserve_ratio": True}}
+    for row, (label, arguments) in zip(rows, settings.items(), strict=True):
+        for stage, maps in zip(stages, features, strict=True):
+            row[f"MMA at {stage}{label}"] = adapted_mask(maps, plan, **arguments)[1]
+    pictures = {name: picture for row in rows for name, picture in row.items()}
+    weights = {name: picture.mean() / 255 for name, picture in pictures.items() if picture.ndim == 2}
+    names = {name: f"{name}\nweight {weights[name]:.2f}" if name in weights else name for name in pictures}
+    draw_row({names[name]: picture for name, picture in pictures.items()}, IMAGES / "depth.png", rows=2)
+
+
+def draw_cards(images):
+    """The pictures of the method cards."""
     for name, mixer in layers.MIXERS.items():
         arguments = ARGUMENTS.get(name, {"seed": 3})
         features = {"a feature map": local_contrast(images)} if name == "saliencymix" else None
@@ -99,5 +166,13 @@ def main():
         visualization.show_mixing(mixer(**arguments), images, samples=samples, features=features, path=path)
 
 
+def main(names):
+    keras.utils.set_random_seed(0)
+    images = photographs()
+    parts = {"front": draw_front, "depth": draw_depth, "gallery": draw_gallery, "cards": draw_cards}
+    for name in names or parts:
+        parts[name](images)
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

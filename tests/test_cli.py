@@ -209,7 +209,7 @@ NO_DEFAULT = (
     "--regime",
     "--output DIR",
 )
-NO_DEFAULT += ("--scheduler", "--check DIR", "--output-name", "--methods")
+NO_DEFAULT += ("--scheduler", "--check DIR", "--report DIR", "--output-name", "--methods")
 
 
 def test_the_defaults_in_the_help_of_study_are_those_of_the_recipe():
@@ -243,6 +243,28 @@ def test_an_interruption_while_the_package_loads_prints_one_line():
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 130 and done.stderr.strip() == "keras-mma: interrupted", done.stderr
+
+
+@pytest.mark.parametrize(("module", "code"), [("tensorflow.python", 2), ("another", 1)])
+def test_a_backend_that_is_not_installed_is_named(module, code):
+    program = (
+        "import sys, keras_mma_command; sys.argv[1:] = ['compare', 'nowhere']\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *arguments):\n"
+        f"        if name == 'keras': raise ModuleNotFoundError('No module', name='{module}')\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.exit(keras_mma_command.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    if code == 2:
+        assert re.fullmatch(
+            r"keras-mma: error: Keras' backend tensorflow is not installed: (set the environment variable "
+            r"KERAS_BACKEND to [a-z ]+, or )?pip install 'keras-mma\[tensorflow\]'\n",
+            done.stderr,
+        ), done.stderr
+    else:
+        assert "Traceback" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,22 @@ def test_the_wheel_of_the_source_distribution_takes_a_training_step(tmp_path):
 
 def test_the_citation_names_the_version():
     assert re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)[1] == keras_mma.__version__
+
+
+def test_the_citation_has_the_paper_of_every_method():
+    """With the title by which its card names it."""
+    text = (ROOT / "CITATION.cff").read_text()
+    titles = {}
+    for title, methods in re.findall(r'^  - type: .*\n    title: "?(.*?)"?\n    notes: (.*)$', text, re.M):
+        titles |= dict.fromkeys(methods.split(", "), title)
+    features = {keras_mma.layers.FeatureMixAdapt, keras_mma.layers.CatchUpMix}
+    assert titles.keys() == {method.__name__ for method in {*keras_mma.layers.MIXERS.values(), *features}}
+    for method, title in titles.items():
+        card = " ".join((ROOT / "docs" / "methods" / f"{method.lower()}.md").read_text().split())
+        assert f"*{title}*" in card, method
+
+
+def test_the_changelog_names_every_layer_and_callback():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    names = {*keras_mma.layers.__all__, *keras_mma.callbacks.__all__} - {"MIXERS", "Mixer"}
+    assert not {name for name in names if not re.search(rf"\b{name}`", text)}

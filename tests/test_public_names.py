@@ -46,6 +46,19 @@ def test_a_public_name_is_documented(name):
         assert any("#:" in source for source in sources_of(module, name.rpartition(".")[2])), name
 
 
+@pytest.mark.parametrize("name", LISTED)
+def test_a_public_name_is_annotated(name):
+    """A function, and the constructor and the call of a class; those that are taken from Keras are Keras' own."""
+    value = resolve(name)
+    functions = [value] if inspect.isfunction(value) else []
+    if inspect.isclass(value) and not issubclass_of_exception(value):
+        functions = [vars(value)[method] for method in ("__init__", "__call__", "call") if method in vars(value)]
+    for function in functions:
+        parameters = inspect.signature(function).parameters.values()
+        bare = [each.name for each in parameters if each.annotation is each.empty and each.name != "self"]
+        assert not bare and "return" in function.__annotations__, (name, function.__name__, bare)
+
+
 def resolve(name):
     module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute)

@@ -1,5 +1,8 @@
 """Figures of mixed batches and of training histories."""
 
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from keras_mma import layers, visualization
 from tests.pictures import blobs
 
 pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("mixer", [layers.SaliencyMix, layers.CutMix, layers.MixUp])
@@ -116,3 +121,11 @@ def test_a_history_is_plotted(tmp_path):
     assert [axis.get_title() for axis in figure.axes] == ["loss", "accuracy"]
     assert [len(axis.lines) for axis in figure.axes] == [2, 1]
     assert (tmp_path / "history.png").exists()
+
+
+def test_every_figure_of_the_package_is_made_and_drawn_in_one_style():
+    for path in (ROOT / "keras_mma").rglob("*.py"):
+        text = path.read_text()
+        if path.name != "plotting.py":
+            assert "pyplot" not in text and not re.search(r"\bFigure\(", text), path
+            assert "new_figure(" not in text or "plotting.style()" in text, path

@@ -1,13 +1,17 @@
 """Mixing that changes during training."""
 
 import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
 from keras_mma.models import MixModel
 
 # For each mixer that a schedule controls, its values before the training and those that the schedule set last.
-_INTERRUPTED = weakref.WeakKeyDictionary()
+_INTERRUPTED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+Schedule = Sequence[float] | Callable[[int], float] | None
 
 
 class MixingSchedule(keras.callbacks.Callback):
@@ -40,7 +44,12 @@ class MixingSchedule(keras.callbacks.Callback):
     >>> history = model.fit(images, labels, epochs=3, verbose=0, callbacks=[schedule])
     """
 
-    def __init__(self, probability=None, alpha=None, active=(None, None)):
+    def __init__(
+        self,
+        probability: Schedule = None,
+        alpha: Schedule = None,
+        active: tuple[int | None, int | None] = (None, None),
+    ) -> None:
         super().__init__()
         self.schedules = {"probability": _check("probability", probability), "alpha": _check("alpha", alpha)}
         ends = tuple(active) if isinstance(active, (tuple, list)) else ()
@@ -51,12 +60,15 @@ class MixingSchedule(keras.callbacks.Callback):
             )
         self.active = ends
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         if not isinstance(self.model, MixModel):
             raise ValueError(f"`MixingSchedule` needs a `MixModel`. Received: a {type(self.model).__name__}")
         mixer, epochs = self.model.mixer, self.params["epochs"]
         if self.schedules["alpha"] is not None and not hasattr(mixer, "alpha"):
-            raise ValueError(f"`alpha` cannot be set for a {type(mixer).__name__}, which has none. Received: `alpha`")
+            raise ValueError(
+                f"`alpha` cannot be set for a {type(mixer).__name__}, which has none. "
+                f"Received: alpha={self.schedules['alpha']!r}"
+            )
         for name, schedule in self.schedules.items():
             if schedule is not None and not callable(schedule) and len(schedule) < epochs:
                 raise ValueError(
@@ -70,7 +82,7 @@ class MixingSchedule(keras.callbacks.Callback):
         }
         _INTERRUPTED[mixer] = (self._before, current)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         mixer = self.model.mixer
         for name, schedule in self.schedules.items():
             if schedule is not None:
@@ -82,17 +94,17 @@ class MixingSchedule(keras.callbacks.Callback):
             mixer.probability = self._before["probability"]
         _INTERRUPTED[mixer] = (self._before, _values(mixer))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         for name, value in self._before.items():
             setattr(self.model.mixer, name, value)
         _INTERRUPTED.pop(self.model.mixer, None)
 
 
-def _values(mixer):
+def _values(mixer: Any) -> dict[str, float]:
     return {name: getattr(mixer, name) for name in ("probability", "alpha") if hasattr(mixer, name)}
 
 
-def _check(name, schedule):
+def _check(name: str, schedule: Schedule) -> Schedule:
     if schedule is None or callable(schedule) or isinstance(schedule, (list, tuple)):
         return schedule
     raise ValueError(

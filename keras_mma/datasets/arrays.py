@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +18,7 @@ def read_arrays(path, name):
     return Dataset.of_arrays(images, labels, name, identity=file_stamp(files, path))
 
 
-def read_npy(path):
+def read_npy(path: Path) -> np.ndarray:
     """Open an array that stays on disk until its rows are read.
 
     Args:
@@ -39,7 +41,7 @@ def read_npy(path):
     return array
 
 
-def file_stamp(files, folder):
+def file_stamp(files: Iterable[Path], folder: Path) -> str:
     """SHA-256 of the names below a folder, sizes and modification times of files."""
     digest = hashlib.sha256()
     for file in files:

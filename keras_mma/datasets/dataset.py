@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,18 +41,18 @@ class Dataset:
     """
 
     name: str
-    read: Callable
+    read: Callable[[Any], np.ndarray]
     labels: np.ndarray
-    class_names: tuple
-    shape: tuple
+    class_names: tuple[str, ...]
+    shape: tuple[int, ...]
     exact: bool = True
     identity: str = ""
     flip: bool = True
     decoding: str = "uint8 arrays, used as they are"
     selection: str = "all images"
-    skipped: tuple = ()
+    skipped: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels).astype("int64"))
         if len(self.labels) == 0:
             raise InputError(f"{self.name} must hold at least one image. Received: none")
@@ -60,7 +61,16 @@ class Dataset:
             raise InputError(f"{self.name}: labels must be 0 to {self.classes - 1}. Received: {low} to {high}")
 
     @classmethod
-    def of_arrays(cls, images, labels, name="arrays", classes=None, identity=None, class_names=None, **attributes):
+    def of_arrays(
+        cls,
+        images: np.ndarray,
+        labels: Any,
+        name: str = "arrays",
+        classes: int | None = None,
+        identity: str | None = None,
+        class_names: Sequence[str] | None = None,
+        **attributes: Any,
+    ) -> "Dataset":
         """A dataset of arrays.
 
         Args:
@@ -103,31 +113,31 @@ class Dataset:
         shape = tuple(images.shape[1:])
         return cls(name, read, labels, tuple(class_names), shape, exact, identity, **attributes)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
 
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All images and their labels, in memory."""
         return self.read(np.arange(len(self))), self.labels
 
-    def rows(self, limit=None, seed=0):
+    def rows(self, limit: int | None = None, seed: int = 0) -> np.ndarray:
         """Ascending indices of all samples, or of `limit` samples drawn by the seed."""
         if limit is None or limit >= len(self):
             return np.arange(len(self))
         return np.sort(np.random.default_rng(seed).permutation(len(self))[:limit])
 
-    def batches(self, rows, size):
+    def batches(self, rows: Any, size: int) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
         """Yield (rows, images, labels) of at most `size` of the samples `rows`."""
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             yield part, self.read(part), self.labels[part]
 
-    def digest(self, rows=None, size=128):
+    def digest(self, rows: Any = None, size: int = 128) -> str:
         """SHA-256 of the images and labels of `rows`, by default of all samples, read `size` at a time."""
         if rows is None:
             return self._digest_of_all
@@ -141,7 +151,7 @@ class Dataset:
     def _digest_of_all(self):
         return self.digest(np.arange(len(self)))
 
-    def take(self, rows, selection=None):
+    def take(self, rows: Any, selection: str | None = None) -> "Dataset":
         """The dataset of the samples `rows`, in that order."""
         rows = np.asarray(rows)
         identity = hashlib.sha256(f"{self.identity}\n".encode() + rows.astype("int64").tobytes()).hexdigest()
@@ -153,17 +163,16 @@ class Dataset:
             selection=selection or self.selection,
         )
 
-    def with_channels(self, channels):
+    def with_channels(self, channels: int | None) -> "Dataset":
         """The dataset with images of one or three channels; any other number, or `None`, leaves it unchanged.
 
         Three channels become their luma by ITU-R BT.601, in which gray images keep their values; one is repeated.
         """
-        if (self.shape[-1], channels) == (3, 1):
-            convert, text = _to_gray, "converted to gray (ITU-R BT.601)"
-        elif (self.shape[-1], channels) == (1, 3):
-            convert, text = (lambda images: np.repeat(images, 3, axis=-1)), "gray repeated in three channels"
-        else:
+        if channels is None or (self.shape[-1], channels) not in ((1, 3), (3, 1)):
             return self
+        convert, text = _to_gray, "converted to gray (ITU-R BT.601)"
+        if channels == 3:
+            convert, text = (lambda images: np.repeat(images, 3, axis=-1)), "gray repeated in three channels"
         return dataclasses.replace(
             self,
             read=lambda rows: convert(self.read(rows)),
@@ -172,7 +181,7 @@ class Dataset:
             decoding=f"{self.decoding}, {text}",
         )
 
-    def balanced_subset(self, fraction, seed):
+    def balanced_subset(self, fraction: float, seed: int) -> "Dataset":
         """The same fraction of every class, at least one image of each.
 
         Args:
@@ -192,7 +201,7 @@ def _to_gray(images):
     return ((images @ np.array([19595, 38470, 7471], "int64") + 2**15) >> 16).astype("uint8")[..., None]
 
 
-def balanced_rows(labels, fraction, seed):
+def balanced_rows(labels: Any, fraction: float, seed: int) -> np.ndarray:
     """Draw the same fraction of every class, at least one sample of each.
 
     Args:

@@ -1,12 +1,14 @@
 """Datasets by name, and their parts."""
 
 import functools
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from keras_mma.datasets import arrays, digits, folder, resizing, tfds
-from keras_mma.datasets.dataset import balanced_rows, split_off_fifth
+from keras_mma.datasets.dataset import Dataset, balanced_rows, split_off_fifth
 from keras_mma.errors import InputError
 
 #: The names that `load` takes.
@@ -18,15 +20,15 @@ _VALIDATION = ("validation", "val", "valid")
 
 
 def load(
-    dataset,
+    dataset: str,
     *,
-    data_dir=None,
-    image_size=None,
-    resize="antialiased",
-    validation_fraction=0.1,
-    seed=0,
-    skip_damaged=False,
-):
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | None = None,
+    resize: str = "antialiased",
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    skip_damaged: bool = False,
+) -> "Parts":
     """The parts of a dataset, each of which is read at its first access.
 
     A source with a test part has it as `test`. A source with a validation part but no test part has that as `test`.
@@ -96,7 +98,13 @@ class Parts:
         seed: Seed of that draw.
     """
 
-    def __init__(self, name, readers, validation_fraction=0.1, seed=0):
+    def __init__(
+        self,
+        name: str,
+        readers: dict[str, Callable[[], Dataset]],
+        validation_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
         readers = dict(readers)
         if "test" not in readers and "validation" in readers:
             readers["test"] = readers.pop("validation")
@@ -104,7 +112,7 @@ class Parts:
         self._validation_fraction, self._seed = validation_fraction, seed
 
     @functools.cached_property
-    def train(self):
+    def train(self) -> Dataset:
         """The training images, without those of `validation`."""
         rows = self._own_validation_rows
         if rows is None:
@@ -113,7 +121,7 @@ class Parts:
         return self._training.take(kept, f"{self._training.selection}, without {len(rows)} for validation")
 
     @functools.cached_property
-    def validation(self):
+    def validation(self) -> Dataset:
         """Images for choices that must not touch the test part."""
         if "validation" in self._readers:
             return self._readers["validation"]()
@@ -127,7 +135,7 @@ class Parts:
         return self._training.take(rows, selection)
 
     @functools.cached_property
-    def test(self):
+    def test(self) -> Dataset:
         """Images that neither training nor choices have seen."""
         return self._readers["test"]() if "test" in self._readers else self._of_undivided("test")
 

@@ -1,6 +1,7 @@
 """A layer that mixes a further input of a model as its images are mixed."""
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
@@ -53,13 +54,13 @@ class FollowPlan(keras.layers.Layer):
           sample is mixed by one share.
     """
 
-    def __init__(self, *, data_format=None, **kwargs):
+    def __init__(self, *, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.data_format = arguments.data_format(data_format)
         # Set by a `MixModel` whenever it is built: the sites in front of this layer. `None` stands for all.
-        self.sites = None
+        self.sites: tuple[int, ...] | None = None
 
-    def call(self, other, plan, training=None):
+    def call(self, other: Any, plan: Any, training: bool | None = None) -> Any:
         self._check(other, plan)
         if not training:
             return other

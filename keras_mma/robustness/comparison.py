@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,11 @@ _READING = (
 )
 
 
-def compare(paths, output=None, against=None):
+def compare(
+    paths: Iterable[str | os.PathLike],
+    output: str | os.PathLike | None = None,
+    against: Iterable[str | os.PathLike] | None = None,
+) -> str:
     """Compare reports on the same images.
 
     Because all models see the same images, the differences of their errors are paired. Without `against` every report

@@ -7,6 +7,7 @@ import importlib
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class NotRepeatable(InputError):
     """A model of which two identical calls disagree."""
 
 
-def evaluate(model, dataset, **options):
+def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
     """Measure the robustness of an image classifier to corruption, deformation, occlusion and attacks.
 
     Args:
@@ -49,20 +50,20 @@ def evaluate(model, dataset, **options):
     >>> report["clean"]["n"], report["model"]["outputs"]
     (100, 'logits')
     """
-    options = Options(**options)
-    with _output_folder(options.output) as folder:
-        setting = _setting(model, dataset, options)
+    checked = Options(**options)
+    with _output_folder(checked.output) as folder:
+        setting = _setting(model, dataset, checked)
         result = _header(setting)
         if folder is not None:
-            _check_folder(folder, result, options)
+            _check_folder(folder, result, checked)
         if setting.baseline is not None:
-            comparison.check_comparable([result, setting.baseline], ["this evaluation", options.baseline])
-        parts = [part for section in options.sections for part in section.parts(setting)]
-        measured = run(parts, folder, _key(result, setting), options.progress)
+            comparison.check_comparable([result, setting.baseline], ["this evaluation", checked.baseline])
+        parts = [part for section in checked.sections for part in section.parts(setting)]
+        measured = run(parts, folder, _key(result, setting), checked.progress)
         if measured.damaged:
             names = ", ".join(measured.damaged)
             result["warnings"].append(f"a damaged part of the interrupted run was measured again: {names}")
-        for section in options.sections:
+        for section in checked.sections:
             result[section.name], warnings = section.summarize(setting, measured.results, result)
             result["warnings"] += warnings
         result["run"] |= {"seconds": measured.seconds, "parts_resumed": len(measured.resumed)}

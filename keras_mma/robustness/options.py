@@ -141,7 +141,7 @@ def _plain(value):
     return value if isinstance(value, int | float | str | None) else str(value)
 
 
-Options.__doc__ = Options.__doc__.replace(
+Options.__doc__ = (Options.__doc__ or "").replace(
     "Raises:",
     "Args:\n"
     + "".join(f"        {field.name}: {field.metadata['help']}\n" for field in dataclasses.fields(Options))

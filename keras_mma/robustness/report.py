@@ -30,7 +30,7 @@ def sections_of(report):
     return [section.name for section in SECTIONS if section.name in report]
 
 
-def headlines(report):
+def headlines(report: dict) -> list[str]:
     """List of strings, the most important figures of a report."""
     model = report["model"]
     lines = [line for section in SECTIONS if section.name in report for line in section.headlines(report)]

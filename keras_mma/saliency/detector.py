@@ -2,6 +2,8 @@
 
 import functools
 import numbers
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -14,7 +16,7 @@ from keras_mma.saliency.image_processing import to_levels
 #: Pixels of a chunk. The intermediate maps of a detector take about 50 bytes per pixel.
 CHUNK_PIXELS = 2**18
 
-_DETECTORS = {}
+_DETECTORS: dict[str, "Detector"] = {}
 _LARGEST = float(np.finfo("float32").max)
 
 
@@ -45,13 +47,13 @@ class Detector:
     (2, 8, 8, 1)
     """
 
-    def __init__(self, function, is_pure=False):
+    def __init__(self, function: Callable, is_pure: bool = False) -> None:
         functools.update_wrapper(self, function)
-        del self.__wrapped__  # its signature has no `size`
+        del self.__dict__["__wrapped__"]  # its signature has no `size`
         self.function, self.is_pure = function, is_pure
         self._detect = xla_compiled(downsampled(function)) if is_pure else _checked(downsampled(function))
 
-    def __call__(self, images, size=None, data_format="channels_last"):
+    def __call__(self, images: Any, size: int | None = None, data_format: str = "channels_last") -> Any:
         images = images if data_format == "channels_last" else ops.transpose(images, (0, 2, 3, 1))
         return self._detect(images, size=size)
 
@@ -82,7 +84,7 @@ class Attribution:
         return sanitize_maps(resize(maps, height, width, "bilinear"))
 
 
-def names():
+def names() -> list[str]:
     """The names of all detectors.
 
     Returns:
@@ -91,7 +93,7 @@ def names():
     return sorted(_DETECTORS)
 
 
-def get(detector):
+def get(detector: str | Callable) -> Detector:
     """The detector of a name, or a callable as a detector.
 
     Args:
@@ -128,7 +130,7 @@ def identifier(detector):
     return detector
 
 
-def register(name):
+def register(name: str) -> Callable[[Callable], Callable]:
     """Register a detector under a name: `@keras_mma.saliency.register("mine")` above a function.
 
     A model that uses it is saved with the name; the function must be registered again before the model is loaded.

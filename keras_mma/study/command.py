@@ -36,9 +36,10 @@ examples:
   keras-mma study --dataset folder:PATH --methods none cutmix saliencymix saliencymix+mma --output DIR
   keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
   keras-mma study --check DIR
+  keras-mma study --report DIR
 """
 #: Options of the command, which are not arguments of the study.
-_OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell")
+_OF_THE_COMMAND = ("methods", "arms", "output", "check", "cell", "report")
 
 
 def add_parser(subparsers, summary):
@@ -160,6 +161,7 @@ def add_arguments(parser):
         help="Instead: run a training of this study again and compare. Give --jobs as for the study.",
     )
     add("--cell", metavar="NAME", help="The training for --check. Default: the first.")
+    add("--report", metavar="DIR", help="Instead: write the report of this study again, from its plan and records.")
 
 
 def run(**options):
@@ -175,6 +177,8 @@ def run(**options):
     _check_packages(options)
     if options["check"] is not None:
         return _check(options["check"], options["cell"], options["data_dir"], options["jobs"] or 1)
+    if options["report"] is not None:
+        return _report(options["report"])
     if options["output"] is None:
         raise InputError("`output` must name the folder of the study. Received: output=None")
     from keras_mma.study import arms
@@ -228,6 +232,13 @@ def _check(folder, cell, data_dir, jobs):
         raise SystemExit(1)
 
 
+def _report(folder):
+    from keras_mma.study.report import rewrite, summary
+
+    print(summary(rewrite(folder)))
+    print(f"wrote {folder}/report.html")
+
+
 def _check_packages(options):
     import importlib.util
 
@@ -237,4 +248,5 @@ def _check_packages(options):
     )
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
-        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[study]'")
+        extras = ["study"] + ["robustness"] * ("cv2" in missing) + ["tensorflow"] * ("tensorflow" in missing)
+        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[{','.join(extras)}]'")

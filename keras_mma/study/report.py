@@ -5,6 +5,7 @@ from pathlib import Path
 from keras_mma import files, markdown
 from keras_mma.study import cells as study_cells
 from keras_mma.study import figures, tables, tuning
+from keras_mma.study import plan as plans
 from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
@@ -41,6 +42,26 @@ def save(folder, plan, records, robustness=None, tuned=None):
     files.write(folder / "report.html", page)
     files.write_json(folder / "report.json", report)
     return report
+
+
+def rewrite(folder):
+    """Write the report of a study again, from its plan and records. Neither images nor trainings are needed.
+
+    Args:
+        folder: The folder of a study. What was measured of its models is taken from `report.json`.
+
+    Returns:
+        The content of `report.json`, a dict.
+
+    Raises:
+        InputError: if it is not the folder of a study.
+    """
+    folder = Path(folder)
+    plan = plans.read(folder)
+    tuned, before = (
+        files.read_json(folder / name) if (folder / name).exists() else None for name in ("tuned.json", "report.json")
+    )
+    return save(folder, plan, study_cells.read_records(folder), before and before["robustness"], tuned)
 
 
 def make(plan, records, robustness=None, tuned=None):

@@ -2,11 +2,15 @@
 
 import copy
 import json
+import re
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from keras_mma import markdown
 from keras_mma.robustness import InputError, comparison, page, report
+from keras_mma.robustness.metrics import complement
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.sections import SECTIONS
 from tests.robustness import reports
@@ -136,6 +140,23 @@ def test_severities_of_another_image_size_are_cautioned_of(shape, published, cha
         assert published in caution and f"changes {change} of the picture" in caution
     other["corruption"]["source"] = "published"
     assert "**Caution.**" not in page.to_markdown(other)
+
+
+@pytest.mark.parametrize("error", [0.25, 0.0625, 1 / 3])
+def test_every_plot_has_the_clean_error_with_the_digits_of_the_tables(error):
+    rounded = reports.report(error)
+    of_section = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## )", page.to_markdown(rounded), re.M | re.S))
+    for section in SECTIONS:
+        figure = Figure(layout="constrained")
+        section.plot(rounded, figure)
+        words = [label.get_text() for label in figure.findobj(Text)]
+        shown = " ".join(words)
+        clean = f"{100 * error:.1f}" if section.name in ("clean", "corruption", "deformation") else complement(error)
+        assert re.search(rf"clean \w*\s*{re.escape(clean)}", shown), (section.name, shown)
+        # Every other figure with decimals stands in the section.
+        figures = set(re.findall(r"\d+\.\d+", " ".join(word for word in words if re.search("[a-z]", word))))
+        expected = of_section[section.name.capitalize()] + clean
+        assert figures <= set(re.findall(r"\d+\.\d+", expected)), section.name
 
 
 def test_names_stay_text():

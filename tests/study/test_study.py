@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -342,6 +343,24 @@ def test_a_failed_training_exits_with_one(tmp_path, capsys, monkeypatch):
         main([*SMALL_WORDS, "--seeds", "2", "--output", str(tmp_path)])
     assert caught.value.code == 1
     assert "keras-mma: error: none-seed0 failed: ValueError: out of luck" in capsys.readouterr().err
+
+
+def test_the_report_is_written_again_from_the_plan_and_the_records(tmp_path, capsys):
+    before = run(tmp_path / "s").report
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "s" / "records", copy / "records")
+    shutil.copy(tmp_path / "s" / "plan.json", copy)
+    main(["--report", str(copy)])
+    printed = capsys.readouterr().out
+    assert "\ndigits: none" in f"\n{printed}" and printed.endswith(f"wrote {copy}/report.html\n")
+    assert json.loads((copy / "report.json").read_text()) == json.loads(json.dumps(before))
+    for name in ("differences.png", "seeds.png", "report.html", "report.md"):
+        assert (copy / name).read_bytes() == (tmp_path / "s" / name).read_bytes()
+    (copy / "report.json").write_text(json.dumps(before | {"robustness": None}))
+    main(["--report", str(copy)])
+    with pytest.raises(SystemExit):
+        main(["--report", str(tmp_path)])
+    assert "must be the folder of a study" in capsys.readouterr().err
 
 
 def test_a_check_runs_a_cell_again(tmp_path, capsys, fake_trainings):

@@ -1,6 +1,7 @@
 """The conventions of a model: which input it expects, and whether its outputs are logits or probabilities."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,19 +35,19 @@ class Preprocess(NamedTuple):
     """
 
     scale: float = 1.0
-    mean: tuple = (0.0,)
-    std: tuple = (1.0,)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
     order: str = "rgb"
 
     @classmethod
-    def parse(cls, words):
+    def parse(cls, words: str | Sequence[str]) -> "Preprocess":
         """Read words such as `scale=1/255`, `mean=0.49,0.48,0.45`, `std=0.2`, `order=bgr`, in a list or one string.
 
         Raises:
             InputError: if a word is none of these, or a value is not a number.
         """
         words = words.split() if isinstance(words, str) else words
-        values = {}
+        values: dict[str, Any] = {}
         for word in words:
             name, _, text = word.partition("=")
             if name not in cls._fields or name in values:
@@ -64,28 +65,28 @@ class Preprocess(NamedTuple):
             raise InputError(f"`preprocess` scale and std must not be 0. Received: {' '.join(words)!r}")
         return cls(**values)
 
-    def check(self, channels):
+    def check(self, channels: int) -> None:
         """Refuse a number of means or deviations that does not fit the channels of the images."""
         for name in ("mean", "std"):
             count = len(getattr(self, name))
             if count not in (1, channels):
                 raise InputError(f"`preprocess` {name} must be 1 or {channels} numbers. Received: {count}")
 
-    def apply(self, pixels):
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (batch, height, width, channels) 0 to 255 to float32 inputs of the same shape."""
         if self.order == "bgr":
             pixels = pixels[..., ::-1]
-        values = pixels.astype("float32")
+        values: np.ndarray = pixels.astype("float32")
         if self == Preprocess(order=self.order):
             return np.ascontiguousarray(values)
         return (values * np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
 
-    def pull_back(self, gradient):
+    def pull_back(self, gradient: np.ndarray) -> np.ndarray:
         """Convert a gradient with respect to the model's input to one with respect to the pixels."""
         gradient = gradient * (np.float32(self.scale) / np.float32(self.std))
         return gradient[..., ::-1] if self.order == "bgr" else gradient
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self == Preprocess():
             return "none: pixels 0 to 255 as they are"
         numbers = {name: ",".join(f"{value:.8g}" for value in getattr(self, name)) for name in ("mean", "std")}

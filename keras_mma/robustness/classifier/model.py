@@ -1,13 +1,12 @@
 """Any image classifier: pixels in, an array of outputs out, and its gradient where it has one."""
 
-import functools
-import hashlib
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_mma.errors import InputError, first_line
-from keras_mma.robustness.classifier import conventions, gradients
+from keras_mma.robustness.classifier import conventions
 from keras_mma.robustness.classifier.conventions import Preprocess
 
 
@@ -27,23 +26,32 @@ class Classifier:
             the outputs, or `None`.
     """
 
-    def __init__(self, run, pull_back, input_shape, dtype, preprocess, description, logits=lambda: None):
+    def __init__(
+        self,
+        run: Callable,
+        pull_back: Callable | None,
+        input_shape: Sequence[int | None],
+        dtype: str,
+        preprocess: Preprocess,
+        description: dict,
+        logits: Callable = lambda: None,
+    ) -> None:
         self._run, self._pull_back, self._logits = run, pull_back, logits
         # What is attacked: the outputs, or the logits from which they come.
         self.attacked, self._attacked_pull_back = "outputs", pull_back
         self.input_shape, self.dtype, self.preprocess = tuple(input_shape), dtype, preprocess
         self.description = description
-        self.kind = None  # "logits" or "probabilities", which `check` decides
+        self.kind: Any = None  # "logits" or "probabilities", which `check` decides
         height, width, channels = self.input_shape[1:]
         self._channels_first = height in (1, 3) and channels not in (1, 3, None)
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple:
         """Height, width and channels of the images that the model takes, `None` where any number is accepted."""
         shape = self.input_shape[1:]
         return (*shape[1:], shape[0]) if self._channels_first else shape
 
-    def check(self, pixels, classes, exact, kind=None):
+    def check(self, pixels: np.ndarray, classes: int, exact: bool, kind: str | None = None) -> None:
         """Refuse a model that does not fit the dataset, and decide whether its outputs are logits or probabilities.
 
         Args:
@@ -87,7 +95,7 @@ class Classifier:
             self.kind, why = kind, "as `outputs` says"
         self.description |= {"classes": received, "outputs": self.kind, "outputs_decided": why}
 
-    def predict(self, pixels):
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Outputs (n, classes) of images (n, height, width, channels) 0 to 255, as an array."""
         return conventions.two_columns(self._predict(self._run, pixels), self.kind)
 
@@ -96,14 +104,14 @@ class Classifier:
         # NumPy has no bfloat16 of its own.
         return values.astype("float32") if values.dtype.name == "bfloat16" else values
 
-    def probabilities(self, pixels):
+    def probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and their logarithms, each (n, classes) float64."""
         values = self.predict(pixels)
         if not np.isfinite(values).all():
             raise InputError("the model's outputs must be finite. Received: NaN or infinity")
         return conventions.to_probabilities(values, self.kind)
 
-    def attack_gradient(self, pixels, labels):
+    def attack_gradient(self, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The gradient with respect to the pixels of the loss that attacks increase; see `conventions.margin_gradient`.
 
         Args:
@@ -126,7 +134,7 @@ class Classifier:
             gradient = gradient.transpose(0, 2, 3, 1)
         return values, self.preprocess.pull_back(gradient)
 
-    def why_no_gradient(self, pixels, labels):
+    def why_no_gradient(self, pixels: np.ndarray, labels: np.ndarray) -> str | None:
         """`None` if gradients reach the pixels, otherwise the reason in one line."""
         if self._pull_back is None or np.dtype(self.dtype).kind in "iu":
             return f"the model takes {self.dtype}, through which no gradient flows"
@@ -166,135 +174,3 @@ class Classifier:
             rows = np.minimum(np.arange(start, start + size), len(inputs) - 1)
             parts.append(function(*(array[rows] for array in (inputs, *others))))
         return tuple(np.concatenate(arrays)[: len(inputs)] for arrays in zip(*parts, strict=True))
-
-
-def load(path, signature=None, preprocess=None, output_name=None):
-    """Load a SavedModel or a `.keras` file.
-
-    Args:
-        path: Folder of a SavedModel, or a file ending in `.keras`.
-        signature: Which signature of a SavedModel; `serving_default`, or the only one, by default.
-        preprocess: `Preprocess` from pixels 0 to 255 to what the model takes; pixels as they are by default.
-        output_name: Which output, of several.
-
-    Returns:
-        A `Classifier`.
-
-    Raises:
-        InputError: if there is no such model, or it does not take one batch of images and give one output.
-    """
-    path = Path(path)
-    preprocess = preprocess or Preprocess()
-    if path.is_dir() and ((path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists()):
-        return _load_saved_model(path, signature, preprocess, output_name)
-    if path.is_file() and path.suffix in (".keras", ".h5"):
-        if signature is not None:
-            raise InputError(f"`signature` does not apply to a Keras file. Received: signature={signature!r}")
-        return _load_keras(path, preprocess, output_name)
-    what = "another kind of file" if path.is_file() else "a folder without saved_model.pb" if path.is_dir() else None
-    raise InputError(
-        f"`model` must be the folder of a SavedModel or a .keras file. "
-        f"Received: {path}, {what or 'which does not exist'}"
-    )
-
-
-def from_keras(model, path="in memory", sha256=None, preprocess=None, output_name=None):
-    """A Keras model as a `Classifier`, on the backend that Keras runs on. See `load`."""
-    import keras
-
-    inputs = getattr(model, "inputs", None) or []
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        shapes = [tuple(tensor.shape) for tensor in inputs]
-        raise InputError(
-            f"the model must take one batch of images (batch, height, width, channels). Received: {shapes}"
-        )
-    description = {"path": str(path), "kind": "keras", "sha256": sha256 or _hash_weights(model)}
-    structure = keras.tree.flatten_with_path(model.compute_output_spec(inputs[0]))
-    names = [str(place[-1]) if place else "output" for place, _ in structure]
-    chosen = _choose_output("the model", names, output_name)
-    if len(names) > 1:
-        description["output_name"] = chosen
-        model = keras.Model(model.inputs, model.outputs[names.index(chosen)])
-    run, pull_back = gradients.of_keras(model)
-    dtype = keras.backend.standardize_dtype(inputs[0].dtype)
-    logits = functools.partial(gradients.logits_of_keras, model)
-    return Classifier(run, pull_back, tuple(inputs[0].shape), dtype, preprocess or Preprocess(), description, logits)
-
-
-def _load_keras(path, preprocess, output_name):
-    import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:
-        raise InputError(f"{path} cannot be loaded by Keras: {first_line(error)}") from error
-    return from_keras(model, path, _hash_files([path]), preprocess, output_name)
-
-
-def _load_saved_model(path, signature, preprocess, output_name):
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise InputError("a SavedModel needs TensorFlow: pip install 'keras-mma[tensorflow]'") from error
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except Exception as error:
-        raise InputError(f"{path} cannot be loaded by TensorFlow: {first_line(error)}") from error
-    name, function = _choose_signature(path, dict(loaded.signatures), signature)
-    specs = function.structured_input_signature[1]
-    if len(specs) != 1:
-        raise InputError(f"signature {name!r} must take one batch of images. Received inputs: {sorted(specs)}")
-    (spec,) = specs.values()
-    if spec.shape.rank != 4 or not (spec.dtype.is_floating or spec.dtype.is_integer):
-        raise InputError(
-            f"signature {name!r} must take images (batch, height, width, channels). Received: "
-            f"{spec.dtype.name} of shape {spec.shape}"
-        )
-    output = _choose_output(f"signature {name!r}", sorted(function.structured_outputs), output_name)
-    run, pull_back = gradients.of_signature(function, output, loaded)
-    files = [file for file in path.rglob("*") if file.is_file()]
-    description = {"path": str(path), "kind": "SavedModel", "signature": name, "sha256": _hash_files(files)}
-    if len(function.structured_outputs) > 1:
-        description["output_name"] = output
-    logits = functools.partial(gradients.logits_of_signature, function, output)
-    return Classifier(run, pull_back, spec.shape.as_list(), spec.dtype.name, preprocess, description, logits)
-
-
-def _choose_output(owner, names, name):
-    if name is None and len(names) != 1:
-        raise InputError(f"{owner} must have one output, or `output_name` must choose one. Received outputs: {names}")
-    if name is not None and name not in names:
-        raise InputError(f"`output_name` must be one of {names}. Received: output_name={name!r}")
-    return names[0] if name is None else name
-
-
-def _choose_signature(path, signatures, name):
-    signatures.pop("__saved_model_init_op", None)
-    if not signatures:
-        raise InputError(
-            f"{path} must have a serving signature: export it with model.export, or with signatures= of "
-            "tf.saved_model.save. Received: a SavedModel without any"
-        )
-    chosen = name or (next(iter(signatures)) if len(signatures) == 1 else "serving_default")
-    if chosen not in signatures:
-        why = "" if name else f", because {path} has no serving_default"
-        raise InputError(f"`signature` must be one of {sorted(signatures)}{why}. Received: signature={name!r}")
-    return chosen, signatures[chosen]
-
-
-def _hash_files(files):
-    """SHA-256 over names and contents."""
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _hash_weights(model):
-    digest = hashlib.sha256(model.to_json().encode())
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()

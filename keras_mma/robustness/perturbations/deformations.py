@@ -1,6 +1,7 @@
 """Rotation, shear and zoom: the deformations on which Manifold Mixup was tested, as in its authors' code."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def title(name):
     return f"{kind} ±{amount}°"
 
 
-def deform(images, name, seed=0, indices=None):
+def deform(images: Any, name: str, seed: int = 0, indices: Any = None) -> np.ndarray:
     """Deform images by the nearest pixel, on black.
 
     Each pixel (y, x) takes its value from M (y, x), with coordinates relative to (height / 2 + 1/2, width / 2 + 1/2),

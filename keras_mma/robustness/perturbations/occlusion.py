@@ -1,5 +1,7 @@
 """Patches dropped at random, salient ones first or last: Saliency Grafting's stress test."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_mma.errors import InputError
@@ -10,7 +12,9 @@ SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
 ORDERS = ("random", "salient_first", "nonsalient_first")
 
 
-def occlude(images, order, share, saliency=None, seed=0, indices=None):
+def occlude(
+    images: Any, order: str, share: float, saliency: Any = None, seed: int = 0, indices: Any = None
+) -> np.ndarray:
     """Paint a share of the patches of a grid of 8 x 8 black.
 
     Args:

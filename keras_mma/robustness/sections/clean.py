@@ -122,7 +122,7 @@ class Clean(Section):
             elinewidth=1,
             label="95 % interval",
         )
-        title = f"clean error {percent(clean['error'])}, calibration error {clean['ece']:.3f}"
+        title = f"clean error {percent(clean['error'])}, calibration error {clean['ece']:.4f}"
         axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=title)
         figure.legend(loc="outside lower center", ncols=3, fontsize=7)
         histogram.bar(centers, bins["count"], 0.94 / count, color=plotting.GRAY)

@@ -2,8 +2,9 @@
 
 import io
 import math
+import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,7 @@ PUBLISHED_SETS = {
     "imagenet": PublishedSet("ImageNet", 224, math.inf, 85),
 }
 # Corruptions in order of registration, which is the order of the report.
-CORRUPTIONS = {}
+CORRUPTIONS: dict[str, "Corruption"] = {}
 
 
 class Corruption(NamedTuple):
@@ -79,7 +80,14 @@ def parameters(name, severity, height, width):
     return row if isinstance(row, tuple) else (row,)
 
 
-def corrupt(images, name, severity, seed=0, indices=None, frost_textures=None):
+def corrupt(
+    images: Any,
+    name: str,
+    severity: int,
+    seed: int = 0,
+    indices: Any = None,
+    frost_textures: str | os.PathLike | None = None,
+) -> np.ndarray:
     """Corrupt images as Hendrycks & Dietterich do, seeded for each image.
 
     Args:
