@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_mma
 from keras_mma import layers
 from keras_mma.label_encoding import encode
 
@@ -91,6 +92,35 @@ def test_an_open_width_is_decided_when_the_graph_runs(needs_tensorflow, dtype, j
     else:
         with pytest.raises(ValueError, match="number of classes is not known: pass `num_classes`"):
             call(indices[:, None], None)
+
+
+def test_labels_and_images_of_unknown_rank_are_refused(needs_tensorflow):
+    import tensorflow as tf
+
+    def unknown(tensor):
+        return tf.py_function(lambda values: values, [tensor], tensor.dtype)
+
+    dataset = tf.data.Dataset.from_tensors((np.zeros((4, 8, 8, 3), "uint8"), np.arange(4)))
+    for change in (lambda images, labels: (images, unknown(labels)), lambda images, labels: (unknown(images), labels)):
+        with pytest.raises(
+            ValueError, match="must be tensors of known rank.*`set_shape`.* Received: a tensor of unknown"
+        ):
+            dataset.map(change).map(layers.MixUp(num_classes=4))
+
+
+def test_labels_of_another_rank_after_the_first_training(needs_tensorflow):
+    """TensorFlow then traces a step for both, in which the rank is unknown; plain Keras fails too."""
+    inputs = keras.Input((4, 4, 3))
+    mixed = keras_mma.mixify(
+        keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs))), layers.MixUp(), at=[]
+    )
+    mixed.compile("sgd", "mse")
+    images, labels = np.zeros((4, 4, 4, 3)), np.array([0, 1, 2, 0])
+    mixed.fit(images, labels, verbose=0)
+    with pytest.raises(ValueError, match="`y` must have a known rank.*compile a model again.* Received: y of unknown"):
+        mixed.fit(images, labels[:, None], verbose=0)
+    mixed.compile("sgd", "mse")
+    mixed.fit(images, labels[:, None], verbose=0)
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
