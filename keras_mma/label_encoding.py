@@ -57,7 +57,7 @@ def encode(labels, classes, name="labels"):
     elif classes is None and is_float:
         raise ValueError(
             f"{expected} (Keras' own layers in a pipeline convert integers to floats; with `num_classes`, these are "
-            f"read as class indices.) {received}"
+            f"read as class indices. Pass `num_classes=1` for labels 0 and 1 of one output.) {received}"
         )
     elif classes is None:
         raise ValueError(

@@ -132,6 +132,14 @@ def test_floats_with_integer_values_are_class_indices(shape):
         encode(labels, None)
 
 
+def test_binary_labels_of_a_pipeline_are_told_what_they_need():
+    """Those of `image_dataset_from_directory(label_mode="binary")`."""
+    labels = np.array([[0.0], [1.0]], "float32")
+    with pytest.raises(ValueError, match="`num_classes=1` for labels 0 and 1 of one output"):
+        encode(labels, None)
+    np.testing.assert_array_equal(ops.convert_to_numpy(encode(labels, 1)), labels)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "bool"])
 def test_one_hot_labels_become_float32(dtype):
     labels = np.eye(3)[[0, 2]].astype(dtype)
