@@ -54,6 +54,12 @@ def device_groups(batch_size):
     return groups if isinstance(batch_size, int) and batch_size % groups == 0 else 1
 
 
+def known_shape(tensor):
+    """The static shape of a tensor as a tuple, or `None` where a TensorFlow graph does not know the rank."""
+    shape = tensor.shape
+    return None if getattr(shape, "rank", 0) is None else tuple(shape)
+
+
 def known_values(tensor):
     """The values of a tensor as a NumPy array, or `None` while a graph is being traced or the values are not here."""
     backend = keras.backend.backend()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mma.backend import known_values
+from keras_mma.backend import known_shape, known_values
 
 _WIDE = ("int64", "uint32", "uint64")
 
@@ -27,7 +27,13 @@ def encode(labels, classes, name="labels"):
             that is not a class index.
     """
     refuse_strings(labels, name)
-    shape, dtype = tuple(labels.shape), keras.backend.standardize_dtype(labels.dtype)
+    shape, dtype = known_shape(labels), keras.backend.standardize_dtype(labels.dtype)
+    if shape is None:
+        raise ValueError(
+            f"`{name}` must have a known rank: give it by `set_shape` or an `output_signature` in a pipeline, and "
+            "compile a model again before you train it on labels of another rank. "
+            f"Received: {name} of unknown rank and dtype {dtype}"
+        )
     received = f"Received: {name} of shape {shape} and dtype {dtype}" + (f", classes={classes}" if classes else "")
     expected = (
         f"`{name}` must be one-hot or soft labels of shape (batch, {classes or 'classes'}), "
@@ -51,7 +57,7 @@ def encode(labels, classes, name="labels"):
     elif classes is None and is_float:
         raise ValueError(
             f"{expected} (Keras' own layers in a pipeline convert integers to floats; with `num_classes`, these are "
-            f"read as class indices.) {received}"
+            f"read as class indices. Pass `num_classes=1` for labels 0 and 1 of one output.) {received}"
         )
     elif classes is None:
         raise ValueError(

@@ -300,10 +300,15 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
     (tmp_path / "hollow.json").write_text(json.dumps({"schema": report_files.SCHEMA}))
     save_classes(tmp_path / "sizes" / "test", (("a", 1), ("b", 1)))
     save_classes(tmp_path / "sizes" / "test", (("c", 1),), width=18)
+    save_classes(tmp_path / "pipes" / "test", [("a", 2), ("b", 2), ("c", 2)])
+    for pipe in (tmp_path / "pipe", tmp_path / "pipes" / "test" / "b" / "9.png"):
+        os.mkfifo(pipe)
     three = saved_model(tmp_path / "three", channel_means)
     for model, dataset, more, match in [
         (tmp_path / "nowhere", "digits", [], "MODEL must be the folder of a SavedModel or a .keras file"),
         (tmp_path / "empty", "digits", [], "a folder without saved_model.pb"),
+        (tmp_path / "pipe", "digits", [], "pipe, another kind of file"),
+        (three, f"folder:{tmp_path / 'pipes'}", [], "b/9.png must be a regular file. Received: a FIFO"),
         (tmp_path / "unsigned", "digits", [], "must have a serving signature"),
         (tmp_path / "two", arrays, [], "must take one batch of images"),
         (sigmoid, arrays, [], "must be logits or probabilities, because"),

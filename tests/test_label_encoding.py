@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_mma
 from keras_mma import layers
 from keras_mma.label_encoding import encode
 
@@ -93,6 +94,35 @@ def test_an_open_width_is_decided_when_the_graph_runs(needs_tensorflow, dtype, j
             call(indices[:, None], None)
 
 
+def test_labels_and_images_of_unknown_rank_are_refused(needs_tensorflow):
+    import tensorflow as tf
+
+    def unknown(tensor):
+        return tf.py_function(lambda values: values, [tensor], tensor.dtype)
+
+    dataset = tf.data.Dataset.from_tensors((np.zeros((4, 8, 8, 3), "uint8"), np.arange(4)))
+    for change in (lambda images, labels: (images, unknown(labels)), lambda images, labels: (unknown(images), labels)):
+        with pytest.raises(
+            ValueError, match="must be tensors of known rank.*`set_shape`.* Received: a tensor of unknown"
+        ):
+            dataset.map(change).map(layers.MixUp(num_classes=4))
+
+
+def test_labels_of_another_rank_after_the_first_training(needs_tensorflow):
+    """TensorFlow then traces a step for both, in which the rank is unknown; plain Keras fails too."""
+    inputs = keras.Input((4, 4, 3))
+    mixed = keras_mma.mixify(
+        keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs))), layers.MixUp(), at=[]
+    )
+    mixed.compile("sgd", "mse")
+    images, labels = np.zeros((4, 4, 4, 3)), np.array([0, 1, 2, 0])
+    mixed.fit(images, labels, verbose=0)
+    with pytest.raises(ValueError, match="`y` must have a known rank.*compile a model again.* Received: y of unknown"):
+        mixed.fit(images, labels[:, None], verbose=0)
+    mixed.compile("sgd", "mse")
+    mixed.fit(images, labels[:, None], verbose=0)
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_floats_with_integer_values_are_class_indices(shape):
     labels = np.array([0, 2, 1, 2], "float32")
@@ -100,6 +130,14 @@ def test_floats_with_integer_values_are_class_indices(shape):
     np.testing.assert_array_equal(encoded, np.eye(3)[labels.astype(int)])
     with pytest.raises(ValueError, match="layers in a pipeline convert integers to floats; with `num_classes`"):
         encode(labels, None)
+
+
+def test_binary_labels_of_a_pipeline_are_told_what_they_need():
+    """Those of `image_dataset_from_directory(label_mode="binary")`."""
+    labels = np.array([[0.0], [1.0]], "float32")
+    with pytest.raises(ValueError, match="`num_classes=1` for labels 0 and 1 of one output"):
+        encode(labels, None)
+    np.testing.assert_array_equal(ops.convert_to_numpy(encode(labels, 1)), labels)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "bool"])

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_mma import label_encoding, plans
-from keras_mma.backend import has_foreign_symbols, refuse_wide_integers
+from keras_mma.backend import has_foreign_symbols, known_shape, refuse_wide_integers
 
 _FOLLOWED = contextvars.ContextVar("followed", default=None)
 KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
@@ -101,7 +101,7 @@ def _describes_image(key, value):
 
 
 def check_values(mixer, images, labels=None, *others, **named):
-    """Raise a `ValueError` for values that Keras cannot convert to tensors of the backend.
+    """Raise a `ValueError` for values that Keras cannot convert to tensors of the backend, or has no shape of.
 
     Args:
         mixer: The `Mixer`, before its `call`.
@@ -115,6 +115,12 @@ def check_values(mixer, images, labels=None, *others, **named):
             "put it into the model (`MixModel`, `mixify`) or call it on the batches that leave the pipeline. "
             "Received: a symbolic TensorFlow tensor"
         )
+    for tensor in keras.tree.flatten((images, labels, others, named)):
+        if hasattr(tensor, "shape") and known_shape(tensor) is None:
+            raise ValueError(
+                "`images` and everything that comes with them must be tensors of known rank: give it by `set_shape` or "
+                f"an `output_signature`. Received: a tensor of unknown rank and dtype {tensor.dtype.name}"
+            )
     if isinstance(images, dict):
         labels = [images[key] for key in ("labels", "label") if key in images]
     elif isinstance(images, (list, tuple)):

@@ -23,12 +23,13 @@ _OF_TWO_LABELS = {
 }
 
 
-def check(loss, metrics, weighted_metrics, predictions):
+def check(loss, metrics, weighted_metrics, predictions, output_names):
     """Check the arguments of `compile`, instead of failing or training on something else inside `fit`.
 
     Args:
         loss, metrics, weighted_metrics: As for `keras.Model.compile`.
         predictions: Symbolic predictions of the model.
+        output_names: Names of its heads.
 
     Raises:
         ValueError: If one of them takes class indices.
@@ -42,10 +43,11 @@ def check(loss, metrics, weighted_metrics, predictions):
             "loss, and mixed labels of 0 and 1 are not converted to -1 and 1: use a cross-entropy.",
             stacklevel=3,
         )
-    # Keras reads "accuracy" as the binary one where a head has one output.
-    is_binary = any(head.shape[-1] == 1 for head in keras.tree.flatten(predictions))
-    names = _OF_TWO_LABELS | ({"accuracy", "acc"} if is_binary else set())
-    misleading = [name for name in _names([metrics, weighted_metrics]) if _plain(name) in names]
+    by_head = [
+        *_by_head(metrics, predictions, output_names),
+        *_by_head(weighted_metrics, predictions, output_names),
+    ]
+    misleading = [name for head, own in by_head for name in _names(own) if _takes_two_labels(name, head)]
     if misleading:
         warnings.warn(
             f"The metrics {misleading} take labels of 0 and 1. With the mixed labels of training, they count any share "
@@ -53,6 +55,24 @@ def check(loss, metrics, weighted_metrics, predictions):
             "`keras_mma.metrics.DominantAccuracy` and `WeightedAccuracy` take mixed labels.",
             stacklevel=3,
         )
+
+
+def _by_head(metrics, predictions, output_names):
+    """Pairs of the head that metrics are of, or all heads where that cannot be told, and these metrics."""
+    heads = keras.tree.flatten(predictions)
+    if isinstance(metrics, dict):
+        named = predictions if isinstance(predictions, dict) else {}
+        named = dict(zip(output_names, heads, strict=True)) | named
+        return [(named.get(name, predictions), own) for name, own in metrics.items()]
+    if isinstance(metrics, (list, tuple)) and len(metrics) == len(heads):
+        return list(zip(heads, metrics, strict=True))
+    return [(predictions, metrics)]
+
+
+def _takes_two_labels(name, head):
+    # Keras reads "accuracy" as the binary one where a head has one output.
+    is_binary = any(part.shape[-1] == 1 for part in keras.tree.flatten(head))
+    return _plain(name) in _OF_TWO_LABELS or (is_binary and _plain(name) in ("accuracy", "acc"))
 
 
 def _refuse_sparse(argument, structure):

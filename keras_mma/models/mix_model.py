@@ -177,7 +177,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         ignore_class=None,
         **kwargs,
     ):
-        loss_checks.check(loss, metrics, weighted_metrics, self.output[0])
+        loss_checks.check(loss, metrics, weighted_metrics, self.output[0], self.output_names)
         self.ignore_class = None if ignore_class is None else arguments.any_integer("ignore_class", ignore_class)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
 

@@ -147,6 +147,10 @@ def _outputs_of(model, paths):
 def _check_mixer(mixer):
     if isinstance(mixer, layers.Mixer):
         return
+    if isinstance(mixer, type) and issubclass(mixer, layers.Mixer):
+        raise ValueError(
+            f"`mixer` must be an instance: use {mixer.__name__}(). Received: the class {mixer.__qualname__}"
+        )
     same_name = getattr(layers, type(mixer).__name__, None)
     hint = f"Keras' own layer has the same name as `keras_mma.layers.{same_name.__name__}`. " if same_name else ""
     raise ValueError(

@@ -199,6 +199,8 @@ class EpochLog(keras.callbacks.Callback):
         for number, path in _states(self._folder).items():
             if number not in (epochs - 1, epochs):
                 path.unlink()
+        for path in folder.glob("unfinished-*.weights.h5"):  # of a process that was killed: the folder is locked
+            path.unlink()
 
 
 def _states(folder):

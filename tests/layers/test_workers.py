@@ -36,6 +36,45 @@ def test_workers_and_epochs_draw_different_numbers(rng, seed):
     assert len(labels) == 8 and len({str(batch) for batch in labels}) == 8
 
 
+class Batches(keras.utils.PyDataset):
+    """The same batch again and again, mixed by the worker processes."""
+
+    def __init__(self, mixer, images, labels, **kwargs):
+        super().__init__(**kwargs)
+        self.mixer, self.batch = mixer, (images, labels)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return tuple(map(to_numpy, self.mixer(*self.batch)))
+
+
+class Recorded(keras.losses.Loss):
+    def __init__(self):
+        super().__init__()
+        self.labels = []
+
+    def call(self, y_true, y_pred):
+        self.labels.append(to_numpy(y_true).tolist())
+        return keras.ops.mean(keras.ops.square(y_true - y_pred), -1)
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
+def test_worker_processes_of_a_pydataset(rng):
+    images, loss = blobs(rng, 8).astype("float32"), Recorded()
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(8)])
+    model.compile("sgd", loss, run_eagerly=True)
+    mixer = layers.MixUp(seed=3, partner="roll")
+    batches = Batches(mixer, images, np.eye(8, dtype="float32"), workers=2, use_multiprocessing=True)
+    if BACKEND != "torch":
+        with pytest.raises(Exception, match="must not take place in a forked worker process"):
+            model.fit(batches, verbose=0)
+        return
+    model.fit(batches, epochs=2, verbose=0)
+    assert len({str(labels) for labels in loss.labels}) >= 8
+
+
 def _mix(mixer, images, labels, results):
     try:
         results.put(to_numpy(mixer(images, labels))[1].sum())

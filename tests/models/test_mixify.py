@@ -104,6 +104,7 @@ def test_invalid_arguments_raise():
             "layers that return one feature map .* Received: 'head'",
         ),
         (lambda: keras_mma.mixify(model, keras.layers.ReLU()), "`mixer` must be a `Mixer`"),
+        (lambda: keras_mma.mixify(model, layers.CutMix), r"must be an instance: use CutMix\(\). Received: the class"),
         (
             lambda: keras_mma.mixify(two, layers.CutMix()),
             "single input, or `image` must name .* Received: Functional with 2 inputs",

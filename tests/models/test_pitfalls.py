@@ -546,6 +546,26 @@ class TestLossesAndMetricsOfTwoLabels:
             self.compiled(loss="categorical_crossentropy", metrics=["accuracy", keras_mma.metrics.DominantAccuracy()])
             self.compiled(1, loss="binary_crossentropy", metrics=[keras_mma.metrics.WeightedAccuracy()])
 
+    @pytest.mark.parametrize(
+        ("metrics", "warns"),
+        [
+            ({"classes": ["accuracy"]}, False),
+            ([["accuracy"], ["mse"]], False),
+            ({"number": ["accuracy"]}, True),
+            ([[], ["accuracy"]], True),
+        ],
+        ids=str,
+    )
+    def test_accuracy_of_one_head_does_not_depend_on_another(self, metrics, warns):
+        inputs = keras.Input((16, 20, 3))
+        x = keras.layers.GlobalAveragePooling2D()(inputs)
+        outputs = [keras.layers.Dense(CLASSES, name="classes")(x), keras.layers.Dense(1, name="number")(x)]
+        mixed = keras_mma.mixify(keras.Model(inputs, outputs), layers.CutMix(), at=[])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            mixed.compile("sgd", "mse", metrics=metrics)
+        assert ["['accuracy'] take labels of 0 and 1" in str(warning.message) for warning in caught] == [True] * warns
+
     def test_why(self):
         """A tenth of a positive sample counts as a whole one, and as never right."""
         labels, predictions = np.array([[0.0], [1.0], [0.1]]), np.array([[0.0], [1.0], [0.9]])

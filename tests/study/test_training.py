@@ -1,6 +1,7 @@
 """Training in an output folder: one run at a time, resumed without a trace, nothing half-written."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -114,7 +115,9 @@ def test_what_an_interruption_cut_is_dropped_and_repeated(undisturbed, data, tmp
         state.write_bytes(state.read_bytes()[:3000])
     if damage == "lost history":
         path.unlink()
+    (tmp_path / "states" / "unfinished-1.weights.h5").write_bytes(b"\x89HDF")
     history, model = fit(RECIPE, data, tmp_path)
+    assert sorted(file.name[:5] for file in state.parent.iterdir()) == ["00002", "00003"]
     assert history == undisturbed[1] and (weights(model) == undisturbed[2]).all()
     assert path.read_bytes() == (undisturbed[0] / "history.csv").read_bytes()
 
@@ -200,6 +203,23 @@ def test_a_changed_folder_of_images_is_refused_when_a_run_resumes(tmp_path):
         training.claim(tmp_path / "run", recipe, recipe.load_data()),
     ):
         pass
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_damaged_images_of_every_part_are_refused_before_the_first_epoch(tmp_path, part):
+    from tests.datasets.files import save_classes
+
+    for folder in ("train", "test"):
+        save_classes(tmp_path / "pictures" / folder, [("a", 4), ("b", 4)])
+    damaged = tmp_path / "pictures" / part / "b" / "3.png"
+    damaged.unlink()
+    os.mkfifo(damaged)
+    recipe = dataclasses.replace(RECIPE, dataset=f"folder:{tmp_path / 'pictures'}")
+    with (
+        pytest.raises(InputError, match=f"{part}/b/3.png must be a regular file. Received: a FIFO"),
+        training.claim(tmp_path / "run", recipe, recipe.load_data()),
+    ):
+        pytest.fail("claimed")
 
 
 def test_folders_of_other_things_are_left_alone(data, tmp_path):

@@ -41,11 +41,10 @@ def load(
         if signature is not None:
             raise InputError(f"`signature` does not apply to a Keras file. Received: signature={signature!r}")
         return _load_keras(path, preprocess, output_name)
-    what = "another kind of file" if path.is_file() else "a folder without saved_model.pb" if path.is_dir() else None
-    raise InputError(
-        f"`model` must be the folder of a SavedModel or a .keras file. "
-        f"Received: {path}, {what or 'which does not exist'}"
-    )
+    what = "which does not exist"
+    if path.exists():
+        what = "a folder without saved_model.pb" if path.is_dir() else "another kind of file"
+    raise InputError(f"`model` must be the folder of a SavedModel or a .keras file. Received: {path}, {what}")
 
 
 def from_keras(model, path="in memory", sha256=None, preprocess=None, output_name=None):
