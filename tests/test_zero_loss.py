@@ -109,6 +109,8 @@ def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
 )
 def test_the_loss_is_zero_with_attributions_of_the_network(case, mode, rng):
     cls, settings = case
+    if keras.backend.backend() == "torch" and mode == "xla" and cls is layers.PuzzleMix:
+        pytest.skip("`torch.compile` unrolls the sweeps of its minimization, which takes minutes")
     policy = MODES[mode].get("policy", "float32")
     keras.config.set_dtype_policy(policy)
     images, labels = images_and_labels(rng)
