@@ -228,9 +228,10 @@ def compiled_once(method):
         if any(isinstance(leaf, jax.core.Tracer) for leaf in keras.tree.flatten(batch)):
             return method(layer, batch)
         variables = layer.non_trainable_variables
-        values, results = _jitted(layer, method)([variable.value for variable in variables], batch)
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+        with layer.seed_generator.lock:  # so that no other thread draws from the same state
+            values, results = _jitted(layer, method)([variable.value for variable in variables], batch)
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
         return results
 
     return run

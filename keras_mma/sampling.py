@@ -6,6 +6,7 @@ import itertools
 import math
 import multiprocessing
 import os
+import threading
 import time
 import zlib
 
@@ -22,18 +23,25 @@ _BRANCH_SEEDS = contextvars.ContextVar("branch_seeds", default=None)
 
 
 class SeedGenerator(keras.random.SeedGenerator):
-    """A `keras.random.SeedGenerator` whose draws differ between replicas and between worker processes.
+    """A `keras.random.SeedGenerator` whose draws differ between replicas, between worker processes and between threads.
 
     Every replica of a `tf.distribute` strategy keeps a copy of the same state, so the stock generator returns the same
-    seed on all of them. So do processes that inherit the generator, such as the workers of a torch `DataLoader`.
+    seed on all of them. So do processes that inherit the generator, such as the workers of a torch `DataLoader`, and
+    threads that read the state before one of them has advanced it.
     """
 
     def __init__(self, seed=None, **kwargs):
         super().__init__(seed, **kwargs)
-        self._process = os.getpid()
+        self._process, self._locks = os.getpid(), {}
+
+    @property
+    def lock(self):
+        """What a thread holds while it draws. Each process has its own: that of a parent may be held in the fork."""
+        return self._locks.setdefault(os.getpid(), threading.RLock())
 
     def next(self, ordered=True):
-        seed = super().next(ordered)
+        with self.lock:
+            seed = super().next(ordered)
         replica = replica_id()
         if isinstance(replica, int) and replica == 0:
             return seed
@@ -54,7 +62,9 @@ class SeedGenerator(keras.random.SeedGenerator):
                 f"{keras.backend.backend()} backend hang: mix the batches that leave the workers, or put the mixer "
                 f"into the model. Received: a mixer of process {self._process} in its fork {os.getpid()}"
             )
-        self.fold_worker()
+        with self.lock:
+            if os.getpid() != self._process:
+                self.fold_worker()
 
     def fold_worker(self):
         """Move the state to a part of the stream that belongs to this process alone.
@@ -62,15 +72,15 @@ class SeedGenerator(keras.random.SeedGenerator):
         The number that `multiprocessing` gives to a worker is repeatable. Without a seed, nothing has to be: the
         process and the time are folded in too.
         """
-        self._process = os.getpid()
         # Counted over the whole life of the parent, so that new workers in the next epoch draw other numbers. There is
         # no public name for it except as a part of the process' name, which a user can change.
         parts = list(multiprocessing.current_process()._identity)
         if self._initial_seed is None:
-            parts += [self._process, time.time_ns()]
+            parts += [os.getpid(), time.time_ns()]
         if parts:
             offset = zlib.crc32(repr(parts).encode()) >> 1
             self.state.assign(self.state + ops.convert_to_tensor([offset, 0], self.state.dtype))
+        self._process = os.getpid()  # last: other threads of this process wait for it
 
 
 class SeededLayer(keras.layers.Layer):
@@ -186,9 +196,10 @@ def bernoulli(shape, probability, seed):
     """
     if isinstance(probability, float) or _BRANCH_SEEDS.get() is not None:
         return uniform(shape, seed) < probability
-    before = seed.state.value * 1  # a copy
-    numbers = uniform(shape, seed)
-    seed.state.assign(ops.where(probability < 1.0, seed.state.value, before))
+    with seed.lock:
+        before = seed.state.value * 1  # a copy
+        numbers = uniform(shape, seed)
+        seed.state.assign(ops.where(probability < 1.0, seed.state.value, before))
     return numbers < probability
 
 
