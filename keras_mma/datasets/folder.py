@@ -58,6 +58,9 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
     if skip_damaged:
         skipped = [row for row in rows if _is_damaged(files[row], image_size, resize)]
         rows = np.setdiff1d(rows, skipped)
+    else:
+        for file in files:  # of both parts, so that training and evaluation say the same of a folder
+            _check_regular(file)
     labels = np.array(labels)[rows]
     missing = np.setdiff1d(np.arange(len(folders)), labels)
     if len(missing) and part != "test" or len(rows) == 0:
@@ -113,8 +116,7 @@ def decode(file, image_size=None, resize="antialiased"):
     """Decode an image file as uint8 RGB (height, width, 3), resized to `image_size` unless that is `None`."""
     Image = resizing.import_pillow()
     try:
-        if not stat.S_ISREG(os.stat(file).st_mode):
-            raise DamagedFile(f"{file} must be a regular file. Received: a FIFO, a socket or a device")
+        _check_regular(file)
         with Image.open(file) as picture:
             width, height = picture.size
             if image_size is None and width * height > resizing.MAX_PIXELS:
@@ -127,6 +129,18 @@ def decode(file, image_size=None, resize="antialiased"):
         raise
     except Exception as error:  # Pillow's own, such as DecompressionBombError, and ValueError or SyntaxError of formats
         raise DamagedFile(f"{file} is damaged or not an image: {first_line(error)}") from error
+
+
+def _check_regular(file):
+    """Refuse what would block its reader, and what is not there."""
+    try:
+        mode = os.stat(file).st_mode
+    except FileNotFoundError:
+        raise DamagedFile(
+            f"{file} must be a file that can be read. Received: a missing file or a broken link"
+        ) from None
+    if not stat.S_ISREG(mode):
+        raise DamagedFile(f"{file} must be a regular file. Received: a FIFO, a socket or a device")
 
 
 def _rgb(picture):

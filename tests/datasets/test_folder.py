@@ -85,12 +85,13 @@ def test_skipping_does_not_move_other_images_between_the_parts(tmp_path):
     after = datasets.load(f"folder:{tmp_path}", skip_damaged=True).test
     images = {image.tobytes() for image in after.arrays()[0]}
     assert images <= {pixels(seed=seed).tobytes() for seed in range(40)}
-    unharmed = [row for row, seed in enumerate(_seeds_of_test_images()) if seed not in (0, 27)]
+    unharmed = [row for row, seed in enumerate(_seeds_of(40)) if seed not in (0, 27)]
     assert images == {image.tobytes() for image in before.read(unharmed)}
 
 
-def _seeds_of_test_images():
-    return np.sort(np.random.default_rng(0).permutation(40)[::5])
+def _seeds_of(count):
+    """The images of the test part."""
+    return np.sort(np.random.default_rng(0).permutation(count)[::5])
 
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path):
@@ -124,6 +125,23 @@ def test_a_fifo_is_one_clear_line_and_does_not_block(tmp_path):
     with pytest.raises(InputError, match="b/9.png must be .*a missing file or a broken link"):
         read(tmp_path)
     assert read(tmp_path, skip_damaged=True).skipped == ("b/9.png",)
+
+
+def test_a_fifo_in_one_part_is_refused_by_both(tmp_path):
+    """Training reads all parts, an evaluation the test part."""
+    save_classes(tmp_path, [("a", 10), ("b", 10)])
+    test = _seeds_of(20)
+    for row in (np.setdiff1d(range(20), test)[0], test[0]):
+        path = tmp_path / "ab"[row // 10] / f"{row % 10}.png"
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        for part in ("train", "test"):
+            with pytest.raises(InputError, match=f"{path} must be a regular file. Received: a FIFO"):
+                getattr(datasets.load(f"folder:{tmp_path}"), part)
+        path.unlink()
+        path.write_bytes(content)
+    assert len(datasets.load(f"folder:{tmp_path}").test) == 4
 
 
 @pytest.mark.parametrize("name", [b"b/\xff.png", b"caf\xe9"])
