@@ -47,13 +47,11 @@ def encode(labels, classes, name="labels"):
     width = shape[1] if len(shape) == 2 else 1
     if classes == 1:
         # A single output: a binary target or a regression value, already a number that can be mixed.
-        if width != 1 and len(shape) == 2:
-            raise ValueError(f"{expected} {received}")
+        check_width(labels, classes, name)
         return ops.reshape(ops.cast(labels, "float32"), (-1, 1))
     is_float = keras.backend.is_float_dtype(dtype)
     if width != 1 and (is_float or width is not None):
-        if None not in (classes, width) and width != classes:
-            raise ValueError(f"{expected} {received}")
+        check_width(labels, classes, name)
     elif classes is None and is_float:
         raise ValueError(
             f"{expected} (Keras' own layers in a pipeline convert integers to floats; with `num_classes`, these are "
@@ -88,6 +86,22 @@ def refuse_strings(labels, name="labels"):
                 "`keras.layers.StringLookup(vocabulary=names, num_oov_indices=0)`. "
                 f"Received: {name} of {f'dtype {dtype}' if is_array else 'strings'}"
             )
+
+
+def check_width(labels, classes, name="labels"):
+    """Raise a `ValueError` for labels (batch, width) that are neither class indices nor vectors of all classes.
+
+    Args:
+        labels: Labels in any form of `encode`.
+        classes: Number of classes, or `None`.
+        name: Name of the labels in the error message.
+    """
+    if len(labels.shape) == 2 and labels.shape[1] not in (None, 1, classes) and classes is not None:
+        raise ValueError(
+            f"`{name}` must be one-hot or soft labels of shape (batch, {classes}), or integer labels of shape (batch,) "
+            f"or (batch, 1). Received: {name} of shape {tuple(labels.shape)} and dtype "
+            f"{keras.backend.standardize_dtype(labels.dtype)}, classes={classes}"
+        )
 
 
 def check_range(labels, classes, name="labels"):

@@ -59,6 +59,7 @@ def check(y, predictions, output_names, ignore_class=None, name="y"):
         if is_map(head):
             label_maps.check(labels, head.shape, ignore_class, name)
         else:
+            label_encoding.check_width(labels, head.shape[-1], name)
             label_encoding.check_range(labels, head.shape[-1], name)
 
     label_encoding.map_heads(check_head, y, predictions, output_names, name)

@@ -486,6 +486,19 @@ class TestLabelsOutOfRange:
             np.testing.assert_array_equal(old, new)
         assert np.isfinite(model.fit(*data, validation_data=data, verbose=0).history["loss"]).all()
 
+    def test_a_width_that_is_no_number_of_classes_raises_whatever_came_before(self, model, data):
+        """Once it has seen two widths, TensorFlow traces labels of any width."""
+        images, labels = data
+        before = model.get_weights()
+        model.fit(images, labels[:, None].astype("float32"), verbose=0)
+        model.set_weights(before)
+        for width in (CLASSES - 1, CLASSES + 1):
+            with pytest.raises(ValueError, match=rf"of shape \(batch, 5\), or .* Received: y of shape \(12, {width}\)"):
+                model.fit(images, np.eye(width, dtype="float32")[labels % 3], verbose=0)
+        for old, new in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        assert np.isfinite(model.fit(images, np.eye(CLASSES, dtype="float32")[labels], verbose=0).history["loss"]).all()
+
     @pytest.mark.parametrize(
         "convert", [np.array, lambda names: np.array(names, object), list, lambda names: [np.array(names)]]
     )
