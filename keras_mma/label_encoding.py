@@ -99,8 +99,7 @@ def check_width(labels, classes, name="labels"):
     if len(labels.shape) == 2 and labels.shape[1] not in (None, 1, classes) and classes is not None:
         raise ValueError(
             f"`{name}` must be one-hot or soft labels of shape (batch, {classes}), or integer labels of shape (batch,) "
-            f"or (batch, 1). Received: {name} of shape {tuple(labels.shape)} and dtype "
-            f"{keras.backend.standardize_dtype(labels.dtype)}, classes={classes}"
+            f"or (batch, 1). Received: {name} of shape {tuple(labels.shape)}, classes={classes}"
         )
 
 
