@@ -27,7 +27,7 @@ test: lint
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) $(SMOKE)
 
 # The rest: slow tests and larger samples on TensorFlow; all portable tests on JAX and PyTorch. The full tables run on
-# PyTorch, where a case takes a hundredth of the time.
+# PyTorch, where they take the least time.
 REST := "(slow or pairwise) and not exhaustive"
 test-all: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m $(REST)
@@ -36,7 +36,7 @@ test-all: $(VENV)/.dev
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m $(REST) $(SMOKE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "not exhaustive" $(PORTABLE)
 
-# Every combination of the tables on TensorFlow and JAX too, which takes more than half an hour.
+# The combinations of the tables that `test-all` leaves out on TensorFlow and JAX.
 test-exhaustive: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m exhaustive
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m exhaustive $(SMOKE)

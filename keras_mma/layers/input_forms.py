@@ -118,8 +118,8 @@ def check_values(mixer, images, labels=None, *others, **named):
     for tensor in keras.tree.flatten((images, labels, others, named)):
         if hasattr(tensor, "shape") and known_shape(tensor) is None:
             raise ValueError(
-                "`images` and everything that comes with them must be tensors of known rank: give it by `set_shape` or "
-                f"an `output_signature`. Received: a tensor of unknown rank and dtype {tensor.dtype.name}"
+                "Images and labels must be tensors of known rank: give it by `set_shape` or an `output_signature`. "
+                f"Received: a tensor of unknown rank and dtype {tensor.dtype.name}"
             )
     if isinstance(images, dict):
         labels = [images[key] for key in ("labels", "label") if key in images]
@@ -263,7 +263,7 @@ def check_followed(mixer, images):
     model = mixer._get_call_context().entry_layer
     if model is mixer:
         # Keras' trainer on JAX calls the layers of a model without the model: only the call stack shows the model.
-        model = _model_that_calls()
+        model = _caller(keras.Model, "call")
     if model is None:
         return
     raise ValueError(
@@ -274,18 +274,14 @@ def check_followed(mixer, images):
     )
 
 
-def _model_that_calls():
-    """The model in whose `call` this is, or `None`."""
-    callers = (frame.f_locals.get("self") for frame in _stack() if frame.f_code.co_name == "call")
-    return next((caller for caller in callers if isinstance(caller, keras.Model)), None)
-
-
-def _stack():
-    """The frames of the call stack. `inspect.stack()` also looks for their source files, which takes far longer."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+def _caller(model_class, method=None):
+    """The model of a class that has called this function, by its method of that name, or `None`."""
+    frame = inspect.currentframe()  # `inspect.stack()` also looks for source files, which takes far longer
+    while frame := frame.f_back:
+        caller = frame.f_locals.get("self") if method in (None, frame.f_code.co_name) else None
+        if isinstance(caller, model_class):
+            return caller
+    return None
 
 
 def check_not_in_sequential(mixer):
@@ -295,8 +291,7 @@ def check_not_in_sequential(mixer):
         mixer: The `Mixer`, inside its `compute_output_spec`.
     """
     # Only the call stack shows which model calls a layer symbolically.
-    callers = (frame.f_locals.get("self") for frame in _stack())
-    model = next((caller for caller in callers if isinstance(caller, keras.Sequential)), None)
+    model = _caller(keras.Sequential)
     if model is not None:
         raise ValueError(
             "A mixer cannot be a layer of a `Sequential` model, which has no place for its plan: build the model "

@@ -83,7 +83,7 @@ def test_probability_is_the_rate_of_mixed_samples(case, rng):
     images = np.tile(blobs(rng, 10, 16, 16), (40, 1, 1, 1))
     mixer = make(case, probability=0.3)
     mixed = []
-    for _ in range(2):
+    for _ in range(4):
         _, plan = training_plan(mixer, images)
         mixed.append(is_mixed(plan))
     mixed = np.concatenate(mixed)
@@ -296,11 +296,19 @@ def test_images_are_mixed_at_site_0_only(case, rng):
     assert 0 in drawn and {1, 3} & drawn and drawn <= {0, 1, 3}
 
 
-@pytest.mark.parametrize(("weights", "expected"), [(None, [60, 60, 60]), ((2, 1, 1), [90, 45, 45])])
+@pytest.mark.slow
+@every_mask_mixer
+def test_sites_are_drawn_uniformly(case, rng):
+    step = repeatedly(make(case, sites=(0, 1, 3)), blobs(rng, 8))
+    counts = np.bincount([int(step()[1]["site"]) for _ in range(60)], minlength=4)
+    assert counts[2] == 0 and counts[[0, 1, 3]].min() > 8
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, [100, 100, 100]), ((2, 1, 1), [150, 75, 75])])
 def test_sites_are_drawn_by_their_weights(weights, expected, rng):
     images, mixer = blobs(rng, 2), layers.MixUp(sites=(0, 2, 1), site_weights=weights, seed=1)
     step = repeatedly(mixer, images)
-    counts = np.bincount([int(step()[1]["site"]) for _ in range(180)], minlength=3)
+    counts = np.bincount([int(step()[1]["site"]) for _ in range(300)], minlength=3)
     assert stats.chisquare(counts, expected).pvalue > 1e-3
 
 

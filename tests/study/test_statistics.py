@@ -216,6 +216,7 @@ def false_positives(looks, comparisons=1, studies=40_000):
         mean = sums[:, :, n - 1] / n
         error = np.sqrt((squares[:, :, n - 1] / n - mean**2) / (n - 1))
         p = 2 * stats.t.sf(np.abs(mean / error), n - 1)
+        np.testing.assert_allclose(p[:, :9], stats.ttest_1samp(draws[:, :9, :n], 0, axis=2).pvalue)
         # The smallest p value is the first step of Holm: without it there is no rejection.
         stopped |= p.min(0) <= sequential.sequential_level(tuple(looks[: index + 1]), comparisons)
     return stopped.mean()
