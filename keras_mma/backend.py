@@ -7,8 +7,6 @@ import functools
 import keras
 import numpy as np
 
-_IS_EAGER = keras.backend.backend() == "torch"
-
 #: Smallest image (in pixels) for which compiling the mixing with XLA pays off inside a model.
 MIN_PIXELS_FOR_XLA = 64 * 64
 
@@ -167,37 +165,6 @@ def xla_if_it_pays_off(is_labeled, height, width):
     return without_xla() if is_small and not is_labeled else contextlib.nullcontext()
 
 
-class AdjustableNumber(object if _IS_EAGER else keras.random.SeedGenerator):
-    """A number that compiled training steps read when they run, so that it can change without another compilation.
-
-    Keras passes the states of seed generators through compiled steps, but neither counts nor saves them as weights,
-    which is what such a number needs: it is part of the config. PyTorch compiles nothing; the number itself is enough.
-
-    Args:
-        number: Float.
-        name: Name of the variable.
-    """
-
-    def __init__(self, number, name):
-        self.name = name
-        self.number = number
-        if not _IS_EAGER:
-            with keras.name_scope(name):
-                self.state = keras.Variable(
-                    number, dtype="float32", trainable=False, autocast=False, aggregation="none", name=name
-                )
-
-    def change(self, number):
-        """Set the number, also for steps that are already compiled."""
-        self.number = number
-        if not _IS_EAGER:
-            self.state.assign(number)
-
-    def read(self):
-        """The number as a step uses it: a float32 scalar tensor, or a float on PyTorch."""
-        return self.number if _IS_EAGER else self.state.value
-
-
 def stateless_call():
     """A context for calling layers outside the training step: their losses and state updates are discarded."""
     if keras.backend.backend() == "jax":
@@ -291,3 +258,41 @@ def vjp(function, x, backend=None):
             outputs = function(x)
         return outputs, lambda gradient: torch.autograd.grad(outputs, x, gradient)[0]
     raise NotImplementedError(f"Gradients require the tensorflow, jax or torch backend. Received: {backend!r}")
+
+
+class MultiWorkerTraining:
+    """A mixin, placed before `keras.Model`, that makes `fit` and `evaluate` work on several TensorFlow workers.
+
+    Keras 3 builds models and reports results as if all replicas were in one process, and `fit` fails on several workers
+    (keras-team/keras#20585). Without a strategy, the overrides do nothing. `_maybe_symbolic_build` is private: there is
+    no public hook between the first batch and the building of the metrics.
+    """
+
+    if keras.backend.backend() == "tensorflow":
+
+        def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+            if iterator is not None and self._distribute_strategy is not None:
+                # The trainer would average the batch over the replicas, which fails for replicas of other processes and
+                # converts integer labels to floats. The part of any replica has the right shapes and dtypes.
+                _, _, batches = next(iter(iterator))
+                local = self.distribute_strategy.experimental_local_results
+                iterator, data_batch = None, keras.tree.map_structure(lambda x: local(x)[0], next(batches))
+            super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
+        def train_step(self, *args, **kwargs):
+            return self._with_batch_axis(super().train_step(*args, **kwargs))
+
+        def test_step(self, *args, **kwargs):
+            return self._with_batch_axis(super().test_step(*args, **kwargs))
+
+        def _with_batch_axis(self, logs):
+            """The trainer averages the logs of several workers over a first axis, which scalars do not have."""
+            if not _is_multi_worker(self.distribute_strategy):
+                return logs
+            return keras.tree.map_structure(lambda value: keras.ops.expand_dims(value, 0), logs)
+
+
+def _is_multi_worker(strategy):
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()

@@ -15,6 +15,8 @@ from keras import ops
 
 from keras_mma.backend import replica_id
 
+_IS_EAGER = keras.backend.backend() == "torch"
+
 # Any large odd numbers: they keep the streams of neighboring replicas and consecutive draws far apart.
 _REPLICA_STRIDE = 0x1E3779B1
 _DRAW_STRIDE = 0x5851F42D
@@ -230,3 +232,34 @@ def beta(shape, alpha, seed):
     cosine = ops.cos(2.0 * math.pi * v)
     w = ops.expm1(-ops.log(u) / alpha) * ops.square(cosine)
     return 0.5 + 0.5 * ops.sign(cosine) * ops.rsqrt(1.0 + 1.0 / w)
+
+
+class AdjustableNumber(object if _IS_EAGER else keras.random.SeedGenerator):
+    """A number that compiled training steps read when they run, so that it can change without another compilation.
+
+    Keras passes the states of seed generators through compiled steps, but neither counts nor saves them as weights,
+    which is what such a number needs: it is part of the config. PyTorch compiles nothing; the number itself is enough.
+
+    Args:
+        number: Float.
+        name: Name of the variable.
+    """
+
+    def __init__(self, number, name):
+        self.name = name
+        self.number = number
+        if not _IS_EAGER:
+            with keras.name_scope(name):
+                self.state = keras.Variable(
+                    number, dtype="float32", trainable=False, autocast=False, aggregation="none", name=name
+                )
+
+    def change(self, number):
+        """Set the number, also for steps that are already compiled."""
+        self.number = number
+        if not _IS_EAGER:
+            self.state.assign(number)
+
+    def read(self):
+        """The number as a step uses it: a float32 scalar tensor, or a float on PyTorch."""
+        return self.number if _IS_EAGER else self.state.value

@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from keras_mma.backend import AdjustableNumber
+from keras_mma.sampling import AdjustableNumber
 
 
 class Adjustable:

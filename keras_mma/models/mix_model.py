@@ -7,10 +7,10 @@ from typing import Any
 import keras
 
 from keras_mma import label_encoding, plans
+from keras_mma.backend import MultiWorkerTraining
 from keras_mma.layers import arguments, input_forms, label_rules
 from keras_mma.models import graph, loss_checks, targets
 from keras_mma.models.augmentation import warn_of_moved_pixels
-from keras_mma.models.multi_worker import MultiWorkerTraining
 from keras_mma.models.network_view import predictor_behind_mixer, view_of, without_mixing
 from keras_mma.models.weight_files import SharedWeightFiles
 
