@@ -48,13 +48,13 @@ def mixing_points(model: keras.Model, data_format: str | None = None, image: str
 
     A layer qualifies if it is called once, every path to the predictions goes through its output, and the output is
     spatial: feature maps of more than one pixel, or a token sequence on a grid of patches. It must have weights behind
-    it, and no layer before it that enlarges the feature maps. In a network for segmentation, skip connections go around
-    most inner layers: what is left is in front of the first one. Among the layers of one
-    resolution, the point is the last one that ends a block (where branches meet, with the activation after it), the
-    last of all if no branches meet, or the first complete token sequence. In a transformer, the end of each block is
-    listed too: a layer of the encoders of KerasHub's ViT and DeiT, or the last sum before the next
-    `keras.layers.MultiHeadAttention`. By default, `mixify` mixes at the first two
-    resolutions that have blocks, except the coarsest (which is not left out where the network enlarges it again).
+    it, and no layer before it, from the first weights on, that enlarges the feature maps. In a network for
+    segmentation, skip connections go around most inner layers: what is left is in front of the first one. Among the
+    layers of one resolution, the point is the last one that ends a block (where branches meet, with the activation
+    after it), the last of all if no branches meet, or the first complete token sequence. In a transformer, the end of
+    each block is listed too: a layer of the encoders of KerasHub's ViT and DeiT, or the last sum before the next
+    `keras.layers.MultiHeadAttention`. By default, `mixify` mixes at the first two resolutions that have blocks, except
+    the coarsest (which is not left out where the network enlarges it again).
 
     Args:
         model: A Functional or Sequential model. Layers of nested models are included.
@@ -194,6 +194,11 @@ def _cuts(model, source, data_format):
     has_spatial_output = any(_size(value.shape, None, data_format) for value in keras.tree.flatten(outputs))
     end = last_weights if has_spatial_output else len(calls)
     growing = [index for index, call in enumerate(calls) if _grows(call, token_image, data_format)]
+    first_weights = next((index for index, call in enumerate(calls) if graph.has_learned_weights(call.layer)), 0)
+    for index in growing:
+        if index < first_weights:  # the network sees images that are enlarged, such as by `Resizing`
+            image_size = _size(calls[index].results[0].shape, None, data_format) or image_size
+    growing = [index for index in growing if index >= first_weights]
     cuts, smallest, reach, is_after_weights, attentions = [], image_size, used_until[-1], False, 0
     for index, call in enumerate(calls[: min([end, *growing])]):
         attentions += isinstance(call.layer, keras.layers.MultiHeadAttention)

@@ -3,6 +3,7 @@
 import warnings
 
 import keras
+import numpy as np
 import pytest
 
 import keras_mma
@@ -36,6 +37,18 @@ def test_the_last_block_of_each_resolution_is_suggested():
     assert names(residual(4)) == [("end0", True), ("end1", True), ("end2", False), ("end3", False)]
     assert names(residual(1)) == [("end0", True)]
     assert [point.shape for point in keras_mma.mixing_points(residual(2))] == [(32, 32, 4), (16, 16, 4)]
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Resizing(32, 32), keras.layers.UpSampling2D(2)])
+def test_images_may_be_enlarged_before_the_network(layer):
+    network = residual()
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, network(layer(inputs)))
+    assert names(model) == [(f"{network.name}/{name}", is_default) for name, is_default in names(network)]
+    mixed = keras_mma.mixify(model, layers.CutMix(seed=0))
+    assert mixed.mixer.sites == (0, 1, 2)
+    mixed.compile("sgd", "categorical_crossentropy")
+    mixed.train_on_batch(np.ones((4, 16, 16, 3)), np.arange(4) % 3)
 
 
 def test_without_blocks_the_last_layer_of_each_resolution_is_suggested():
