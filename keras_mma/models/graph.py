@@ -45,14 +45,20 @@ def plan_calls(plan):
     while True:
         node = _node_of(plan["weight"])
         layer = node.operation
-        calls.insert(0, node)
-        if isinstance(layer, Mixer):
-            return calls
-        if not isinstance(layer, FeatureMixer):
+        if not isinstance(layer, MIXING):
             raise ValueError(
                 "`outputs` must end with the plan that a mixer and its `FeatureMixAdapt` layers returned. "
                 f"Received: a plan that comes from the layer {layer.name!r} ({type(layer).__name__})"
             )
+        changed = sorted(key for key, tensor in plan.items() if _node_of(tensor) is not node)
+        if changed:
+            raise ValueError(
+                "A plan must stay as a mixer or a `FeatureMixAdapt` layer returned it, because features and labels "
+                f"both follow it. Received: a plan whose {changed} come from another call than its 'weight'"
+            )
+        calls.insert(0, node)
+        if isinstance(layer, Mixer):
+            return calls
         _, plan = features_and_plan(layer, node.arguments.args, node.arguments.kwargs)
 
 

@@ -13,7 +13,7 @@ from keras_mma.models.augmentation import end_of_augmentation
 from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixing_points import find_image, mixing_points, why_none
 
-_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
+_STEPS = ("train_step", "test_step", "make_train_function", "make_test_function", "compute_loss", "compute_metrics")
 
 
 def mixify(

@@ -211,6 +211,15 @@ class TestMixingLayersThatAreCalledMoreThanOnce:
 
         self.assert_raises(build, "did not go through 'adapt', which is called more than once")
 
+    @pytest.mark.parametrize("key", ["partner", "mask"])
+    def test_a_plan_that_was_changed(self, key):
+        def build(inputs):
+            x, plan = layers.MixUp()(inputs)
+            _, other = layers.MixUp()(inputs)
+            return head(x), {**plan, key: other[key]}
+
+        self.assert_raises(build, rf"Received: a plan whose \['{key}'\] come from another call")
+
     def test_a_mixer_inside_a_custom_layer(self):
         class Holder(keras.layers.Layer):
             def __init__(self, **kwargs):
@@ -415,7 +424,9 @@ class TestNumbersThatChangeDuringTraining:
 
 
 class TestModelsThatOverrideTheStepsOfTraining:
-    @pytest.mark.parametrize("name", ["train_step", "test_step", "compute_loss", "compute_metrics"])
+    @pytest.mark.parametrize(
+        "name", ["train_step", "test_step", "make_train_function", "compute_loss", "compute_metrics"]
+    )
     @pytest.mark.parametrize("base", [keras.Model, keras.Sequential])
     def test_they_are_refused(self, name, base):
         cls = type("Mine", (base,), {name: lambda self, *args, **kwargs: None})
