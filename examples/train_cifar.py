@@ -145,6 +145,12 @@ def check_devices(options, recipe, train, test, devices):
         )
 
 
+def in_words_of_the_options(error):
+    """The message of an error, with flags for the names of arguments."""
+    message = str(error).replace("`at`", "`mixing_points`")  # `mixify` has another name for this option
+    return with_flags(message, [action.dest for action in parser()._actions])
+
+
 def main(arguments=None):
     options = parser().parse_args(arguments)
     recipe = make_recipe(options)
@@ -189,5 +195,4 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, OSError) as error:
-        names = [action.dest for action in parser()._actions]
-        sys.exit(f"train_cifar.py: error: {with_flags(str(error), names)}")
+        sys.exit(f"train_cifar.py: error: {in_words_of_the_options(error)}")

@@ -18,7 +18,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the example feeds its network by tf.data", allow_module_level=True)
 
 from keras_mma.study.batches import steps_per_epoch  # noqa: E402
-from keras_mma.study.recipe import Recipe  # noqa: E402
+from keras_mma.study.recipe import Recipe, add_mixing  # noqa: E402
 from tests.datasets.files import save_classes  # noqa: E402
 from tests.distribution.test_distribution import free_ports  # noqa: E402
 
@@ -206,6 +206,13 @@ def test_an_error_names_the_flags_in_one_line(tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
     assert last == "train_cifar.py: error: --fraction must be in (0, 1]. Received: fraction=2.0"
+
+
+def test_an_error_of_mixify_names_the_flag(example):
+    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, name="stage1")])
+    with pytest.raises(ValueError, match="`at` must name layers") as raised:
+        add_mixing(Recipe(mixing_points=("stage9",)), network)
+    assert example.in_words_of_the_options(raised.value).startswith("--mixing-points must name layers of ")
 
 
 def test_the_options_are_the_recipe(example, tmp_path):
