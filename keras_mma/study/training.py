@@ -41,13 +41,29 @@ def claim(output, recipe, data, settings=None):
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise InputError(f"`output` must be a folder. Received: the file {output}")
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
     output.mkdir(parents=True, exist_ok=True)
+    lock = output / ".lock"
+    is_new = not lock.exists()
     try:
-        with filelock.FileLock(output / ".lock", timeout=0):
-            _check_config(output, dataclasses.asdict(recipe) | (settings or {}), _digests(recipe, data))
+        with filelock.FileLock(lock, timeout=0):
+            try:
+                _check_config(output, dataclasses.asdict(recipe) | (settings or {}), _digests(recipe, data))
+            except BaseException:
+                if is_new:
+                    _remove_lock(lock, made)
+                raise
             yield output
     except filelock.Timeout:
         raise InputError(f"`output` must not be in use by another training: wait for it. Received: {output}") from None
+
+
+def _remove_lock(lock, folders):
+    """Leave a folder that is refused, or was made in vain, as it was."""
+    lock.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _digests(recipe, data):

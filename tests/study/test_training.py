@@ -230,10 +230,20 @@ def test_folders_of_other_things_are_left_alone(data, tmp_path):
         training.claim(tmp_path / "mine", RECIPE, data),
     ):
         pass
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir() if path.name != ".lock") == ["history.csv"]
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["history.csv"]
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="must be a folder"), training.claim(tmp_path / "file", RECIPE, data):
         pass
+
+
+def test_a_training_that_cannot_start_leaves_no_folder(data, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise InputError("`dataset` is damaged")
+
+    monkeypatch.setattr(training, "_digests", fail)
+    with pytest.raises(InputError, match="is damaged"), training.claim(tmp_path / "a" / "b", RECIPE, data):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
