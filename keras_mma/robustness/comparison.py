@@ -43,7 +43,7 @@ def compare(
         Markdown. A dash stands where a report lacks what others have.
 
     Raises:
-        InputError: if a report cannot be read, or the reports are not comparable.
+        InputError: if a report cannot be read or is named twice, or the reports are not comparable.
     """
     paths, against = list(paths), None if against is None else list(against)
     if against is not None and len(against) != len(paths):
@@ -53,6 +53,7 @@ def compare(
         )
     names = [*paths, *(against or ())]
     reports = [report_files.read(path) for path in names]
+    _refuse_repeated(names)
     check_comparable(reports, names)
     if against is None:
         text, errors = to_markdown(reports, names), [_errors(report) for report in reports]
@@ -84,6 +85,18 @@ def check_comparable(reports, names):
             other, earlier = seen.setdefault(key, (name, value))
             if value != earlier:
                 raise InputError(f"{other} and {name} are not comparable: {key} {earlier!r} and {value!r}")
+
+
+def _refuse_repeated(names):
+    """Refuse the same report twice: its differences are 0, and a seed that counts twice narrows the intervals."""
+    files = {}
+    for name in names:
+        path = (Path(name, "report.json") if Path(name).is_dir() else Path(name)).resolve()
+        if path in files:
+            raise InputError(
+                f"The reports of a comparison must be different. Received: {files[path]} and {name}, the same file"
+            )
+        files[path] = name
 
 
 def _identity(report):

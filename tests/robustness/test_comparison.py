@@ -117,6 +117,16 @@ def test_methods_are_compared_over_their_seeds(tmp_path):
         compare(mix, against=plain[:2])
 
 
+def test_the_same_report_twice_is_refused(tmp_path):
+    for name, error in (("a", 0.2), ("b", 0.3)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(reports.report(error)))
+    a, b = tmp_path / "a", tmp_path / "b"
+    for paths, against in [([a, a], None), ([a, b, a / "report.json"], None), ([a], [f"{a}/../a"]), ([a, a], [b, b])]:
+        with pytest.raises(InputError, match=r"must be different. Received: \S+/a and \S+, the same file$"):
+            compare(paths, against=against)
+
+
 def test_names_of_methods():
     names = comparison._method_names
     assert names(["r/a-seed0", "r/a-seed1", "r/b-seed0", "r/b-seed1"], 2) == ["a", "b"]
