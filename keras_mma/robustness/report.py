@@ -32,12 +32,18 @@ def sections_of(report):
 
 def headlines(report: dict) -> list[str]:
     """List of strings, the most important figures of a report."""
-    model = report["model"]
+    model, dataset = report["model"], report["dataset"]
     lines = [line for section in SECTIONS if section.name in report for line in section.headlines(report)]
     cautions = [
         f"caution: {line}" for section in SECTIONS if section.name in report for line in section.cautions(report)
     ]
-    return [f"outputs are {model['outputs']}, {model['outputs_decided']}", *lines, *cautions]
+    of_all = "" if dataset["n"] == dataset["total"] else f" of {dataset['total']:,}"
+    return [
+        f"{dataset['n']:,}{of_all} test images of {dataset['name']}: {dataset['selection']}",
+        f"outputs are {model['outputs']}, {model['outputs_decided']}",
+        *lines,
+        *cautions,
+    ]
 
 
 def read(path):

@@ -179,6 +179,7 @@ def test_the_page_needs_no_other_file(tmp_path):
 
 def test_the_most_important_figures():
     lines = report.headlines(REPORT)
+    assert lines[0] == "100 of 10,000 test images of cifar10: the test split"
     assert "clean error 25.0 %, calibration error 0.0400" in lines
     assert "mean corruption error 25.0 % (regenerated, CIFAR severities)" in lines
     assert "robust accuracy 75.0 % under PGD-20 8/255" in lines
