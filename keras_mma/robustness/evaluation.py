@@ -1,6 +1,7 @@
 """The evaluation: a model and a dataset in, a report out."""
 
 import contextlib
+import dataclasses
 import datetime
 import hashlib
 import importlib
@@ -41,6 +42,7 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
     Raises:
         InputError: if the model, the dataset or an option cannot be used.
         NotRepeatable: if two identical calls of the model disagree.
+        TypeError: if there is no such option.
 
     Example:
 
@@ -50,6 +52,10 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
     >>> report["clean"]["n"], report["model"]["outputs"]
     (100, 'logits')
     """
+    names = [field.name for field in dataclasses.fields(Options)]
+    for name in options:
+        if name not in names:
+            raise TypeError(f"`evaluate` takes the options {', '.join(names)}. Received: {name}={options[name]!r}")
     checked = Options(**options)
     with _output_folder(checked.output) as folder:
         setting = _setting(model, dataset, checked)

@@ -15,7 +15,17 @@ import tensorflow as tf
 
 from keras_mma import datasets, robustness
 from keras_mma.packing import unpack
-from keras_mma.robustness import InputError, NotRepeatable, corrupt, deform, evaluation, metrics, run, sheets
+from keras_mma.robustness import (
+    InputError,
+    NotRepeatable,
+    Preprocess,
+    corrupt,
+    deform,
+    evaluation,
+    metrics,
+    run,
+    sheets,
+)
 from keras_mma.robustness.classifier import from_keras
 from keras_mma.robustness.output import MARKER, OutputFolder
 from keras_mma.robustness.perturbations.corruptions import CORRUPTIONS
@@ -475,6 +485,14 @@ def test_preprocessing_may_be_one_string():
     report = robustness.evaluate(same, data, only=["clean"], preprocess="scale=1/255")
     assert report["clean"]["nll"] == pytest.approx(expected["nll"], rel=1e-4)
     assert report["model"]["preprocess"].startswith("scale=1/255 ")
+
+
+def test_unknown_options_and_preprocessing_name_what_is_expected():
+    with pytest.raises(TypeError, match=r"`evaluate` takes the options only, limit, .*Received: unknown=3"):
+        robustness.evaluate(None, "digits", unknown=3)
+    for preprocess in (len, ["scale=1/255", 3]):
+        with pytest.raises(InputError, match=r"`preprocess` must be words like scale=1/255.* Received: "):
+            Preprocess.parse(preprocess)
 
 
 def test_options_that_would_have_no_effect_are_refused():

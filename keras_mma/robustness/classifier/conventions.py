@@ -48,8 +48,8 @@ class Preprocess(NamedTuple):
         """
         words = words.split() if isinstance(words, str) else words
         values: dict[str, Any] = {}
-        for word in words:
-            name, _, text = word.partition("=")
+        for word in words if isinstance(words, Sequence) else [words]:
+            name, _, text = word.partition("=") if isinstance(word, str) else ("", "", "")
             if name not in cls._fields or name in values:
                 raise InputError(
                     "`preprocess` must be words like scale=1/255, mean=0.49,0.48,0.45, std=0.2, order=bgr, "
