@@ -174,3 +174,21 @@ def check_mixer(mixer, detector, attribution_layer):
             "`attribution_layer` requires `detector='activation'`. "
             f"Received: attribution_layer={attribution_layer!r}, detector={detector!r}"
         )
+
+
+def warn_of_data_format(shape, mixer):
+    """Warn of images whose shape is plausible in the other data format only, such as those of a torch `DataLoader`.
+
+    Args:
+        shape: Shape of a batch of images.
+        mixer: A mixer with its data format.
+    """
+    is_last = mixer.data_format == "channels_last"
+    side, channels = (shape[1], shape[3]) if is_last else (shape[3], shape[1])
+    if side == 3 and channels is not None and channels > 4 or side == 1 and None is not shape[2] == channels > 4:
+        other = "channels_first" if is_last else "channels_last"
+        warnings.warn(
+            f"`images` must be {mixer.data_format} for {mixer.name!r} and look like {other}: pass "
+            f"`data_format={other!r}`. Received: images of shape {shape}",
+            stacklevel=2,
+        )

@@ -52,10 +52,10 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
     >>> report["clean"]["n"], report["model"]["outputs"]
     (100, 'logits')
     """
-    names = [field.name for field in dataclasses.fields(Options)]
+    known = [field.name for field in dataclasses.fields(Options)]
     for name in options:
-        if name not in names:
-            raise TypeError(f"`evaluate` takes the options {', '.join(names)}. Received: {name}={options[name]!r}")
+        if name not in known:
+            raise TypeError(f"`evaluate` takes the options {', '.join(known)}. Received: {name}={options[name]!r}")
     checked = Options(**options)
     with _output_folder(checked.output) as folder:
         setting = _setting(model, dataset, checked)

@@ -1,5 +1,7 @@
 """Batches that a user has: empty ones, extreme values, samples without weight, and the dicts of other libraries."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -230,3 +232,19 @@ class TestEagerCallsOnJax:
     def test_a_detector_of_numpy_runs_as_it_is(self, rng):
         mixer = layers.SaliencyMix(detector=lambda images: np.asarray(images)[..., :1])
         assert training_plan(mixer, blobs(rng))[0].shape == (8, 16, 20, 3)
+
+
+class TestImagesOfTheOtherDataFormat:
+    @pytest.mark.parametrize("shape", [(4, 3, 16, 20), (4, 1, 16, 16)])
+    def test_they_trigger_a_warning(self, shape):
+        images, labels = np.zeros(shape, "float32"), np.arange(4) % 2
+        with pytest.warns(UserWarning, match=r"pass `data_format='channels_first'`. Received: images of shape \(4, "):
+            layers.CutMix(num_classes=2, data_format="channels_last")(images, labels)
+        with pytest.warns(UserWarning, match="pass `data_format='channels_last'`"):
+            layers.CutMix(num_classes=2, data_format="channels_first")(np.moveaxis(images, 1, 3), labels)
+
+    @pytest.mark.parametrize("shape", [(4, 16, 20, 3), (4, 16, 16, 1), (4, 1, 20, 8), (4, 3, 20, 3), (4, 16, 16, 12)])
+    def test_others_do_not(self, shape):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            layers.CutMix(num_classes=2, data_format="channels_last")(np.zeros(shape, "float32"), np.arange(4) % 2)
