@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/jax-cache \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
-.PHONY: demo test test-all test-exhaustive lint docs clean
+.PHONY: demo test test-all test-exhaustive fuzz lint docs clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/train_cifar.py --dataset digits --method saliencymix+mma --network wideresnet-10-1 \
@@ -41,6 +41,14 @@ test-exhaustive: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m exhaustive
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m exhaustive $(SMOKE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m exhaustive $(PORTABLE)
+
+# Random cases: CASES of each test for each of the SEEDS. `test-all` runs 40 of each.
+CASES ?= 1000
+SEEDS ?= 1 2
+fuzz: $(VENV)/.dev
+	for seed in $(SEEDS); do \
+		KERAS_MMA_FUZZ_CASES=$(CASES) $(PYTEST) -m "" tests/fuzz --hypothesis-seed=$$seed || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -139,7 +139,9 @@ def convolve(images, kernel, axis):
 
 def gaussian(length, sigma):
     """The weights of a Gaussian along one axis, with a sum of 1."""
-    weights = [math.exp(-((index - length // 2) ** 2) / (2 * sigma**2)) for index in range(length)]
+    # A tiny sigma has the square 0.
+    variance = max(sigma**2, 1e-300)
+    weights = [math.exp(-((index - length // 2) ** 2) / (2 * variance)) for index in range(length)]
     return [weight / sum(weights) for weight in weights]
 
 

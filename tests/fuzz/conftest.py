@@ -1,0 +1,10 @@
+"""How many cases are drawn: a few, the same in each run, or as many as `KERAS_MMA_FUZZ_CASES` says."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_shared = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+settings.register_profile("few", max_examples=40, derandomize=True, database=None, **_shared)
+settings.register_profile("long", max_examples=int(os.environ.get("KERAS_MMA_FUZZ_CASES", 0)) or 1, **_shared)
+settings.load_profile("long" if "KERAS_MMA_FUZZ_CASES" in os.environ else "few")
