@@ -185,7 +185,9 @@ def warn_of_data_format(shape, mixer):
     """
     is_last = mixer.data_format == "channels_last"
     side, channels = (shape[1], shape[3]) if is_last else (shape[3], shape[1])
-    if side == 3 and channels is not None and channels > 4 or side == 1 and None is not shape[2] == channels > 4:
+    is_large = channels is not None and channels > 4
+    # Images with one channel are told only by their equal sides.
+    if is_large and (side == 3 or (side == 1 and shape[2] == channels)):
         other = "channels_first" if is_last else "channels_last"
         warnings.warn(
             f"`images` must be {mixer.data_format} for {mixer.name!r} and look like {other}: pass "
