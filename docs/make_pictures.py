@@ -164,6 +164,22 @@ def draw_cards(images):
         samples = 2 if features is None else 4
         path = IMAGES / f"{name}.png"
         visualization.show_mixing(mixer(**arguments), images, samples=samples, features=features, path=path)
+    draw_transport(images)
+
+
+def draw_transport(images):
+    """Two images as `PuzzleMix` mixes them without transport and with two weights of the distance."""
+    pictures = {}
+    arguments = {"partner": "roll", "grids": (16,), "eta": 0.0, "detector": "spectral_residual", "seed": 3}
+    for index in (1, 2):
+        mixed, plan = layers.PuzzleMix(**arguments)(images, training=True)
+        row = {"image": images[index], "partner": images[index - 1], "mask": gray(plan["mask"])[index]}
+        row["no transport"] = keras.ops.convert_to_numpy(mixed)[index]
+        for xi in (0.8, 0.05):
+            mixed, _ = layers.PuzzleMix(transport=True, xi=xi, **arguments)(images, training=True)
+            row[f"transport, xi={xi}"] = keras.ops.convert_to_numpy(mixed)[index]
+        pictures |= {name + " " * index: picture for name, picture in row.items()}
+    draw_row(pictures, IMAGES / "puzzlemix_transport.png", rows=2)
 
 
 def main(names):

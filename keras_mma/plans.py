@@ -18,6 +18,7 @@ All functions in this module are pure.
 import keras
 from keras import ops
 
+from keras_mma import moving
 from keras_mma.backend import device_groups
 
 KEYS = ("partner", "mask", "weight", "site")
@@ -156,15 +157,16 @@ def blend(own, partner, mask):
     return ops.where(mask == 1.0, own, mixed)
 
 
-def mix_images(images, plan, data_format="channels_last", source=None):
+def mix_images(images, plan, data_format="channels_last", source=None, own_source=None):
     """Mix images by the plan.
 
     Args:
         images: Tensor (batch, height, width, channels), or (batch, channels, height, width).
         plan: The plan; its mask has the height and width of the images.
         data_format: `"channels_last"` or `"channels_first"`.
-        source: Optional pair of int32 tensors (batch, height) and (batch, width): the row and the column of the
-            partner's image that each pixel shows, if the image is moved or shrunk before it is mixed in.
+        source: What each pixel shows of the partner's image, if that is moved or shrunk before it is mixed in; see
+            `keras_mma.moving.rearrange`.
+        own_source: Likewise for the sample's own image.
 
     Returns:
         Images of the same shape and dtype.
@@ -178,55 +180,13 @@ def mix_images(images, plan, data_format="channels_last", source=None):
         )
     if data_format == "channels_first":
         mask = ops.transpose(mask, (0, 3, 1, 2))
-    return blend(images, partner_images(images, plan["partner"], data_format, source), mask)
+    own = moving.rearrange(images, own_source, data_format)
+    return blend(own, partner_images(images, plan["partner"], data_format, source), mask)
 
 
 def partner_images(images, partner, data_format="channels_last", source=None):
     """The image that is mixed into each sample; the arguments are those of `mix_images`."""
-    images = take_partner(images, partner)
-    return images if source is None else rearrange(images, source, data_format)
-
-
-def rearrange(images, source, data_format="channels_last"):
-    """Replace the rows and columns of each image by others.
-
-    Args:
-        images: Tensor (batch, height, width, channels), or channels first.
-        source: Pair of int32 tensors (batch, height) and (batch, width): the index of the row and of the column that
-            each place gets.
-        data_format: `"channels_last"` or `"channels_first"`.
-    """
-    row_axis = 1 if data_format == "channels_last" else 2
-    for axis, index in enumerate(source, row_axis):
-        shape = [1, 1, 1, 1]
-        shape[0], shape[axis] = -1, ops.shape(images)[axis]
-        images = ops.take_along_axis(images, ops.reshape(index, shape), axis=axis)
-    return images
-
-
-def rolled(shift, size):
-    """The `source` of an axis that is rolled by a number of places per sample.
-
-    Args:
-        shift: Int32 tensor (batch,).
-        size: Length of the axis.
-    """
-    return ops.mod(ops.arange(size, dtype="int32")[None, :] - ops.cast(shift, "int32")[:, None], size)
-
-
-def shrunk(start, length, size):
-    """The `source` of an axis that is shrunk as a whole to an interval per sample.
-
-    Args:
-        start, length: Float32 tensors (batch,) of integers.
-        size: Length of the axis.
-
-    Returns:
-        Int32 tensor (batch, size): the nearest position of the source for each position inside the interval.
-    """
-    index = ops.arange(size, dtype="float32")[None, :]
-    position = (index - start[:, None] + 0.5) * ops.cast(size, "float32") / length[:, None]
-    return ops.clip(ops.cast(ops.floor(position), "int32"), 0, size - 1)
+    return moving.rearrange(take_partner(images, partner), source, data_format)
 
 
 def mix_labels(labels, plan):
@@ -272,18 +232,18 @@ def mix_sample_weight(sample_weight, plan):
     return _mix_samples(sample_weight, plan)
 
 
-def mix_segmentation_masks(masks, plan, source=None):
+def mix_segmentation_masks(masks, plan, source=None, own_source=None):
     """Mix segmentation masks where the images were mixed.
 
     Args:
         masks: Class indices (batch, height, width), which can be mixed only where the plan's mask is binary, or
             class shares (batch, height, width, classes).
         plan: The plan; its mask has the same height and width.
-        source: As in `mix_images`.
+        source, own_source: As in `mix_images`.
 
     Returns:
         A tensor of the same shape and dtype.
     """
     if len(masks.shape) == 3:
-        return ops.squeeze(mix_images(ops.expand_dims(masks, -1), plan, source=source), -1)
-    return mix_images(masks, plan, source=source)
+        return ops.squeeze(mix_segmentation_masks(ops.expand_dims(masks, -1), plan, source, own_source), -1)
+    return mix_images(masks, plan, source=source, own_source=own_source)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_mma import plans
+from keras_mma import moving, plans
 from tests import oracles
 from tests.pictures import blobs, one_hot
 
@@ -51,10 +51,10 @@ def test_mixed_integers_are_rounded(plan, rng, dtype):
 def test_rearrange_rolls_each_image_separately(rng):
     images = rng.random((3, 5, 7, 2)).astype("float32")
     shift = np.array([[1, -2], [0, 3], [-4, 0]])
-    source = plans.rolled(shift[:, 0], 5), plans.rolled(shift[:, 1], 7)
+    source = moving.rolled(shift[:, 0], 5), moving.rolled(shift[:, 1], 7)
     expected = np.stack([np.roll(image, by, (0, 1)) for image, by in zip(images, shift, strict=True)])
-    np.testing.assert_array_equal(ops.convert_to_numpy(plans.rearrange(images, source)), expected)
-    first = ops.convert_to_numpy(plans.rearrange(images.transpose(0, 3, 1, 2), source, "channels_first"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(moving.rearrange(images, source)), expected)
+    first = ops.convert_to_numpy(moving.rearrange(images.transpose(0, 3, 1, 2), source, "channels_first"))
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), expected)
 
 

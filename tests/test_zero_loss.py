@@ -117,11 +117,16 @@ def test_the_loss_is_zero_with_attributions_of_the_network(case, mode, rng):
     assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", [case for case in MOVING_CASES if not is_calibrated(case)], ids=str)
-def test_the_loss_is_zero_for_schemes_that_move_the_patch(case, rng):
+@pytest.mark.parametrize("mode", [pytest.param(mode, marks=[pytest.mark.slow] * (mode == "xla")) for mode in MODES])
+def test_the_loss_is_zero_for_mixers_that_move_pixels(mode, case, rng):
     cls, settings = case
+    policy = MODES[mode].get("policy", "float32")
+    keras.config.set_dtype_policy(policy)
     images, labels = images_and_labels(rng)
-    assert losses(identity_network(cls(seed=3, **settings), ()), images, labels, epochs=4).max() < 1e-9
+    model = identity_network(cls(seed=3, **settings), ())
+    assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
 
 
 def test_the_loss_is_zero_with_sample_and_class_weights(rng):

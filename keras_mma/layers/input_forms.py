@@ -194,13 +194,13 @@ def _check_segmentation_masks(masks, images, mixer):
         )
 
 
-def mix_targets(batch, plan, source=None):
+def mix_targets(batch, plan, source=None, own_source=None):
     """The labels, sample weights and segmentation masks of a batch, mixed by the plan.
 
     Args:
         batch: The batch as a dict, its labels encoded.
         plan: The plan.
-        source: See `plans.mix_segmentation_masks`.
+        source, own_source: See `plans.mix_images`.
 
     Returns:
         A dict with those of these keys that the batch has.
@@ -210,7 +210,8 @@ def mix_targets(batch, plan, source=None):
         if name in batch:
             mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
     if "segmentation_masks" in batch:
-        mixed["segmentation_masks"] = plans.mix_segmentation_masks(batch["segmentation_masks"], plan, source)
+        masks = batch["segmentation_masks"]
+        mixed["segmentation_masks"] = plans.mix_segmentation_masks(masks, plan, source, own_source)
     return mixed
 
 

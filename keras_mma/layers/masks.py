@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_mma import plans
+from keras_mma import moving, plans
 from keras_mma.backend import xla_compiled
 
 
@@ -28,6 +28,7 @@ class Uniform(NamedTuple):
 
     lam: Any
     source = None
+    own_source = None
 
     def leave_out(self, is_mixed):
         return Uniform(ops.where(is_mixed, self.lam, 1.0))
@@ -69,6 +70,7 @@ class Box(NamedTuple):
     rows: tuple
     columns: tuple
     source: Any = None
+    own_source = None
 
     def leave_out(self, is_mixed):
         rows, columns = ((start, ops.where(is_mixed, end, start)) for start, end in (self.rows, self.columns))
@@ -109,13 +111,21 @@ class Dense(NamedTuple):
 
     Args:
         values: Float32 tensor (batch, height, width, 1) in [0, 1].
+        source, own_source: Optional int32 tensors (batch, height, width): the pixel of the partner's image and of the
+            sample's own that each pixel shows, in row-major order.
     """
 
     values: Any
-    source = None
+    source: Any = None
+    own_source: Any = None
 
     def leave_out(self, is_mixed):
-        return Dense(ops.where(ops.reshape(is_mixed, (-1, 1, 1, 1)), self.values, 1.0))
+        values = ops.where(ops.reshape(is_mixed, (-1, 1, 1, 1)), self.values, 1.0)
+        if self.own_source is None:
+            return self._replace(values=values)
+        in_place = moving.in_place(*ops.shape(values)[1:3])
+        own_source = ops.where(ops.reshape(is_mixed, (-1, 1, 1)), self.own_source, in_place)
+        return self._replace(values=values, own_source=own_source)
 
     def find_unmixed(self):
         return plans.find_unmixed(self.values)
@@ -142,7 +152,8 @@ def mix(images, partner, mask, data_format):
         mask: A `Uniform`, `Box` or `Dense` mask.
         data_format: `"channels_last"` or `"channels_first"`.
     """
-    return mask.apply(images, plans.partner_images(images, partner, data_format, mask.source), data_format)
+    own = moving.rearrange(images, mask.own_source, data_format)
+    return mask.apply(own, plans.partner_images(images, partner, data_format, mask.source), data_format)
 
 
 def box_size(lam, height, width):

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_mma import plans, sampling
+from keras_mma import moving, plans, sampling
 from keras_mma.backend import compiled_once, xla_if_it_pays_off
 from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
 from keras_mma.saliency import detector as detectors
@@ -237,8 +237,9 @@ class Mixer(sampling.SeededLayer):
         if self.label != "saliency":
             input_forms.check_comparison(self)
             return mask.mean(height, width)
+        own_maps = moving.rearrange(maps, mask.own_source)
         partner_maps = plans.partner_images(maps, partner, source=mask.source)
-        return label_rules.saliency_weight(maps, partner_maps, mask.rasterize(height, width), self.norm)
+        return label_rules.saliency_weight(own_maps, partner_maps, mask.rasterize(height, width), self.norm)
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = input_forms.read_for(self, images, labels, sample_weight)
@@ -296,4 +297,4 @@ class Mixer(sampling.SeededLayer):
             return batch
         if self.sites != (0,):
             return {"images": ops.cond(plan["site"] == 0, mix_images, lambda: batch["images"])}
-        return {"images": mix_images(), **input_forms.mix_targets(batch, plan, mask.source)}
+        return {"images": mix_images(), **input_forms.mix_targets(batch, plan, mask.source, mask.own_source)}

@@ -77,7 +77,7 @@ def make_energy(own, partner, own_image, partner_image, lam, beta=1.2, gamma=0.5
         An `Energy`.
     """
     size = own.shape[1]
-    own, partner = _normalize(own), _normalize(partner)
+    own, partner = normalize(own), normalize(partner)
     images = {0: partner_image, 1: own_image}
     weight = beta / (16.0 * size)
     lost = {0: own, 1: partner}
@@ -166,7 +166,8 @@ def _best(energy):
     return best
 
 
-def _normalize(saliency):
+def normalize(saliency):
+    """Saliency (batch, n, n) as shares of the whole; equal shares where it is 0 everywhere."""
     total = ops.sum(saliency, axis=(1, 2), keepdims=True)
     size = saliency.shape[1] * saliency.shape[2]
     return ops.where(total > 0.0, saliency / ops.where(total > 0.0, total, 1.0), 1.0 / size)

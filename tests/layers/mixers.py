@@ -58,9 +58,10 @@ CASES = [
     Case(layers.FMix),
     Case(layers.GridMix),
 ]
-#: Mixers that move or resize the partner's image, which is possible for images only, not for feature maps.
+#: Mixers that move or resize images, which is possible for images only, not for feature maps.
 MOVING_CASES = [
     Case(layers.ResizeMix),
+    Case(layers.PuzzleMix, {"transport": True, "grids": (4,)}),
     Case(layers.SaliencyMix, {"scheme": "salient_to_salient"}),
     Case(layers.SaliencyMix, {"scheme": "salient_to_nonsalient"}),
     Case(layers.SaliencyMix, {"scheme": "nonsalient_to_salient", "border": "clip"}),

@@ -504,7 +504,7 @@ def test_invalid_batches_raise(case, rng):
         with pytest.raises(ValueError, match=r"`sites` must be \(0,\) for a labeled batch.* Received: sites=\(0, 1\)"):
             make(case, sites=(0, 1))(images, labels)
     else:
-        match = "`sites` must be" if case.cls.is_input_only else "`scheme` must be .* when `sites` has feature sites"
+        match = "`sites` must be" if case.cls.is_input_only else "`.*` must be .* when `sites` has feature sites"
         with pytest.raises(ValueError, match=match):
             make(case, sites=(0, 1))
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_mma import sampling
 from keras_mma.backend import xla_compiled
-from keras_mma.layers import arguments, masks, puzzle
+from keras_mma.layers import arguments, masks, puzzle, transport
 from keras_mma.layers.mixer import Mixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import resize
@@ -34,7 +34,9 @@ class PuzzleMix(Mixer):
 
         x~ = M x + (1 - M) x_partner,    y~ = mean(M) y + (1 - mean(M)) y_partner
 
-    The paper also moves the blocks by optimal transport, which is left out.
+    With `transport=True`, the blocks of both images are moved first. Place j of an image shows its block p_j, where the
+    permutation p has a low sum of xi C(p_j, j), with C the squared distance of two blocks divided by (n - 1)^2, minus
+    the saliency of the blocks at the places where M shows the image.
 
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
@@ -42,9 +44,14 @@ class PuzzleMix(Mixer):
         beta: Weight of the smoothness of z, not negative.
         gamma: Weight of the smoothness of the image, in [0, 1].
         eta: Weight of the prior, not negative.
+        transport: Whether blocks are moved. A plan cannot describe this to feature sites, so that `sites` must be (0,).
+        xi: Weight of the distance over which blocks are moved, positive.
         detector: As for `Mixer`. The paper uses the gradient of the loss; `"gradient"`, inside a `MixModel`, is that of
             the winning score, because labels do not reach a layer. `"fine_grained"`, the default, needs no network.
         **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+
+    Raises:
+        ValueError: If an argument is out of range, or `transport=True` is combined with feature sites.
 
     Example:
 
@@ -71,6 +78,8 @@ class PuzzleMix(Mixer):
         beta: float = 1.2,
         gamma: float = 0.5,
         eta: float = 0.2,
+        transport: bool = False,
+        xi: float = 0.8,
         detector: str | Callable | None = "fine_grained",
         **kwargs: Any,
     ) -> None:
@@ -83,6 +92,13 @@ class PuzzleMix(Mixer):
         # Above 1, a pair of blocks could gain from different shares.
         self.gamma = arguments.fraction("gamma", gamma)
         self.eta = arguments.non_negative("eta", eta)
+        self.xi = arguments.positive("xi", xi)
+        self.transport = self.is_input_only = arguments.boolean("transport", transport)
+        if self.transport and self.sites != (0,):
+            raise ValueError(
+                "`transport` must be False when `sites` has feature sites, because a plan cannot describe blocks that "
+                f"move. Received: transport=True, sites={self.sites}"
+            )
 
     def sample_mask(self, images, partner, maps):
         sizes = self.image_size(ops.shape(images))
@@ -95,13 +111,19 @@ class PuzzleMix(Mixer):
             known = min(side if isinstance(side, int) else 1 for side in sizes)
             cells = size * max(1, known // size // _NEIGHBORHOOD)
             weights = self.beta, self.gamma, self.eta
-            return lambda: resize(shares(images, partner, maps, lam, size, cells, *weights), *sizes, "nearest")
+
+            def solve():
+                blocks = shares(images, partner, maps, lam, size, cells, *weights)
+                moves = moved_pixels(blocks, partner, maps, self.xi, *sizes) if self.transport else ()
+                return resize(blocks, *sizes, "nearest"), *moves
+
+            return solve
 
         branches = [branch(size) for size in self.grids]
-        return masks.Dense(branches[0]() if len(branches) == 1 else ops.switch(grid, branches))
+        return masks.Dense(*(branches[0]() if len(branches) == 1 else ops.switch(grid, branches)))
 
     def get_config(self):
-        names = ("alpha", "beta", "gamma", "eta")
+        names = ("alpha", "beta", "gamma", "eta", "transport", "xi")
         return {**super().get_config(), "grids": list(self.grids), **{name: getattr(self, name) for name in names}}
 
 
@@ -112,3 +134,20 @@ def shares(images, partner, maps, lam, grid, cells, beta, gamma, eta):
     saliency = ops.squeeze(resize(maps, grid, grid, "area"), -1)
     pairs = saliency, take_partner(saliency, partner), images, take_partner(images, partner)
     return puzzle.minimize(puzzle.make_energy(*pairs, lam, beta, gamma, eta))[..., None]
+
+
+@xla_compiled
+def moved_pixels(shares, partner, maps, xi, height, width):
+    """The pixels that are shown of the partner's image and of each sample's own, `source` and `own_source` of a mask.
+
+    A block counts as shown wherever its share is not 0. A sample that is its own partner stays as it is.
+    """
+    size = shares.shape[1]
+    saliency = puzzle.normalize(ops.squeeze(resize(maps, size, size, "area"), -1))
+    is_shown = shares[..., 0] < 1.0, shares[..., 0] > 0.0
+    pairs = ops.stack([take_partner(saliency, partner), saliency], 1), ops.cast(ops.stack(is_shown, 1), "float32")
+    blocks = transport.assign(*(ops.reshape(pair, (-1, size**2)) for pair in pairs), xi)
+    blocks = ops.reshape(blocks, (-1, 2, size**2))
+    has_partner = ops.reshape(partner != ops.arange(ops.shape(partner)[0], dtype="int32"), (-1, 1, 1))
+    blocks = ops.where(has_partner, blocks, ops.arange(size**2, dtype="int32"))
+    return tuple(transport.pixels(blocks[:, image], height, width) for image in (0, 1))

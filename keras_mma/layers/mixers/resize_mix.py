@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_mma import plans, sampling
+from keras_mma import moving, sampling
 from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
 
@@ -53,7 +53,7 @@ class ResizeMix(Mixer):
             length = ops.maximum(ops.floor(scale * ops.cast(size, "float32")), 1.0)
             start = ops.floor(position[axis] * (ops.cast(size, "float32") - length + 1.0))
             bounds.append((ops.cast(start, "int32"), ops.cast(start + length, "int32")))
-            source.append(plans.shrunk(start, length, size))
+            source.append(moving.shrunk(start, length, size))
         return masks.Box(*bounds, source=tuple(source))
 
     def get_config(self):

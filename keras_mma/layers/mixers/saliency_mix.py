@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_mma import plans, sampling
+from keras_mma import moving, sampling
 from keras_mma.backend import xla_compiled
 from keras_mma.layers import arguments, masks
 from keras_mma.layers.mixer import Mixer
@@ -127,7 +127,7 @@ def move(source, target, sizes):
     for (source_start, source_end), (target_start, target_end), size in zip(source, target, sizes, strict=True):
         length = ops.minimum(source_end - source_start, target_end - target_start)
         bounds.append((target_start, target_start + length))
-        moved.append(plans.rolled(target_start - source_start, size))
+        moved.append(moving.rolled(target_start - source_start, size))
     return masks.Box(*bounds, source=tuple(moved))
 
 
