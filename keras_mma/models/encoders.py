@@ -4,6 +4,8 @@ KerasHub has no public classes for them. Each is recognized by the name of its m
 repeated here as calls of its layers.
 """
 
+import inspect
+
 import keras
 
 
@@ -27,7 +29,8 @@ class FirstOutput(keras.layers.Layer):
         return keras.KerasTensor(inputs.shape, self.compute_dtype)
 
     def get_config(self):
-        return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
+        layer = loadable(keras.saving.serialize_keras_object(self.layer), self.layer)
+        return {**super().get_config(), "layer": layer}
 
     @classmethod
     def from_config(cls, config):
@@ -49,6 +52,7 @@ ENCODERS = {
     ("keras_hub.src.models.deit.deit_layers", "DeiTEncoder"): _deit,
 }
 _BLOCKS = {"ViTEncoderBlock", "DeiTEncoderBlock"}
+_MODULES = ("keras_hub.src.models.vit.", "keras_hub.src.models.deit.")
 
 
 def is_encoder(layer):
@@ -104,3 +108,22 @@ def rerun(encoder, args, kwargs, call):
     if type(encoder).__name__ == "DeiTEncoder":
         return x, None, None  # which its backbone does not use
     return x
+
+
+def loadable(serialized, layer):
+    """A serialized layer as its constructor takes it.
+
+    The configs of layers of KerasHub 0.32 have numbers that are computed in the constructor, which refuses them, and
+    lack arguments, because KerasHub saves whole backbones only.
+
+    Args:
+        serialized: What Keras serialized the layer as, a dict.
+        layer: The layer, or `None` for an operation.
+    """
+    if not type(layer).__module__.startswith(_MODULES):
+        return serialized
+    names = set(inspect.signature(type(layer).__init__).parameters) - {"self", "kwargs"}
+    known = names | {"name", "trainable", "dtype"}
+    config = {name: value for name, value in serialized["config"].items() if name in known}
+    others = {name: getattr(layer, name, None) for name in names - set(config)}
+    return {**serialized, "config": config | {name: value for name, value in others.items() if value is not None}}

@@ -12,7 +12,7 @@ import tempfile
 
 import keras
 
-from keras_mma.models import graph
+from keras_mma.models import encoders, graph
 
 #: Group of a file that holds the weights of the mixed model; its root holds those of the network.
 _GROUP = "keras_mma"
@@ -34,8 +34,12 @@ class SharedWeightFiles:
         self._network_places = places if any(here != there for here, there in places.items()) else None
 
     def get_config(self):
-        places = self._network_places
-        return super().get_config() | ({"network_places": dict(places)} if places else {})
+        config, places = super().get_config(), self._network_places
+        if "layers" in config:
+            layers = {layer.name: layer for layer in self.layers}  # the rest of the graph are operations
+            serialized = [encoders.loadable(each, layers.get(each["name"])) for each in config["layers"]]
+            config = {**config, "layers": serialized}
+        return config | ({"network_places": dict(places)} if places else {})
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
