@@ -209,8 +209,7 @@ def mix_targets(batch, plan, source=None, own_source=None):
     for name, mix in (("labels", plans.mix_labels), ("sample_weight", plans.mix_sample_weight)):
         if name in batch:
             mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
-    if "segmentation_masks" in batch:
-        masks = batch["segmentation_masks"]
+    if (masks := batch.get("segmentation_masks")) is not None:
         mixed["segmentation_masks"] = plans.mix_segmentation_masks(masks, plan, source, own_source)
     return mixed
 
