@@ -10,6 +10,7 @@ import sys
 
 from keras_mma._version import __version__
 from keras_mma.errors import InputError, with_flags
+from keras_mma.terminal import show
 
 EXAMPLES = """\
 examples:
@@ -25,6 +26,9 @@ examples:
   keras-mma evaluate runs/digits/saved_model --dataset digits
   keras-mma evaluate model.keras --dataset cifar10 --limit 1000 --only clean corruption --preprocess scale=1/255
   keras-mma evaluate saved_model --dataset folder:photos --image-size 224 --preprocess scale=1/127.5 mean=1
+  keras-mma evaluate saved_model --dataset digits --sandbox --sandbox-minutes 30 --sandbox-gib 8
+
+Measure only models that you trust: the graph of a SavedModel can read and write files.
 """
 COMPARE_EXAMPLES = """\
 examples:
@@ -72,7 +76,7 @@ def _add_evaluate(commands, summary):
         epilog=EVALUATE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="Folder of a SavedModel, or a .keras file.")
+    parser.add_argument("model", metavar="MODEL", help="Folder of a SavedModel, or a .keras file, that you trust.")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=f"{NAMES}; its test part is measured.")
     parser.set_defaults(command=evaluate)
     for field in dataclasses.fields(Options):
@@ -83,6 +87,20 @@ def _add_evaluate(commands, summary):
         if default is not None and default is not False:
             argument["help"] += " Default: %(default)s."
         parser.add_argument(f"--{field.name.replace('_', '-')}", default=default, **argument)
+    parser.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="Run in a process of its own with limits of time and, on Linux, of memory. The model can still read and "
+        "write files.",
+    )
+    for name, default, text in (("minutes", 60.0, "Limit of time"), ("gib", 16.0, "Limit of memory")):
+        parser.add_argument(
+            f"--sandbox-{name}",
+            type=float,
+            default=default,
+            metavar="X",
+            help=f"{text} with --sandbox. Default: %(default)g.",
+        )
 
 
 def evaluate(model, dataset, **options):
@@ -104,10 +122,10 @@ def evaluate(model, dataset, **options):
 
     report = robustness.evaluate(model, dataset, **options, progress=True)
     for warning in report["warnings"]:
-        print(f"keras-mma: warning: {with_flags(warning, options)}", file=sys.stderr)
+        show(f"keras-mma: warning: {with_flags(warning, options)}", error=True)
     for line in robustness.headlines(report):
-        print(line)
-    print(f"wrote {options['output']}/report.html")
+        show(line)
+    show(f"wrote {options['output']}/report.html")
 
 
 def _add_compare(commands, summary):
@@ -142,7 +160,7 @@ def compare(reports, output, against):
     """Print tables over several reports, and write them with plots where a folder is named."""
     from keras_mma import robustness
 
-    print(robustness.compare(reports, output, against), end="")
+    show(robustness.compare(reports, output, against).removesuffix("\n"))
 
 
 def _add_gallery(commands, summary):
@@ -193,7 +211,7 @@ def gallery(dataset, output, samples, seed, image_size, data_dir):
     visualization.plot_gallery(
         mixers, images.read(np.sort(rows)), images.labels[np.sort(rows)], images.class_names, output
     )
-    print(f"wrote {output}")
+    show(f"wrote {output}")
 
 
 def _add_study(commands, summary):
@@ -222,16 +240,21 @@ def main(arguments=None, load_package=None):
 
     Returns:
         0. Errors of the user, and a model that is not repeatable, exit with `SystemExit(2)` and one line, and an
-        interruption with `SystemExit(130)`.
+        interruption with `SystemExit(130)`, as does the process of `--sandbox`.
     """
     options = vars(parse(arguments))
     command = options.pop("command")
+    sandbox = {name: options.pop(name) for name in [*options] if name.startswith("sandbox")}
     try:
+        if sandbox.get("sandbox"):
+            return _run_in_sandbox(sys.argv[1:] if arguments is None else arguments, sandbox)
         if load_package is not None:
             load_package()
         command(**options)
     except (InputError, OSError) as error:
-        message = with_flags(str(error), options.keys() - {"model", "reports"}).replace("`model`", "MODEL")
+        message = with_flags(str(error), (options.keys() | sandbox.keys()) - {"model", "reports"}).replace(
+            "`model`", "MODEL"
+        )
         return _fail(message)
     except KeyboardInterrupt:
         resumes = (arguments or sys.argv[1:])[0] in _RESUMING
@@ -241,8 +264,18 @@ def main(arguments=None, load_package=None):
     return 0
 
 
+def _run_in_sandbox(words, limits):
+    from keras_mma.robustness import sandbox
+
+    words = [word for word in words if word != "--sandbox"]
+    status = sandbox.run(words, limits["sandbox_minutes"], limits["sandbox_gib"])
+    if status:
+        raise SystemExit(status)
+    return 0
+
+
 def _fail(message):
-    print(f"keras-mma: error: {' '.join(message.split())}", file=sys.stderr)
+    show(f"keras-mma: error: {' '.join(message.split())}", error=True)
     raise SystemExit(2)
 
 

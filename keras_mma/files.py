@@ -20,6 +20,20 @@ def write(path: str | os.PathLike, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def refuse_links(folder: str | os.PathLike) -> None:
+    """Refuse symbolic links below a folder, through which files elsewhere would be replaced or removed.
+
+    Raises:
+        InputError: if there is one. The folder itself may be a link.
+    """
+    for place, folders, names in os.walk(os.fspath(folder)):
+        for path in (Path(place, name) for name in sorted([*folders, *names])):
+            if path.is_symlink():
+                raise InputError(
+                    f"`output` must not hold links, through which files elsewhere would be replaced. Received: {path}"
+                )
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write JSON. NaN and infinity, which JSON does not have, are refused."""
     write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

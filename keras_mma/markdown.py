@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from keras_mma.terminal import printable
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2, h3 { line-height: 1.2; margin-top: 2rem; overflow-wrap: anywhere; }
@@ -26,13 +28,14 @@ def table(head: Sequence, rows: Iterable[Sequence]) -> str:
 
 
 def escape(text: Any) -> str:
-    """A text of one line that Markdown shows as it is, such as the name of a class."""
-    return re.sub(r"([\\`*_\[\]<>~&$])", r"\\\1", " ".join(str(text).split()))
+    """A text of one line that Markdown shows as it is, such as the name of a class; see `printable`."""
+    # An underscore within a word means nothing.
+    return re.sub(r"([\\`*\[\]<>~&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", _one_line(text))
 
 
 def code(text: Any) -> str:
-    """A code span of one line, such as a path, whatever characters it has."""
-    text = " ".join(str(text).split()) or " "
+    """A code span of one line, such as a path, whatever characters it has; see `printable`."""
+    text = _one_line(text) or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
     return f"{fence}{space}{text}{space}{fence}"
@@ -41,6 +44,10 @@ def code(text: Any) -> str:
 def sentence(text: Any) -> str:
     """`escape`, but names in backticks, such as `` `image_size` ``, stay code spans."""
     return re.sub(r"\\`([\w\\]+)\\`", lambda match: f"`{match[1]}`".replace("\\_", "_"), escape(text))
+
+
+def _one_line(text: Any) -> str:
+    return printable(" ".join(str(text).split()))
 
 
 def to_html(text: str, pictures: Mapping[str, bytes], title: str) -> str:
@@ -62,5 +69,5 @@ def to_html(text: str, pictures: Mapping[str, bytes], title: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+        f"<title>{html.escape(_one_line(title))}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )

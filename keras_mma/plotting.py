@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_mma import files
+from keras_mma.terminal import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -30,6 +33,11 @@ _RC = {
     "legend.fontsize": 8,
     "legend.frameon": False,
 }
+
+
+def plain(text: object) -> str:
+    """A text of others, such as the name of a class, which matplotlib would read as mathematics between two `$`."""
+    return printable(text).replace("$", r"\$")
 
 
 @contextlib.contextmanager
@@ -68,4 +76,4 @@ def save(figure: "Figure", path: str | os.PathLike | None) -> None:
     """Write the figure to a PNG file, for which folders are created; nothing for `None`."""
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(png(figure))
+        files.write(path, png(figure))

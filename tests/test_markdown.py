@@ -9,6 +9,8 @@ from keras_mma import markdown, packing
 
 TEXTS = [
     "golden_retriever_2",
+    "_a_ __b__ c_d_ _e_f (_g) _",
+    "a \\| b \\\\| c",
     "a *b* **c** `d` ~~e~~",
     "<script>alert(1)</script> &amp; [link](http://x) ![picture](y.png)",
     r"back\slash C:\new_folder\*",
@@ -48,7 +50,7 @@ def test_a_text_is_shown_as_it_is(text):
 
 
 def test_names_of_arguments_in_a_sentence_are_code():
-    assert markdown.sentence("use `image_size` of a_b") == r"use `image_size` of a\_b"
+    assert markdown.sentence("use `image_size` of a_b") == "use `image_size` of a_b"
     assert markdown.sentence("`a b` <i>") == r"\`a b\` \<i\>"
 
 

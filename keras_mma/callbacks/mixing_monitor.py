@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import importlib.util
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,14 +116,15 @@ class MixingMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             self._write_events(epoch + 1, pictures)
             return
-        from keras_mma import plotting
+        from keras_mma import files, plotting
 
         for name, figure in pictures.items():
             plotting.save(figure, self.log_dir / f"{name}-{epoch + 1:04d}.png")
-        with open(self.log_dir / "mixing.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, self.figures[0])
-            writer.writeheader()
-            writer.writerows(self.figures)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self.figures[0])
+        writer.writeheader()
+        writer.writerows(self.figures)
+        files.write(self.log_dir / "mixing.csv", table.getvalue())
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self.model.set_plan_metrics()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mma.errors import InputError
-from keras_mma.markdown import code, table, to_html
+from keras_mma.markdown import code, escape, table, to_html
 from keras_mma.robustness import comparison_plots, paired
 from keras_mma.robustness import report as report_files
 from keras_mma.robustness.output import OutputFolder
@@ -131,7 +131,10 @@ def to_markdown(reports, names):
             f"## Differences from {code(names[0])}",
             "Differences of errors in points, with 95 % intervals over the images, which all models share. They speak "
             f"of these trained models; for methods, compare several seeds with `--against`. {_READING}",
-            table(["", *map(code, names[1:])], [[label, *map(_cell, cells)] for label, cells in paired_rows.items()]),
+            table(
+                ["", *map(code, names[1:])],
+                [[escape(label), *map(_cell, cells)] for label, cells in paired_rows.items()],
+            ),
         ]
         if any(cell and cell.low is None for cells in paired_rows.values() for cell in cells):
             blocks.append(
@@ -181,7 +184,7 @@ def _methods(reports, names, count):
         else:
             cell = paired.over_seeds(values[0] - values[1])
         cells[label] = [cell]
-        rows.append([label, *map(_spread, values), _cell(cell)])
+        rows.append([escape(label), *map(_spread, values), _cell(cell)])
     dataset = reports[0]["dataset"]
     seeds = f"{count} seeds each, paired in the order of the reports" if count > 1 else "one trained model each"
     over = "seeds (paired t)" if count > 1 else "images; they speak of these trained models"

@@ -20,7 +20,7 @@ def errors(columns, names, figure):
         shown = [row for row, label in zip(rows, labels, strict=True) if label in column]
         values = [100 * column[label] for label in labels if label in column]
         marker, color = _look(number)
-        axis.plot(values, shown, marker, color=color, markersize=5, clip_on=False, label=_plain(name))
+        axis.plot(values, shown, marker, color=color, markersize=5, clip_on=False, label=plotting.plain(name))
         for row, label in zip(rows, labels, strict=True):
             if label not in column:
                 axis.text(0.5, row, "–", ha="left", va="center", weight="bold", color=color)
@@ -49,7 +49,7 @@ def differences(rows, names, figure):
         ]
         means = [100 * cell.mean for _, cell in cells]
         places = [row for row, _ in cells]
-        axis.plot(means, places, marker, color=color, markersize=4, label=_plain(name))
+        axis.plot(means, places, marker, color=color, markersize=4, label=plotting.plain(name))
         spans = [(row, cell) for row, cell in cells if cell.low is not None]
         axis.hlines(
             [row for row, _ in spans],
@@ -69,12 +69,7 @@ def _look(number):
 def _finish(figure, axis, labels):
     for row in range(1, len(labels), 2):
         axis.axhspan(row - 0.5, row + 0.5, color="#F3F3F3", zorder=0)
-    axis.set_yticks(range(len(labels)), map(_plain, labels))
+    axis.set_yticks(range(len(labels)), map(plotting.plain, labels))
     axis.set(ylim=(len(labels) - 0.5, -0.5))
     axis.grid(False, axis="y")
     figure.legend(loc="outside upper left")  # a legend inside could cover a point
-
-
-def _plain(text):
-    """A text without mathematics."""
-    return text.replace("$", r"\$")

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from keras_mma.errors import InputError, first_line
 from keras_mma.files import write
@@ -16,13 +16,15 @@ class OutputFolder:
     """A folder in which only files that it has written are replaced or removed. A context manager.
 
     Entering makes the folder if necessary and locks it. Leaving unlocks it, and removes it if nothing was written.
+    Links in the folder are not followed.
 
     Args:
         path: Path of the folder.
         content: What the folder holds, such as `"robustness report"`. A folder that holds something else is refused.
 
     Raises:
-        InputError: on entering, if the folder holds other files, cannot be written to or is in use.
+        InputError: on entering, if the folder holds other files or a link in the place of one of its own files, cannot
+            be written to or is in use.
     """
 
     def __init__(self, path, content):
@@ -58,7 +60,7 @@ class OutputFolder:
         """
         new = set(names) - self._written
         for name in sorted(new):
-            if (self.path / name).exists():
+            if self._place(name).exists():
                 raise InputError(
                     f"`output` must not hold files that would be replaced: choose another folder. "
                     f"Received: {self.path / name}, which keras-mma did not write"
@@ -71,7 +73,7 @@ class OutputFolder:
     def write(self, name, content):
         """Write text or bytes to a file, which is complete or not there."""
         self.claim([name])
-        path = self.path / name
+        path = self._place(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, content)
 
@@ -82,11 +84,22 @@ class OutputFolder:
     def remove(self, names):
         """Remove files that were written, and folders that become empty."""
         for name in self._written & set(names):
-            path = self.path / name
+            path = self._place(name)
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 for parent in path.relative_to(self.path).parents[:-1]:
                     (self.path / parent).rmdir()
+
+    def _place(self, name):
+        """The path of a file. A link to it, or to a folder above it, leads to a place that others have chosen."""
+        path = self.path
+        for part in PurePath(name).parts:
+            path /= part
+            if path.is_symlink():
+                raise InputError(
+                    f"`output` must not hold links, through which files elsewhere would be replaced. Received: {path}"
+                )
+        return path
 
     def _make_folders(self):
         for folder in (*reversed(self.path.parents), self.path):
@@ -97,14 +110,17 @@ class OutputFolder:
     def _read_marker(self):
         if not self.path.is_dir():
             raise InputError(f"`output` must be a folder. Received: {self.path}, a file")
-        if (self.path / MARKER).exists():
+        self._place(LOCK)
+        if self._place(MARKER).exists():
             try:
                 marker = json.loads((self.path / MARKER).read_text())
-                content, self._written = marker["content"], set(marker["files"])
+                content, self._written = marker["content"], set(map(_inside, marker["files"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"`output` {self.path} has a damaged {MARKER}: {first_line(error)}") from error
             if content != self.content:
                 raise InputError(f"`output` must not hold a {content}: choose another folder. Received: {self.path}")
+            for name in self._written:
+                self._place(name)
             return
         others = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK)
         if others:
@@ -124,3 +140,10 @@ class OutputFolder:
         for folder in reversed(self._made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _inside(name):
+    """A name of the marker. Whoever made the folder could name files outside of it, which would then be removed."""
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise ValueError(f"{name} is outside of the folder")
+    return name

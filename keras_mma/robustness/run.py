@@ -135,7 +135,7 @@ class Section:
         """Pictures of the images that were measured, a `sheets.Sheet`, or `None`. Its file is `sheet_file`."""
 
     def compare(self, report):
-        """Dict from labels to strings, the rows of a comparison."""
+        """Dict from labels to strings, the rows of a comparison, both in Markdown."""
         return {}
 
     def errors(self, report):

@@ -124,4 +124,5 @@ def _file_name(name):
     plain = re.sub(r"[^A-Za-z0-9+._]", "_", name)
     if plain == name and len(name) <= 40 and not name.startswith("."):
         return name
-    return f"{plain[:32].strip('._')}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+    return f"{plain[:32].strip('._')}_{digest[:8]}"

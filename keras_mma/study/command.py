@@ -2,7 +2,6 @@
 
 import argparse
 import pkgutil
-import sys
 import textwrap
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from keras_mma.datasets import NAMES
 from keras_mma.errors import InputError
 from keras_mma.study.arms import SPELLING
 from keras_mma.study.regimes import REGIMES
+from keras_mma.terminal import show
 
 #: Names of the mixers, read from the names of their files: importing the mixers would import Keras.
 MIXER_NAMES = tuple(
@@ -190,12 +190,12 @@ def run(**options):
     result = study(options["output"], methods, **settings, progress=True, on_plan=describe)
     from keras_mma.study.report import summary
 
-    print(summary(result.report))
+    show(summary(result.report))
     if result.stopped:
         print("stopped by the budget; the same command resumes")
-    print(f"wrote {options['output']}/report.html")
+    show(f"wrote {options['output']}/report.html")
     for name, message in result.failures.items():
-        print(f"keras-mma: error: {name} failed: {message}", file=sys.stderr)
+        show(f"keras-mma: error: {name} failed: {message}", error=True)
     if result.failures:
         raise SystemExit(1)
 
@@ -208,7 +208,7 @@ def describe(plan):
     comparisons = count // plan["seeds"] - count // plan["seeds"] // len(plan["arms"])
     words = [f"{len(plan['arms'])} methods", f"{plan['seeds']} seeds"]
     words += [f"{len(values)} of {name}" for name, values in plan["dimensions"].items() if len(values) > 1]
-    print(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
+    show(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
     if plan["tuning"] is not None:
         print(f"before them, {len(tuning.cells_of(plan))} trainings for the tuning, on the validation part")
     level = statistics.ALPHA / comparisons
@@ -227,7 +227,7 @@ def _check(folder, cell, data_dir, jobs):
 
     check = checking.rerun(folder, train_cell, cell, data_dir, jobs)
     words = "agrees" if check.agrees else f"differs by more than {checking.TOLERANCE:g} points"
-    print(f"{check.name}: {check.before:.2f} % recorded, {check.now:.2f} % now: {words}")
+    show(f"{check.name}: {check.before:.2f} % recorded, {check.now:.2f} % now: {words}")
     if not check.agrees:
         raise SystemExit(1)
 
@@ -235,8 +235,8 @@ def _check(folder, cell, data_dir, jobs):
 def _report(folder):
     from keras_mma.study.report import rewrite, summary
 
-    print(summary(rewrite(folder)))
-    print(f"wrote {folder}/report.html")
+    show(summary(rewrite(folder)))
+    show(f"wrote {folder}/report.html")
 
 
 def _check_packages(options):

@@ -57,8 +57,8 @@ def seeds(analysis, cells, plan):
             color = plotting.RED if arm["method"] == plan["baseline"] else plotting.BLUE
             half = arm["mean"] - low
             axis.errorbar(place + 0.2, arm["mean"], half, fmt="D", color=color, markersize=6, capsize=4, zorder=4)
-        axis.set_xticks(range(len(names)), names, **_rotation(names))
-        axis.set(xlim=(-0.5, len(names) - 0.3), ylabel="accuracy in %", title=setting["title"])
+        axis.set_xticks(range(len(names)), map(plotting.plain, names), **_rotation(names))
+        axis.set(xlim=(-0.5, len(names) - 0.3), ylabel="accuracy in %", title=plotting.plain(setting["title"]))
     return _png(figure)
 
 
@@ -78,7 +78,7 @@ def forest(analysis, plan):
     for setting, comparison in rows:
         if titles and setting["title"] != title:
             title = setting["title"]
-            labels.append((place, title, "bold"))
+            labels.append((place, plotting.plain(title), "bold"))
             place += 1
         color = VERDICT_COLORS[comparison["verdict"]]
         half = 0 if comparison["low"] is None else comparison["mean"] - comparison["low"]
@@ -91,14 +91,15 @@ def forest(analysis, plan):
             fontsize=9,
             color=color if comparison["verdict"] != "unfinished" else plotting.GRAY,
         )
-        labels.append((place, comparison["method"], "normal"))
+        labels.append((place, plotting.plain(comparison["method"]), "normal"))
         place += 1
     axis.set_yticks([place for place, _, _ in labels], [label for _, label, _ in labels])
     for tick, (_, _, weight) in zip(axis.get_yticklabels(), labels, strict=True):
         tick.set_fontweight(weight)
+    baseline = plotting.plain(plan["baseline"])
     axis.set(
         ylim=(place - 0.5, -0.5),
-        xlabel=f"difference from {plan['baseline']} in percentage points; the margin of {margin:g} is shaded",
+        xlabel=f"difference from {baseline} in percentage points; the margin of {margin:g} is shaded",
     )
     axis.grid(False, axis="y")
     return _png(figure)
@@ -106,12 +107,12 @@ def forest(analysis, plan):
 
 def cost(analysis, plan):
     """The gain of each arm beside what an epoch of it costs."""
-    settings = analysis["settings"]
+    settings, baseline = analysis["settings"], plotting.plain(plan["baseline"])
     figure, axes = _figure(7.0, 3.6 * len(settings), len(settings))
     for axis, setting in zip(axes, settings, strict=True):
         costs = {arm["method"]: arm["cost"] for arm in setting["arms"]}
         axis.axhspan(-plan["margin"], plan["margin"], color="#EEEEEE", zorder=0)
-        axis.plot(1, 0, "D", color="#444444", label=f"{plan['baseline']} (baseline)")
+        axis.plot(1, 0, "D", color="#444444", label=f"{baseline} (baseline)")
         for index, comparison in enumerate(setting["comparisons"]):
             if comparison["mean"] is None or not costs[comparison["method"]]:
                 continue
@@ -123,13 +124,13 @@ def cost(analysis, plan):
                 fmt=_MARKERS[index // len(plotting.COLORS) % len(_MARKERS)],
                 color=plotting.COLORS[index % len(plotting.COLORS)],
                 capsize=3,
-                label=comparison["method"],
+                label=plotting.plain(comparison["method"]),
             )
         axis.axhline(0, color="#444444", linewidth=1)
         axis.set(
-            xlabel=f"time of an epoch, {plan['baseline']} = 1",
-            ylabel=f"difference from {plan['baseline']}\nin percentage points",
-            title=setting["title"],
+            xlabel=f"time of an epoch, {baseline} = 1",
+            ylabel=f"difference from {baseline}\nin percentage points",
+            title=plotting.plain(setting["title"]),
         )
         axis.margins(x=0.12)
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

@@ -113,19 +113,19 @@ def warnings(report):
         for arm in setting["arms"]:
             if arm["diverged"]:
                 seeds = ", ".join(map(str, arm["diverged"]))
-                where = f" ({setting['title']})" if setting["title"] else ""
+                where = f" ({markdown.escape(setting['title'])})" if setting["title"] else ""
                 sentences.append(
-                    f"`{arm['method']}`{where} diverged with seed {seeds}. A training that diverges counts with the "
-                    "accuracy of chance."
+                    f"{markdown.code(arm['method'])}{where} diverged with seed {seeds}. A training that diverges "
+                    "counts with the accuracy of chance."
                 )
     for key, names in tuning.at_the_edge(plan, report["tuned"]).items() if report["tuned"] else ():
         sentences.append(
-            f"The tuned {' and '.join(names).replace('_', ' ')} of `{key.split()[0]}` is the largest or the smallest "
-            "of the grid. A wider grid may be better."
+            f"The tuned {' and '.join(names).replace('_', ' ')} of {markdown.code(key.split()[0])} is the largest or "
+            "the smallest of the grid. A wider grid may be better."
         )
     commits = sorted({str(cell.get("commit")) for cell in cells})
     if len(commits) > 1:
-        sentences.append(f"The trainings were made by different commits: {', '.join(commits)}.")
+        sentences.append(f"The trainings were made by different commits: {markdown.escape(', '.join(commits))}.")
     if any("+changes" in commit for commit in commits):
         sentences.append("Some trainings were made by code with uncommitted changes, and cannot be repeated exactly.")
     if plan["part"] == "validation":
@@ -149,7 +149,9 @@ def to_markdown(report, pictures=()):
     blocks = [f"# {markdown.escape(title_of(report))}"]
     blocks += [f"> **{sentence}**" for sentence in report["warnings"]]
     for setting in analysis["settings"]:
-        blocks += [f"## {setting['title'][0].upper()}{setting['title'][1:]}"] if setting["title"] else []
+        blocks += (
+            [f"## {markdown.escape(setting['title'][0].upper() + setting['title'][1:])}"] if setting["title"] else []
+        )
         blocks.append(markdown.table(*tables.results(setting, plan)))
     blocks.append(tables.legend(report))
     blocks += [f"![{_TEXTS[name]}]({name})\n\n*{_TEXTS[name]}*" for name in pictures]
@@ -186,7 +188,7 @@ def _tables_to_paste(analysis, plan):
     for setting in analysis["settings"]:
         head, rows = tables.results(setting, plan)
         if setting["title"]:
-            blocks.append(f"{setting['title']}:")
+            blocks.append(f"{markdown.escape(setting['title'])}:")
         blocks.append(f"```text\n{markdown.table(head, rows)}\n```")
         blocks.append(f"```latex\n{tables.latex(head, rows)}\n```")
     return "\n\n".join(blocks)

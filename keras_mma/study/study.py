@@ -279,6 +279,7 @@ def _locked(folder):
     if existed and not folder.is_dir():
         raise InputError(f"`output` must be a folder. Received: the file {folder}")
     folder.mkdir(parents=True, exist_ok=True)
+    files.refuse_links(folder)
     path = folder / ".lock"
     try:
         with filelock.FileLock(path, timeout=0):

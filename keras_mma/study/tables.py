@@ -3,6 +3,7 @@
 import json
 
 from keras_mma import markdown
+from keras_mma.markdown import code, escape
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import statistics
@@ -40,14 +41,20 @@ def results(setting, plan):
     comparisons = {comparison["method"]: comparison for comparison in setting["comparisons"]}
     rows = []
     for arm in setting["arms"]:
-        row = [f"`{arm['method']}`", spread(arm)]
+        row = [code(arm["method"]), spread(arm)]
         if arm["method"] == plan["baseline"]:
             row += ["baseline", ""]
         else:
             comparison = comparisons[arm["method"]]
             row += [difference(comparison), verdict(comparison, plan["margin"])]
         rows.append([*row, "-" if arm["cost"] is None else f"{arm['cost']:.2f}"])
-    head = ["method", "accuracy in %", f"difference from `{plan['baseline']}` in points", "verdict", "time per epoch"]
+    head = [
+        "method",
+        "accuracy in %",
+        f"difference from {code(plan['baseline'])} in points",
+        "verdict",
+        "time per epoch",
+    ]
     return head, rows
 
 
@@ -100,10 +107,10 @@ def legend(report):
         f"Accuracies are means ± standard deviations over {plan['seeds']} seeds, on {count}images of the "
         f"{plan['part']} part, after the last epoch. Brackets hold {level} % t intervals of the differences, paired by "
         "seed: for one seed, all methods have the same training images, initial weights and order of batches."
-        f"{corrected} Times are relative to `{plan['baseline']}`. *Better* and *worse*: the difference is not 0. *No "
-        f"difference larger than {margin}*: the interval lies within {margin} points, the margin of the plan. *Cannot "
-        "be told*: neither; the numbers of seeds are those with which a new study would show such a difference in "
-        "four of five cases."
+        f"{corrected} Times are relative to {code(plan['baseline'])}. *Better* and *worse*: the difference is not 0. "
+        f"*No difference larger than {margin}*: the interval lies within {margin} points, the margin of the plan. "
+        "*Cannot be told*: neither; the numbers of seeds are those with which a new study would show such a difference "
+        "in four of five cases."
     )
 
 
@@ -112,7 +119,7 @@ def precision(report):
     plan, analysis = report["plan"], report["analysis"]
     lines = []
     for setting in analysis["settings"]:
-        where = f"{setting['title']}: " if setting["title"] else ""
+        where = f"{escape(setting['title'])}: " if setting["title"] else ""
         if setting["detectable"] is not None:
             lines.append(
                 f"{where}With {plan['seeds']} seeds and this spread, a true difference of "
@@ -161,7 +168,7 @@ def details(report):
                 continue
             probability, pooled = comparison["probability_better"], comparison["pooled"]
             row = [
-                f"`{comparison['method']}`",
+                code(comparison["method"]),
                 "-" if comparison["sd"] is None else f"{comparison['sd']:.2f}",
                 _p_value(comparison["p_adjusted"]),
                 f"{probability['share']:.2f} {_interval(probability['low'], probability['high'])}",
@@ -172,8 +179,8 @@ def details(report):
                 row[0] += f" (without what diverged: {difference(comparison['without_diverged'])})"
             rows.append(row)
         if rows:
-            blocks += [f"{setting['title']}:"] if setting["title"] else []
-            head = ["method", "sd of the differences", "corrected p", f"P(better than `{plan['baseline']}`)"]
+            blocks += [f"{escape(setting['title'])}:"] if setting["title"] else []
+            head = ["method", "sd of the differences", "corrected p", f"P(better than {code(plan['baseline'])})"]
             blocks.append(markdown.table([*head, "correlation", "with pooled error"], rows))
     if not blocks:
         return "Nothing yet."
@@ -192,12 +199,12 @@ def robustness(report):
     others = [name for name in report["plan"]["arms"] if name != baseline]
     blocks = [
         f"Accuracies on {measured['images']:,} images of the {report['plan']['part']} part, measured with the exported "
-        f"models. The first column is `{baseline}`, the others are the differences from it, paired by seed, with their "
-        "own spread. Bold: the difference is not 0, corrected for the comparisons of its row. It is not corrected "
-        "for the number of rows."
+        f"models. The first column is {code(baseline)}, the others are the differences from it, paired by seed, with "
+        "their own spread. Bold: the difference is not 0, corrected for the comparisons of its row. It is not "
+        "corrected for the number of rows."
     ]
     for setting in measured["settings"]:
-        blocks += [f"### {setting['title']}"] if setting["title"] else []
+        blocks += [f"### {escape(setting['title'])}"] if setting["title"] else []
         rows = []
         for measure in setting["measures"]:
             shown = (statistics.BETTER, statistics.WORSE)
@@ -207,29 +214,30 @@ def robustness(report):
                 else difference(comparison)
                 for comparison in measure["comparisons"]
             }
-            rows.append([measure["measure"], spread(measure["baseline"]), *(texts[name] for name in others)])
-        blocks.append(markdown.table(["", f"`{baseline}`", *(f"`{name}`" for name in others)], rows))
+            rows.append([escape(measure["measure"]), spread(measure["baseline"]), *(texts[name] for name in others)])
+        blocks.append(markdown.table(["", code(baseline), *map(code, others)], rows))
     return "\n\n".join(blocks)
 
 
 def plan(report):
     """The plan as it was written before the first training."""
     quoted, tuned = report["plan"], report["tuned"]
+    images = quoted["images"]
     rows = [
-        ["written", quoted["written"] + ", before the first training"],
-        ["methods", ", ".join(f"`{name}`" for name in quoted["arms"])],
-        ["baseline", f"`{quoted['baseline']}`"],
+        ["written", f"{escape(quoted['written'])}, before the first training"],
+        ["methods", ", ".join(map(code, quoted["arms"]))],
+        ["baseline", code(quoted["baseline"])],
         ["seeds", _seeds(quoted)],
-        ["measure", quoted["measure"]],
-        ["images", f"{quoted['images']['n']:,} of `{quoted['images']['dataset']}`: {quoted['images']['selection']}"],
+        ["measure", escape(quoted["measure"])],
+        ["images", f"{images['n']:,} of {code(images['dataset'])}: {escape(images['selection'])}"],
         ["margin", f"{quoted['margin']:g} points"],
         *(
-            [name, ", ".join("original" if value is None else str(value) for value in values)]
+            [escape(name), ", ".join("original" if value is None else escape(value) for value in values)]
             for name, values in quoted["dimensions"].items()
         ),
         ["tuning", "none" if quoted["tuning"] is None else _grid(quoted["tuning"])],
-        ["commit", f"`{quoted['commit']}`"],
-        ["versions", ", ".join(f"{name} {version}" for name, version in quoted["versions"].items())],
+        ["commit", code(quoted["commit"])],
+        ["versions", escape(", ".join(f"{name} {version}" for name, version in quoted["versions"].items()))],
     ]
     blocks = [markdown.table(["", ""], rows)]
     if tuned:
@@ -237,7 +245,7 @@ def plan(report):
         for setting in plans.settings_of(quoted):
             for name in quoted["arms"]:
                 values, title = tuned[study_cells.key_of(name, setting)], plans.title_of(quoted, setting)
-                label = f"`{name}`" + (f", {title}" if title else "")
+                label = code(name) + (f", {escape(title)}" if title else "")
                 chosen.append([label, f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"])
         blocks.append(markdown.table(["tuned on the validation part", "learning rate", "weight decay"], chosen))
     lines = [f"{json.dumps(name)}: {json.dumps(settings)}" for name, settings in quoted["arms"].items()]
@@ -256,7 +264,13 @@ def cells(report):
         accuracy = f"{cell['accuracy']:.2f}" + (f" (diverged in epoch {diverged})" if diverged is not None else "")
         seconds = "-" if not cell.get("seconds") else f"{cell['seconds']:.0f}"
         rows.append(
-            [f"`{cell['method']}`", cell["seed"], *(cell["setting"][name] for name in several), accuracy, seconds]
+            [
+                code(cell["method"]),
+                cell["seed"],
+                *(escape(cell["setting"][name]) for name in several),
+                accuracy,
+                seconds,
+            ]
         )
     return markdown.table(["method", "seed", *several, "accuracy in %", "seconds"], rows) if rows else "None yet."
 
@@ -265,7 +279,7 @@ def _seeds(quoted):
     seeds = plans.seeds_of(quoted)
     text = f"{quoted['seeds']} ({seeds[0]} to {seeds[-1]})"
     for extension in quoted["extensions"]:
-        text += f"; raised from {extension['from']} to {extension['to']} on {extension['date']}"
+        text += f"; raised from {extension['from']} to {extension['to']} on {escape(extension['date'])}"
         text += f" when {extension['looked_at']} were complete"
     return text
 

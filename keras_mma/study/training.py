@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 
 import keras_mma
+from keras_mma import files
 from keras_mma.errors import InputError
 from keras_mma.study import batches
 
@@ -34,7 +35,7 @@ def claim(output, recipe, data, settings=None):
         The folder as a `pathlib.Path`.
 
     Raises:
-        InputError: if another process has claimed the folder, or it holds something else.
+        InputError: if another process has claimed the folder, or it holds a link or something else.
     """
     import filelock
 
@@ -43,6 +44,7 @@ def claim(output, recipe, data, settings=None):
         raise InputError(f"`output` must be a folder. Received: the file {output}")
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
     output.mkdir(parents=True, exist_ok=True)
+    files.refuse_links(output)
     lock = output / ".lock"
     is_new = not lock.exists()
     try:

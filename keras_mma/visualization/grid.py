@@ -76,7 +76,7 @@ def _draw_bar(axis: "Axes", label: np.ndarray) -> None:
 
 def in_words(label: np.ndarray, class_names: Sequence[str] | None) -> str:
     """The label as `cat 0.71, dog 0.29`, or `cat`."""
-    names = [str(index) if class_names is None else str(class_names[index]) for index in _largest(label)]
+    names = [str(index) if class_names is None else plotting.plain(class_names[index]) for index in _largest(label)]
     if len(names) == 1:
         return names[0]
     names = [f"{name}:" if name.isdigit() else name for name in names]

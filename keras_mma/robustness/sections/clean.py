@@ -242,5 +242,5 @@ def _name(names, index):
 
 
 def _short(name, length=16):
-    name = " ".join(str(name).split()).replace("$", r"\$")
-    return name if len(name) <= length else name[: length - 1] + "…"
+    name = " ".join(str(name).split())
+    return plotting.plain(name if len(name) <= length else name[: length - 1] + "…")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_mma import plotting
-from keras_mma.markdown import sentence
+from keras_mma.markdown import escape, sentence
 from keras_mma.robustness import sheets
 from keras_mma.robustness.metrics import change, enumerate_words, errors_of_images, percent
 from keras_mma.robustness.perturbations import corruptions
@@ -105,7 +105,7 @@ class Corruption(Section):
         section = report["corruption"]
         kind = _kind(section)
         if section["source"] == "regenerated":
-            severities = section["label"].removeprefix("regenerated, ")
+            severities = escape(section["label"].removeprefix("regenerated, "))
             note = (
                 f"The corruptions were **regenerated** from the test images, with the {severities} and seed "
                 f"{report['run']['seed']}; these are not figures on a published corrupted test set."
@@ -113,7 +113,7 @@ class Corruption(Section):
         else:
             note = f"Source: {sentence(section['label'])}."
         for name, reason in section["left_out"].items():
-            note += f" Left out: {name}, because {sentence(reason)}."
+            note += f" Left out: {escape(name)}, because {sentence(reason)}."
         if section.get("relative_left_out"):
             note += f" No figure is relative to the clean error: {section['relative_left_out']}."
         blank = [""] * (len(_SEVERITIES) + 1)
@@ -122,12 +122,12 @@ class Corruption(Section):
             ["mean error less clean error", *blank, percent(section["relative_mean_error"])],
         ]
         for group, error in section["group_mean_errors"].items():
-            rows.append([f"**{group}**", *blank, f"**{percent(error)}**"])
+            rows.append([f"**{escape(group)}**", *blank, f"**{percent(error)}**"])
             for name, result in section["results"].items():
                 if result["group"] == group:
                     errors = [percent(severity["error"]) for severity in result["severities"]]
                     calibration = _mean(severity["ece"] for severity in result["severities"])
-                    rows.append([title(name), *errors, f"{calibration:.3f}", percent(result["mean_error"])])
+                    rows.append([escape(title(name)), *errors, f"{calibration:.3f}", percent(result["mean_error"])])
         severities = [f"severity {severity}" for severity in _SEVERITIES]
         tables = [(note, [f"error{kind}", *severities, "calibration error", "mean"], rows)]
         return tables + ([relative.table(section["baseline"], kind)] if section.get("baseline") else [])
@@ -142,7 +142,7 @@ class Corruption(Section):
         for (row, column), value in np.ndenumerate(errors):
             color = "white" if value > 50 else "black"
             axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
-        axis.set_yticks(range(len(errors)), map(title, section["results"]))
+        axis.set_yticks(range(len(errors)), [plotting.plain(title(name)) for name in section["results"]])
         axis.set_xticks(range(len(_SEVERITIES)), _SEVERITIES)
         groups = [result["group"] for result in results]
         for row in range(1, len(groups)):
@@ -170,17 +170,18 @@ class Corruption(Section):
             return []
         largest = {name: max(entry["error"] for entry in result["severities"]) for name, result in results.items()}
         order = sorted(results, key=lambda name: -results[name]["mean_error"])
-        worst = [f"{title(name)} (mean {percent(results[name]['mean_error'])})" for name in order[:3]]
+        worst = [f"{escape(title(name))} (mean {percent(results[name]['mean_error'])})" for name in order[:3]]
         if section["relative_mean_error"] is None:
             sentences = [f"**Of corrupted images {percent(section['mean_error'])} are misclassified** in the mean."]
         else:
             sentences = [f"**In the mean of the corruptions the error {change(clean, section['mean_error'])}.**"]
         sentences.append(
-            f"It is largest in {enumerate_words(worst)}, up to {percent(largest[order[0]])} in {title(order[0])}."
+            f"It is largest in {enumerate_words(worst)}, up to {percent(largest[order[0]])} in "
+            f"{escape(title(order[0]))}."
         )
         if section["relative_mean_error"] is None:
             return sentences
-        harmless = [title(name) for name in reversed(order) if largest[name] - clean <= _HARMLESS]
+        harmless = [escape(title(name)) for name in reversed(order) if largest[name] - clean <= _HARMLESS]
         if harmless:
             names = enumerate_words(harmless)
             verb = "is" if len(harmless) == 1 else "are"
@@ -190,7 +191,7 @@ class Corruption(Section):
             )
         else:
             sentences.append(
-                f"No corruption is harmless. The mildest, {title(order[-1])}, adds "
+                f"No corruption is harmless. The mildest, {escape(title(order[-1]))}, adds "
                 f"{100 * (largest[order[-1]] - clean):.1f} points at its worst severity."
             )
         return sentences
@@ -231,10 +232,11 @@ class Corruption(Section):
     def compare(self, report):
         section = report["corruption"]
         means = {
-            f"**corruption, mean error** ({section['label']})": section["mean_error"],
+            f"**corruption, mean error** ({escape(section['label'])})": section["mean_error"],
             f"less clean error{_kind(section)}": section["relative_mean_error"],
         }
-        return {label: percent(error) for label, error in (means | self.errors(report)).items()}
+        groups = {escape(label): error for label, error in self.errors(report).items()}
+        return {label: percent(error) for label, error in (means | groups).items()}
 
     def errors(self, report):
         section = report["corruption"]

@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_mma import plotting
 from keras_mma.errors import InputError
+from keras_mma.markdown import code, escape
 from keras_mma.robustness import sheets
 from keras_mma.robustness.metrics import Tally, complement, enumerate_words, errors_of_images, percent
 from keras_mma.robustness.perturbations.occlusion import GRID, ORDERS, SHARES, occlude
@@ -74,7 +75,7 @@ class Occlusion(Section):
         curves = [[clean, *map(percent, section["accuracy"][order])] for order in ORDERS]
         rows = list(zip(map(percent, [0, *section["shares"]]), *curves, strict=True))
         note = (
-            f"Accuracy with patches of a grid of {GRID} × {GRID} painted black, ordered by `{section['detector']}` "
+            f"Accuracy with patches of a grid of {GRID} × {GRID} painted black, ordered by {code(section['detector'])} "
             "saliency."
         )
         return [(note, ["dropped", *(label for label, _ in _LABELS.values())], rows)]
@@ -123,7 +124,7 @@ class Occlusion(Section):
         section = report["occlusion"]
         means = {order: sum(values) / len(values) for order, values in section["accuracy"].items()}
         return {
-            f"occlusion {label} ({section['detector']}), mean accuracy": percent(means[order])
+            f"occlusion {label} ({escape(section['detector'])}), mean accuracy": percent(means[order])
             for order, (label, _) in _LABELS.items()
         }
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_mma.errors import InputError
-from keras_mma.markdown import code
+from keras_mma.markdown import code, escape
 from keras_mma.robustness.metrics import percent
 from keras_mma.robustness.perturbations import corruptions
 
@@ -59,7 +59,8 @@ def check_baseline(baseline, names, label):
 def table(baseline, kind):
     rows = [["**mean**", percent(baseline["mce"]), percent(baseline["relative_mce"])]]
     rows += [
-        [title(name), percent(value), percent(baseline["relative_ce"][name])] for name, value in baseline["ce"].items()
+        [escape(title(name)), percent(value), percent(baseline["relative_ce"][name])]
+        for name, value in baseline["ce"].items()
     ]
     note = (
         f"Relative to {code(baseline['model'])} ({code(baseline['report'])}), whose error is 100 %. A dash stands "
