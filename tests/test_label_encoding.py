@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_mma
 from keras_mma import layers
-from keras_mma.label_encoding import encode
+from keras_mma.label_encoding import check_width, encode
 
 BACKEND = keras.backend.backend()
 
@@ -169,3 +169,17 @@ def test_labels_of_a_single_output_are_numbers():
 def test_other_labels_raise(labels, classes, match):
     with pytest.raises(ValueError, match=match):
         encode(labels, classes)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("width", [2, 4, 6])
+def test_the_width_of_labels_is_the_number_of_classes(dtype, width):
+    labels = ops.zeros((3, width), dtype)
+    match = rf"soft labels of shape \(batch, 5\).*Received: labels of shape \(3, {width}\)"
+    with pytest.raises(ValueError, match=match):
+        encode(labels, 5)
+    with pytest.raises(ValueError, match=match):
+        check_width(labels, 5)
+    for fitting in (ops.zeros((3, 5), dtype), ops.zeros((3, 1), dtype), ops.zeros((3,), dtype)):
+        check_width(fitting, 5)
+        assert tuple(encode(fitting, 5).shape) == (3, 5)

@@ -96,3 +96,11 @@ def test_class_indices_are_not_averaged(plan, dtype):
         plans.mix_labels(np.arange(6).astype(dtype), plan)
     weights = plans.mix_sample_weight(np.ones(6, "int32"), plan)
     np.testing.assert_allclose(ops.convert_to_numpy(weights), 1.0, atol=1e-6)
+
+
+def test_the_blend_of_float16_does_not_overflow():
+    """The difference of the largest numbers of opposite signs is infinite, their mean is not."""
+    own = ops.convert_to_tensor(np.array([60000.0, -60000.0, 60000.0], "float16"))
+    mask = ops.convert_to_tensor(np.array([0.5, 0.25, 1.0], "float32"))
+    blended = ops.convert_to_numpy(plans.blend(own, -own, mask))
+    np.testing.assert_allclose(blended.astype("float32"), [0.0, 30000.0, 60000.0], rtol=1e-3)

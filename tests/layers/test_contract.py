@@ -395,6 +395,7 @@ def test_dataset_map_with_unknown_sizes_and_a_ragged_last_batch(needs_tensorflow
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).batch(5)
     out = list(dataset.map(make(case, num_classes=5)))
     assert [len(batch[1]) for batch in out] == [5, 5, 3]
+    assert (np.concatenate([batch[0] for batch in out]) != images).any()
     assert all(batch[0].dtype == tf.uint8 and batch[0].shape[1:] == (16, 20, 3) for batch in out)
     if case == CASES[0]:  # the structure of a batch does not depend on the mixer
         as_dict = dataset.map(lambda x, y: {"images": x, "labels": y}).map(make(case, num_classes=5))

@@ -66,3 +66,20 @@ def test_samples_can_be_left_out_of_every_kind(kind):
     assert (after[~is_mixed] == 1).all()
     assert (ops.convert_to_numpy(kept.mean(HEIGHT, WIDTH))[~is_mixed] == 1).all()
     assert ops.convert_to_numpy(kept.find_unmixed())[~is_mixed].all()
+
+
+def test_a_uniform_mask_of_float16_images_does_not_overflow():
+    images = np.full((2, 2, 2, 1), 60000.0, "float16") * np.array([1, -1], "float16")[:, None, None, None]
+    mask = masks.Uniform(ops.convert_to_tensor(np.array([0.75, 0.5], "float32")))
+    mixed = masks.mix(ops.convert_to_tensor(images), ops.convert_to_tensor([1, 0]), mask, "channels_last")
+    np.testing.assert_allclose(ops.convert_to_numpy(mixed)[:, 0, 0, 0].astype("float32"), [30000.0, 0.0], rtol=1e-3)
+
+
+def test_a_box_of_no_width_or_height_is_unmixed_whatever_the_other_side():
+    rows, columns = (
+        [ops.convert_to_tensor(np.array(end, "int32")) for end in side]
+        for side in (([2, 0, 3, 1], [2, 4, 2, 5]), ([0, 3, 1, 2], [9, 3, 4, 4]))
+    )
+    box = masks.Box(rows, columns)
+    assert ops.convert_to_numpy(box.find_unmixed()).tolist() == [True, True, True, False]
+    np.testing.assert_allclose(ops.convert_to_numpy(box.mean(9, 14)), [1, 1, 1, 1 - 8 / 126], rtol=1e-6)

@@ -59,12 +59,15 @@ def test_the_patch_goes_from_the_source_to_the_target(rng, fixed_lams, scheme, b
     images = images_without_ties(rng)
     mixer = layers.SaliencyMix(detector=red, scheme=scheme, border=border, seed=1)
     mixed, plan = training_plan(mixer, images)
-    from_extreme, to_extreme = SCHEMES[scheme]
-    find = {"max": np.argmax, "min": np.argmin}
+    find = {"salient": np.argmax, "nonsalient": np.argmin}
+    from_extreme, to_extreme = scheme.split("_to_")
     for sample, lam in enumerate(LAMS):
         partner = images[plan["partner"][sample]]
         source = np.unravel_index(find[from_extreme](partner[..., 0]), (16, 20))
-        target = source if to_extreme is None else np.unravel_index(find[to_extreme](images[sample, ..., 0]), (16, 20))
+        if to_extreme == "corresponding":
+            target = source
+        else:
+            target = np.unravel_index(find[to_extreme](images[sample, ..., 0]), (16, 20))
         from_bounds, to_bounds = (oracles.box(float(lam), center, 16, 20, border) for center in (source, target))
         lengths = [min(b - a, d - c) for (a, b), (c, d) in zip(from_bounds, to_bounds, strict=True)]
         expected, mask = images[sample].copy(), np.ones((16, 20, 1))
@@ -76,6 +79,20 @@ def test_the_patch_goes_from_the_source_to_the_target(rng, fixed_lams, scheme, b
             mask[y1 : y1 + lengths[0], x1 : x1 + lengths[1]] = 0
         np.testing.assert_array_equal(plan["mask"][sample], mask)
         np.testing.assert_allclose(mixed[sample], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if not scheme.endswith("corresponding")])
+def test_segmentation_masks_move_with_the_box(rng, fixed_lams, scheme, rank):
+    """Masks that are the first channel of the images stay that."""
+    images = images_without_ties(rng)
+    segmentation = images[..., 0].astype("int32") if rank == 3 else images[..., :1]
+    batch = {"images": images, "segmentation_masks": segmentation}
+    mixed = layers.SaliencyMix(detector=red, scheme=scheme, seed=1)(batch, training=True)
+    received = ops.convert_to_numpy(mixed["segmentation_masks"])
+    expected = ops.convert_to_numpy(mixed["images"])[..., 0]
+    assert (expected != images[..., 0]).any()
+    np.testing.assert_array_equal(received if rank == 3 else received[..., 0], expected)
 
 
 def test_the_weight_is_that_of_the_rasterized_box_and_not_lam(rng, fixed_lams):

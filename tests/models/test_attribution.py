@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_mma
 from keras_mma import layers
+from keras_mma.saliency import attribution
 from tests.layers.mixers import to_numpy
 from tests.pictures import blobs
 
@@ -241,3 +242,19 @@ def test_layers_in_front_of_the_first_weights_are_no_default(data):
     named = layers.SaliencyMix(detector="activation", attribution_layer="rescale")
     maps = to_numpy(mixer_of(keras_mma.mixify(plain, named, at=[])).saliency_maps(ops.convert_to_tensor(data[0])))
     assert np.isfinite(maps).all() and maps.std() > 0
+
+
+def test_gradients_of_float16_that_would_underflow_do_not():
+    """1e-8 is no float16, 1e-5 is."""
+
+    class View:
+        to_channels_last = staticmethod(lambda values: values)
+
+        @staticmethod
+        def predictions(images):
+            x = ops.cast(images, "float16")
+            return ops.sum(ops.cast(x * ops.cast(1e-4, "float16") * ops.cast(1e-4, "float16"), "float32"), axis=(1, 2))
+
+    maps = to_numpy(attribution.gradient(View, ops.ones((2, 3, 3, 1))))
+    assert maps.dtype == "float32"
+    np.testing.assert_allclose(maps, 1e-8, rtol=0.05)

@@ -247,3 +247,33 @@ def test_a_network_without_points_triggers_a_warning_that_says_why():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         keras_mma.mixify(model, layers.CutMix(), at=[])
+
+
+def test_the_coarsest_resolution_is_no_default_unless_it_is_the_only_one():
+    """Without blocks: of three resolutions two, of two one, of one that one."""
+
+    def chain(stages):
+        x = inputs = keras.Input((16, 16, 3))
+        for stage in range(stages):
+            x = conv(x, strides=1 if stage == 0 else 2, name=f"conv{stage}")
+        return keras.Model(inputs, head(x))
+
+    assert names(chain(1)) == [("conv0", True)]
+    assert names(chain(2)) == [("conv0", True), ("conv1", False)]
+    assert names(chain(3)) == [("conv0", True), ("conv1", True), ("conv2", False)]
+    assert names(chain(4)) == [("conv0", True), ("conv1", True), ("conv2", False), ("conv3", False)]
+    assert names(residual(2)) == [("end0", True), ("end1", False)]
+
+
+def test_a_branch_of_one_layer_is_around_its_neighbors():
+    """`skip` goes from the stem to the sum: what lies between is no cut, whatever the length of the branch."""
+    inputs = keras.Input((16, 16, 3))
+    stem = conv(inputs, name="stem")
+    x = conv(stem, name="between")
+    x = keras.layers.Add(name="sum")([x, keras.layers.Conv2D(4, 1, name="skip")(stem)])
+    x = conv(x, strides=2, name="last")
+    model = keras.Model(inputs, head(x))
+    assert names(model) == [("sum", True), ("last", False)]
+    for name in ("between", "skip"):
+        with pytest.raises(ValueError, match="All features that reach the predictions must go through"):
+            keras_mma.mixify(model, layers.CutMix(), at=[name])

@@ -1,0 +1,56 @@
+"""Labels of several heads, in every structure: each has the width of its own head and is mixed by the one plan."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_mma
+from keras_mma.models import targets
+from tests import oracles
+from tests.layers.mixers import to_numpy
+
+WIDTHS = (5, 3, 4)
+FORMS = {
+    "list": lambda values: list(values),
+    "tuple": lambda values: tuple(values),
+    "nested": lambda values: [values[0], {"second": values[1], "third": values[2]}],
+    "dict": lambda values: dict(zip(("first", "second", "third"), values, strict=True)),
+    "dict of another order": lambda values: {"third": values[2], "first": values[0], "second": values[1]},
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "form_of_heads"), [*zip(FORMS, FORMS, strict=True), ("dict of another order", "list"), ("list", "dict")]
+)
+def test_labels_have_the_width_of_their_own_head(rng, form, form_of_heads):
+    labels = [rng.integers(0, 3, 6) for _ in WIDTHS]
+    y, heads = FORMS[form](labels), FORMS[form_of_heads]([ops.zeros((6, width)) for width in WIDTHS])
+    encoded = targets.encode(y, heads, ["first", "second", "third"])
+    plan = {
+        "partner": np.array([1, 2, 3, 4, 5, 0], "int32"),
+        "mask": rng.random((6, 2, 2, 1)).astype("float32"),
+        "weight": rng.random(6).astype("float32"),
+        "site": np.int32(0),
+    }
+    mixed, _ = targets.follow(encoded, None, keras.tree.map_structure(ops.convert_to_tensor, plan))
+    expected = FORMS[form](
+        [oracles.mix_labels(np.eye(width)[label], plan) for label, width in zip(labels, WIDTHS, strict=True)]
+    )
+    keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), to_numpy(mixed), expected)
+
+
+def test_a_model_with_a_list_of_heads_knows_which_is_which(rng):
+    """Integer labels fit their own head; those of another one are out of range."""
+    inputs = keras.Input((8, 8, 3))
+    x, plan = keras_mma.layers.CutMix(seed=1)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    heads = [keras.layers.Dense(width, name=f"head{width}")(x) for width in WIDTHS]
+    model = keras_mma.MixModel(inputs, (heads, plan))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", [loss] * 3, run_eagerly=keras.backend.backend() == "tensorflow")
+    labels = [np.arange(8) % width for width in WIDTHS]
+    history = model.fit(rng.random((8, 8, 8, 3)).astype("float32"), labels, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    with pytest.raises(ValueError, match="class indices from 0 to 2"):
+        model.fit(rng.random((8, 8, 8, 3)).astype("float32"), labels[::-1][1:] + labels[:1], verbose=0)
