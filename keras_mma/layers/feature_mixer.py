@@ -79,8 +79,8 @@ class FeatureMixer(keras.layers.Layer):
             mask = self.mask(features, plan)
             weight = ops.mean(mask, axis=(1, 2, 3)) if self.label == "adapted" else plan["weight"]
             partner_features = plans.take_partner(features, plans.active_partner(plan))
-            mixed = plans.blend(features, partner_features, self._like_features(mask, features))
-            # Otherwise TensorFlow differentiates the resizing, which XLA cannot compile for an unknown batch size.
+            # Otherwise TensorFlow differentiates how the mask is repeated and resized, which XLA cannot compile.
+            mixed = plans.blend(features, partner_features, ops.stop_gradient(self._like_features(mask, features)))
             return mixed, *map(ops.stop_gradient, (weight, self._mask_of_images(mask, weight, plan)))
 
         features, weight, mask = ops.cond(

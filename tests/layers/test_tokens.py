@@ -93,3 +93,13 @@ def test_the_loss_of_a_transformer_is_zero(rng):
     model.compile("sgd", "mse")
     losses = model.fit(images, labels, batch_size=8, epochs=3, verbose=0).history["loss"]
     assert max(losses) < 1e-9
+
+
+def test_xla_compiles_the_step_of_a_transformer(needs_tensorflow, rng):
+    inputs = keras.Input((8, 8, 3))
+    x, plan = layers.CutMix(sites=(0, 1), seed=1)(inputs)
+    x = keras.layers.Reshape((4, 5))(keras.layers.Conv2D(5, 4, strides=4)(x))
+    x, plan = FeatureMixAdapt(1)(keras.layers.Dense(5)(x), plan)
+    model = keras_mma.MixModel(inputs, (keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)), plan))
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=True)
+    assert np.isfinite(model.train_on_batch(rng.random((6, 8, 8, 3)).astype("float32"), np.arange(6) % 3))
