@@ -5,10 +5,10 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # The tests that run on every backend: those of which `make test` runs a sample on JAX and PyTorch, and the others.
-SMOKE := tests/test_zero_loss.py tests/layers/test_contract.py
+SMOKE := tests/test_zero_loss.py tests/layers/test_contract.py tests/test_lowering.py
 PORTABLE := tests/layers tests/saliency tests/models tests/callbacks tests/distribution \
 	tests/robustness/test_model.py tests/test_visualization.py tests/test_label_maps.py \
-	tests/test_zero_loss_dense.py --ignore=tests/layers/test_contract.py
+	tests/test_zero_loss_dense.py tests/test_keras_names.py tests/peers --ignore=tests/layers/test_contract.py
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Compilation takes most of the time on JAX: do not optimize, and let the workers share compiled programs.
 JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/jax-cache \
