@@ -265,15 +265,19 @@ def test_the_coarsest_resolution_is_no_default_unless_it_is_the_only_one():
     assert names(residual(2)) == [("end0", True), ("end1", False)]
 
 
-def test_a_branch_of_one_layer_is_around_its_neighbors():
-    """`skip` goes from the stem to the sum: what lies between is no cut, whatever the length of the branch."""
+class PooledSum(keras.layers.Layer):
+    """The sum of two feature maps at half the resolution."""
+
+    def call(self, x, y):
+        return (x + y)[:, ::2, ::2]
+
+
+def test_a_branch_of_one_layer_is_no_mixing_point():
+    """The skip connection goes around that layer alone, and the layer is the last of its resolution."""
     inputs = keras.Input((16, 16, 3))
     stem = conv(inputs, name="stem")
-    x = conv(stem, name="between")
-    x = keras.layers.Add(name="sum")([x, keras.layers.Conv2D(4, 1, name="skip")(stem)])
-    x = conv(x, strides=2, name="last")
-    model = keras.Model(inputs, head(x))
-    assert names(model) == [("sum", True), ("last", False)]
-    for name in ("between", "skip"):
-        with pytest.raises(ValueError, match="All features that reach the predictions must go through"):
-            keras_mma.mixify(model, layers.CutMix(), at=[name])
+    x = PooledSum(name="sum")(stem, conv(stem, name="branch"))
+    model = keras.Model(inputs, head(conv(x, strides=2, name="last")))
+    assert [name for name, _ in names(model)] == ["stem", "sum", "last"]
+    with pytest.raises(ValueError, match="All features that reach the predictions must go through"):
+        keras_mma.mixify(model, layers.CutMix(), at=["branch"])
