@@ -103,6 +103,7 @@ def cells():
         "SaliencyMix, frequency_tuned, distance": mixer(
             layers.SaliencyMix, detector="frequency_tuned", partner="distance"
         ),
+        "PuzzleMix, transport": mixer(layers.PuzzleMix, transport=True),
         "CutMix, derangement": mixer(layers.CutMix, partner="derangement"),
         "CutMix, probability 0.5": mixer(layers.CutMix, probability=0.5),
         "CutMix, sumix": mixer(layers.CutMix, label="sumix"),

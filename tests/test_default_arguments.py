@@ -67,6 +67,8 @@ DEFAULTS = {
         "beta": 1.2,
         "gamma": 0.5,
         "eta": 0.2,
+        "transport": False,
+        "xi": 0.8,
         "detector": "fine_grained",
     },
     "layers.RandomChoice": {"mixers": None, "probabilities": None, "per": "step"},
