@@ -175,10 +175,8 @@ class Corruption(Section):
             sentences = [f"**Of corrupted images {percent(section['mean_error'])} are misclassified** in the mean."]
         else:
             sentences = [f"**In the mean of the corruptions the error {change(clean, section['mean_error'])}.**"]
-        sentences.append(
-            f"It is largest in {enumerate_words(worst)}, up to {percent(largest[order[0]])} in "
-            f"{escape(title(order[0]))}."
-        )
+        top = f"{percent(largest[order[0]])} in {escape(title(order[0]))}"
+        sentences.append(f"It is largest in {enumerate_words(worst)}, up to {top}.")
         if section["relative_mean_error"] is None:
             return sentences
         harmless = [escape(title(name)) for name in reversed(order) if largest[name] - clean <= _HARMLESS]
