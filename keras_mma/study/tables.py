@@ -48,8 +48,8 @@ def results(setting, plan):
             comparison = comparisons[arm["method"]]
             row += [difference(comparison), verdict(comparison, plan["margin"])]
         rows.append([*row, "-" if arm["cost"] is None else f"{arm['cost']:.2f}"])
-    difference = f"difference from {code(plan['baseline'])} in points"
-    return ["method", "accuracy in %", difference, "verdict", "time per epoch"], rows
+    heading = f"difference from {code(plan['baseline'])} in points"
+    return ["method", "accuracy in %", heading, "verdict", "time per epoch"], rows
 
 
 def spread(arm):
