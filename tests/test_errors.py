@@ -33,6 +33,9 @@ ALLOWED = {
     "{error}; delete the file": "it quotes the error of this package about the file",
     "{name} failed: ": "it quotes the error of the training",
     "the disk of {folder} is full": "it names the folder and what to do",
+    "{name} is outside of the folder": "it is quoted by the error of the caller",
+    "the evaluation took longer than": "it names the limit and what to do",
+    "the evaluation {how}: it may need more memory": "it names the limit that may be the cause",
     "str(error)": "it is an error of this package, passed on",
 }
 
