@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from benchmarks.opencv_loop import opencv_saliency_mix
-from benchmarks.timing import interleave, ratio, stamp
+from benchmarks.timing import QUICK, interleave, ratio, stamp
 from keras_mma import layers
 from keras_mma.errors import first_line
 
@@ -14,10 +14,11 @@ MODES = ("tf.data", "compiled", "XLA")
 COPY = "copy"
 
 
-def mixers():
+def mixers(quick=False):
     """Dict from names to mixers: all of `layers.MIXERS` with their default arguments, and variants of SaliencyMix."""
+    changed = QUICK if quick else {}
     return {
-        **{mixer.__name__: mixer() for mixer in layers.MIXERS.values()},
+        **{mixer.__name__: mixer(**changed.get(mixer.__name__, {})) for mixer in layers.MIXERS.values()},
         "SaliencyMix, thumbnail 64": layers.SaliencyMix(detector_size=64),
         "SaliencyMix, spectral_residual": layers.SaliencyMix(detector="spectral_residual"),
         "SaliencyMix, frequency_tuned": layers.SaliencyMix(detector="frequency_tuned"),
@@ -72,17 +73,17 @@ def measure(rounds, quick=False):
     part = {"rows": [], "missing": {}, "rounds": rounds, "measured": stamp()}
     for batch, side in QUICK_SIZES if quick else SIZES:
         for dtype in ("uint8",) if quick else ("float32", "uint8"):
-            rows, missing = _measure_block(batch, side, dtype, rounds)
+            rows, missing = _measure_block(batch, side, dtype, rounds, quick)
             part["rows"] += rows
             part["missing"] |= missing
             yield part
 
 
-def _measure_block(batch, side, dtype, rounds):
+def _measure_block(batch, side, dtype, rounds, quick):
     images = natural_crops(batch, side)
     labels = np.eye(10, dtype="float32")[np.arange(batch) % 10]
     methods, missing = references()
-    own = mixers()
+    own = mixers(quick)
     methods |= own
     increment = np.ones((), dtype)
     methods[COPY] = lambda x, y: (x + increment, y)

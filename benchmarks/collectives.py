@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.timing import write
+from benchmarks.timing import QUICK, write
 from keras_mma import layers, plans
 
 BATCH, SIZE, CLASSES, CHANNELS = 128, 32, 10, 64
@@ -32,9 +32,10 @@ COLLECTIVE = re.compile(
 ARRAY = re.compile(r"\b(pred|[a-z]+(\d+))\[([\d,]*)\]")
 
 
-def mixers():
+def mixers(quick=False):
     """Dict from names to mixers: all of `layers.MIXERS` with their default arguments, and other ways of pairing."""
-    defaults = [mixer(seed=1) for mixer in layers.MIXERS.values()]
+    changed = QUICK if quick else {}
+    defaults = [mixer(seed=1, **changed.get(mixer.__name__, {})) for mixer in layers.MIXERS.values()]
     return {
         **{f"{type(mixer).__name__}, {mixer.partner}": mixer for mixer in defaults},
         "CutMix, roll": layers.CutMix(partner="roll", seed=1),
@@ -86,14 +87,14 @@ def feature_program():
     return compiled(mix, *arrays, np.zeros((BATCH, CLASSES), "float32"), state=state)
 
 
-def measure():
+def measure(quick=False):
     """The rows of the record: operations and bytes of each method, for both ways of pairing."""
     rows = []
     for name in [*mixers(), f"FeatureMixAdapt, {CHANNELS} channels, shuffle"]:
         row = {"method": name}
         for policy, distribution in (("whole_batch", None), ("each_device", keras.distribution.DataParallel())):
             keras.distribution.set_distribution(distribution)
-            operations = collectives(mixer_program(mixers()[name]) if name in mixers() else feature_program())
+            operations = collectives(mixer_program(mixers(quick)[name]) if name in mixers() else feature_program())
             row[policy] = {"operations": len(operations), "bytes": sum(size for _, size in operations)}
         keras.distribution.set_distribution(None)
         rows.append(row)
@@ -103,13 +104,15 @@ def measure():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--quick", action="store_true", help="PuzzleMix with one grid instead of four")
     options = parser.parse_args()
-    rows = measure()
+    rows = measure(options.quick)
     for row in rows:
         parts = (f"{row[key]['operations']} ({row[key]['bytes']:,} bytes)" for key in ("whole_batch", "each_device"))
         print(f"{row['method']:45} whole batch {{}}, each device {{}}".format(*parts))
     if options.output:
-        record = {"command": "python -m benchmarks.collectives", "devices": 2, "batch": BATCH, "size": SIZE}
+        command = "python -m benchmarks.collectives" + " --quick" * options.quick
+        record = {"command": command, "devices": 2, "batch": BATCH, "size": SIZE}
         record |= {"jax": jax.__version__, "keras": keras.__version__, "rows": rows}
         write(options.output, json.dumps(record, indent=2) + "\n")
 

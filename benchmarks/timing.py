@@ -13,6 +13,8 @@ import numpy as np
 
 # Each repetition lasts at least this long, so that short disturbances matter little.
 SHORTEST_SECONDS = 0.04
+#: Arguments of mixers with `--quick`: the solver of PuzzleMix is compiled for each grid anew.
+QUICK = {"PuzzleMix": {"grids": (2,)}}
 
 
 def interleave(functions, rounds):

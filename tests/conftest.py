@@ -1,6 +1,8 @@
 """Fixtures that restore global Keras state, and the rule that divides the tests into the fast suite and the rest."""
 
 import collections
+import functools
+import gc
 import itertools
 import os
 
@@ -10,40 +12,61 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
+# Importing Keras and the tests makes a million objects that stay, which need not be searched for garbage.
+gc.disable()
 
-    # Two logical devices, for tests of replicas. TensorFlow accepts this before it is initialized only.
-    _cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(_cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_collectstart():
+    import_keras()
+
+
+@functools.cache
+def import_keras():
+    """Import Keras where tests are collected. The process that distributes them to workers does not need it."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Two logical devices, for tests of replicas. TensorFlow accepts this before it is initialized only.
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Mark the combinations of parameters that the fast suite leaves out, in the tables marked `sampled`.
 
-    The fast suite runs combinations that together have every value of every parameter; all cases of a mixer of the same
-    `kind` count as one value. Further combinations, with which every pair of values occurs, are marked `pairwise`, and
-    those that are left are marked `exhaustive`. On JAX and PyTorch, all tables are sampled, and the fast suite runs a
-    third of its sample of each test: the first third of the first test, the second third of the second, and so on.
+    The fast suite runs combinations that together have every value of every parameter; all cases of a mixer of the
+    same `kind` count as one value. Further combinations, with which every pair of values and every case occurs, are
+    marked `pairwise`, and those that are left are marked `exhaustive`. On JAX and PyTorch, all tables are sampled, and
+    the fast suite runs a third of its sample of each test: the first third of the first test, the second third of the
+    second, and so on. The other two thirds are marked `valuewise`.
     """
+    import keras
+
     tables = collections.defaultdict(list)
     on_tensorflow = keras.backend.backend() == "tensorflow"
     for item in items:
         if hasattr(item, "callspec") and (item.get_closest_marker("sampled") or not on_tensorflow):
             tables[item.nodeid.partition("[")[0]].append(item)
     for number, table in enumerate(tables.values()):
-        fast = sample(table, 1, kind)
+        fast = values = sample(table, values_of)
         if not on_tensorflow:
-            fast = fast[number % min(3, len(fast)) :: 3]
-        pairs = [*fast, *sample(table, 2, repr)]
+            fast = values[number % min(3, len(values)) :: 3]
+        pairs = sample(table, pairs_of, values)
         for item in table:
-            if item not in fast:
+            if item not in values:
                 item.add_marker(pytest.mark.pairwise if item in pairs else pytest.mark.exhaustive)
+            elif item not in fast:
+                item.add_marker(pytest.mark.valuewise)
 
 
 def kind(value):
@@ -51,25 +74,34 @@ def kind(value):
     return repr(getattr(value, "kind", value))
 
 
-def sample(table, strength, name):
-    """The fewest tests of a table (as a greedy search finds them) with every combination of `strength` values."""
+def values_of(item):
+    """The values that the parameters of a test have."""
+    return {(parameter, kind(value)) for parameter, value in item.callspec.params.items()}
 
-    def combinations(item):
-        values = sorted((parameter, name(value)) for parameter, value in item.callspec.params.items())
-        return set(itertools.combinations(values, min(strength, len(values))))
 
-    rows = [(item, combinations(item)) for item in table]
-    missing, chosen = set().union(*(groups for _, groups in rows)), []
+def pairs_of(item):
+    """The pairs of values that a test has, and its cases of mixers themselves."""
+    cases = {(parameter, repr(value)) for parameter, value in item.callspec.params.items()}
+    return cases | set(itertools.combinations(sorted(values_of(item)), 2))
+
+
+def sample(table, features_of, chosen=()):
+    """The fewest tests of a table, as a greedy search finds them, that have all features together with those chosen."""
+    rows = [(item, features_of(item)) for item in table]
+    missing = set().union(*(features for _, features in rows)).difference(*map(features_of, chosen))
+    added = []
     while missing:
-        item, groups = max(rows, key=lambda row: len(row[1] & missing))
-        missing -= groups
-        chosen.append(item)
-    return chosen
+        item, features = max(rows, key=lambda row: len(row[1] & missing))
+        missing -= features
+        added.append(item)
+    return added
 
 
 @pytest.fixture(autouse=True)
 def repeatable():
     """Seed Keras before each test, and restore the global state of Keras after it."""
+    import keras
+
     keras.utils.set_random_seed(0)
     policy, data_format = keras.config.dtype_policy(), keras.config.image_data_format()
     yield
@@ -79,10 +111,14 @@ def repeatable():
 
 @pytest.fixture
 def rng():
+    import numpy as np
+
     return np.random.default_rng(7)
 
 
 @pytest.fixture
 def needs_tensorflow():
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         pytest.skip("requires the TensorFlow backend")

@@ -39,14 +39,15 @@ def test_samples_have_every_value_or_every_pair_of_values(monkeypatch, strength,
     pytest_collection_modifyitems(items)
     kept = [item.callspec.params for item in items if not left_out & set(item.markers)]
     kinds = len({case.kind for case in CASES})
-    assert len(kept) == kinds if strength == 1 else 3 * len(CASES) <= len(kept) <= 3 * len(CASES) + kinds
+    assert len(kept) == kinds if strength == 1 else 3 * kinds <= len(kept) <= 3 * kinds + len(CASES)
     for names in itertools.combinations(factors, strength):
 
         def values(rows, names=names):
-            name = kind if strength == 1 else repr
-            return {tuple(name(row[parameter]) for parameter in names) for row in rows}
+            return {tuple(kind(row[parameter]) for parameter in names) for row in rows}
 
         assert values(kept) == values(table)
+    if strength == 2:
+        assert {str(row["case"]) for row in kept} == set(map(str, CASES))
 
 
 def test_three_tests_together_have_every_value_on_another_backend(monkeypatch):
@@ -58,6 +59,19 @@ def test_three_tests_together_have_every_value_on_another_backend(monkeypatch):
     assert {item.nodeid.partition("[")[0].rpartition("::")[2] for item in kept} == set(names)
     kinds = [item.callspec.params["case"].kind for item in kept]
     assert sorted(map(str, kinds)) == sorted({str(case.kind) for case in CASES})
+
+
+def test_each_value_is_run_on_another_backend(monkeypatch):
+    factors = {"case": CASES, "sites": [(0,), (1,), (0, 1)], "mode": ["graph", "xla"]}
+    table = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
+    items = [Item(params, pytest.mark.parametrize) for params in table]
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    pytest_collection_modifyitems(items)
+    kept = [item for item in items if not {"pairwise", "exhaustive"} & set(item.markers)]
+    assert len(kept) == len({case.kind for case in CASES})
+    for name in factors:
+        assert {kind(item.callspec.params[name]) for item in kept} == {kind(value) for value in factors[name]}
+    assert {tuple(item.markers) for item in items} == {(), ("valuewise",), ("pairwise",), ("exhaustive",)}
 
 
 def test_a_table_of_one_row_is_run_on_another_backend(monkeypatch):

@@ -122,6 +122,8 @@ def test_the_loss_is_zero_with_attributions_of_the_network(case, mode, rng):
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=[pytest.mark.slow] * (mode == "xla")) for mode in MODES])
 def test_the_loss_is_zero_for_mixers_that_move_pixels(mode, case, rng):
     cls, settings = case
+    if mode == "xla" and cls is layers.PuzzleMix and keras.backend.backend() == "torch":
+        pytest.skip("PyTorch takes six minutes to compile it")
     policy = MODES[mode].get("policy", "float32")
     keras.config.set_dtype_policy(policy)
     images, labels = images_and_labels(rng)

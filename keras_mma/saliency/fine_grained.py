@@ -1,5 +1,7 @@
 """Fine-grained saliency (Montabone & Soto 2010), SaliencyMix's choice."""
 
+import collections
+
 import numpy as np
 from keras import ops
 
@@ -71,21 +73,30 @@ def _center_surround(gray):
     margins = [min(max(WINDOWS), size) if isinstance(size, int) else max(WINDOWS) for size in sizes]
     integral = _integral(gray, margins)
     on_and_off = 0.0
-    for window in WINDOWS:
-        sums, counts = integral, []
-        for axis, (size, margin) in enumerate(zip(sizes, margins, strict=True), 1):
-            reach = min(window, margin)
+    # Windows that contain all of a small image are the same one: its levels, which are integers, count several times.
+    reaches = collections.Counter(tuple(min(window, margin) for margin in margins) for window in WINDOWS)
+    for window_reaches, repetitions in reaches.items():
+        sums = integral
+        for axis, (size, margin, reach) in enumerate(zip(sizes, margins, window_reaches, strict=True), 1):
             sums = _window(sums, margin + reach, size, axis) - _window(sums, margin - reach, size, axis)
-            index = ops.arange(size, dtype="int32")
-            count = ops.minimum(index + reach, size - 1) - ops.maximum(index - reach, -1)
-            counts.append(ops.cast(count, "float32"))
-        area = counts[0][:, None] * counts[1][None, :]
+        height, width = map(_window_lengths, sizes, window_reaches)
+        area = ops.multiply(height[:, None], width[None, :])
         # g - m = (g area - sum) / (area - 1). The numerator is an integer: adding half a unit makes the floor of exact
         # quotients right however the division is rounded.
         difference = gray * area - ops.cast(sums, "float32")
         level = ops.floor((ops.abs(difference) + 0.5) / ops.maximum(area - 1.0, 1.0))
+        level = level if repetitions == 1 else repetitions * level
         on_and_off = on_and_off + ops.where(difference > 0.0, level, _OFF * level)
     return on_and_off
+
+
+def _window_lengths(size, reach):
+    """The length of the window around each place of an axis, clipped at the border, float32 (size,)."""
+    # A static size needs no operations: tracing each of them takes longer than a call.
+    module = np if isinstance(size, int) else ops
+    index = module.arange(size, dtype="int32")
+    lengths = module.minimum(index + reach, size - 1) - module.maximum(index - reach, -1)
+    return lengths.astype("float32") if module is np else ops.cast(lengths, "float32")
 
 
 def _normalize(on_and_off):
@@ -128,6 +139,8 @@ def _join(sums, axis, shape):
         axis: The axis of the blocks.
         shape: The shape without blocks.
     """
+    if sums.shape[axis] == 1:
+        return ops.reshape(sums, shape)
     total = ops.take(sums, _BLOCK - 1, axis=axis + 1)
     return ops.reshape(sums + ops.expand_dims(ops.cumsum(total, axis=axis) - total, axis + 1), shape)
 

@@ -12,7 +12,6 @@ from keras_mma.study.statistics import ALPHA
 ALPHA_OF_EXTENSIONS = 0.005
 
 
-@functools.lru_cache(maxsize=256)
 def sequential_level(looks, comparisons=1):
     """The level of the last look at a study that was extended.
 
@@ -37,11 +36,17 @@ def sequential_level(looks, comparisons=1):
     >>> 0.007 < sequential_level((5, 10)) < 0.009
     True
     """
+    return sequential_levels(looks, comparisons)[-1]
+
+
+@functools.lru_cache(maxsize=256)
+def sequential_levels(looks, comparisons=1):
+    """The level at each look, as `sequential_level` gives it at that look: a tuple. The arguments are the same."""
     if len(looks) == 1:
-        return ALPHA / comparisons
+        return (ALPHA / comparisons,)
     p_values = _null_studies(looks)
     count = p_values.shape[1]
-    alive, spent = np.ones(count, bool), 0
+    alive, spent, levels = np.ones(count, bool), 0, []
     for look, p in zip(looks, p_values, strict=True):
         extra = ALPHA_OF_EXTENSIONS * (1 - (looks[0] / look) ** 2)
         may_spend = round(count * (ALPHA + extra) / comparisons) - spent
@@ -50,7 +55,8 @@ def sequential_level(looks, comparisons=1):
         rejected = alive & (p < level)
         spent += int(rejected.sum())
         alive &= ~rejected
-    return level
+        levels.append(level)
+    return tuple(levels)
 
 
 @functools.lru_cache(maxsize=4)

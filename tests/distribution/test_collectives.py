@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads the compiled programs of JAX")
 def test_pairing_within_a_device_needs_no_communication(tmp_path):
     output = tmp_path / "collectives.json"
-    command = [sys.executable, "-m", "benchmarks.collectives", "--output", str(output)]
+    command = [sys.executable, "-m", "benchmarks.collectives", "--quick", "--output", str(output)]
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith("JAX_")
     }  # optimized, as for users

@@ -15,6 +15,7 @@ from keras_mma.layers import FeatureMixAdapt
 from keras_mma.layers.feature_mix_adapt import balance
 from tests import oracles
 from tests.layers.mixers import to_numpy
+from tests.tracing import compiled_on_jax
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +36,8 @@ def features(rng):
 
 
 def call(layer, features, plan):
-    return to_numpy(layer(features, plan, training=True))
+    mix = compiled_on_jax(lambda features, plan: layer(features, plan, training=True))
+    return to_numpy(mix(features, plan))
 
 
 @pytest.mark.parametrize("shape", [(8, 10), (5, 7), (16, 20), (1, 1), (20, 33)])

@@ -10,6 +10,7 @@ from keras_mma import layers
 from keras_mma.layers.label_rules import sumix_weight
 from tests.layers.mixers import to_numpy, training_plan
 from tests.pictures import blobs
+from tests.tracing import UNTRACED
 
 MIXERS = [mixer for name, mixer in layers.MIXERS.items() if name != "randomchoice"]
 
@@ -132,7 +133,7 @@ def test_the_second_forward_pass_does_not_update_the_network(rng):
         keras.utils.set_random_seed(5)
         network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=4)
         model = keras_mma.mixify(network, layers.CutMix(label=label, seed=1), at=[])
-        model.compile(keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True))
+        model.compile(keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True), **UNTRACED)
         model.fit(images, labels, verbose=0)
         norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
         statistics.append([to_numpy(layer.moving_mean) for layer in norms])

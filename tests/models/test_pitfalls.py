@@ -14,6 +14,7 @@ import pytest
 import keras_mma
 from keras_mma import layers
 from tests.pictures import blobs
+from tests.tracing import UNTRACED
 
 CLASSES = 5
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,8 @@ class TestAugmentationInsideTheNetwork:
         # The mixer receives the cropped images.
         assert mixed.output[1]["mask"].shape == (None, 12, 14, 1)
         np.testing.assert_allclose(mixed.predict(data[0], verbose=0), network.predict(data[0], verbose=0), atol=1e-5)
-        mixed.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        mode = {} if form == "layers" else UNTRACED
+        mixed.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), **mode)
         assert np.isfinite(mixed.fit(*data, verbose=0).history["loss"]).all()
 
     def test_without_augmentation_the_mixer_is_the_first_layer(self):
@@ -631,7 +633,7 @@ class TestStructuresOfLabels:
         }[form]
         losses = []
         for model in self.models(structure):
-            model.compile(keras.optimizers.SGD(0.0), loss)
+            model.compile(keras.optimizers.SGD(0.0), loss, **({} if form == "nested with none" else UNTRACED))
             losses.append(model.fit(images, y, verbose=0).history["loss"])
         np.testing.assert_allclose(*losses, rtol=1e-5)
 
@@ -735,8 +737,8 @@ class TestWeightsFiles:
             network = getattr(self, make)()
             mixed = keras_mma.mixify(network, layers.SaliencyMix(seed=seed), at=[at])
             if compiled:
-                network.compile("adam", "mse")
-                mixed.compile("adam", "mse")
+                network.compile("adam", "mse", **UNTRACED)
+                mixed.compile("adam", "mse", **UNTRACED)
                 mixed.train_on_batch(images, labels)
             return network, mixed
 

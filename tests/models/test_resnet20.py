@@ -6,6 +6,7 @@ import pytest
 
 import keras_mma
 from keras_mma.models import ResNet20
+from tests.tracing import UNTRACED
 
 
 def test_resnet20_has_the_published_size():
@@ -32,7 +33,7 @@ def test_the_penalty_is_part_of_the_loss_of_a_mixed_model():
     kernels = [layer.kernel for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     penalty = 0.5 * sum(float(keras.ops.sum(kernel**2)) for kernel in kernels)
     mixed = keras_mma.mixify(model, keras_mma.layers.CutMix(), at=["stage1"])
-    mixed.compile(keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True))
+    mixed.compile(keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True), **UNTRACED)
     labels = keras.ops.one_hot(np.arange(6) % 3, 3)
     loss = mixed.fit(np.zeros((6, 8, 8, 1)), labels, batch_size=6, verbose=0).history["loss"][0]
     assert loss == pytest.approx(penalty + np.log(3), rel=0.02)

@@ -96,7 +96,7 @@ def test_what_is_ignored_reaches_neither_loss_nor_gradient(data, rng):
 def test_equal_weights_scale_the_loss(data, form):
     images, labels = data
     losses = [
-        step(convolution(layers.SaliencyMix(sites=(0, 1), seed=3), (1,)), images, labels, **fit)["loss"][0]
+        step(convolution(layers.CutMix(sites=(0, 1), seed=3), (1,)), images, labels, **fit)["loss"][0]
         for fit in (
             {},
             {"sample_weight": np.full(labels.shape if form == "pixels" else 8, 0.25, "float32")},
@@ -114,7 +114,7 @@ def test_a_map_and_a_vector_follow_one_plan(sites, as_dict, rng):
     constant = np.broadcast_to(numbers[:, None, None, None], maps.shape)
     images = np.concatenate([maps, constant, blobs(rng, 8, 16, 16, 1) / 255.0], -1)
     inputs = keras.Input((16, 16, 3))
-    x, plan = layers.SaliencyMix(sites=sites, seed=3)(inputs)
+    x, plan = layers.CutMix(sites=sites, seed=3)(inputs)
     if sites == (1,):
         x, plan = layers.FeatureMixAdapt(1)(keras.layers.Identity()(x), plan)
     heads = [x[..., :1], keras.layers.GlobalAveragePooling2D()(x)[:, 1:2]]

@@ -1,14 +1,15 @@
 """One trained network for all tests of the report."""
 
-import keras
 import pytest
-
-from tests.robustness import networks
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """A network that reads digits, its images, and the folder of its SavedModel."""
+    import keras
+
+    from tests.robustness import networks
+
     if keras.backend.backend() != "tensorflow":
         pytest.skip("needs the tensorflow backend")
     model, dataset = networks.digits_network()

@@ -7,6 +7,7 @@ from keras import ops
 from keras_mma import saliency
 from keras_mma.saliency import detector
 from tests.pictures import blobs
+from tests.tracing import compiled_on_jax
 
 
 @pytest.fixture
@@ -16,6 +17,10 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: True)
 
 
+def maps(images):
+    return ops.convert_to_numpy(compiled_on_jax(saliency.fine_grained)(images))
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 6, 8])
 def test_chunks_have_the_maps_of_the_whole_batch(rng, small_chunks, monkeypatch, size):
     images = blobs(rng, size, 20, 24)
@@ -23,21 +28,31 @@ def test_chunks_have_the_maps_of_the_whole_batch(rng, small_chunks, monkeypatch,
     first_channel = detector.chunked(lambda x: sizes.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))
     np.testing.assert_array_equal(ops.convert_to_numpy(first_channel(images)), images[..., :1])
     assert max(sizes) <= 3
-    in_chunks = ops.convert_to_numpy(saliency.fine_grained(images))
+    in_chunks = maps(images)
     monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: False)
-    np.testing.assert_array_equal(in_chunks, ops.convert_to_numpy(saliency.fine_grained(images)))
+    np.testing.assert_array_equal(in_chunks, maps(images))
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("size", [1, 3, 4, 6, 8])
-@pytest.mark.parametrize("xla", [False, True])
-def test_chunks_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_chunks, xla, size):
+# XLA compiles each batch size anew, by itself or by the detector.
+@pytest.mark.parametrize(
+    ("xla", "sizes"),
+    [
+        (False, (3, 4)),
+        (True, (1, 6, 8)),
+        pytest.param(False, (1, 6, 8), marks=pytest.mark.slow),
+        pytest.param(True, (3, 4), marks=pytest.mark.slow),
+    ],
+)
+def test_chunks_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_chunks, monkeypatch, xla, sizes):
     import tensorflow as tf
 
     signature = [tf.TensorSpec((None, 20, 24, 3), tf.uint8)]
     compiled = tf.function(saliency.fine_grained, jit_compile=xla, input_signature=signature)
-    images = blobs(rng, size, 20, 24)
-    np.testing.assert_allclose(compiled(images).numpy(), saliency.fine_grained(images).numpy(), atol=1e-6)
+    batches = [blobs(rng, size, 20, 24) for size in sizes]
+    in_chunks = [compiled(images).numpy() for images in batches]
+    monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: False)
+    for maps, images in zip(in_chunks, batches, strict=True):
+        np.testing.assert_allclose(maps, saliency.fine_grained(images).numpy(), atol=1e-6)
 
 
 def test_a_batch_on_several_devices_is_not_chunked(rng, small_chunks, monkeypatch):

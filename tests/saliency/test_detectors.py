@@ -14,12 +14,13 @@ from keras_mma.saliency.frequency_tuned import responses
 from keras_mma.saliency.image_processing import to_gray
 from tests import oracles
 from tests.pictures import blobs, crops
+from tests.tracing import compiled_on_jax
 
 cv2 = pytest.importorskip("cv2")
 
 
 def maps(detector, images):
-    return ops.convert_to_numpy(saliency.get(detector)(images))
+    return ops.convert_to_numpy(compiled_on_jax(saliency.get(detector))(images))
 
 
 def opencv(detector, images):

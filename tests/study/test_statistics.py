@@ -210,15 +210,15 @@ def test_the_examples_of_the_docstrings():
 def false_positives(looks, comparisons=1, studies=40_000):
     """The share of studies without any difference that stop at a "significant" look."""
     draws = np.random.default_rng(8).standard_normal((comparisons, studies, looks[-1]))
-    stopped = np.zeros(studies, bool)
+    stopped, levels = np.zeros(studies, bool), sequential.sequential_levels(looks, comparisons)
     sums, squares = draws.cumsum(2), np.square(draws).cumsum(2)
-    for index, n in enumerate(looks):
+    for n, level in zip(looks, levels, strict=True):
         mean = sums[:, :, n - 1] / n
         error = np.sqrt((squares[:, :, n - 1] / n - mean**2) / (n - 1))
         p = 2 * stats.t.sf(np.abs(mean / error), n - 1)
         np.testing.assert_allclose(p[:, :9], stats.ttest_1samp(draws[:, :9, :n], 0, axis=2).pvalue)
         # The smallest p value is the first step of Holm: without it there is no rejection.
-        stopped |= p.min(0) <= sequential.sequential_level(tuple(looks[: index + 1]), comparisons)
+        stopped |= p.min(0) <= level
     return stopped.mean()
 
 
@@ -239,3 +239,9 @@ def test_a_sequential_level_depends_on_all_looks():
     assert sequential.sequential_level((5, 7, 10)) < sequential.sequential_level((5, 10)) < 0.05
     assert sequential.sequential_level((5, 10), 3) < sequential.sequential_level((5, 10), 2)
     assert sequential.sequential_level((5, 10)) == sequential.sequential_level((5, 10))
+
+
+def test_the_levels_of_earlier_looks_do_not_depend_on_later_ones():
+    levels = sequential.sequential_levels((5, 7, 10), 3)
+    assert levels == tuple(sequential.sequential_level(looks, 3) for looks in ((5,), (5, 7), (5, 7, 10)))
+    assert len(set(levels)) == 3

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 
@@ -85,6 +86,14 @@ def undisturbed(data, tmp_path_factory):
     return output, history, weights(model)
 
 
+@pytest.fixture(scope="module")
+def interrupted(data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        fit(RECIPE, data, output, callbacks=[StopAfter(2)])
+    return output
+
+
 def test_a_seed_repeats_a_training(undisturbed, data):
     history, model = fit(RECIPE, data, None)
     assert history == undisturbed[1] and (weights(model) == undisturbed[2]).all()
@@ -92,9 +101,8 @@ def test_a_seed_repeats_a_training(undisturbed, data):
     assert training.read_history(undisturbed[0] / "history.csv") == history
 
 
-def test_a_resumed_training_is_an_undisturbed_one(undisturbed, data, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        fit(RECIPE, data, tmp_path, callbacks=[StopAfter(2)])
+def test_a_resumed_training_is_an_undisturbed_one(undisturbed, interrupted, data, tmp_path):
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
     assert training.read_history(tmp_path / "history.csv")["epoch"] == [0, 1]
     history, model = fit(RECIPE, data, tmp_path)
     assert history == undisturbed[1] and (weights(model) == undisturbed[2]).all()
@@ -105,9 +113,8 @@ def test_a_resumed_training_is_an_undisturbed_one(undisturbed, data, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut line", "cut state", "cut line and state", "lost history"])
-def test_what_an_interruption_cut_is_dropped_and_repeated(undisturbed, data, tmp_path, damage):
-    with pytest.raises(KeyboardInterrupt):
-        fit(RECIPE, data, tmp_path, callbacks=[StopAfter(2)])
+def test_what_an_interruption_cut_is_dropped_and_repeated(undisturbed, interrupted, data, tmp_path, damage):
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
     path, state = tmp_path / "history.csv", tmp_path / "states" / "00002.weights.h5"
     if "line" in damage:
         path.write_bytes(path.read_bytes()[:-3])
@@ -122,10 +129,10 @@ def test_what_an_interruption_cut_is_dropped_and_repeated(undisturbed, data, tmp
     assert path.read_bytes() == (undisturbed[0] / "history.csv").read_bytes()
 
 
-def test_damaged_states_are_refused(undisturbed, data, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        fit(RECIPE, data, tmp_path, callbacks=[StopAfter(1)])
-    (tmp_path / "states" / "00001.weights.h5").write_bytes(b"nothing")
+def test_damaged_states_are_refused(interrupted, data, tmp_path):
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    for state in (tmp_path / "states").iterdir():
+        state.write_bytes(b"nothing")
     with pytest.raises(InputError, match="states is damaged: choose another `output` folder"):
         fit(RECIPE, data, tmp_path)
 
