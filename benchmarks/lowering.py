@@ -31,7 +31,7 @@ PLATFORMS = ("tpu", "cuda")
 POLICIES = ("float32", "mixed_bfloat16")
 #: A batch of 26 samples: no other axis of the small networks has this length.
 BATCH, SIZE, CLASSES = 26, 32, 10
-#: Communication between devices, and what runs on the host.
+#: Communication between devices, and custom calls, of which Python callbacks are one kind.
 COMMUNICATION = re.compile(r"stablehlo\.(all_gather|all_to_all|all_reduce|collective_\w+|reduce_scatter|send|recv)")
 CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @(\w+)")
 GATHER = re.compile(r'"stablehlo\.gather".*?start_index_map = \[0\].*?: \(tensor<(\d+)x')

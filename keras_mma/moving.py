@@ -1,4 +1,4 @@
-"""The `source` of images that are moved or shrunk: which of its pixels each pixel of an image shows.
+"""The `source` of images that are moved or shrunk: the index of the pixel that each place of an image shows.
 
 All functions in this module are pure.
 """
@@ -13,11 +13,9 @@ def rearrange(images, source, data_format="channels_last"):
         images: Tensor (batch, height, width, channels), or channels first.
         source: Pair of int32 tensors (batch, height) and (batch, width): the index of the row and of the column that
             each place gets. Or an int32 tensor (batch, height, width): the index of the pixel that each place gets, in
-            row-major order. Or `None`, for the images as they are.
+            row-major order.
         data_format: `"channels_last"` or `"channels_first"`.
     """
-    if source is None:
-        return images
     if not isinstance(source, tuple):
         return _take_pixels(images, source, data_format)
     row_axis = 1 if data_format == "channels_last" else 2

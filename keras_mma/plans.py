@@ -180,13 +180,18 @@ def mix_images(images, plan, data_format="channels_last", source=None, own_sourc
         )
     if data_format == "channels_first":
         mask = ops.transpose(mask, (0, 3, 1, 2))
-    own = moving.rearrange(images, own_source, data_format)
+    own = moved(images, own_source, data_format)
     return blend(own, partner_images(images, plan["partner"], data_format, source), mask)
 
 
 def partner_images(images, partner, data_format="channels_last", source=None):
     """The image that is mixed into each sample; the arguments are those of `mix_images`."""
-    return moving.rearrange(take_partner(images, partner), source, data_format)
+    return moved(take_partner(images, partner), source, data_format)
+
+
+def moved(images, source, data_format="channels_last"):
+    """The images as `moving.rearrange` moves their pixels, or as they are if `source` is `None`."""
+    return images if source is None else moving.rearrange(images, source, data_format)
 
 
 def mix_labels(labels, plan):

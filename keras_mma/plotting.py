@@ -36,7 +36,7 @@ _RC = {
 
 
 def plain(text: object) -> str:
-    """A text of others, such as the name of a class, which matplotlib would read as mathematics between two `$`."""
+    """Untrusted text, such as the name of a class, for matplotlib, which reads mathematics between two `$`."""
     return printable(text).replace("$", r"\$")
 
 

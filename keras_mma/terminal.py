@@ -1,15 +1,15 @@
-"""Texts of others on a terminal: names of files and classes, and reports that someone else has written."""
+"""Untrusted text on a terminal: names of files and classes, and reports from elsewhere."""
 
 import re
 import sys
 
-# Control characters, line and paragraph separators, marks that reverse the direction of text, and halves of characters,
-# which are what Python makes of a file name that is not UTF-8.
+# Control characters, line and paragraph separators, marks that change the direction of text, and lone surrogates, with
+# which Python represents a file name that is not UTF-8.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: object) -> str:
-    r"""A text of one line in which control characters are spelled out: an escape becomes `\x1b`."""
+    r"""A text of one line in which such characters are escaped: the escape character becomes `\x1b`."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 

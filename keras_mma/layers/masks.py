@@ -152,7 +152,7 @@ def mix(images, partner, mask, data_format):
         mask: A `Uniform`, `Box` or `Dense` mask.
         data_format: `"channels_last"` or `"channels_first"`.
     """
-    own = moving.rearrange(images, mask.own_source, data_format)
+    own = plans.moved(images, mask.own_source, data_format)
     return mask.apply(own, plans.partner_images(images, partner, data_format, mask.source), data_format)
 
 

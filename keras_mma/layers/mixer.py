@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_mma import moving, plans, sampling
+from keras_mma import plans, sampling
 from keras_mma.backend import compiled_once, xla_if_it_pays_off
 from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
 from keras_mma.saliency import detector as detectors
@@ -237,7 +237,7 @@ class Mixer(sampling.SeededLayer):
         if self.label != "saliency":
             input_forms.check_comparison(self)
             return mask.mean(height, width)
-        own_maps = moving.rearrange(maps, mask.own_source)
+        own_maps = plans.moved(maps, mask.own_source)
         partner_maps = plans.partner_images(maps, partner, source=mask.source)
         return label_rules.saliency_weight(own_maps, partner_maps, mask.rasterize(height, width), self.norm)
 

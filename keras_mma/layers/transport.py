@@ -22,9 +22,9 @@ _TINY = 1e-6
 def assign(saliency, shown, xi):
     """The block that each place shows.
 
-    The search starts with every block at its place. In each round, each place names the place with which an exchange of
-    blocks would lower the cost most, and those that name each other exchange their blocks. The cost never rises, and
-    the result is a permutation after any number of rounds.
+    The search starts with every block at its place. Each round finds, for each place, the place with which an exchange
+    of blocks lowers the cost most, and exchanges the blocks of the pairs that are each other's best. The cost never
+    rises, and the result is a permutation after any number of rounds.
 
     Args:
         saliency: Float32 tensor (batch, blocks), the share of each block of a square grid.

@@ -111,10 +111,10 @@ def rerun(encoder, args, kwargs, call):
 
 
 def loadable(serialized, layer):
-    """A serialized layer as its constructor takes it.
+    """A serialized layer with a config that its constructor accepts.
 
-    The configs of layers of KerasHub 0.32 have numbers that are computed in the constructor, which refuses them, and
-    lack arguments, because KerasHub saves whole backbones only.
+    Configs of layers of KerasHub 0.32 hold values that the constructor computes and does not accept, and lack some of
+    its arguments, because KerasHub saves whole backbones only.
 
     Args:
         serialized: What Keras serialized the layer as, a dict.

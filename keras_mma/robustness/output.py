@@ -91,7 +91,7 @@ class OutputFolder:
                     (self.path / parent).rmdir()
 
     def _place(self, name):
-        """The path of a file. A link to it, or to a folder above it, leads to a place that others have chosen."""
+        """The path of a file. A link to it, or to a folder above it, could lead anywhere."""
         path = self.path
         for part in PurePath(name).parts:
             path /= part

@@ -64,6 +64,8 @@ OWN = {
         beta=st.floats(-0.05, 2.0),
         gamma=st.floats(-0.05, 2.0),
         eta=st.floats(-0.05, 2.0),
+        transport=st.booleans(),
+        xi=st.floats(-0.02, 2.0),
     ),
     layers.AttentiveMix: _optional(grid=_sides, count=st.none() | st.integers(0, 40), detector=_detectors),
     layers.GMix: _optional(alpha=_alphas),

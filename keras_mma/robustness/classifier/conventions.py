@@ -140,7 +140,7 @@ def decide_outputs(outputs):
     if low < 0:
         return "logits", f"inferred from the values: outputs {seen}"
     raise InputError(
-        f"`outputs` must be logits or probabilities, because the values do not show which they are: logits of "
+        "`outputs` must be logits or probabilities, because the values do not show which they are: logits of "
         f"{len(values)} images would include a negative one, probabilities would sum to 1. Received: outputs {seen}"
     )
 
