@@ -86,8 +86,7 @@ def test_probability_is_the_rate_of_mixed_samples(case, rng):
     step = repeatedly(mixer, images) if mixer.partner == "distance" else lambda: training_plan(mixer, images)
     mixed = np.concatenate([is_mixed(step()[1]) for _ in range(4)])
     # A box can be empty and a sample its own partner, so even probability 1 leaves samples unmixed.
-    mixer.probability = 1.0
-    _, always = step()
+    _, always = training_plan(make(case, probability=1.0), images[:100])
     expected = 0.3 * is_mixed(always).mean()
     assert abs(mixed.mean() - expected) < 5 * np.sqrt(0.25 / mixed.size)
     _, never = training_plan(make(case, probability=0.0), images[:40])
