@@ -40,27 +40,32 @@ def import_keras():
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+#: Number of parts of a sample of which the fast suite runs one. Tests take the least time on PyTorch.
+PARTS = {"torch": 3, "jax": 6}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Mark the combinations of parameters that the fast suite leaves out, in the tables marked `sampled`.
 
     The fast suite runs combinations that together have every value of every parameter; all cases of a mixer of the
     same `kind` count as one value. Further combinations, with which every pair of values and every case occurs, are
-    marked `pairwise`, and those that are left are marked `exhaustive`. On JAX and PyTorch, all tables are sampled, and
-    the fast suite runs a third of its sample of each test: the first third of the first test, the second third of the
-    second, and so on. The other two thirds are marked `valuewise`.
+    marked `pairwise`, and those that are left are marked `exhaustive`. On PyTorch and JAX, all tables are sampled, and
+    the fast suite runs one of `PARTS` of its sample of each test: the first part of the first test, the second part of
+    the second, and so on. The other parts are marked `valuewise`.
     """
     import keras
 
     tables = collections.defaultdict(list)
-    on_tensorflow = keras.backend.backend() == "tensorflow"
+    backend = keras.backend.backend()
+    on_tensorflow = backend == "tensorflow"
     for item in items:
         if hasattr(item, "callspec") and (item.get_closest_marker("sampled") or not on_tensorflow):
             tables[item.nodeid.partition("[")[0]].append(item)
     for number, table in enumerate(tables.values()):
         fast = values = sample(table, values_of)
         if not on_tensorflow:
-            fast = values[number % min(3, len(values)) :: 3]
+            fast = values[number % min(PARTS[backend], len(values)) :: PARTS[backend]]
         pairs = sample(table, pairs_of, values)
         for item in table:
             if item not in values:

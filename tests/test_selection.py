@@ -50,10 +50,11 @@ def test_samples_have_every_value_or_every_pair_of_values(monkeypatch, strength,
         assert {str(row["case"]) for row in kept} == set(map(str, CASES))
 
 
-def test_three_tests_together_have_every_value_on_another_backend(monkeypatch):
-    names = ["test_first", "test_second", "test_third"]
+@pytest.mark.parametrize(("backend", "count"), [("torch", 3), ("jax", 6)])
+def test_several_tests_together_have_every_value_on_another_backend(monkeypatch, backend, count):
+    names = [f"test_{number}" for number in range(count)]
     items = [Item({"case": case}, pytest.mark.sampled, name) for name in names for case in CASES]
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     pytest_collection_modifyitems(items)
     kept = [item for item in items if not item.markers]
     assert {item.nodeid.partition("[")[0].rpartition("::")[2] for item in kept} == set(names)

@@ -117,7 +117,9 @@ def _crops_of(node):
         is_crop = before != after or None in after
     elif type(layer).__name__ == "GetItem":  # x[:, 2:-2, 2:-2]; x[:, ::2, ::2] keeps the shares
         keys = [key for key in keras.tree.flatten(node.arguments.args[1:]) if isinstance(key, slice)]
-        is_crop = before != after and all(key.step in (None, 1) for key in keys)
+        channel = 2 if keras.config.image_data_format() == "channels_last" else 0  # x[..., :3] keeps the shares too
+        sizes = [size[:channel] + size[channel + 1 :] for size in (before, after)]
+        is_crop = sizes[0] != sizes[1] and all(key.step in (None, 1) for key in keys)
     else:
         is_crop = getattr(layer, "crop_to_aspect_ratio", False) and not _have_same_aspect(before, after)
     return [layer.name] if is_crop else []

@@ -30,7 +30,7 @@ def train(model, rng, monitors, epochs=3):
     return model.fit(images, labels, batch_size=4, epochs=epochs, verbose=0, callbacks=monitors).history["loss"]
 
 
-@pytest.mark.parametrize("seed", [1, None])
+@pytest.mark.parametrize("seed", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_training_is_not_disturbed(rng, tmp_path, seed):
     def mixer():
         keras.utils.set_random_seed(5)

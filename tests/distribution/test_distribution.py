@@ -79,6 +79,7 @@ def test_mirrored_strategy(needs_tensorflow, single):
     assert not np.isclose(*means).any()
 
 
+@pytest.mark.slow
 def test_integer_labels_train_on_mirrored_replicas(needs_tensorflow):
     import tensorflow as tf
 

@@ -276,7 +276,7 @@ def test_features_carry_a_gradient_and_masks_do_not(needs_tensorflow, plan, feat
     )
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["graph", "xla"])
 def test_compiled_and_eager_calls_agree(needs_tensorflow, plan, features, xla):
     import tensorflow as tf
 

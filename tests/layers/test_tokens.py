@@ -95,6 +95,7 @@ def test_the_loss_of_a_transformer_is_zero(rng):
     assert max(losses) < 1e-9
 
 
+@pytest.mark.slow
 def test_xla_compiles_the_step_of_a_transformer(needs_tensorflow, rng):
     inputs = keras.Input((8, 8, 3))
     x, plan = layers.CutMix(sites=(0, 1), seed=1)(inputs)

@@ -117,7 +117,7 @@ def test_attributions_do_not_change_the_loss(data):
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("mixer", [layers.SaliencyGrafting, layers.SaliencyMix, layers.GuidedMixup])
+@pytest.mark.parametrize("mixer", [layers.GuidedMixup, layers.SaliencyGrafting, layers.SaliencyMix])
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=["graph", "eager", "xla"])
 def test_models_train_with_attributions(data, detector, mode, mixer):

@@ -148,6 +148,7 @@ class TestFixedCropsInsideTheNetwork:
                 self.mixed(keras.layers.CenterCrop(*self.SIZE)),
                 self.mixed(lambda x: x[:, ::2, ::2]),
             ]
+            self.mixed(lambda x: x[..., :3])
             x = inputs = keras.Input((*self.SIZE, 3))
             x = keras.layers.ZeroPadding2D(1)(x)
             branch = keras.layers.Cropping2D(1)(conv(x, "branch"))
@@ -813,10 +814,8 @@ class TestWeightsFiles:
 LOOKING = [cls for cls in layers.MIXERS.values() if "detector" in cls().get_config() and cls().detector is not None]
 
 
-@pytest.mark.parametrize(
-    "cls", [pytest.param(cls, marks=[pytest.mark.slow] * (cls not in (layers.SaliencyMix, layers.GuidedMixup)))
-            for cls in LOOKING]
-)  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", LOOKING)
 def test_a_last_batch_that_is_smaller_than_the_replicas(needs_tensorflow, rng, cls):
     import tensorflow as tf
 

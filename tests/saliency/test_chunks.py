@@ -38,7 +38,7 @@ def test_chunks_have_the_maps_of_the_whole_batch(rng, small_chunks, monkeypatch,
     ("xla", "sizes"),
     [
         (False, (3, 4)),
-        (True, (1, 6, 8)),
+        pytest.param(True, (1, 6, 8), marks=pytest.mark.slow),
         pytest.param(False, (1, 6, 8), marks=pytest.mark.slow),
         pytest.param(True, (3, 4), marks=pytest.mark.slow),
     ],

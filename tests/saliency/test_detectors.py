@@ -229,7 +229,7 @@ def test_constant_images_have_no_saliency():
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("side", [16, 224, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("side", [16, *(pytest.param(side, marks=pytest.mark.slow) for side in (224, 600))])
 @pytest.mark.parametrize("color", [(3, 250, 17), (200, 30, 90)])
 def test_constant_colors_have_no_saliency_in_eager_and_graph_mode(side, color):
     image = np.broadcast_to(np.array(color, "uint8"), (1, side, side, 3))

@@ -159,7 +159,8 @@ def test_whoever_comes_second_waits_and_finds_the_record(tmp_path, capsys):
     assert len(epochs(tmp_path, todo[0])) == 3 and len({line.split()[1] for line in epochs(tmp_path, todo[0])}) == 1
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_killed_run_resumes(tmp_path, jobs):
     code = (
         "import sys; from pathlib import Path; from tests.study import fakes, test_running as t; "
