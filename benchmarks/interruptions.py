@@ -23,7 +23,7 @@ from benchmarks import timing
 
 ROOT = Path(__file__).parents[1]
 #: Keys that measure the time of a run, or say how often it was resumed.
-VOLATILE = {"seconds", "seconds_per_epoch", "cost", "started", "parts_resumed"}
+VOLATILE = {"seconds", "seconds_per_epoch", "cost", "started", "time", "parts_resumed"}
 
 
 def training(folder):

@@ -19,7 +19,7 @@ from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, 
 from keras_mma.robustness.options import Options
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.perturbations import corruptions, published
-from keras_mma.robustness.run import Setting, run
+from keras_mma.robustness.run import FORM, Setting, run
 
 
 class NotRepeatable(InputError):
@@ -65,14 +65,14 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
         if setting.baseline is not None:
             comparison.check_comparable([result, setting.baseline], ["this evaluation", checked.baseline])
         parts = [part for section in checked.sections for part in section.parts(setting)]
-        measured = run(parts, folder, _key(result, setting), checked.progress)
+        measured = run(parts, folder, _key(result, setting), checked.progress, setting.classifier.clock)
         if measured.damaged:
             names = ", ".join(measured.damaged)
             result["warnings"].append(f"a damaged part of the interrupted run was measured again: {names}")
         for section in checked.sections:
             result[section.name], warnings = section.summarize(setting, measured.results, result)
             result["warnings"] += warnings
-        result["run"] |= {"seconds": measured.seconds, "parts_resumed": len(measured.resumed)}
+        result["run"] |= {"seconds": measured.seconds, "time": measured.time, "parts_resumed": len(measured.resumed)}
         if folder is not None:
             report.save(result, folder, setting)
     return result
@@ -223,7 +223,7 @@ def _key(header, setting):
     if options["frost_textures"] is not None:
         options["frost_textures"] = corruptions.weather.textures_digest(options["frost_textures"])
     identity = [header["model"] | {"path": ""}, header["dataset"], setting.dataset.identity, options, source]
-    text = json.dumps([*identity, header["run"]["versions"]], sort_keys=True)
+    text = json.dumps([FORM, *identity, header["run"]["versions"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -66,8 +66,17 @@ def _run(report):
         ["images", sentence("; ".join([dataset["selection"], dataset["decoding"], *skipped]))],
         ["seed, batch size", f"{run['seed']}, {run['batch_size']}"],
         ["repeatable", f"yes: two calls on {run['repeatable']['images']} images gave identical outputs"],
-        ["wall time", f"{run['seconds']:.0f} s, {run['parts_resumed']} parts from an interrupted run"],
+        ["wall time", f"{run['seconds']:.0f} s{_shares(run)}, {run['parts_resumed']} parts from an interrupted run"],
         ["started", run["started"]],
         ["versions", escape(", ".join(f"{name} {version}" for name, version in run["versions"].items()))],
     ]
     return "## The run\n\n" + table(["", ""], rows)
+
+
+def _shares(run):
+    """Where the time went, in parentheses; nothing for a report that does not say it."""
+    total = sum(run.get("time", {}).values())
+    shares = (
+        ", ".join(f"{kind} {100 * seconds / total:.0f} %" for kind, seconds in run["time"].items()) if total else ""
+    )
+    return shares and f" ({shares})"

@@ -1,5 +1,6 @@
 """Measuring: a section of the report consists of parts, each of which is measured alone and kept when finished."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -8,7 +9,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from keras_mma.robustness.clock import KINDS, Clock
 from keras_mma.robustness.metrics import Tally
+from keras_mma.robustness.prefetching import prefetch
+
+#: Changes with the form of the results of parts, so that parts of another form are not used.
+FORM = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +56,20 @@ class Setting:
         rows = dataset.rows(self.options.limit, self.options.seed)
         return dataset.batches(rows, self.options.batch_size)
 
+    @contextlib.contextmanager
+    def prefetched(self, items):
+        """Compute items in a thread beside the model, see `prefetch`, and measure how long they are waited for."""
+        with prefetch(items) as computed:
+            yield self._waited_for(computed)
+
+    def _waited_for(self, items):
+        while True:
+            with self.classifier.clock.measure("perturbation"):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
     def part(self, name, change=lambda images, rows: images, load=lambda: None, bins=False):
         """The part that measures the predictions for all images; its result is `Tally.summary`.
 
@@ -63,11 +83,16 @@ class Setting:
             A `Part`.
         """
 
+        def changed():
+            for rows, images, labels in self.batches(load()):
+                yield change(images, rows), labels
+
         def measure(on_progress):
             tally = Tally()
-            for rows, images, labels in self.batches(load()):
-                tally.add(*self.classifier.probabilities(change(images, rows)), labels)
-                on_progress(len(rows))
+            with self.prefetched(changed()) as batches:
+                for images, labels in batches:
+                    tally.add(*self.classifier.probabilities(images), labels)
+                    on_progress(len(labels))
             return tally.summary(bins)
 
         return Part(name, len(self.rows), measure)
@@ -80,11 +105,13 @@ class Part(NamedTuple):
         name: Such as `"corruption/fog/3"`.
         count: Number of images it reads, for the progress bar.
         measure: `measure(on_progress)` returns a dict of plain values; it calls `on_progress(n)` after every n images.
+        needs: Names of earlier parts, whose results `measure` takes as further arguments.
     """
 
     name: str
     count: int
     measure: Callable
+    needs: tuple[str, ...] = ()
 
 
 class Section:
@@ -156,15 +183,18 @@ class Section:
 
 
 class Measured(NamedTuple):
-    """What `run` returns: results by part, the seconds they took, and the parts that an earlier run had left."""
+    """What `run` returns: results by part, the seconds they took, in all and by kind, and the parts that an earlier run
+    had left.
+    """
 
     results: dict
     seconds: float
+    time: dict
     resumed: list
     damaged: list
 
 
-def run(parts, folder=None, key="", progress=False):
+def run(parts, folder=None, key="", progress=False, clock=None):
     """Measure parts, except those that an earlier, interrupted run has finished.
 
     Args:
@@ -172,12 +202,14 @@ def run(parts, folder=None, key="", progress=False):
         folder: `OutputFolder` in which finished parts are kept, or `None` to keep none.
         key: What identifies the settings; parts of other settings are not used.
         progress: Whether to show a progress bar on the standard error stream, if that is a terminal.
+        clock: The `Clock` of the classifier that is measured. Parts of an earlier run keep the times of that run.
 
     Returns:
         `Measured`. Damaged parts are measured again.
     """
     from tqdm import tqdm
 
+    clock = clock or Clock()
     paths = {part.name: f"unfinished/{key}/{part.name.replace('/', '-')}.json" for part in parts}
     kept, damaged = {}, []
     for name, path in paths.items():
@@ -193,12 +225,16 @@ def run(parts, folder=None, key="", progress=False):
             if part.name in kept:
                 continue
             bar.set_description(part.name)
-            start = time.perf_counter()
-            kept[part.name] = {"result": part.measure(bar.update), "seconds": time.perf_counter() - start}
+            start, before = time.perf_counter(), dict(clock.seconds)
+            result = part.measure(bar.update, *(kept[name]["result"] for name in part.needs))
+            seconds = time.perf_counter() - start
+            kept[part.name] = {"result": result, "seconds": seconds, "time": clock.since(before, seconds)}
             if folder is not None:
                 folder.write(paths[part.name], _pack(kept[part.name]))
     results = {name: entry["result"] for name, entry in kept.items()}
-    return Measured(results, sum(entry["seconds"] for entry in kept.values()), resumed, damaged)
+    seconds = sum(entry["seconds"] for entry in kept.values())
+    kinds = {kind: sum(entry["time"][kind] for entry in kept.values()) for kind in (*KINDS, "rest")}
+    return Measured(results, seconds, kinds, resumed, damaged)
 
 
 def _pack(entry):

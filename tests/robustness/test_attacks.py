@@ -1,5 +1,7 @@
 """FGSM and PGD: against Foolbox, ART, closed forms, and what must hold for any attack."""
 
+import zlib
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("Foolbox attacks a TensorFlow model here", allow_module_level=True)
 
+from benchmarks.evaluation import earlier_survivors
 from keras_mma import robustness
+from keras_mma.packing import pack, unpack
 from keras_mma.robustness import Options, Preprocess, load
 from keras_mma.robustness.classifier import from_keras
 from keras_mma.robustness.perturbations import attacks
@@ -285,3 +289,178 @@ def test_pgd_is_as_strong_as_apgd(attacked, art_classifier, epsilon):
     ours = attacks.survives(classifier, pixels, labels, "pgd", epsilon, restarts=2).mean()
     assert ours == pytest.approx(expected.mean(), abs=0.01)
     assert expected.mean() < 0.95
+
+
+def loop_pgd(network, image, label, index, epsilon, steps, restarts):
+    """PGD on one image that stops where it is misclassified; whether it survives."""
+    import tensorflow as tf
+
+    original = image.astype("float32")
+    for restart in range(restarts):
+        key = zlib.crc32(f"attack/pgd/{epsilon}/{restart}".encode())
+        start = np.random.default_rng([0, key, index]).uniform(-epsilon, epsilon, image.shape)
+        values = np.clip(original + start.astype("float32"), 0, 255)
+        for step in range(steps + 1):
+            inputs = tf.constant(values[None])
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                logits = network(inputs)[0]
+                others = [logits[other] for other in range(10) if other != label]
+                loss = tf.reduce_logsumexp(others) - logits[label]
+            if int(tf.argmax(logits)) != label:
+                return False
+            if step < steps:
+                values = values + 2.5 * epsilon / steps * np.sign(tape.gradient(loss, inputs).numpy()[0])
+                values = np.minimum(np.maximum(values, original - epsilon), original + epsilon)
+                values = np.clip(values, 0, 255).astype("float32")
+    return True
+
+
+@pytest.mark.parametrize("batch_size", [7, 24])
+def test_pgd_is_that_of_a_loop(attacked, digits, batch_size):
+    classifier, pixels, labels = (attacked[0], *(array[:24] for array in attacked[1:]))
+    indices, read = np.arange(100, 124), []
+    correct = classifier.predict(pixels).argmax(axis=1) == labels
+
+    def batches(places):
+        read.append(len(places))
+        for place in places:
+            yield indices[[place]], pixels[[place]], labels[[place]]
+
+    done = []
+    source = attacks.Source(batches, batch_size)
+    found = attacks.measure_pgd(classifier, source, correct, 20, steps=4, restarts=2, on_progress=done.append)
+    images = zip(pixels, labels, indices, correct, strict=True)
+    expected = [right and loop_pgd(digits[0], image, label, row, 20, 4, 2) for image, label, row, right in images]
+    assert found.tolist() == expected and 4 < sum(expected) < 20
+    assert sum(done) == 24 and read[0] == correct.sum() > read[1] > sum(expected) - 1
+
+
+def test_an_image_that_is_misclassified_at_any_step_does_not_survive():
+    """One pixel. The second class wins within 3.5 of 110, steps of 6 go there, and each next one leaves it again."""
+    inputs = keras.Input((1, 1, 1))
+    pixel = keras.layers.Flatten()(inputs)
+    network = keras.Model(inputs, keras.ops.concatenate([0 * pixel, 3.5 - keras.ops.abs(pixel - 110)], axis=1))
+    classifier, pixels, labels = settled(network), np.arange(95, 105).reshape(10, 1, 1, 1), np.zeros(10, int)
+    last = attacks.pgd(classifier, pixels, labels, 24, generators(0, "attack/pgd/24/0", range(10)), steps=10)
+    assert (classifier.predict(last).argmax(1) == labels).any()
+    assert (classifier.predict(pixels).argmax(1) == labels).all()
+    assert not attacks.survives(classifier, pixels, labels, "pgd", 24, steps=10).any()
+
+
+def test_one_output_is_attacked_like_two(attacked, digits):
+    """Even and odd digits, as the difference of two outputs, and as the probability of the second."""
+    _, pixels, labels = (attacked[0], *(array[:60] for array in attacked[1:]))
+    inputs = keras.Input((16, 16, 1))
+    logits = digits[0](inputs)
+    even, odd = (keras.ops.logsumexp(logits[:, start::2], axis=1, keepdims=True) for start in (0, 1))
+    forms = [keras.ops.concatenate([even, odd], axis=1), odd - even, keras.ops.sigmoid(odd - even)]
+    kinds = ["logits", "logits", "probabilities"]
+    results = []
+    for outputs, kind in zip(forms, kinds, strict=True):
+        classifier = settled(keras.Model(inputs, outputs), kind)
+        results.append(attacks.survives(classifier, pixels, labels % 2, "pgd", 20, steps=5))
+    assert 5 < results[0].sum() < 55
+    assert all((result != results[0]).sum() <= 1 for result in results)
+
+
+def test_survivors_of_a_larger_epsilon_survive_the_smaller_ones(digits):
+    report = robustness.evaluate(
+        digits[0], digits[1], only=["attack"], limit=60, epsilons=[24, 4, 12], steps=3, restarts=2, batch_size=16
+    )
+    entries = report["attack"]["results"]
+    assert [entry["epsilon_255"] for entry in entries] == [24, 4, 12] * 2  # the order of the option
+    largest, smallest, middle = (unpack(entry["correct"], 60) for entry in entries[3:])
+    assert (smallest | ~middle).all() and (middle | ~largest).all()
+    assert smallest.sum() > middle.sum() > largest.sum() > 0
+    assert [entry["robust_accuracy"] for entry in entries[3:]] == [x.mean() for x in (largest, smallest, middle)]
+    # FGSM is measured at each epsilon alone, so that masked gradients are noticed.
+    rows = digits[1].rows(60, 0)
+    for entry in entries[:3]:
+        arguments = (digits[1].read(rows), digits[1].labels[rows], "fgsm", entry["epsilon_255"])
+        assert unpack(entry["correct"], 60).tolist() == attacks.survives(settled(digits[0]), *arguments).tolist()
+
+
+def test_what_fell_is_not_attacked_again(digits):
+    options = Options(only=["attack"], limit=12, epsilons=[8, 2, 4], steps=1, restarts=1)
+    parts = Attack().parts(robustness.run.Setting(settled(digits[0]), digits[1], options))
+    assert [part.name for part in parts] == ["attack/fgsm", "attack/pgd/2", "attack/pgd/4", "attack/pgd/8"]
+    assert [part.needs for part in parts] == [(), ("attack/fgsm",), ("attack/pgd/2",), ("attack/pgd/4",)]
+    before = np.arange(12) % 2 == 0
+    everything, half = (
+        unpack(parts[2].measure(lambda count: None, {"correct": pack(earlier)})["correct"], 12)
+        for earlier in (np.ones(12, bool), before)
+    )
+    assert half.tolist() == (everything & before).tolist() and half.sum() < everything.sum()
+
+
+def test_each_image_has_its_own_random_start_whatever_fell_before(attacked, monkeypatch):
+    classifier, pixels, labels = (attacked[0], *(array[:6] for array in attacked[1:]))
+    indices, seen = np.array([4, 9, 100, 101, 7, 30]), []
+    real = classifier.attack_gradient
+    monkeypatch.setattr(classifier, "attack_gradient", lambda *batch: seen.append(batch[0]) or real(*batch))
+    source = attacks.Source(lambda places: [(indices[places], pixels[places], labels[places])], 6)
+    alive = np.array([True, False, True, True, False, True])
+    survivors = attacks.measure_pgd(classifier, source, alive, 2.5, seed=3, steps=1, restarts=2)
+    assert survivors.tolist() == alive.tolist() and len(seen) == 2
+    for restart, values in enumerate(seen):
+        key = zlib.crc32(f"attack/pgd/2.5/{restart}".encode())
+        for value, image, row in zip(values, pixels[alive], indices[alive], strict=True):
+            start = np.random.default_rng([3, key, row]).uniform(-2.5, 2.5, image.shape).astype("float32")
+            assert value == pytest.approx(np.clip(image + start, 0, 255), abs=1e-4)
+
+
+def counting(classifier):
+    """Count the images that pass through a model, forward and with their gradient, in a dict."""
+    counts, run, pull_back = {"forward": 0, "gradient": 0}, classifier._run, classifier._attacked_pull_back
+
+    def counted_run(inputs):
+        counts["forward"] += len(inputs)
+        return run(inputs)
+
+    def counted_pull_back(inputs, gradient_of):
+        counts["gradient"] += len(inputs)
+        return pull_back(inputs, gradient_of)
+
+    classifier._run, classifier._attacked_pull_back = counted_run, counted_pull_back
+    return counts
+
+
+@pytest.mark.parametrize("epsilons, share", [((32, 64), 0.35), ((8,), 1.0)])
+def test_images_that_fall_are_not_attacked_any_further(digits, epsilons, share):
+    """At 32 and 64/255 nearly all digits fall, as pictures do at 4 and 8/255; at 8/255 most survive all steps."""
+    counts, survivors = {}, {}
+    options = Options(limit=300, only=["attack"], epsilons=epsilons, batch_size=300)
+    for name in ("before", "now"):
+        classifier = settled(digits[0])
+        counts[name] = counting(classifier)
+        if name == "before":
+            rows = digits[1].rows(300, 0)
+            results = earlier_survivors(classifier, digits[1].read(rows), digits[1].labels[rows], rows, options)
+            survivors[name] = [alive.mean() for alive in results["survivors"].values()]
+        else:
+            setting = robustness.run.Setting(classifier, digits[1], options)
+            measured = robustness.run.run(Attack().parts(setting))
+            section, _ = Attack().summarize(setting, measured.results, {})
+            survivors[name] = [entry["robust_accuracy"] for entry in section["results"]]
+            assert section["zero_gradients"] == results["zero_gradients"]
+    cost = {name: count["forward"] + 3 * count["gradient"] for name, count in counts.items()}
+    assert cost["now"] <= share * cost["before"]
+    assert survivors["now"] == pytest.approx(survivors["before"], abs=0.01)
+
+
+def test_batches_stay_full_while_images_fall(attacked):
+    """A model with a fixed batch size pads smaller batches, so only full ones save time."""
+    classifier, pixels, labels = attacked
+    classifier.input_shape = (32, *classifier.input_shape[1:])
+    assert [classifier.batch_size(size) for size in (1, 32, 100)] == [32, 32, 96]
+    counts = counting(classifier)
+    correct = classifier.predict(pixels).argmax(axis=1) == labels
+    source = attacks.Source(lambda places: [(places, pixels[places], labels[places])], 32)
+    attacks.measure_pgd(classifier, source, correct, 32, steps=10)
+    padded = counts["gradient"]
+    classifier.input_shape, counts["gradient"] = (None, *classifier.input_shape[1:]), 0
+    attacks.measure_pgd(classifier, source, correct, 32, steps=10)
+    # Padding is at most that of the last steps, when no image is left to begin with.
+    assert counts["gradient"] <= padded <= counts["gradient"] + 10 * 32
+    assert counts["gradient"] < 0.6 * 10 * correct.sum()

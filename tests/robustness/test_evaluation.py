@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import tracemalloc
 
 import keras
@@ -191,6 +192,8 @@ def test_the_report_says_how_it_was_made(whole, digits):
     assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].rows(100, 0), 100)}
     run = report["run"]
     assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
+    assert list(run["time"]) == ["forward", "gradient", "perturbation", "rest"] and min(run["time"].values()) > 0
+    assert sum(run["time"].values()) == pytest.approx(run["seconds"])
     for name in ("python", "keras", "tensorflow", "numpy", "scipy", "opencv", "Pillow", "keras_mma"):
         assert run["versions"][name]
 
@@ -237,6 +240,7 @@ def test_an_interrupted_run_resumes_from_the_finished_parts(digits, tmp_path, mo
     monkeypatch.setattr(robustness.Classifier, "probabilities", counted)
     with pytest.raises(KeyboardInterrupt):
         robustness.evaluate(digits[2], "digits", **arguments)
+    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
     assert {path.name for path in (tmp_path / "report").iterdir()} == {MARKER, ".lock", "unfinished"}
     kept = list((tmp_path / "report" / "unfinished").rglob("*.json"))
     assert len(kept) == 29
@@ -267,7 +271,7 @@ def test_a_damaged_part_is_measured_again_and_the_report_says_so(digits, tmp_pat
     assert "**Warning: a damaged part" in (tmp_path / "report" / "report.md").read_text()
 
 
-def test_other_settings_have_other_parts(digits):
+def test_other_settings_have_other_parts(digits, monkeypatch):
     keys = set()
     for options in ({}, {"seed": 1}, {"limit": 30}, {"preprocess": ["scale=1/2"]}, {"restarts": 3}, {"batch_size": 9}):
         setting = evaluation._setting(digits[2], "digits", robustness.Options(**{"limit": 20} | options))
@@ -275,6 +279,8 @@ def test_other_settings_have_other_parts(digits):
     assert len(keys) == 6
     setting = evaluation._setting(str(digits[2]), "digits", robustness.Options(limit=20, only=["clean"], output="x"))
     assert evaluation._key(evaluation._header(setting), setting) in keys
+    monkeypatch.setattr(evaluation, "FORM", evaluation.FORM + 1)  # results of parts of another form
+    assert evaluation._key(evaluation._header(setting), setting) not in keys
 
 
 def test_the_folder_of_another_models_report_is_refused(whole, tmp_path):

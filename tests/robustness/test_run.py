@@ -2,10 +2,12 @@
 
 import io
 import json
+import time
 
 import numpy as np
 import pytest
 
+from keras_mma.robustness.clock import Clock
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.perturbations.seeds import generators
 from keras_mma.robustness.run import Part, run
@@ -75,3 +77,35 @@ def test_draws_differ_by_seed_part_and_image():
     assert len({generators(seed, part, [index])[0].random() for seed, part, index in keys}) == 5
     first, second = generators(0, "a", [np.int64(3)])[0], generators(0, "a", [1, 3])[1]
     assert first.random() == second.random()
+
+
+def test_a_part_gets_the_results_of_the_parts_that_it_needs(tmp_path):
+    first = Part("attack/fgsm", 9, lambda on_progress: {"correct": 3})
+    second = Part("attack/pgd/4", 9, lambda on_progress, earlier: {"correct": earlier["correct"] - 1}, ("attack/fgsm",))
+    with OutputFolder(tmp_path, "report") as folder:
+        run([first], folder, "key")
+        measured = run([first, second], folder, "key")
+    assert measured.resumed == ["attack/fgsm"] and measured.results["attack/pgd/4"] == {"correct": 2}
+
+
+def test_times_are_divided_by_kind_and_kept(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = Clock()
+
+    def measure(on_progress):
+        for kind, seconds in (("forward", 5), ("gradient", 3), ("perturbation", 1.5), (None, 0.5)):
+            if kind is None:
+                now[0] += seconds
+                continue
+            with clock.measure(kind):
+                now[0] += seconds
+        return {}
+
+    parts = [Part(name, 9, measure) for name in ("corruption/fog/1", "corruption/fog/2")]
+    one = {"forward": 5, "gradient": 3, "perturbation": 1.5, "rest": 0.5}
+    with OutputFolder(tmp_path, "report") as folder:
+        first = run(parts[:1], folder, "key", clock=clock)
+        both = run(parts, folder, "key", clock=clock)
+    assert first.time == pytest.approx(one) and first.seconds == 10
+    assert both.time == pytest.approx({kind: 2 * seconds for kind, seconds in one.items()}) and both.seconds == 20

@@ -8,6 +8,7 @@ import numpy as np
 from keras_mma.errors import InputError, first_line
 from keras_mma.robustness.classifier import conventions
 from keras_mma.robustness.classifier.conventions import Preprocess
+from keras_mma.robustness.clock import Clock
 
 
 class Classifier:
@@ -42,6 +43,7 @@ class Classifier:
         self.input_shape, self.dtype, self.preprocess = tuple(input_shape), dtype, preprocess
         self.description = description
         self.kind: Any = None  # "logits" or "probabilities", which `check` decides
+        self.clock = Clock()
         height, width, channels = self.input_shape[1:]
         self._channels_first = height in (1, 3) and channels not in (1, 3, None)
 
@@ -95,14 +97,24 @@ class Classifier:
             self.kind, why = kind, "as `outputs` says"
         self.description |= {"classes": received, "outputs": self.kind, "outputs_decided": why}
 
+    def batch_size(self, size: int) -> int:
+        """The number of images at once for which the model fills its batches: `size`, or the nearest multiple below.
+
+        A model that was exported for larger batches has its own size.
+        """
+        fixed = self.input_shape[0] or 1
+        return max(1, size // fixed) * fixed
+
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Outputs (n, classes) of images (n, height, width, channels) 0 to 255, as an array."""
         return conventions.two_columns(self._predict(self._run, pixels), self.kind)
 
     def _predict(self, run, pixels):
-        values = self._in_batches(self._to_inputs(pixels), lambda inputs: (np.asarray(run(inputs)),))[0]
-        # NumPy has no bfloat16 of its own.
-        return values.astype("float32") if values.dtype.name == "bfloat16" else values
+        def timed(inputs):
+            with self.clock.measure("forward"):
+                return (np.asarray(run(inputs)),)
+
+        return _standard(self._in_batches(self._to_inputs(pixels), timed)[0])
 
     def probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and their logarithms, each (n, classes) float64."""
@@ -119,20 +131,22 @@ class Classifier:
             labels: Class indices (n,).
 
         Returns:
-            The attacked outputs and a float32 gradient like the images.
+            The attacked outputs (n, classes) and a float32 gradient like the images.
         """
-
         kind = self.kind if self.attacked == "outputs" else "logits"
 
         def run(inputs, labels):
-            return self._attacked_pull_back(inputs, lambda values: conventions.margin_gradient(values, labels, kind))
+            with self.clock.measure("gradient"):
+                return self._attacked_pull_back(
+                    inputs, lambda values: conventions.margin_gradient(values, labels, kind)
+                )
 
         values, gradient = self._in_batches(self._to_inputs(pixels), run, labels)
         if not np.isfinite(gradient).all():
             raise InputError("the model's gradient must be finite. Received: NaN or infinity")
         if self._channels_first:
             gradient = gradient.transpose(0, 2, 3, 1)
-        return values, self.preprocess.pull_back(gradient)
+        return conventions.two_columns(_standard(values), kind), self.preprocess.pull_back(gradient)
 
     def why_no_gradient(self, pixels: np.ndarray, labels: np.ndarray) -> str | None:
         """`None` if gradients reach the pixels, otherwise the reason in one line."""
@@ -174,3 +188,8 @@ class Classifier:
             rows = np.minimum(np.arange(start, start + size), len(inputs) - 1)
             parts.append(function(*(array[rows] for array in (inputs, *others))))
         return tuple(np.concatenate(arrays)[: len(inputs)] for arrays in zip(*parts, strict=True))
+
+
+def _standard(values):
+    """Outputs in a dtype of NumPy, which has no bfloat16 of its own."""
+    return values.astype("float32") if values.dtype.name == "bfloat16" else values

@@ -48,16 +48,30 @@ def occlude(
     if min(height, width) < GRID:
         raise InputError(f"occlusion needs images of at least {GRID} x {GRID} pixels. Received: {height} x {width}")
     indices = range(len(images)) if indices is None else indices
-    # The same random order for all shares. It also decides among patches of equal saliency.
+    return paint(images, rank_patches(order, saliency, seed, indices), share)
+
+
+def rank_patches(order, saliency, seed, indices):
+    """The place of each patch in the order in which patches are painted, the same for all shares: (batch, 64).
+
+    Args:
+        order, saliency, seed, indices: As for `occlude`.
+    """
+    # The random order also decides among patches of equal saliency.
     rank = np.stack([rng.permutation(GRID * GRID) for rng in generators(seed, "occlusion", indices)])
     if order != "random":
-        means = patch_means(saliency).reshape(len(images), -1)
+        means = patch_means(saliency).reshape(len(rank), -1)
         keys = -means if order == "salient_first" else means
         places = np.lexsort((rank, keys), axis=1)
         rank = np.empty_like(places)
         np.put_along_axis(rank, places, np.arange(GRID * GRID)[None], axis=1)
-    dropped = (rank < round(share * GRID * GRID)).reshape(-1, GRID, GRID)
-    rows, columns = _patch_of(height), _patch_of(width)
+    return rank
+
+
+def paint(images, ranks, share):
+    """Paint the patches black whose ranks are below a share of all; see `occlude`."""
+    dropped = (ranks < round(share * GRID * GRID)).reshape(-1, GRID, GRID)
+    rows, columns = (_patch_of(side) for side in images.shape[1:3])
     return np.where(dropped[:, rows][:, :, columns, None], 0, images).astype("uint8")
 
 

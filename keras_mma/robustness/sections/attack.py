@@ -1,10 +1,12 @@
 """Attacked images."""
 
+import functools
+
 import numpy as np
 
 from keras_mma import plotting
 from keras_mma.markdown import sentence
-from keras_mma.packing import pack
+from keras_mma.packing import pack, unpack
 from keras_mma.robustness.metrics import (
     binomial_interval,
     complement,
@@ -13,7 +15,7 @@ from keras_mma.robustness.metrics import (
     errors_of_images,
     percent,
 )
-from keras_mma.robustness.perturbations.attacks import ATTACKS, survives
+from keras_mma.robustness.perturbations.attacks import ATTACKS, Source, measure_fgsm, measure_pgd
 from keras_mma.robustness.run import Part, Section
 
 _NUMBER = (int, float)
@@ -44,25 +46,26 @@ class Attack(Section):
         if setting.no_gradient:
             return []
 
-        def part(name, measure):
-            return Part(f"attack/{name}", len(setting.rows), measure)
-
-        def attack(name, epsilon):
-            return part(f"{name}/{epsilon:g}", lambda on_progress: _measure(setting, name, epsilon, on_progress))
-
-        count = part("zero_gradients", lambda on_progress: _count_zero_gradients(setting, on_progress))
-        return [count, *(attack(name, epsilon) for name, epsilon in _attacks(setting))]
+        count = len(setting.rows)
+        parts = [Part("attack/fgsm", count, functools.partial(_measure_fgsm, setting))]
+        # From small to large: what falls is not attacked again.
+        for epsilon in sorted(_epsilons(setting.options, "pgd")):
+            measure = functools.partial(_measure_pgd, setting, epsilon)
+            parts.append(Part(f"attack/pgd/{epsilon:g}", count, measure, needs=(parts[-1].name,)))
+        return parts
 
     def summarize(self, setting, results, report):
         if setting.no_gradient:
             section = {"left_out": setting.no_gradient, "attacked": None, "zero_gradients": None, "results": []}
             return section, [f"attacks are left out: {setting.no_gradient}"]
         entries = []
-        for name, epsilon in _attacks(setting):
+        first = results["attack/fgsm"]
+        for name, epsilon in attacked_with(setting.options):
             steps, restarts = (setting.options.steps, setting.options.restarts) if name == "pgd" else (1, 0)
             entry = {"attack": name, "epsilon_255": epsilon, "steps": steps, "restarts": restarts}
-            entries.append(entry | results[f"attack/{name}/{epsilon:g}"])
-        zero = results["attack/zero_gradients"]["count"]
+            measured = first["results"][f"{epsilon:g}"] if name == "fgsm" else results[f"attack/pgd/{epsilon:g}"]
+            entries.append(entry | measured)
+        zero = first["zero_gradients"]
         section = {
             "left_out": None,
             "attacked": setting.classifier.attacked,
@@ -91,8 +94,8 @@ class Attack(Section):
         ]
         note = (
             "Accuracy when no pixel value changes by more than epsilon. Images that are misclassified without an "
-            f"attack count as errors. The attacks follow the gradient of the {section['attacked']}; that of "
-            f"{section['zero_gradients']} images is zero."
+            "attack, or at any step of one, count as errors. The attacks follow the gradient of the "
+            f"{section['attacked']}; that of {section['zero_gradients']} images is zero."
         )
         return [(note, ["attack", "epsilon", "robust accuracy"], rows)]
 
@@ -154,35 +157,49 @@ class Attack(Section):
         return dict(zip(self.errors(report), errors, strict=True))
 
 
-def _attacks(setting):
-    """Pairs of an attack and an epsilon."""
-    epsilons = setting.options.epsilons
-    return [(name, epsilon) for name, default in ATTACKS.items() for epsilon in epsilons or default]
+def _epsilons(options, name):
+    """The epsilons of an attack, each once."""
+    return list(dict.fromkeys(options.epsilons or ATTACKS[name]))
 
 
-def _measure(setting, name, epsilon, on_progress):
-    alive, count, options = [], len(setting.rows), setting.options
-    for rows, images, labels in setting.batches():
-        arguments = (name, epsilon, options.seed, rows, options.steps, options.restarts)
-        alive.append(survives(setting.classifier, images, labels, *arguments))
-        on_progress(len(rows))
-    correct = np.concatenate(alive)
-    survivors = int(correct.sum())
+def attacked_with(options):
+    """Pairs of an attack and an epsilon, in the order of the report."""
+    return [(name, epsilon) for name in ATTACKS for epsilon in _epsilons(options, name)]
+
+
+def _measure_fgsm(setting, on_progress):
+    """FGSM at every epsilon, with what is known of the gradient and the predictions without an attack."""
+    epsilons, measured = _epsilons(setting.options, "fgsm"), []
+    with setting.prefetched(setting.batches()) as batches:
+        for rows, images, labels in batches:
+            measured.append(measure_fgsm(setting.classifier, images, labels, epsilons))
+            on_progress(len(rows))
+    survivors = [np.concatenate(parts) for parts in zip(*(batch.survivors for batch in measured), strict=True)]
+    return {
+        "correct": pack(np.concatenate([batch.correct for batch in measured])),
+        "zero_gradients": int(sum(batch.zero.sum() for batch in measured)),
+        "results": {f"{epsilon:g}": _result(alive) for epsilon, alive in zip(epsilons, survivors, strict=True)},
+    }
+
+
+def _measure_pgd(setting, epsilon, on_progress, earlier):
+    """PGD on the images that are correct in the part before: without an attack, or at the next smaller epsilon."""
+    options, rows = setting.options, setting.rows
+    batch_size = setting.classifier.batch_size(options.batch_size)
+    source = Source(lambda places: setting.dataset.batches(rows[places], batch_size), batch_size)
+    alive = unpack(earlier["correct"], len(rows))
+    arguments = (epsilon, options.seed, options.steps, options.restarts)
+    return _result(measure_pgd(setting.classifier, source, alive, *arguments, on_progress))
+
+
+def _result(correct):
+    count, survivors = len(correct), int(correct.sum())
     return {
         "n": count,
         "robust_accuracy": survivors / count,
         "robust_accuracy_interval": binomial_interval(survivors, count),
         "correct": pack(correct),
     }
-
-
-def _count_zero_gradients(setting, on_progress):
-    count = 0
-    for rows, images, labels in setting.batches():
-        _, gradient = setting.classifier.attack_gradient(images.astype("float32"), labels)
-        count += int((~gradient.any(axis=(1, 2, 3))).sum())
-        on_progress(len(rows))
-    return {"count": count}
 
 
 def _masked(entries):

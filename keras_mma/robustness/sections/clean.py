@@ -41,12 +41,13 @@ class Clean(Section):
     def parts(self, setting):
         def measure(on_progress):
             tally, predicted, confidence = Tally(), [], []
-            for rows, images, labels in setting.batches():
-                probabilities, logs = setting.classifier.probabilities(images)
-                tally.add(probabilities, logs, labels)
-                predicted.append(probabilities.argmax(axis=1))
-                confidence.append(probabilities.max(axis=1))
-                on_progress(len(rows))
+            with setting.prefetched(setting.batches()) as batches:
+                for rows, images, labels in batches:
+                    probabilities, logs = setting.classifier.probabilities(images)
+                    tally.add(probabilities, logs, labels)
+                    predicted.append(probabilities.argmax(axis=1))
+                    confidence.append(probabilities.max(axis=1))
+                    on_progress(len(rows))
             labels, predicted = setting.dataset.labels[setting.rows], np.concatenate(predicted)
             return tally.summary(bins=True) | {
                 "by_class": _by_class(labels, predicted, setting.dataset.classes),

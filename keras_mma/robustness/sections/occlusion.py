@@ -7,7 +7,7 @@ from keras_mma.errors import InputError
 from keras_mma.markdown import code, escape
 from keras_mma.robustness import sheets
 from keras_mma.robustness.metrics import Tally, complement, enumerate_words, errors_of_images, percent
-from keras_mma.robustness.perturbations.occlusion import GRID, ORDERS, SHARES, occlude
+from keras_mma.robustness.perturbations.occlusion import GRID, ORDERS, SHARES, occlude, paint, rank_patches
 from keras_mma.robustness.run import Part, Section
 
 _NUMBER = (int, float)
@@ -145,13 +145,18 @@ def _label(report, order):
 
 
 def _measure(setting, detector, order, on_progress):
+    def occluded():
+        for rows, images, labels in setting.batches():
+            maps = None if detector is None else _maps(detector, images)
+            ranks = rank_patches(order, maps, setting.options.seed, rows)
+            for number, share in enumerate(SHARES):
+                yield number, paint(images, ranks, share), labels
+
     tallies = [Tally() for _ in SHARES]
-    for rows, images, labels in setting.batches():
-        maps = None if detector is None else _maps(detector, images)
-        for share, tally in zip(SHARES, tallies, strict=True):
-            occluded = occlude(images, order, share, maps, setting.options.seed, rows)
-            tally.add(*setting.classifier.probabilities(occluded), labels)
-        on_progress(len(rows))
+    with setting.prefetched(occluded()) as batches:
+        for number, images, labels in batches:
+            tallies[number].add(*setting.classifier.probabilities(images), labels)
+            on_progress(len(labels) * (number == len(SHARES) - 1))
     return [tally.summary() for tally in tallies]
 
 

@@ -1,0 +1,76 @@
+"""The benchmarks of training from a pipeline and of evaluation: what they measure and write. No test is about speed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import end_to_end
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_ratios_are_those_of_each_round():
+    plain, *others = end_to_end.METHODS
+    seconds = {plain: [1.0, 2.0, 4.0]} | {method: [2.0, 2.5, 4.0] for method in others}
+    rows = end_to_end.summarize(seconds, 100)
+    assert [row["method"] for row in rows] == list(end_to_end.METHODS)
+    assert rows[0]["images_per_second"] == 50 and rows[1]["images_per_second"] == 40
+    assert rows[1]["ratio"] == pytest.approx({"median": 0.8, "min": 0.5, "max": 1.0})
+
+
+@pytest.mark.parametrize("mixer", [None, "CutMix", "keras.layers.CutMix"])
+def test_a_pipeline_augments_and_mixes(needs_tensorflow, mixer):
+    # Each image is constant, so that it shows which labels it has.
+    labels = np.arange(1, 9)
+    images = np.broadcast_to(20 * labels[:, None, None, None], (8, 8, 8, 3)).astype("uint8")
+    ((batch, weights),) = end_to_end.pipeline(images, labels, 8, mixer)
+    batch, weights = batch.numpy(), weights.numpy()
+    assert batch.dtype == np.float32 and batch.shape == (8, 8, 8, 3) and weights.shape == (8, 10)
+    shown = [set(np.unique(image // 20).astype(int)) - {0} for image in batch]
+    named = [set(np.flatnonzero(label)) for label in weights]
+    assert weights.sum(1) == pytest.approx(1) and (batch == 0).any()  # borders of crops
+    assert all(seen <= known for seen, known in zip(shown, named, strict=True))
+    assert (max(map(len, named)) > 1) == (mixer is not None)
+
+
+@pytest.mark.slow
+def test_a_quick_run_trains_on_one_and_on_two_cores(needs_tensorflow, tmp_path):
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    words = ["--quick", "--output", str(tmp_path), "--cores", *map(str, range(1, len(cores) + 1))]
+    subprocess.run([sys.executable, "-m", "benchmarks.end_to_end", *words], cwd=ROOT, check=True, capture_output=True)
+    record = json.loads((tmp_path / "end-to-end.json").read_text())
+    assert [run["cores"] for run in record["runs"]] == list(range(1, len(cores) + 1))
+    for run in record["runs"]:
+        assert {row["method"] for row in run["rows"]} == set(end_to_end.METHODS)
+        assert all(len(durations) == 1 and durations[0] > 0 for durations in run["rounds_in_seconds"].values())
+    page = (tmp_path / "end-to-end.md").read_text()
+    assert page == end_to_end.render(record) and "| CutMix in the model |" in page
+
+
+def test_a_process_may_use_the_given_cores_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(end_to_end, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    script = "import json, os; print(json.dumps(sorted(os.sched_getaffinity(0))))"
+    (tmp_path / "benchmarks" / "end_to_end.py").write_text(script)
+    core = sorted(os.sched_getaffinity(0))[-1]
+    assert end_to_end.in_process({}, [core]) == [core]
+
+
+@pytest.mark.slow
+def test_a_quick_run_of_the_evaluation_writes_its_record(needs_tensorflow, tmp_path):
+    words = ["--quick", "--output", str(tmp_path / "evaluation.json")]
+    command = [sys.executable, "-m", "benchmarks.evaluation", *words]
+    process = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    record = json.loads((tmp_path / "evaluation.json").read_text())
+    assert record["attack"]["ratio"]["median"] > 0 and record["attack"]["images"] == 12
+    accuracies = record["attack"]["robust_accuracy"]
+    assert accuracies["now"] == pytest.approx(accuracies["earlier"], abs=1 / 12)
+    (shares,) = (part["shares"] for part in record["evaluation"].values())
+    assert sum(shares.values()) == pytest.approx(1) and set(shares) == {"forward", "gradient", "perturbation", "rest"}
+    assert re.search(r"attacks: \d+\.\d\d \(.* of the earlier time", process.stdout)
