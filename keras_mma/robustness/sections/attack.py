@@ -94,8 +94,8 @@ class Attack(Section):
         ]
         note = (
             "Accuracy when no pixel value changes by more than epsilon. Images that are misclassified without an "
-            "attack, or at any step of one, count as errors. The attacks follow the gradient of the "
-            f"{section['attacked']}; that of {section['zero_gradients']} images is zero."
+            f"attack count as errors. The attacks follow the gradient of the {section['attacked']}; that of "
+            f"{section['zero_gradients']} images is zero."
         )
         return [(note, ["attack", "epsilon", "robust accuracy"], rows)]
 
