@@ -12,6 +12,7 @@ SIZES = ((128, 32), (64, 224))
 QUICK_SIZES = ((8, 16),)
 MODES = ("tf.data", "compiled", "XLA")
 COPY = "copy"
+FLOATS = "Images of float32 have levels from 0 to 255 that are not whole numbers, as they come out of a resizing layer."
 
 
 def mixers(quick=False):
@@ -63,6 +64,12 @@ def natural_crops(count, side, seed=0):
     return np.stack(crops)
 
 
+def resampled(images):
+    """Images as they come out of a resizing layer: float32 levels from 0 to 255 that are not whole numbers."""
+    images = images.astype("float32")
+    return 0.7 * images + 0.3 * np.roll(images, 1, axis=2)
+
+
 def measure(rounds, quick=False):
     """Measure the part `augmentation` of the record.
 
@@ -70,7 +77,7 @@ def measure(rounds, quick=False):
         After each block, a dict with the `rows` of all blocks so far (batch, side, dtype, mode, method, milliseconds,
         and the ratios `to` the copy and the references), and `missing`: what could not run, and why.
     """
-    part = {"rows": [], "missing": {}, "rounds": rounds, "measured": stamp()}
+    part = {"rows": [], "missing": {}, "rounds": rounds, "measured": stamp(), "floats": FLOATS}
     for batch, side in QUICK_SIZES if quick else SIZES:
         for dtype in ("uint8",) if quick else ("float32", "uint8"):
             rows, missing = _measure_block(batch, side, dtype, rounds, quick)
@@ -81,6 +88,8 @@ def measure(rounds, quick=False):
 
 def _measure_block(batch, side, dtype, rounds, quick):
     images = natural_crops(batch, side)
+    if dtype == "float32":
+        images = resampled(images)
     labels = np.eye(10, dtype="float32")[np.arange(batch) % 10]
     methods, missing = references()
     own = mixers(quick)
@@ -99,9 +108,10 @@ def _measure_block(batch, side, dtype, rounds, quick):
                 missing[f"{name}, {mode}"] = first_line(error)
                 continue
             functions[mode, name] = function
+    levels = natural_crops(batch, side)  # OpenCV's detector reads bytes
     for threads in (1, 0):
         name = f"OpenCV loop, {'1 thread' if threads else 'all threads'}"
-        functions["Python", name] = lambda n=threads: opencv_saliency_mix(images, labels, np.random.default_rng(0), n)
+        functions["Python", name] = lambda n=threads: opencv_saliency_mix(levels, labels, np.random.default_rng(0), n)
     seconds = interleave(functions, rounds)
     rows = []
     for (mode, name), durations in seconds.items():

@@ -1,12 +1,19 @@
 """The limits that figures of the record must keep."""
 
-from benchmarks.training_step import MMA
+from benchmarks.growth import LIMIT as GROWTH_LIMIT
+from benchmarks.growth import is_linear
+from benchmarks.training_step import CATCH_UP, CHEAPER, GRADIENTS, MASK_ONLY, MMA, SUMIX
 
 STEP_LIMITS = {
     "SaliencyMix": 1.05,
     MMA: 1.08,
     "SaliencyGrafting, activation": 1.4,
     "SaliencyGrafting, gradient": 2.1,
+    **dict(zip(CHEAPER, (1.15, 1.30), strict=True)),
+    **dict.fromkeys(GRADIENTS, 2.1),
+    SUMIX: 1.4,
+    CATCH_UP: 1.05,
+    **dict.fromkeys(MASK_ONLY, 1.05),
 }
 
 
@@ -31,7 +38,24 @@ def judge(parts):
         for row in run["rows"]:
             if row["method"] == MMA:
                 bars.append(_bar("peak memory with MMA, to plain", _where(run), 1.1, row["peak"]))
+    bars += _growth_bars(parts.get("growth", {}))
     return bars
+
+
+def _growth_bars(part):
+    """One bar for each method and axis: the size at which the cost per pixel is farthest above the best before it."""
+    worst = {}
+    for what, rows in (("time", part.get("rows", ())), ("memory", part.get("memory", ()))):
+        for row in rows:
+            # Records from before this limit have no ratio to the best.
+            if "to_best" in row and is_linear(row["method"], row["axis"]):
+                figures = row["to_best"] if what == "time" else dict.fromkeys(("median", "min", "max"), row["to_best"])
+                key = what, row["method"], row["axis"]
+                if key not in worst or figures["median"] > worst[key][0]["median"]:
+                    worst[key] = figures, row["value"]
+    for (what, method, axis), (figures, value) in worst.items():
+        title = f"growth of {method}, {what} per pixel to the best of smaller sizes"
+        yield _bar(title, f"worst {axis}, {value}", GROWTH_LIMIT, figures)
 
 
 def _where(run):
@@ -48,7 +72,7 @@ def _augmentation_bars(row):
     if method == "CutMix":
         yield _bar("CutMix, to keras.layers.CutMix", where, 0.5, to["keras.layers.CutMix"])
     if method == "SaliencyMix" and row["side"] == 224:
-        yield _bar("SaliencyMix with defaults, to keras.layers.CutMix", where, 1.0, to["keras.layers.CutMix"])
+        yield _bar("SaliencyMix with defaults, to keras.layers.CutMix", where, 0.8, to["keras.layers.CutMix"])
     if method == "SaliencyMix" and (row["mode"], row["dtype"]) == ("XLA", "uint8"):
         limit = 1 / 8 if row["side"] == 224 else 1 / 3
         yield _bar("SaliencyMix, fine_grained at full size, to the OpenCV loop", where, limit, to["OpenCV loop"])

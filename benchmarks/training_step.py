@@ -25,21 +25,19 @@ POINTS = {"preactresnet18": ("stage1", "stage2"), "resnet50": ("conv2_block3_out
 #: Sites are drawn uniformly, so the mean over these is a step of a model with all of them.
 SITES = ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")
 ATTRIBUTIONS = ("SaliencyGrafting, activation", "SaliencyGrafting, gradient")
+#: The side of the images is halved for the network of the attribution.
+HALF = " at half size"
+CHEAPER = tuple(name + HALF for name in ATTRIBUTIONS)
+STAGE = "SaliencyGrafting, activation at stage2"
+GRADIENTS = ("AttentiveMix, gradient", "PuzzleMix, gradient")
 #: All mixers, at the input only.
 AT_INPUT = {mixer.__name__: mixer for mixer in MIXERS.values()}
 OTHERS = tuple(name for name in AT_INPUT if name != "SaliencyMix")
+#: Mixers with default arguments whose masks need no saliency.
+MASK_ONLY = tuple(name for name, mixer in AT_INPUT.items() if not mixer.uses_saliency and name != "RandomChoice")
 BASIC = ("plain", *SITES, *ATTRIBUTIONS, *OTHERS)
-ALL = (
-    *BASIC,
-    MMA,
-    "SaliencyGrafting, activation at stage2",
-    "SaliencyMix, spectral_residual",
-    "SaliencyMix, frequency_tuned",
-    "AttentiveMix, gradient",
-    "PuzzleMix, gradient",
-    SUMIX,
-    CATCH_UP,
-)
+DETECTORS = ("SaliencyMix, spectral_residual", "SaliencyMix, frequency_tuned")
+ALL = (*BASIC, MMA, STAGE, *DETECTORS, *GRADIENTS, SUMIX, CATCH_UP)
 MEMORY = ("plain", "SaliencyMix", MMA)
 SETTING = ("network", "batch", "side", "backend", "xla")
 
@@ -65,6 +63,9 @@ def settings(quick=False):
         {**small, **with_xla, "methods": ("plain", MMA, "MixUp", "CutMix")},
         {**small, **jax, "methods": ("plain", MMA, "MixUp", "CutMix")},
         *({**network, "methods": ("plain", MMA, *OTHERS)} for network in large),
+        {**small, **without, "methods": ("plain", *CHEAPER, STAGE + HALF)},
+        *({**small, **where, "methods": ("plain", *CHEAPER, STAGE)} for where in (with_xla, jax)),
+        *({**small, **where, "methods": ("plain", *GRADIENTS, SUMIX, CATCH_UP)} for where in (with_xla, jax)),
     ]
     memory = [
         {**small, **without, "methods": (*MEMORY, *ATTRIBUTIONS, *OTHERS)},
@@ -172,8 +173,11 @@ def _build(network, side):
     return models.WideResNet(10, 1, (side, side, 3))
 
 
-def mixer_of(name, network):
+def mixer_of(name, network, side=32):
     """The mixer of a method, or `None`, and the names of the layers after which it mixes features."""
+    if name.endswith(HALF):
+        mixer, at = mixer_of(name.removesuffix(HALF), network, side)
+        return mixer.copy(detector_size=side // 2), at
     points = POINTS.get(network, ("stage1", "stage2"))
     special = {
         "plain": lambda: (None, ()),
@@ -182,7 +186,7 @@ def mixer_of(name, network):
         SUMIX: lambda: (CutMix(label="sumix"), ()),
         CATCH_UP: lambda: (CutMix(sites=(1,), border="inside"), points[:1]),
         MMA: lambda: (in_turn(SaliencyMix)(), points),
-        "SaliencyGrafting, activation at stage2": lambda: (
+        STAGE: lambda: (
             SaliencyGrafting(detector="activation", attribution_layer="stage2"),
             (),
         ),
@@ -199,7 +203,7 @@ def _step(name, setting, images, labels):
 
     from keras_mma import mixify
 
-    mixer, at = mixer_of(name, setting["network"])
+    mixer, at = mixer_of(name, setting["network"], setting["side"])
     model = _build(setting["network"], setting["side"])
     if mixer is not None:
         model = mixify(model, mixer, at=list(at), adapter=CatchUpMix if name == CATCH_UP else None)

@@ -224,40 +224,30 @@ def _jitted(layer, method):
     return compiled.setdefault(str(arguments), jax.jit(pure))
 
 
-def vjp(function, x, backend=None):
-    """The value of a function and its vector-Jacobian product.
+def scaled(x, factor):
+    """`factor * x`, for a factor without gradient that broadcasts to `x`.
 
-    Args:
-        function: A function from a tensor like `x` to a tensor.
-        x: Float tensor.
-        backend: `"tensorflow"`, `"jax"` or `"torch"`; Keras' backend by default.
-
-    Returns:
-        The outputs, and a function from the gradient with respect to the outputs to the gradient with respect to `x`.
-        It can be called once.
+    A branch of a TensorFlow graph keeps `x` until the backward pass for the gradient of the factor, which nobody needs.
     """
-    backend = backend or keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
+    factor = keras.ops.stop_gradient(factor)
+    if keras.backend.backend() != "tensorflow":
+        return factor * x
+    import tensorflow as tf
 
-        # The tape watches x alone: an outer tape may be recording the same weights.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            outputs = function(x)
-        return outputs, lambda gradient: tape.gradient(outputs, x, output_gradients=gradient)
-    if backend == "jax":
-        import jax
+    if not tf.inside_function():
+        return factor * x
+    with tf.compat.v1.get_default_graph().gradient_override_map({"Mul": _gradient_of_scaled()}):
+        return factor * x
 
-        outputs, pull_back = jax.vjp(function, x)
-        return outputs, lambda gradient: pull_back(gradient)[0]
-    if backend == "torch":
-        import torch
 
-        x = x.detach().requires_grad_(True)
-        with torch.enable_grad():
-            outputs = function(x)
-        return outputs, lambda gradient: torch.autograd.grad(outputs, x, gradient)[0]
-    raise NotImplementedError(f"Gradients require the tensorflow, jax or torch backend. Received: {backend!r}")
+@functools.cache
+def _gradient_of_scaled():
+    """The name under which TensorFlow finds the gradient of `scaled`."""
+    import tensorflow as tf
+
+    name = "KerasMmaScaled"
+    tf.RegisterGradient(name)(lambda op, upstream: (None, upstream * op.inputs[0]))
+    return name
 
 
 class MultiWorkerTraining:

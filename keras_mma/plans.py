@@ -19,7 +19,7 @@ import keras
 from keras import ops
 
 from keras_mma import moving
-from keras_mma.backend import device_groups
+from keras_mma.backend import device_groups, scaled
 
 KEYS = ("partner", "mask", "weight", "site")
 _RANKS = {"partner": 1, "mask": 4, "weight": 1, "site": 0}
@@ -145,11 +145,11 @@ def blend(own, partner, mask):
 
     Args:
         own, partner: Tensors of the same shape and dtype.
-        mask: Float32 tensor that broadcasts to them.
+        mask: Float32 tensor that broadcasts to them, without gradient.
     """
     dtype = keras.backend.standardize_dtype(own.dtype)
     if keras.backend.is_float_dtype(dtype):
-        mixed = ops.cast(mask, dtype) * own + ops.cast(1.0 - mask, dtype) * partner
+        mixed = scaled(own, ops.cast(mask, dtype)) + scaled(partner, ops.cast(1.0 - mask, dtype))
     else:
         mixed = mask * ops.cast(own, "float32") + (1.0 - mask) * ops.cast(partner, "float32")
         mixed = ops.cast(ops.round(mixed), dtype)

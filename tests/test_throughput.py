@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import throughput, training_step
+from benchmarks import growth, throughput, training_step
+from benchmarks.augmentation import resampled
 from benchmarks.bars import judge
 from benchmarks.opencv_loop import opencv_saliency_mix
 from benchmarks.report import render
@@ -64,8 +65,8 @@ def test_a_quick_run_writes_every_part_and_the_page(needs_tensorflow, tmp_path):
         (["--only", "growth", "--quick"], {}, "sizes"),
         (["--only", "growth", "--run", "0"], {}, "--run requires --only"),
         (["--run", "0"], {}, "--run requires --only"),
-        (["--only", "step", "--run", "2"], {}, "--run must be below 11"),
-        (["--only", "step", "--run", "-1"], {}, "--run must be below 11"),
+        (["--only", "step", "--run", "2"], {}, "--run must be below 16"),
+        (["--only", "step", "--run", "-1"], {}, "--run must be below 16"),
         (["--only", "step", "--run", "1"], {"network": "resnet50"}, "whose run 0 differs"),
         (["--rounds", "0"], {}, "--rounds must be a positive integer"),
     ],
@@ -140,7 +141,16 @@ def test_steps_of_all_sites_are_not_adjacent():
         ("SaliencyGrafting", "SaliencyGrafting", {"detector": "fine_grained"}, 0),
         ("SaliencyGrafting, activation", "SaliencyGrafting", {"detector": "activation", "attribution_layer": None}, 0),
         ("SaliencyGrafting, activation at stage2", "SaliencyGrafting", {"attribution_layer": "stage2"}, 0),
-        ("SaliencyGrafting, gradient", "SaliencyGrafting", {"detector": "gradient"}, 0),
+        ("SaliencyGrafting, gradient", "SaliencyGrafting", {"detector": "gradient", "detector_size": None}, 0),
+        ("SaliencyGrafting, gradient at half size", "SaliencyGrafting", {"detector_size": 16}, 0),
+        (
+            "SaliencyGrafting, activation at stage2 at half size",
+            "SaliencyGrafting",
+            {"detector_size": 16, "attribution_layer": "stage2"},
+            0,
+        ),
+        ("AttentiveMix, gradient", "AttentiveMix", {"detector": "gradient"}, 0),
+        ("CutMix, label by sumix", "CutMix", {"label": "sumix"}, 0),
     ],
 )
 def test_a_method_has_the_mixer_of_its_name(name, mixer, settings, points):
@@ -169,6 +179,13 @@ STEP_LIMITS = {
     "SaliencyMix + MMA": 1.08,
     "SaliencyGrafting, activation": 1.4,
     "SaliencyGrafting, gradient": 2.1,
+    "SaliencyGrafting, activation at half size": 1.15,
+    "SaliencyGrafting, gradient at half size": 1.3,
+    "AttentiveMix, gradient": 2.1,
+    "PuzzleMix, gradient": 2.1,
+    "CutMix, label by sumix": 1.4,
+    "CatchUpMix, site 1": 1.05,
+    **dict.fromkeys(["MixUp", "CutMix", "GMix", "HMix", "SmoothMix", "FMix", "GridMix", "ResizeMix"], 1.05),
 }
 
 
@@ -181,7 +198,7 @@ def test_steps_are_judged_by_their_limits():
         return {"median": limit, "min": 0.9 * limit, "max": 2.0 * limit}
 
     rows = [{"method": name, **ratio(limit)} for name, limit in STEP_LIMITS.items()] + [
-        {"method": "CutMix", **ratio(9.0)}
+        {"method": "GuidedMixup", **ratio(9.0)}
     ]
     settings = [("tensorflow", False), ("tensorflow", True), ("jax", True)]
     runs = [_run("preactresnet18", *setting, rows) for setting in settings]
@@ -218,6 +235,8 @@ def test_the_committed_record_has_every_bar():
         "step with SaliencyMix": 3,
         "step with SaliencyMix + MMA": 3,
         "step with SaliencyGrafting": 6,
+        "step with MixUp": 5,
+        "step with CutMix": 5,
         "peak memory with MMA": 6,
     }
     assert (ROOT / "docs" / "results" / "throughput.md").read_text() == render(record)
@@ -238,6 +257,64 @@ def test_a_target_is_met_at_its_limit_and_missed_above():
     bars = {bar["bar"]: bar for bar in judge({"augmentation": {"rows": rows}})}
     assert [bar["met"] for bar in bars.values()] == [True, False, True, False]
     assert bars["SaliencyMix, fine_grained at full size, to the OpenCV loop"]["limit"] == 1 / 8
+
+
+def test_float_images_are_not_whole_numbers_and_keep_their_range():
+    images = resampled(np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3)).astype("uint8"))
+    assert images.dtype == "float32" and images.min() >= 0 and 1 < images.max() <= 255
+    assert (images != np.round(images)).mean() > 0.8
+
+
+def test_growth_is_judged_at_its_worst_size():
+    rows = [
+        {"method": method, "axis": axis, "value": value, "to_best": {"median": cost, "min": 0.9, "max": 2.0}}
+        for method in ("CutMix", "GuidedMixup", growth.PAIRING)
+        for axis in ("batch", "side")
+        for value, cost in ((32, 1.0), (64, 1.2 if method == "CutMix" else 1.3), (128, 1.1))
+    ]
+    memory = growth.memory_rows("batch", [("CutMix", 2, 4), ("CutMix", 4, 4), ("CutMix", 8, 4)], [320, 320, 960])
+    assert [row["bytes"] for row in memory] == [10.0, 5.0, 7.5] and [row["to_best"] for row in memory] == [1, 1, 1.5]
+    bars = judge({"growth": {"rows": rows, "memory": memory}})
+    # Pairing by distance compares all images of a batch with each other.
+    assert [(bar["bar"].split()[2].strip(","), bar["where"], bar["met"]) for bar in bars] == [
+        ("CutMix", "worst batch, 64", True),
+        ("CutMix", "worst side, 64", True),
+        ("GuidedMixup", "worst side, 64", False),
+        ("distance", "worst side, 64", False),
+        ("CutMix", "worst batch, 8", False),
+    ]
+
+
+def test_pairing_stops_being_worth_it_where_it_exceeds_the_limit():
+    costs = {"GuidedMixup": (1.0, 1.19, 1.3, 2.0), "GuidedMixup, shuffled": (1.0, 1.0, 1.0, 1.0)}
+    rows = [
+        {"method": method, "axis": "batch", "value": 32 * 2**index, "nanoseconds": cost}
+        for method, values in costs.items()
+        for index, cost in enumerate(values)
+    ]
+    assert growth.crossing(rows) == 128
+    assert growth.crossing([row for row in rows if row["value"] < 128]) is None
+
+
+def test_every_mixer_grows():
+    assert {type(mixer()) for mixer in growth.METHODS.values()} == set(layers.MIXERS.values())
+    assert {"CutMix", "GuidedMixup, shuffled"} == {
+        name for name in growth.QUICK_METHODS if growth.is_linear(name, "batch")
+    }
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_intermediate_and_final_results():
+    """Labels and images of a mixed batch, and what is needed for them."""
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.growth", json.dumps([["CutMix", 8, 16], ["GuidedMixup", 8, 16]])],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    cutmix, guided = json.loads(process.stdout.splitlines()[-1])
+    assert 8 * (16 * 16 * 3 + 10 * 4) <= cutmix < 3 * 8 * (16 * 16 * 3 + 10 * 4) < guided
 
 
 def test_functions_are_timed_alternately():

@@ -105,6 +105,7 @@ def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
         Case(layers.SaliencyMix, {"detector": "activation", "attribution_layer": "features1"}),
         Case(layers.GuidedMixup, {"detector": "gradient"}),
         Case(layers.PuzzleMix, {"detector": "gradient", "grids": (2, 8)}),
+        Case(layers.AttentiveMix, {"detector": "gradient", "detector_size": 6}),
     ],
     ids=str,
 )

@@ -20,8 +20,7 @@ class Mixer(sampling.SeededLayer):
     segmentation masks.
 
     Args:
-        probability: Probability in [0, 1] with which each sample is mixed. It can be assigned at any time: the next
-            step uses the new value.
+        probability: Probability in [0, 1] with which each sample is mixed. It can be assigned before any step.
         sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labeled
             batches are mixed at the input and require `sites=(0,)`, the default.
         site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
@@ -34,7 +33,8 @@ class Mixer(sampling.SeededLayer):
             `"frequency_tuned"`, a name registered with `keras_mma.saliency.register`, or a callable from images
             (batch, height, width, channels) to maps (batch, height, width, 1); inside a `MixModel`, also an
             attribution of the network being trained: `"activation"` or `"gradient"`.
-        detector_size: Height and width in pixels at which the detector works; by default those of the images.
+        detector_size: Height and width in pixels at which the detector works; by default those of the images. An
+            attribution calls its network, which must take that size, with images of it: half the side costs a quarter.
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
             the last one that gives maps.
         label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
@@ -273,8 +273,8 @@ class Mixer(sampling.SeededLayer):
         """A layer like this one, with some arguments changed."""
         # The detector itself: a callable need not be registered to be copied.
         copy = type(self)(**{**self.get_config(), "detector": self.detector, **changes})
-        if copy.detector is self.detector:
-            copy._detect = self._detect  # keeps an attached network
+        if copy.detector is self.detector and copy.detector_size == self.detector_size:
+            copy._detect = self._detect  # keeps an attached network, which takes that size
         return copy
 
     def attributing_mixers(self):

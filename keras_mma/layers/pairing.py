@@ -8,6 +8,9 @@ from keras import ops
 from keras_mma import sampling
 from keras_mma.backend import device_groups, xla_compiled
 
+#: In batches with more samples than the first number, the distances are computed for as many at once as the second.
+_LARGE, _BLOCK = 1024, 256
+
 
 def sample(policy, batch_size, maps, seed):
     """Sample partners.
@@ -92,6 +95,9 @@ def _farthest(maps, start, groups):
 def distances(maps):
     """Squared distances between maps that are normalized to a sum of 1.
 
+    The distances of n samples take 4 n^2 bytes. In large batches of known size, intermediate results are those of a
+    block of samples.
+
     Args:
         maps: Non-negative float32 tensor (groups, samples, pixels).
 
@@ -101,8 +107,24 @@ def distances(maps):
     total = ops.sum(maps, axis=2, keepdims=True)
     maps = maps / ops.where(total > 0.0, total, 1.0)
     squares = ops.sum(ops.square(maps), axis=2)
-    products = ops.matmul(maps, ops.transpose(maps, (0, 2, 1)))
-    return squares[:, :, None] + squares[:, None, :] - 2.0 * products
+    groups, samples, pixels = ops.shape(maps)
+    if not isinstance(samples, int) or samples <= _LARGE:
+        return _distances(maps, squares, maps, squares)
+
+    def step(index, rows):
+        # The last block overlaps the one before if the number of samples is not a multiple.
+        start = ops.minimum(index * _BLOCK, samples - _BLOCK)
+        block = ops.slice(maps, (0, start, 0), (groups, _BLOCK, pixels))
+        block_squares = ops.slice(squares, (0, start), (groups, _BLOCK))
+        return ops.slice_update(rows, (0, start, 0), _distances(block, block_squares, maps, squares))
+
+    return ops.fori_loop(0, -(-samples // _BLOCK), step, ops.zeros((groups, samples, samples), "float32"))
+
+
+def _distances(maps, squares, others, other_squares):
+    """Squared distances of maps (groups, samples, pixels) to others; the squares are sums over the pixels."""
+    products = ops.matmul(maps, ops.transpose(others, (0, 2, 1)))
+    return squares[:, :, None] + other_squares[:, None, :] - 2.0 * products
 
 
 def farthest_cycles(distance, start):

@@ -51,6 +51,26 @@ class NetworkView:
             )
         self._features = keras.Model(self.inputs, self.tensors[learned[-1] if layer is None else layer][0])
 
+    def resize(self, size):
+        """Take square images of another size: for the features if a layer is selected, otherwise for the predictions.
+
+        Args:
+            size: Height and width in pixels.
+
+        Raises:
+            ValueError: If the network takes images of one size only, or the features would have a single pixel.
+        """
+        if self._features is None:
+            self._predict = _resized(self._predict, size, self.data_format)
+            return
+        self._features = _resized(self._features, size, self.data_format)
+        features = self._features.outputs[0]
+        if not self._is_map(features):
+            raise ValueError(
+                "`detector_size` must be so large that the features of the attribution have more than one pixel. "
+                f"Received: detector_size={size}, for which their shape is {tuple(features.shape)}"
+            )
+
     def _is_map(self, tensor):
         shape = getattr(tensor, "shape", ())
         return len(shape) == 4 and (shape[1:3] if self.data_format == "channels_last" else shape[2:]) != (1, 1)
@@ -67,6 +87,42 @@ class NetworkView:
         return maps if self.data_format == "channels_last" else ops.transpose(maps, (0, 2, 3, 1))
 
 
+def _resized(model, size, data_format):
+    """A model like another one that shares its layers and takes images of `size` x `size`."""
+    (images,) = model.inputs
+    place = slice(1, 3) if data_format == "channels_last" else slice(2, 4)
+    if tuple(images.shape[place]) == (size, size):
+        return model
+    shape = list(images.shape)
+    shape[place] = [size, size]
+    called = [model.name]
+
+    def call(path, layer, args, kwargs):
+        called.append(path)
+        return layer(*args, **kwargs)
+
+    try:
+        resized = keras.Input(batch_shape=shape, dtype=images.dtype)
+        values = {id(images): resized}
+        # A nested model would accept its own size only; its layers may accept any.
+        outputs = graph.rebuild_graph(graph.output_of(model), values, call, enter_nested=lambda path, layer: True)
+        result = keras.Model(resized, outputs)
+        called.append(model.name)
+        # Some layers state shapes without looking at their inputs. This traces what they compute, for a single image: a
+        # layer that takes another number of pixels might find the rest of them in other images.
+        image = keras.Input(batch_shape=[1, *shape[1:]], dtype=images.dtype)
+        traced = keras.layers.Lambda(lambda x: result(x, training=False))(image)
+        if any(len(output.shape) and output.shape[0] != 1 for output in keras.tree.flatten(traced)):
+            raise ValueError(f"The predictions of an image must be those of one sample. Received: {traced}")
+    except Exception as error:  # layers and backends raise anything for a shape that they do not take
+        raise ValueError(
+            "`detector_size` must be a size of images that the network takes. Networks with a dense layer on "
+            "flattened maps, and most vision transformers, take their own size only: leave `detector_size` out. "
+            f"Received: detector_size={size}, which {called[-1]!r} does not take"
+        ) from error
+    return result
+
+
 def view_of(mixer, inputs, predictions):
     """The `NetworkView` of the network behind a mixer.
 
@@ -77,8 +133,8 @@ def view_of(mixer, inputs, predictions):
         inputs, predictions: Symbolic inputs and predictions of the mixed model.
 
     Raises:
-        ValueError: If the mixer receives integers, which have no gradient, its `attribution_layer` is unknown, or the
-            model has several inputs.
+        ValueError: If the mixer receives integers, which have no gradient, its `attribution_layer` is unknown, the
+            network does not take images of its `detector_size`, or the model has several inputs.
     """
     plain, received, tensors = without_mixing(inputs, predictions)
     if len(plain.inputs) > 1:
@@ -94,6 +150,8 @@ def view_of(mixer, inputs, predictions):
     view = NetworkView(received, plain.output, tensors, mixer.data_format)
     if mixer.detector == "activation":
         view.select(mixer.attribution_layer)
+    if mixer.detector_size is not None:
+        view.resize(mixer.detector_size)
     return view
 
 

@@ -6,7 +6,7 @@ The network is not changed: batch normalization uses its moving statistics witho
 import keras
 from keras import ops
 
-from keras_mma.backend import vjp
+from keras_mma.differentiation import vjp
 
 # Gradients of float16 networks would underflow. The scale cancels out.
 _SCORE_SCALE = 1024.0

@@ -5,6 +5,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -64,7 +65,7 @@ class Attribution:
     Args:
         name: `"activation"` or `"gradient"`.
         network: A `NetworkView`, or `None` if there is none yet. It is held here, where Keras does not track its layers
-            a second time as part of a mixer.
+            a second time as part of a mixer. It takes images of the `size` with which the attribution is called.
     """
 
     is_pure = False
@@ -79,8 +80,8 @@ class Attribution:
                 "`MixModel`, which attaches its network, or a detector of images, one of "
                 f"{names()}. Received: no network"
             )
-        maps = ATTRIBUTIONS[self.name](self.network, images)
         height, width = ops.shape(images)[1:3] if data_format == "channels_last" else ops.shape(images)[2:4]
+        maps = ATTRIBUTIONS[self.name](self.network, reduced(images, size, data_format))
         return sanitize_maps(resize(maps, height, width, "bilinear"))
 
 
@@ -200,6 +201,28 @@ def downsampled(function):
         return resize(function(small), height, width, "bilinear")
 
     return detect
+
+
+def reduced(images, size, data_format="channels_last"):
+    """Images as a network takes them, at another height and width: each pixel is the mean of those that it replaces.
+
+    Args:
+        images: Tensor (batch, height, width, channels), or channels first. Integers are rounded.
+        size: Height and width in pixels, or `None` for those of the images.
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Returns:
+        Images (batch, size, size, channels), or channels first, of the same dtype.
+    """
+    sides = images.shape[1:3] if data_format == "channels_last" else images.shape[2:4]
+    if size is None or tuple(sides) == (size, size):
+        return images
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    small = ops.cast(images, "float32")
+    small = small if data_format == "channels_last" else ops.transpose(small, (0, 2, 3, 1))
+    small = resize(small, size, size, "area")
+    small = small if data_format == "channels_last" else ops.transpose(small, (0, 3, 1, 2))
+    return ops.cast(small if keras.backend.is_float_dtype(dtype) else ops.round(small), dtype)
 
 
 def chunked(function):

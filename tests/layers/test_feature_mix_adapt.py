@@ -321,6 +321,49 @@ def test_invalid_inputs_raise(plan, features):
         layer(features, {"mask": plan["mask"]})
 
 
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_gradients_in_a_graph_equal_those_of_an_eager_call(needs_tensorflow, rng, features, plan, jit_compile):
+    import tensorflow as tf
+
+    layer, upstream = FeatureMixAdapt(2), rng.normal(size=features.shape).astype("float32")
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(layer(x, plan, training=True)[0] * upstream)
+        return tape.gradient(total, x)
+
+    compiled = tf.function(gradient, jit_compile=jit_compile)
+    own, expected = to_numpy(layer.mask(ops.convert_to_tensor(features), plan)), np.zeros_like(features)
+    for sample, partner in enumerate(to_numpy(plan["partner"])):
+        expected[sample] += own[sample] * upstream[sample]
+        expected[partner] += (1 - own[sample]) * upstream[sample]
+    for step in (gradient, compiled):
+        np.testing.assert_allclose(step(tf.constant(features)), expected, atol=1e-5)
+
+
+def test_features_of_partners_are_not_kept_for_the_backward_pass(needs_tensorflow, features, plan):
+    """What the branch of a graph keeps, it returns as optional values."""
+    import tensorflow as tf
+
+    layer = FeatureMixAdapt(2)
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(layer(x, plan, training=True)[0])
+        return tape.gradient(total, x)
+
+    # A site that is known beforehand leaves no branch.
+    plan = {**plan, "site": tf.Variable(2)}
+    graph = tf.function(gradient).get_concrete_function(tf.TensorSpec(features.shape, tf.float32)).graph
+    kept, operations = [], {}
+    for function in graph.as_graph_def().library.function:
+        operations |= {node.name: node.op for node in function.node_def}
+        kept += [node.input[0].split(":")[0] for node in function.node_def if node.op == "OptionalFromValue"]
+    assert kept and "GatherV2" not in [operations.get(name) for name in kept]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_site_that_does_not_fire_allocates_nothing():

@@ -8,7 +8,7 @@ from scipy import stats
 from keras_mma import layers, sampling
 from keras_mma.layers import pairing
 from tests import oracles
-from tests.layers.mixers import training_plan
+from tests.layers.mixers import to_numpy, training_plan
 from tests.pictures import blobs, crops
 
 
@@ -48,6 +48,22 @@ def test_distances_equal_the_loop(rng):
     shares = [m / m.sum() if m.any() else m for m in maps.astype("float64")]
     expected = [[((a - b) ** 2).sum() for b in shares] for a in shares]
     np.testing.assert_allclose(distances(maps), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [3, 4, 8, 9, 11])
+def test_distances_in_blocks_are_the_same(rng, samples, monkeypatch):
+    maps = rng.random((2, samples, 6)).astype("float32")
+    expected = to_numpy(pairing.distances(ops.convert_to_tensor(maps)))
+    blocks, whole = [], pairing._distances
+    monkeypatch.setattr(pairing, "_LARGE", 4)
+    monkeypatch.setattr(pairing, "_BLOCK", 3)
+    monkeypatch.setattr(pairing, "_distances", lambda *args: blocks.append(args[0].shape[1]) or whole(*args))
+    in_blocks = to_numpy(pairing.distances(ops.convert_to_tensor(maps)))
+    np.testing.assert_allclose(in_blocks, expected, atol=1e-7)
+    starts = ops.convert_to_tensor([0, 2])
+    cycles = [to_numpy(pairing.farthest_cycles(ops.convert_to_tensor(each), starts)) for each in (in_blocks, expected)]
+    np.testing.assert_array_equal(*cycles)
+    assert set(blocks) == {3 if samples > 4 else samples}
 
 
 def test_roll_pairs_each_sample_with_the_previous_one(rng):

@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_mma
 from keras_mma import layers, plans
-from keras_mma.backend import vjp
+from keras_mma.differentiation import vjp
 from tests import oracles
 from tests.layers.mixers import to_numpy
 from tests.peers.batches import BOTH, labeled, plan_and_images, random_batch
