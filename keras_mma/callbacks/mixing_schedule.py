@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_mma.layers.arguments import Adjustable
 from keras_mma.models import MixModel
 
 # For each mixer that a schedule controls, its values before the training and those that the schedule set last.
@@ -18,16 +19,16 @@ class MixingSchedule(keras.callbacks.Callback):
     """Sets the `probability` and the `alpha` of the mixer at the beginning of each epoch.
 
     Compiled training steps read both when they run: nothing is compiled again. The values depend on the number of the
-    epoch alone, so that a training that `keras.callbacks.BackupAndRestore` resumes continues with those of its epoch.
-    After training, the mixer has the values again that it had before; a model that is saved during training has those
-    of the epoch.
+    epoch alone, so that a training that `keras.callbacks.BackupAndRestore` resumes uses those of the epoch at which it
+    resumes. After training, the mixer has the values again that it had before; a model that is saved during training
+    has those of the epoch.
 
     Args:
         probability: A number for each epoch, or a function from the epoch (0, 1, ...) to a number. By default, that of
             the mixer.
         alpha: Likewise, for mixers that have an `alpha`.
-        active: First and last epoch between which samples are mixed, as in a slice: `(None, -20)` mixes in all but the
-            last 20 epochs, `(-20, None)` only in the last 20.
+        active: First epoch in which samples are mixed, and the one after the last, as in a slice: `(None, -20)` mixes
+            in all but the last 20 epochs, `(-20, None)` only in the last 20.
 
     Raises:
         ValueError: If `probability` or `alpha` is neither a sequence nor a function, or `active` is not a pair of
@@ -64,9 +65,10 @@ class MixingSchedule(keras.callbacks.Callback):
         if not isinstance(self.model, MixModel):
             raise ValueError(f"`MixingSchedule` needs a `MixModel`. Received: a {type(self.model).__name__}")
         mixer, epochs = self.model.mixer, self.params["epochs"]
-        if self.schedules["alpha"] is not None and not hasattr(mixer, "alpha"):
+        if self.schedules["alpha"] is not None and not isinstance(getattr(type(mixer), "alpha", None), Adjustable):
             raise ValueError(
-                f"`alpha` cannot be set for a {type(mixer).__name__}, which has none. "
+                f"`alpha` cannot be set for a {type(mixer).__name__}, which has none that may change during "
+                "training (`keras_mma.layers.arguments.Adjustable`). "
                 f"Received: alpha={self.schedules['alpha']!r}"
             )
         for name, schedule in self.schedules.items():

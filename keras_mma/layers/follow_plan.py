@@ -82,7 +82,7 @@ class FollowPlan(keras.layers.Layer):
         return {**super().get_config(), "data_format": self.data_format}
 
     def _share(self, other, plan):
-        """The share of its own that each place keeps, in a shape that broadcasts to the tensor."""
+        """The share of its own values that each location keeps, in a shape that broadcasts to the tensor."""
         if len(other.shape) != 4:
             return ops.reshape(plan["weight"], [-1] + [1] * (len(other.shape) - 1))
         is_last = self.data_format == "channels_last"

@@ -1,4 +1,4 @@
-"""How much of its own label a mixed sample keeps, beyond the share of the area."""
+"""Rules other than the area for the weight of the label."""
 
 from keras import ops
 

@@ -1,4 +1,4 @@
-"""The three kinds of mask that a mixer can sample, each applied in its cheapest way.
+"""The three kinds of mask that a mixer can sample, each applied as cheaply as possible.
 
 A mask says which share of its own image each location keeps. Broadcasting a one-channel mask over RGB images is slow in
 uncompiled TensorFlow; `Uniform` and `Box` avoid building one. All three have the same methods:

@@ -36,7 +36,7 @@ class Mixer(sampling.SeededLayer):
         detector_size: Height and width in pixels at which the detector works; by default those of the images. An
             attribution calls its network, which must take that size, with images of it: half the side costs a quarter.
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
-            the last one that gives maps.
+            the last layer that returns feature maps.
         label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
             share of saliency that is kept, relative to the sum of the shares that are kept and pasted. `"sumix"`: the
             share of the area, weighted by how close the network's prediction of the mixed sample is to those of the two

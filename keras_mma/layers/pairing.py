@@ -71,7 +71,7 @@ def farthest(maps, seed):
     batch_size, height, width = ops.shape(maps)[:3]
     groups = device_groups(batch_size)
     if not isinstance(batch_size, int) or batch_size < 1:
-        # Nothing is farthest in an empty batch, which a replica may get at the end of an epoch: pair a map of zeros.
+        # `argmax` fails for an empty batch, which a replica may get at the end of an epoch: pair a map of zeros.
         missing = ops.zeros((_at_least_one(batch_size) - batch_size, height, width, 1), "float32")
         maps = ops.concatenate([maps, missing])
     samples = _at_least_one(batch_size) // groups

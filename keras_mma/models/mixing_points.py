@@ -94,7 +94,7 @@ def mixing_points(model: keras.Model, data_format: str | None = None, image: str
 
 
 def why_none(model):
-    """Why a model has no mixing points, as a clause that ends a sentence."""
+    """Why a model has no mixing points, as a text for an error message."""
     opaque = [
         path
         for path, layer in graph.layers_by_path(graph.output_of(model)).items()

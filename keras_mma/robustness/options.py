@@ -127,7 +127,7 @@ class Options:
         ]
 
     def recorded(self):
-        """The options as plain values, without those that have no part in the figures."""
+        """The options as plain values, without those that do not affect the results."""
         return {
             field.name: _plain(getattr(self, field.name))
             for field in dataclasses.fields(self)

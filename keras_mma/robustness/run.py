@@ -19,7 +19,7 @@ FORM = 2
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Setting:
-    """What every part needs.
+    """What the parts of an evaluation share.
 
     Args:
         classifier: A `Classifier` after `check`.

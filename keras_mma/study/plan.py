@@ -90,7 +90,7 @@ def settle(folder, plan, complete_seeds):
         complete_seeds: Function that returns for how many seeds every cell of the old plan has finished.
 
     Returns:
-        The plan that holds: the old one, with seeds added where `plan` has more of them.
+        The plan in effect: the old one, with seeds added where `plan` has more of them.
 
     Raises:
         InputError: if the folder holds another study or anything else, or the plan has more seeds.

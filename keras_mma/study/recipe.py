@@ -65,7 +65,7 @@ class Recipe:
         optimizer: `"sgd"` (Nesterov momentum of 0.9) or `"adam"`.
         learning_rate: Initial learning rate, not negative.
         schedule: `"cosine"` (decay to 0 at the last step) or `"constant"`.
-        weight_decay: Factor of the gradient of the L2 penalty, not negative.
+        weight_decay: Coefficient of the L2 weight decay, not negative.
         augmentation: Whether to crop images that are padded by an eighth, and to mirror them.
         flip: Whether the augmentation mirrors. `None`: where that keeps the class, as the dataset says.
         fraction: Class-balanced share of the training images that is used, in (0, 1].

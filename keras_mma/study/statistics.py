@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-#: Two-sided error of one comparison that is looked at once.
+#: Two-sided error of a single comparison that is tested once.
 ALPHA = 0.05
 
 BETTER, WORSE = "better", "worse"

@@ -108,6 +108,18 @@ def test_models_and_mixers_that_cannot_follow_raise():
         fit(build(layers.SmoothMix()), 1, MixingSchedule(alpha=[1]))
 
 
+class FixedAlpha(layers.MixUp):
+    alpha = None  # a plain attribute, which a compiled step reads once
+
+    def step_value(self, name):
+        return self.alpha if name == "alpha" else super().step_value(name)
+
+
+def test_an_alpha_that_a_compiled_step_would_not_read_is_refused():
+    with pytest.raises(ValueError, match="`alpha` cannot be set for a FixedAlpha, which has none that may change"):
+        fit(build(FixedAlpha()), 1, MixingSchedule(alpha=[1]))
+
+
 def test_an_interrupted_training_does_not_leave_its_values_to_the_next_one():
     model = build()
     with pytest.raises(InterruptedError):

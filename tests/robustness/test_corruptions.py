@@ -90,7 +90,7 @@ def test_errors_of_the_images_grow_with_severity_on_the_whole(name):
 
 
 def test_every_corruption_has_five_severities_for_every_published_set():
-    assert list(CORRUPTIONS) == list(published.CORRUPTIONS + published.EXTRA_CORRUPTIONS)
+    assert set(CORRUPTIONS) >= {*published.CORRUPTIONS, *published.EXTRA_CORRUPTIONS}
     for entry in CORRUPTIONS.values():
         assert set(entry.severities) == set(registry.PUBLISHED_SETS)
         assert all(len(rows) == 5 for rows in entry.severities.values())

@@ -59,7 +59,7 @@ class Classifier:
         Args:
             pixels: Images (n, height, width, channels) 0 to 255, n at least 1.
             classes: Number of classes of the dataset.
-            exact: Whether more outputs than classes are wrong too.
+            exact: Whether to refuse a model with more outputs than classes.
             kind: `"logits"` or `"probabilities"`, `None` to infer it from the values.
 
         Raises:
