@@ -11,8 +11,6 @@ import argparse
 import json
 import os
 import re
-import shlex
-import sys
 import textwrap
 import warnings
 from pathlib import Path
@@ -27,9 +25,9 @@ from scipy import stats
 import keras_mma
 from benchmarks import operations
 from benchmarks.timing import stamp, versions, write
-from benchmarks.trained_network import add_options, load_network
+from benchmarks.trained_network import add_options, load_network, recorded_command, run_command
 from keras_mma import datasets, layers, sampling
-from keras_mma.errors import InputError, with_flags
+from keras_mma.errors import InputError
 from keras_mma.layers.label_rules import saliency_weight
 from keras_mma.layers.mixers.attentive_mix import places
 from keras_mma.layers.mixers.saliency_grafting import graft_cells
@@ -241,7 +239,7 @@ def run(options, words):
     for row in rows:
         print(f"{row['full']:10} {row['way']:52} {' '.join(_figures(row))}")
     record = {
-        "command": _command(words),
+        "command": recorded_command("attributions", words),
         "measured": stamp(),
         "versions": versions("keras", keras.backend.backend(), "numpy", "scipy"),
         "subject": f"{subject} Figures are those of {len(images)} test images.",
@@ -256,24 +254,9 @@ def run(options, words):
     return record
 
 
-def _command(words):
-    """The command without the options that have no part in the figures."""
-    kept = list(words)
-    for option in ("--data-dir", "--save"):
-        if option in kept:
-            del kept[kept.index(option) : kept.index(option) + 2]
-    return shlex.join(["python", "-m", "benchmarks.attributions", *kept])
-
-
 def main(words=None):
     """Measure, print the rows, and write the record."""
-    words = sys.argv[1:] if words is None else words
-    options = parser().parse_args(words)
-    try:
-        return run(options, words)
-    except InputError as error:
-        print(f"attributions: error: {' '.join(with_flags(str(error), vars(options)).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
+    return run_command("attributions", parser(), run, words)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """A network for diagnoses: loaded from a file, or trained briefly."""
 
+import shlex
+import sys
 from pathlib import Path
 
 import keras
 
 import keras_mma
 from keras_mma import datasets
-from keras_mma.errors import InputError
+from keras_mma.errors import InputError, with_flags
 from keras_mma.study import batches, training
 from keras_mma.study.recipe import METHODS, Recipe, build
 
@@ -58,3 +60,35 @@ def load_network(options, data):
         f"The network is {recipe.network} ({built.network.count_params():,} weights), trained {how} for "
         f"{recipe.epochs} epochs on {len(train):,} images of {recipe.dataset}; test accuracy {accuracy:.3f}."
     )
+
+
+def recorded_command(module, words):
+    """The command without the options that have no part in the figures.
+
+    Args:
+        module: Name of the benchmark.
+        words: List of its arguments.
+    """
+    kept = list(words)
+    for option in ("--data-dir", "--save"):
+        if option in kept:
+            del kept[kept.index(option) : kept.index(option) + 2]
+    return shlex.join(["python", "-m", f"benchmarks.{module}", *kept])
+
+
+def run_command(module, parser, run, words=None):
+    """Run a benchmark from the command line; an `InputError` ends it with one line.
+
+    Args:
+        module: Name of the benchmark.
+        parser: Its `argparse.ArgumentParser`.
+        run: Function of the parsed options and of the list of arguments.
+        words: List of arguments; those of the process by default.
+    """
+    words = sys.argv[1:] if words is None else words
+    options = parser.parse_args(words)
+    try:
+        return run(options, words)
+    except InputError as error:
+        print(f"{module}: error: {' '.join(with_flags(str(error), vars(options)).split())}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -12,6 +12,7 @@ from keras import ops
 from benchmarks.mask_adaptation import __main__ as command
 from benchmarks.mask_adaptation import measures, page, settings
 from benchmarks.mask_adaptation.diagnosis import diagnose, meets, meets_all, summarize
+from benchmarks.trained_network import recorded_command
 from keras_mma import layers
 from keras_mma.errors import InputError
 from keras_mma.models import WideResNet
@@ -352,7 +353,8 @@ def test_the_page_lists_the_settings_of_a_search_that_keep_all_limits():
 
 def test_the_recorded_command_names_no_folder_of_the_data():
     words = ["--dataset", "cifar10", "--data-dir", "/somewhere", "--settings", "a=mma()", "--save", "x.keras"]
-    assert command._command(words) == "python -m benchmarks.mask_adaptation --dataset cifar10 --settings 'a=mma()'"
+    expected = "python -m benchmarks.mask_adaptation --dataset cifar10 --settings 'a=mma()'"
+    assert recorded_command("mask_adaptation", words) == expected
 
 
 def test_the_committed_page_is_that_of_the_record():

@@ -11,8 +11,6 @@ spelled `mma(temperature=1, combine=add)` or `NAME=mma(...)`; `benchmarks/mask_a
 import argparse
 import json
 import os
-import shlex
-import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,9 +21,9 @@ from benchmarks.mask_adaptation import page
 from benchmarks.mask_adaptation import settings as settings_module
 from benchmarks.mask_adaptation.diagnosis import BARS, diagnose, meets
 from benchmarks.timing import stamp, versions, write
-from benchmarks.trained_network import add_options, load_network
+from benchmarks.trained_network import add_options, load_network, recorded_command, run_command
 from keras_mma import datasets, layers
-from keras_mma.errors import InputError, with_flags
+from keras_mma.errors import InputError
 from keras_mma.robustness import Preprocess
 from keras_mma.study import arms
 
@@ -91,7 +89,7 @@ def run(options, words):
     print_rows(diagnosis)
     print("limits: " + ", ".join(f"{name} {kind} {limit}" for name, (kind, limit) in BARS.items()))
     record = {
-        "command": _command(words),
+        "command": recorded_command("mask_adaptation", words),
         "measured": stamp(),
         "versions": versions("keras", keras.backend.backend(), "numpy"),
         "subject": f"{subject} Masks are those of {options.mixer} on {len(images)} test images.",
@@ -123,23 +121,8 @@ def _compact(row):
     }
 
 
-def _command(words):
-    """The command without the options that have no part in the figures."""
-    kept = list(words)
-    for option in ("--data-dir", "--save"):
-        if option in kept:
-            del kept[kept.index(option) : kept.index(option) + 2]
-    return shlex.join(["python", "-m", "benchmarks.mask_adaptation", *kept])
-
-
 def main(words=None):
-    words = sys.argv[1:] if words is None else words
-    options = parser().parse_args(words)
-    try:
-        return run(options, words)
-    except InputError as error:
-        print(f"mask_adaptation: error: {' '.join(with_flags(str(error), vars(options)).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
+    return run_command("mask_adaptation", parser(), run, words)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Mixer(sampling.SeededLayer):
     segmentation masks.
 
     Args:
-        probability: Probability in [0, 1] with which each sample is mixed. It can be assigned before any step.
+        probability: Probability in [0, 1] with which each sample is mixed. It can be changed between steps.
         sites: Sites of which each step draws one, uniformly: 0 is the input, k is `FeatureMixAdapt(site=k)`. Labeled
             batches are mixed at the input and require `sites=(0,)`, the default.
         site_weights: Relative frequency of each site, positive numbers in the order of `sites`; equal by default.
@@ -34,7 +34,7 @@ class Mixer(sampling.SeededLayer):
             (batch, height, width, channels) to maps (batch, height, width, 1); inside a `MixModel`, also an
             attribution of the network being trained: `"activation"` or `"gradient"`.
         detector_size: Height and width in pixels at which the detector works; by default those of the images. An
-            attribution calls its network, which must take that size, with images of it: half the side costs a quarter.
+            attribution passes images of this size through the network, which must accept it.
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
             the last layer that returns feature maps.
         label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
