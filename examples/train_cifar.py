@@ -18,11 +18,12 @@ The recipe itself is `keras_mma.study.recipe`; this script reads the options, tr
 import argparse
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from keras_mma_command import load_quietly
+
+load_quietly()  # TensorFlow logs several lines while it is imported
 
 import distribution
 import keras
