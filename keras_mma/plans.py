@@ -15,11 +15,15 @@ both by those of its adapted mask, so that the weight is the mean of the mask (u
 All functions in this module are pure.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_mma import moving
 from keras_mma.backend import device_groups, scaled
+
+__all__ = ["mix_images", "mix_labels", "mix_sample_weight", "mix_segmentation_masks", "take_partner"]
 
 KEYS = ("partner", "mask", "weight", "site")
 _RANKS = {"partner": 1, "mask": 4, "weight": 1, "site": 0}
@@ -104,7 +108,7 @@ def check(plan, batch_size=None, name="plan"):
             )
 
 
-def take_partner(values, partner):
+def take_partner(values: Any, partner: Any) -> Any:
     """The values of each sample's partner, `values[partner]`.
 
     In a batch that is sharded over devices, partners lie on the same device. This function shows that to the compiler,
@@ -116,6 +120,12 @@ def take_partner(values, partner):
 
     Returns:
         A tensor like `values`.
+
+    Example:
+
+    >>> taken = keras_mma.plans.take_partner(np.array([1.0, 2.0, 3.0]), np.array([2, 0, 1]))
+    >>> keras.ops.convert_to_numpy(taken).tolist()
+    [3.0, 1.0, 2.0]
     """
     groups = device_groups(values.shape[0])
     if groups == 1:
@@ -157,7 +167,9 @@ def blend(own, partner, mask):
     return ops.where(mask == 1.0, own, mixed)
 
 
-def mix_images(images, plan, data_format="channels_last", source=None, own_source=None):
+def mix_images(
+    images: Any, plan: dict, data_format: str = "channels_last", source: Any = None, own_source: Any = None
+) -> Any:
     """Mix images by the plan.
 
     Args:
@@ -194,8 +206,8 @@ def moved(images, source, data_format="channels_last"):
     return images if source is None else moving.rearrange(images, source, data_format)
 
 
-def mix_labels(labels, plan):
-    """`weight * y + (1 - weight) * y[partner]`.
+def mix_labels(labels: Any, plan: dict) -> Any:
+    """Mix labels by the weights of the plan: `weight * y + (1 - weight) * y[partner]`.
 
     Args:
         labels: Float tensor (batch, ...).
@@ -224,7 +236,7 @@ def _mix_samples(labels, plan):
     return weight * labels + (1.0 - weight) * take_partner(labels, plan["partner"])
 
 
-def mix_sample_weight(sample_weight, plan):
+def mix_sample_weight(sample_weight: Any, plan: dict) -> Any:
     """Mix the sample weights as the labels are mixed.
 
     Args:
@@ -237,7 +249,7 @@ def mix_sample_weight(sample_weight, plan):
     return _mix_samples(sample_weight, plan)
 
 
-def mix_segmentation_masks(masks, plan, source=None, own_source=None):
+def mix_segmentation_masks(masks: Any, plan: dict, source: Any = None, own_source: Any = None) -> Any:
     """Mix segmentation masks where the images were mixed.
 
     Args:

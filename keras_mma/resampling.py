@@ -4,16 +4,20 @@ It is exact for any pair of sizes, differentiable, and compiles under XLA (`ops.
 its antialiasing has no XLA kernel).
 """
 
+from typing import Any
+
 import numpy as np
 from keras import ops
+
+__all__ = ["resize"]
 
 METHODS = ("area", "nearest", "bilinear")
 # Above the rounding errors of a mean of a mask, below any share that matters.
 _ROUNDING = 1e-6
 
 
-def resize(maps, height, width, method="area"):
-    """Resize maps.
+def resize(maps: Any, height: Any, width: Any, method: str = "area") -> Any:
+    """Resize maps, such as masks and saliency.
 
     Args:
         maps: Float tensor (batch, source height, source width, channels).
@@ -22,6 +26,12 @@ def resize(maps, height, width, method="area"):
 
     Returns:
         A tensor (batch, height, width, channels) of the same dtype.
+
+    Example:
+
+    >>> maps = np.arange(4.0).reshape(1, 2, 2, 1)
+    >>> keras.ops.convert_to_numpy(keras_mma.resampling.resize(maps, 1, 4))[0, :, :, 0].tolist()
+    [[1.0, 1.0, 2.0, 2.0]]
     """
     source_height, source_width = ops.shape(maps)[1:3]
     if _is_static(source_height, source_width, height, width) and (source_height, source_width) == (

@@ -9,11 +9,14 @@ import os
 import threading
 import time
 import zlib
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_mma.backend import replica_id
+
+__all__ = ["bernoulli", "beta", "normal", "uniform"]
 
 _IS_EAGER = keras.backend.backend() == "torch"
 
@@ -155,14 +158,31 @@ def branch(seed):
         _BRANCH_SEEDS.reset(token)
 
 
-def uniform(shape, seed, minval=0.0, maxval=1.0):
-    """Uniform float32 numbers in [minval, maxval)."""
+def uniform(shape: tuple, seed: Any, minval: float = 0.0, maxval: float = 1.0) -> Any:
+    """Draw from the uniform distribution on [minval, maxval).
+
+    Args:
+        shape: Shape of the result.
+        seed: The `seed_generator` of a layer, or an int.
+        minval, maxval: Bounds of the distribution.
+
+    Returns:
+        A float32 tensor.
+    """
     seed = _BRANCH_SEEDS.get() or seed
     return keras.random.uniform(shape, minval=minval, maxval=maxval, dtype="float32", seed=seed)
 
 
-def normal(shape, seed):
-    """Float32 numbers from the standard normal distribution."""
+def normal(shape: tuple, seed: Any) -> Any:
+    """Draw from the standard normal distribution.
+
+    Args:
+        shape: Shape of the result.
+        seed: The `seed_generator` of a layer, or an int.
+
+    Returns:
+        A float32 tensor.
+    """
     return keras.random.normal(shape, dtype="float32", seed=_BRANCH_SEEDS.get() or seed)
 
 
@@ -185,13 +205,13 @@ def choice(values, weights, seed):
     return ops.take(ops.convert_to_tensor(values, "int32"), index, axis=0)
 
 
-def bernoulli(shape, probability, seed):
-    """Booleans that are true with the given probability.
+def bernoulli(shape: tuple, probability: Any, seed: Any) -> Any:
+    """Draw booleans that are true with the given probability.
 
     Args:
         shape: Shape of the result.
         probability: Float or float scalar tensor.
-        seed: A `SeedGenerator`. Where a tensor is 1, its state stays as it was, as if nothing had been drawn.
+        seed: The `seed_generator` of a layer. If `probability` is a tensor of 1, its state does not change.
 
     Returns:
         A boolean tensor.
@@ -205,7 +225,7 @@ def bernoulli(shape, probability, seed):
     return numbers < probability
 
 
-def beta(shape, alpha, seed):
+def beta(shape: tuple, alpha: Any, seed: Any) -> Any:
     """Draw from the symmetric Beta(alpha, alpha) distribution.
 
     `keras.random.beta` has no XLA kernel under TensorFlow. For equal parameters, Bailey's polar method is exact and
@@ -216,10 +236,16 @@ def beta(shape, alpha, seed):
     Args:
         shape: Shape of the result.
         alpha: Positive float or float scalar tensor.
-        seed: A `SeedGenerator`, or an int.
+        seed: The `seed_generator` of a layer, or an int.
 
     Returns:
         A float32 tensor in [0, 1].
+
+    Example:
+
+    >>> lam = keras_mma.sampling.beta((4,), 0.2, seed=1)
+    >>> tuple(lam.shape), bool(keras.ops.all((0 <= lam) & (lam <= 1)))
+    ((4,), True)
 
     References:
         - R. W. Bailey, Polar generation of random variates with the t-distribution, Math. Comp. 62 (1994).

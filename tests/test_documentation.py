@@ -26,6 +26,7 @@ PUBLIC = [
     *(getattr(keras_mma.models, name) for name in keras_mma.models.__all__),
 ]
 PUBLIC += [visualization.plot_mixing, visualization.plot_adaptation]
+PUBLIC += [keras_mma.plans.take_partner, keras_mma.resampling.resize, keras_mma.sampling.beta]
 PUBLIC += [getattr(keras_mma.metrics, name) for name in keras_mma.metrics.__all__]
 # Base classes, whose subclasses have examples.
 BASES = (keras_mma.layers.Mixer, keras_mma.layers.FeatureMixer)

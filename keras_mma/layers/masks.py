@@ -18,9 +18,11 @@ from keras import ops
 from keras_mma import moving, plans
 from keras_mma.backend import xla_compiled
 
+__all__ = ["Box", "Dense", "Uniform"]
+
 
 class Uniform(NamedTuple):
-    """The same share everywhere.
+    """A mask with the same share everywhere, as in MixUp.
 
     Args:
         lam: Float32 tensor (batch,) in [0, 1].
@@ -59,7 +61,7 @@ class Uniform(NamedTuple):
 
 
 class Box(NamedTuple):
-    """0 inside a box, where the partner is pasted, and 1 outside.
+    """A mask that is 0 inside a box, where the partner is pasted, and 1 outside, as in CutMix.
 
     Args:
         rows, columns: Pairs (start, end) of int32 tensors (batch,); `end` is not included.
@@ -107,7 +109,7 @@ class Box(NamedTuple):
 
 
 class Dense(NamedTuple):
-    """Any share at any location.
+    """A mask with any share at any location.
 
     Args:
         values: Float32 tensor (batch, height, width, 1) in [0, 1].
