@@ -53,25 +53,16 @@ def measure_cell(cell, folder, sections, limit):
         )
     except InputError as error:
         raise InputError(f"{cell.name} cannot be evaluated: {first_line(error).partition(': ')[2]}") from error
-    return {name: value for name, value in accuracies(report).items() if name.partition(":")[0] in sections}
+    return accuracies(report, sections)
 
 
-def accuracies(report):
-    """The measures of a robustness report, a dict from their names to accuracies in %."""
-    from keras_mma.robustness.perturbations import deformations
+def accuracies(report, sections):
+    """The accuracies in % of some sections of a robustness report, a dict from the labels of the sections."""
+    from keras_mma.robustness.sections import SECTIONS
 
-    accuracies = {"clean": 1 - report["clean"]["error"]}
-    if "corruption" in report:
-        accuracies["corruption: mean"] = 1 - report["corruption"]["mean_error"]
-        for group, error in report["corruption"]["group_mean_errors"].items():
-            accuracies[f"corruption: {group}"] = 1 - error
-    for name, result in report.get("deformation", {}).items():
-        accuracies[f"deformation: {deformations.title(name)}"] = 1 - result["error"]
-    for order, values in report.get("occlusion", {}).get("accuracy", {}).items():
-        accuracies[f"occlusion: {order.replace('_', ' ')}, mean"] = float(np.mean(values))
-    for entry in report.get("attack", {}).get("results", []):
-        accuracies[f"attack: {entry['attack'].upper()} {entry['epsilon_255']}/255"] = entry["robust_accuracy"]
-    return {name: 100 * value for name, value in accuracies.items()}
+    chosen = [section for section in SECTIONS if section.name in sections]
+    errors = {label: error for section in chosen for label, error in section.measures(report).items()}
+    return {label: 100 * (1 - error) for label, error in errors.items()}
 
 
 def compare(plan, measured, images):
