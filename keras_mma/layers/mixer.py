@@ -29,7 +29,7 @@ class Mixer(sampling.SeededLayer):
             previous sample; nothing is drawn, so it is as random as the order of the batch), or, with a detector,
             `"distance"` (a greedy cycle from each image to the one whose saliency is farthest). In a batch that is
             sharded over devices, partners are on the same device.
-        detector: What computes saliency, for mixers that need it: `"fine_grained"`, `"spectral_residual"`,
+        detector: Saliency detector, for mixers that need one: `"fine_grained"`, `"spectral_residual"`,
             `"frequency_tuned"`, a name registered with `keras_mma.saliency.register`, or a callable from images
             (batch, height, width, channels) to maps (batch, height, width, 1); inside a `MixModel`, also an
             attribution of the network being trained: `"activation"` or `"gradient"`.

@@ -51,10 +51,10 @@ def mixify(
         A `MixModel`.
 
     Raises:
-        ValueError: If a name is unknown, ambiguous or repeated, a layer does not return a single feature map or token
-            sequence, features go around it, the model already has mixing or overrides the steps of training, has
-            several inputs of which `image` names none, or one beside the images that `FollowPlan` cannot mix; `mixer`
-            is not a `Mixer` or names other sites, or `adapter` is not a `FeatureMixer`.
+        ValueError: If `at` has an unknown, ambiguous or repeated name, or names a layer that does not return a single
+            feature map or token sequence or that a connection bypasses. If `model` has mixing layers already, overrides
+            the steps of training, has several inputs of which `image` names none, or another input that `FollowPlan`
+            cannot mix. If `mixer` is not a `Mixer` or has other sites, or `adapter` is not a `FeatureMixer`.
 
     Example:
 

@@ -7,8 +7,8 @@ from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import power, sequential, statistics
 
-#: P value of the Brown-Forsythe test above which the arms get a pooled error.
-_LIKE = 0.05
+#: P value of the Brown-Forsythe test below which the variances of the arms are taken as different.
+_UNEQUAL_VARIANCES_P = 0.05
 
 
 def analyze(plan, records):
@@ -128,7 +128,7 @@ def _comparison(name, by_seed, baseline, level, resolution):
 
 def _pooled(table, names, name, baseline, level):
     """The comparison with the pooled error of all arms, if their variances are equal."""
-    if table is None or len(names) < 3 or statistics.two_way(table).likeness < _LIKE:
+    if table is None or len(names) < 3 or statistics.two_way(table).likeness < _UNEQUAL_VARIANCES_P:
         return None
     return statistics.pooled_difference(table, names.index(name), names.index(baseline), 1 - level)._asdict()
 

@@ -171,7 +171,7 @@ def run(**options):
         **options: The options of `add_arguments`.
 
     Raises:
-        InputError: if something cannot be used.
+        InputError: If an argument is invalid.
         SystemExit: with 1, if a training failed or a check does not agree.
     """
     _check_packages(options)

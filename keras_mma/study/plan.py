@@ -82,18 +82,19 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
 
 
 def settle(folder, plan, complete_seeds):
-    """Write the plan of a new study, or compare it with that of an old one.
+    """Write the plan of a new study, or check it against the plan of an existing one.
 
     Args:
         folder: The folder of the study.
         plan: What `make` returned.
-        complete_seeds: Function that returns for how many seeds every cell of the old plan has finished.
+        complete_seeds: Function of the existing plan that returns the number of seeds with which all of its cells
+            have finished.
 
     Returns:
         The plan in effect: the old one, with seeds added where `plan` has more of them.
 
     Raises:
-        InputError: if the folder holds another study or anything else, or the plan has more seeds.
+        InputError: If the folder holds another study or other files, or the existing plan has more seeds.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -126,7 +127,7 @@ def settle(folder, plan, complete_seeds):
 
 
 def without_places(contents):
-    """A plan or a record as it is written: where a machine keeps the data does not belong to a study."""
+    """A plan or a record without `data_dir`, which differs between machines and is not part of a study."""
     return contents | {"recipe": {name: value for name, value in contents["recipe"].items() if name != "data_dir"}}
 
 

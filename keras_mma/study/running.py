@@ -19,8 +19,8 @@ from keras_mma.study import plan as plans
 from keras_mma.study import progress_bar, provenance
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
-# Seconds to wait for a scheduler.
-_PATIENCE = 20
+# In seconds.
+_SCHEDULER_TIMEOUT = 20
 # A process has one random state and one Keras session: threads of a worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
 _INTERRUPTED = threading.Event()
@@ -272,11 +272,11 @@ def _client(scheduler):
     except ImportError as error:
         raise InputError("`scheduler` needs dask.distributed: pip install 'keras-mma[dask]'") from error
     try:
-        client = Client(scheduler, timeout=_PATIENCE)
+        client = Client(scheduler, timeout=_SCHEDULER_TIMEOUT)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"`scheduler` {scheduler} cannot be reached: {first_line(error)}") from error
     try:
-        client.wait_for_workers(1, timeout=_PATIENCE)
+        client.wait_for_workers(1, timeout=_SCHEDULER_TIMEOUT)
     except TimeoutError as error:
         client.close()
         raise InputError(

@@ -1,4 +1,4 @@
-"""A study from the methods to the report."""
+"""Run a study: plan, trainings, statistics and report."""
 
 import contextlib
 import dataclasses
@@ -82,7 +82,7 @@ def study(
         budget_minutes: Time after which the study stops, to be resumed.
         progress: Whether to show a progress bar.
         train: Function that trains a cell, see `keras_mma.study.running.run`.
-        on_plan: Function that is called with the plan before the first training.
+        on_plan: Function that is called with the plan before the first training starts.
         **settings: Settings of `keras_mma.study.recipe.Recipe`; `fraction`, `network`, `image_size` and `epochs` may be
             lists, whose combinations are compared each by itself.
 
@@ -90,7 +90,7 @@ def study(
         A `Study`.
 
     Raises:
-        InputError: if something cannot be used.
+        InputError: If an argument is invalid.
     """
     if jobs < 1:
         raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs}")
@@ -135,7 +135,7 @@ def make_plan(methods, baseline=None, regime=None, settings=None, grid=None, **a
         A plan.
 
     Raises:
-        InputError: if something cannot be used.
+        InputError: If an argument is invalid.
     """
     arms = [arm if isinstance(arm, study_arms.Arm) else study_arms.parse(arm) for arm in methods]
     if baseline is None:

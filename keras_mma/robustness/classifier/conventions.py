@@ -146,7 +146,7 @@ def decide_outputs(outputs):
 
 
 def check_outputs(outputs, kind):
-    """Refuse outputs that cannot be of the kind that the user named."""
+    """Raise an error if the outputs contradict the kind that the user named."""
     low, high = outputs.min(), outputs.max()
     is_binary = outputs.shape[1] == 1
     if kind == "probabilities" and (low < 0 or (high > 1 if is_binary else outputs.sum(axis=1).min() <= 0)):
@@ -184,7 +184,7 @@ def to_probabilities(outputs, kind):
 
 
 def margin_gradient(outputs, labels, kind):
-    """The gradient with respect to the outputs of the attacked loss, for each image
+    """Gradient of the attacked loss with respect to the outputs. The loss of an image with label y is
 
         L = log(sum_{k != y} p_k) - log p_y
 
@@ -216,7 +216,7 @@ def margin_gradient(outputs, labels, kind):
         others = np.maximum(values.sum(axis=1, keepdims=True), _TINY)
         gradient = np.repeat(1.0 / others, values.shape[1], axis=1)
         gradient[rows, labels] = -1.0 / np.maximum(own, _TINY)
-    # The gradient goes back in the dtype of the outputs, which for half precision ends at 65504.
+    # The gradient is converted to the dtype of the outputs, and the largest float16 is 65504.
     return np.clip(gradient, -_LARGEST, _LARGEST).astype("float32") if _is_half(outputs) else gradient.astype("float32")
 
 

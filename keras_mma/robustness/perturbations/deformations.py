@@ -8,7 +8,7 @@ import numpy as np
 from keras_mma.errors import InputError
 from keras_mma.robustness.perturbations.seeds import generators
 
-# Kind and its parameter: the largest angle in degrees, of which each image draws its own, or the share of the side.
+# Kind and parameter: the largest angle in degrees (each image draws its own), or the zoom as a share of the side.
 DEFORMATIONS = {
     "rotation_20": ("rotation", 20.0),
     "rotation_40": ("rotation", 40.0),
@@ -22,7 +22,7 @@ DEFORMATIONS = {
 
 
 def title(name):
-    """A deformation for reading: `"rotation ±20°"` for `"rotation_20"`, `"zoom in 60 %"` for `"zoom_60"`."""
+    """Title of a deformation: `"rotation ±20°"` for `"rotation_20"`, `"zoom in 60 %"` for `"zoom_60"`."""
     kind, amount = name.split("_")
     if kind == "zoom":
         return f"zoom {'in' if float(amount) < 100 else 'out'} {amount} %"
@@ -30,7 +30,7 @@ def title(name):
 
 
 def deform(images: Any, name: str, seed: int = 0, indices: Any = None) -> np.ndarray:
-    """Deform images by the nearest pixel, on black.
+    """Deform images with nearest-neighbor sampling; pixels outside the image are black.
 
     Each pixel (y, x) takes its value from M (y, x), with coordinates relative to (height / 2 + 1/2, width / 2 + 1/2),
     one pixel below and to the right of the center:
@@ -50,7 +50,7 @@ def deform(images: Any, name: str, seed: int = 0, indices: Any = None) -> np.nda
         uint8 images of the same shape.
 
     Raises:
-        InputError: if there is no such deformation.
+        InputError: If `name` is not one of `DEFORMATIONS`.
 
     Example:
 

@@ -62,7 +62,7 @@ def elastic_transform(images, rngs, shift, sigma, reach):
     imagenet=(0.6, 0.5, 0.4, 0.3, 0.25),
 )
 def pixelate(images, rngs, share):
-    """Shrunk and enlarged by box filters."""
+    """Downsample to a share of the side and upsample again, with box filters."""
     from PIL import Image
 
     height, width = images.shape[1:3]
@@ -77,11 +77,11 @@ def pixelate(images, rngs, share):
 
 @corruption("digital", cifar=(80, 65, 58, 50, 40), tiny_imagenet=(65, 58, 50, 40, 25), imagenet=(25, 18, 15, 10, 7))
 def jpeg_compression(images, rngs, quality):
-    """Encoded as JPEG of a quality and decoded."""
+    """Encode as JPEG with a quality from 1 to 100, and decode."""
     return _of_levels(images, lambda image: as_jpeg(image, quality))
 
 
 def _of_levels(images, change):
-    """Apply a function of uint8 images (height, width, channels)."""
+    """Apply a function to each image, as uint8 (height, width, channels)."""
     levels = np.rint(images * 255).astype("uint8")
     return from_levels(np.stack([np.asarray(change(image)).reshape(image.shape) for image in levels]))

@@ -15,7 +15,14 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class PublishedSet(NamedTuple):
-    """A published set of images of a side; its parameters apply up to a side, its files may be JPEG of a quality."""
+    """A published set of corrupted images.
+
+    Args:
+        title: Name of the set in the report.
+        side: Height and width of its images in pixels.
+        largest_side: Largest side in pixels of other images to which its severities are applied.
+        jpeg_quality: Quality at which its images are stored as JPEG, or `None` if they are not.
+    """
 
     title: str
     side: int
@@ -28,7 +35,7 @@ PUBLISHED_SETS = {
     "tiny_imagenet": PublishedSet("Tiny-ImageNet", 64, 128, 85),
     "imagenet": PublishedSet("ImageNet", 224, math.inf, 85),
 }
-# Corruptions in order of registration, which is the order of the report.
+# In order of registration, which is the order of the report.
 CORRUPTIONS: dict[str, "Corruption"] = {}
 
 
@@ -40,9 +47,9 @@ class Corruption(NamedTuple):
             the parameters of a severity. Returns images of the same shape, which `corrupt` clips and rounds down.
         group: Name of the group to which the corruption belongs in the report.
         severities: Dict from the names of `PUBLISHED_SETS` to five rows of parameters.
-        needs: Name of the option of `evaluate` and `corrupt` that the function takes as a keyword, without which there
-            is no such corruption.
-        needs_color: Whether images of one channel are not changed by it.
+        needs: Name of an option of `evaluate` and `corrupt` that is passed to the function as a keyword argument.
+            Without that option, the corruption is left out.
+        needs_color: Whether it leaves grayscale images unchanged.
     """
 
     function: Callable
@@ -53,7 +60,7 @@ class Corruption(NamedTuple):
 
 
 def corruption(group, needs=None, needs_color=False, **severities):
-    """Decorator that registers a corruption under the name of its function; see `Corruption`."""
+    """Register the decorated function as a corruption, under its own name. See `Corruption` for the arguments."""
 
     def register(function):
         CORRUPTIONS[function.__name__] = Corruption(function, group, severities, needs, needs_color)
