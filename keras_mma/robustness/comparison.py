@@ -30,8 +30,8 @@ def compare(
 
     Because all models see the same images, the differences of their errors are paired. Without `against` every report
     stands in a column of its own, and differences are those from the first; their intervals are over the images, and
-    speak of these trained models. With `against` the reports are the seeds of two methods: the intervals of the
-    differences are over the seeds, and speak of the methods.
+    apply to these trained models only. With `against` the reports are the seeds of two methods: the intervals of the
+    differences are over the seeds and apply to the methods.
 
     Args:
         paths: Paths of reports, or of their folders.
@@ -129,8 +129,8 @@ def to_markdown(reports, names):
     if paired_rows:
         blocks += [
             f"## Differences from {code(names[0])}",
-            "Differences of errors in points, with 95 % intervals over the images, which all models share. They speak "
-            f"of these trained models; for methods, compare several seeds with `--against`. {_READING}",
+            "Differences of errors in points, with 95 % intervals over the images, which all models share. They apply "
+            f"to these trained models only; for methods, compare several seeds with `--against`. {_READING}",
             table(
                 ["", *map(code, names[1:])],
                 [[escape(label), *map(_cell, cells)] for label, cells in paired_rows.items()],
@@ -187,7 +187,7 @@ def _methods(reports, names, count):
         rows.append([escape(label), *map(_spread, values), _cell(cell)])
     dataset = reports[0]["dataset"]
     seeds = f"{count} seeds each, paired in the order of the reports" if count > 1 else "one trained model each"
-    over = "seeds (paired t)" if count > 1 else "images; they speak of these trained models"
+    over = "seeds (paired t)" if count > 1 else "images; they apply to these trained models only"
     note = (
         f"{dataset['n']:,} test images of {code(dataset['name'])}; {seeds}. Errors in %"
         f"{' (mean ± standard deviation)' if count > 1 else ''}, differences in points with 95 % intervals over the "

@@ -51,7 +51,7 @@ class Options:
     extra_corruptions: bool = _option(
         False,
         "Whether to measure speckle noise, Gaussian blur, spatter and saturation too, which were published for "
-        "validation and have no part in the mean error.",
+        "validation and are not part of the mean error.",
         action="store_true",
     )
     frost_textures: str | None = _option(

@@ -118,7 +118,7 @@ def test_the_report_is_written_whole_and_labeled(whole):
     assert "Left out: frost, because it needs `frost_textures`." in text
     assert "CIFAR-10-C" not in json.dumps(report)
     for name in REGENERATED:
-        assert f"| {name.replace('_', ' ')} |" in text
+        assert f"| {name.replace('_', ' ')} |" in text.lower()
     for name in pictures:
         assert f"({name})" in text
 
@@ -429,8 +429,8 @@ def test_published_files_and_some_images_have_no_relative_figures(tmp_path):
     assert set(section["baseline"]["relative_ce"].values()) == {None} and section["baseline"]["relative_mce"] is None
     assert section["baseline"]["mce"] == pytest.approx(1)
     text = (tmp_path / "mine" / "report.md").read_text()
-    assert section["relative_left_out"] in text and "| mean error less clean error |  |  |  |  |  |  | - |" in text
-    assert "less clean error | - |" in robustness.compare([tmp_path / "mine"])
+    assert section["relative_left_out"] in text and "| mean error minus clean error |  |  |  |  |  |  | - |" in text
+    assert "corruption error minus clean error | - |" in robustness.compare([tmp_path / "mine"])
 
 
 def test_extra_corruptions_and_frost_are_measured_when_asked_for(tmp_path):

@@ -117,18 +117,18 @@ def test_the_summary_says_it_in_words():
     report_["deformation"]["zoom_60"]["error"] = 0.7
     text = page.to_markdown(report_).split("## Summary\n\n")[1].split("\n\n## ")[0]
     assert "**25.0 % of the unchanged images are misclassified.**" in text
-    assert "The model is surer than it is right: its mean confidence is 90.0 % at an accuracy of 75.0 %" in text
+    assert "The model is overconfident: its mean confidence is 90.0 % at an accuracy of 75.0 %" in text
     assert r"most errors is a|b\_\*c\*\<i\> (50.0 %), that with fewest cat (8.3 %)." in text
     assert "the error rises from 25.0 % to 31.0 %.**" in text
-    assert "largest in fog (mean 52.0 %), gaussian noise (mean 25.0 %)" in text and "up to 90.0 % in fog." in text
-    assert "Jpeg compression" in text and "are harmless: at most 2 points more" in text
-    assert "zoom in 60 % does most harm:** the error rises from 25.0 % to 70.0 %" in text
+    assert "largest in fog (mean 52.0 %), Gaussian noise (mean 25.0 %)" in text and "up to 90.0 % in fog." in text
+    assert "JPEG compression" in text and "are harmless: at most 2 points more" in text
+    assert "The most harmful deformation is zoom in 60 %:** the error rises from 25.0 % to 70.0 %" in text
     assert "With 50.0 % of the patches black, accuracy goes from 75.0 %** to 75.0 % where they are drawn" in text
     assert "PGD-20 with changes of at most 8/255 leaves 75.0 % of the images correct" in text
     severe = reports.report(0.25)
     for result in severe["corruption"]["results"].values():
         result["severities"][4]["error"] = 0.5
-    assert "No corruption is harmless. The mildest, jpeg compression, adds 25.0 points" in page.to_markdown(severe)
+    assert "No corruption is harmless. The mildest, JPEG compression, adds 25.0 points" in page.to_markdown(severe)
 
 
 @pytest.mark.parametrize(

@@ -228,14 +228,14 @@ def _table_of_classes(report):
 
 
 def _calibration(clean):
-    """Whether the probabilities say how often the model is right."""
+    """A sentence that compares the mean confidence with the accuracy."""
     weights = np.array(clean["bins"]["count"], "float64")
     confidence = float(np.average(clean["bins"]["confidence"], weights=weights)) if weights.any() else 0.0
     means = f"its mean confidence is {percent(confidence)} at an accuracy of {complement(clean['error'])}"
     gap = confidence - (1 - clean["error"])
     if abs(gap) <= _CALIBRATED:
-        return f"In the mean the model is as sure as it is right: {means}."
-    return f"The model is {'surer' if gap > 0 else 'less sure'} than it is right: {means}."
+        return f"On average, the confidence of the model equals its accuracy: {means}."
+    return f"The model is {'overconfident' if gap > 0 else 'underconfident'}: {means}."
 
 
 def _name(names, index):

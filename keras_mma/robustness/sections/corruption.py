@@ -119,7 +119,7 @@ class Corruption(Section):
         blank = [""] * (len(_SEVERITIES) + 1)
         rows = [
             ["**mean error**", *blank, f"**{percent(section['mean_error'])}**"],
-            ["mean error less clean error", *blank, percent(section["relative_mean_error"])],
+            ["mean error minus clean error", *blank, percent(section["relative_mean_error"])],
         ]
         for group, error in section["group_mean_errors"].items():
             rows.append([f"**{escape(group)}**", *blank, f"**{percent(error)}**"])
@@ -172,9 +172,9 @@ class Corruption(Section):
         order = sorted(results, key=lambda name: -results[name]["mean_error"])
         worst = [f"{escape(title(name))} (mean {percent(results[name]['mean_error'])})" for name in order[:3]]
         if section["relative_mean_error"] is None:
-            sentences = [f"**Of corrupted images {percent(section['mean_error'])} are misclassified** in the mean."]
+            sentences = [f"**On average, {percent(section['mean_error'])} of corrupted images are misclassified.**"]
         else:
-            sentences = [f"**In the mean of the corruptions the error {change(clean, section['mean_error'])}.**"]
+            sentences = [f"**On average over the corruptions, the error {change(clean, section['mean_error'])}.**"]
         top = f"{percent(largest[order[0]])} in {escape(title(order[0]))}"
         sentences.append(f"It is largest in {enumerate_words(worst)}, up to {top}.")
         if section["relative_mean_error"] is None:
@@ -231,7 +231,7 @@ class Corruption(Section):
         section = report["corruption"]
         means = {
             f"**corruption, mean error** ({escape(section['label'])})": section["mean_error"],
-            f"less clean error{_kind(section)}": section["relative_mean_error"],
+            f"corruption error minus clean error{_kind(section)}": section["relative_mean_error"],
         }
         groups = {escape(label): error for label, error in self.errors(report).items()}
         return {label: percent(error) for label, error in (means | groups).items()}

@@ -62,8 +62,8 @@ class Deformation(Section):
         order = sorted(results, key=lambda name: results[name]["error"])
         last, first = (f"{title(name)}" for name in (order[0], order[-1]))
         return [
-            f"**Of the deformations {first} does most harm:** the error {change(clean, results[order[-1]]['error'])}. "
-            f"{last[0].upper()}{last[1:]} does least ({percent(results[order[0]]['error'])})."
+            f"**The most harmful deformation is {first}:** the error {change(clean, results[order[-1]]['error'])}. "
+            f"The least harmful is {last} ({percent(results[order[0]]['error'])})."
         ]
 
     def sheet(self, setting, report):

@@ -7,7 +7,7 @@ from keras_mma.markdown import code, escape
 from keras_mma.robustness.metrics import percent
 from keras_mma.robustness.perturbations import corruptions
 
-# The group that has no part in the mean error.
+# The group that is not part of the mean error.
 EXTRA = "extra"
 
 
@@ -70,7 +70,7 @@ def table(baseline, kind):
 
 
 def benchmark(results):
-    """Names of the corruptions that have a part in the mean error."""
+    """Names of the corruptions that are part of the mean error."""
     return [name for name, result in results.items() if result["group"] != EXTRA]
 
 
@@ -79,8 +79,8 @@ def identity(label, names):
 
 
 def title(name):
-    """A corruption for reading."""
-    return name.replace("_", " ")
+    """Title of a corruption: `"glass blur"` for `"glass_blur"`, `"JPEG compression"` for `"jpeg_compression"`."""
+    return name.replace("_", " ").replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
 
 
 def _ratio(numerator, denominator):

@@ -1,4 +1,4 @@
-"""The four corruptions that were published for validation. They have no part in the mean error."""
+"""The four corruptions that were published for validation. They are not part of the mean error."""
 
 import numpy as np
 
