@@ -41,7 +41,7 @@ def import_keras():
 
 
 #: Number of parts of a sample of which the fast suite runs one. Tests take the least time on PyTorch.
-PARTS = {"torch": 3, "jax": 6}
+PARTS = {"torch": 3, "jax": 10}
 
 
 @pytest.hookimpl(tryfirst=True)

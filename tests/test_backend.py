@@ -82,6 +82,9 @@ COMPILED_FUNCTIONS = {
 }
 
 
+FAST = ("mixup", "cutmix", "saliencymix")
+
+
 @pytest.mark.parametrize("name", layers.MIXERS)
 def test_mixers_in_a_pipeline_are_compiled(needs_tensorflow, name):
     import tensorflow as tf
@@ -93,10 +96,14 @@ def test_mixers_in_a_pipeline_are_compiled(needs_tensorflow, name):
 
 
 # The limit is that of the area, and the same for all mixers.
-SMALL_IMAGES = [*((name, 16, 0) for name in layers.MIXERS), ("saliencymix", 63, 0), ("saliencymix", 64, 3)]
-
-
-@pytest.mark.parametrize("name, side, count", SMALL_IMAGES)
+@pytest.mark.parametrize(
+    ("name", "side", "count"),
+    [
+        *(pytest.param(name, 16, 0, marks=() if name in FAST else pytest.mark.slow) for name in layers.MIXERS),
+        ("saliencymix", 63, 0),
+        ("saliencymix", 64, 3),
+    ],
+)
 def test_small_images_in_a_model_are_not_compiled(needs_tensorflow, name, side, count):
     """Mixing small images takes a small part of the step, so loading XLA's compiler would not pay off."""
     import tensorflow as tf

@@ -362,6 +362,7 @@ def test_missing_packages_are_named(monkeypatch, capsys, package):
         assert "sklearn" not in refused(capsys, "evaluate", "m", "--dataset", "cifar10", "--limit", "0")
 
 
+@pytest.mark.slow
 def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F811
     networks.untrained((16, 16, 1), 10).save(tmp_path / "other.keras")
     arguments = {"limit": 40, "restarts": 1}

@@ -21,7 +21,13 @@ class TestEmptyBatches:
         assert mixed.shape == images.shape and mixed_labels.shape == labels.shape
 
     @pytest.mark.parametrize(
-        "settings", [{}, {"detector": "frequency_tuned", "partner": "distance"}, {"partner": "roll"}], ids=str
+        "settings",
+        [
+            {},
+            pytest.param({"detector": "frequency_tuned", "partner": "distance"}, marks=pytest.mark.slow),
+            {"partner": "roll"},
+        ],
+        ids=str,
     )
     def test_they_pass_through_a_graph_with_open_batch_size(self, needs_tensorflow, settings):
         import tensorflow as tf

@@ -119,7 +119,11 @@ def test_attributions_do_not_change_the_loss(data):
 @pytest.mark.sampled
 @pytest.mark.parametrize("mixer", [layers.GuidedMixup, layers.SaliencyGrafting, layers.SaliencyMix])
 @pytest.mark.parametrize("detector", DETECTORS)
-@pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=["graph", "eager", "xla"])
+@pytest.mark.parametrize(
+    "mode",
+    [{}, {"run_eagerly": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)],
+    ids=["graph", "eager", "xla"],
+)
 def test_models_train_with_attributions(data, detector, mode, mixer):
     plain, model = mixed_model(detector, mixer)
     model.compile(keras.optimizers.SGD(0.01), "mse", **{"jit_compile": False, **mode})

@@ -53,7 +53,7 @@ def test_the_blocks_are_mixing_points(network):
 
 
 @pytest.mark.sampled
-@every_network
+@pytest.mark.parametrize("network", [pytest.param("ViT", marks=pytest.mark.slow), "DeiT", "Keras"])
 @pytest.mark.parametrize("adapter", [layers.FeatureMixAdapt, layers.CatchUpMix])
 def test_networks_are_mixed_between_blocks(network, adapter, rng, tmp_path):
     build, blocks = NETWORKS[network]

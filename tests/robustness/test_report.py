@@ -54,8 +54,11 @@ def test_a_damaged_report_is_refused(tmp_path, path, value, match):
 
 
 def places(value, path=()):
-    """The path of every value in a report."""
-    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+    """The path of every value in a report, and of the first and the last of a list."""
+    numbered = (
+        {index: value[index] for index in (0, len(value) - 1)[: len(value)]} if isinstance(value, list) else value
+    )
+    for key, part in numbered.items():
         yield (*path, key)
         if isinstance(part, dict | list):
             yield from places(part, (*path, key))
