@@ -245,7 +245,7 @@ def test_the_workers_of_a_scheduler_run_each_cell_once(tmp_path, cluster):
 
 def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(running, "_PATIENCE", 1)
+    monkeypatch.setattr(running, "_SCHEDULER_TIMEOUT", 1)
     with pytest.raises(InputError, match="`scheduler` 127.0.0.1:1 cannot be reached"):
         running.run(make_cells(), tmp_path, fakes.train, scheduler="127.0.0.1:1")
     with (
