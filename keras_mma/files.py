@@ -8,16 +8,51 @@ from typing import Any
 
 from keras_mma.errors import InputError, first_line
 
+_UNFINISHED = ".unfinished"
+
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Write text or bytes to a temporary file of its own in the same folder, then replace the file."""
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.unfinished")
+    temporary = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        temporary.replace(path)
+        replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """Give a file or a folder its final name once all of it is on the disk.
+
+    After a power failure, either what was there before or all of the new content is there.
+    """
+    for place in (temporary, *temporary.rglob("*")):
+        _sync(place)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(place: Path) -> None:
+    try:
+        number = os.open(place, os.O_RDONLY)
+    except PermissionError:  # a folder on Windows
+        return
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def entries(folder: str | os.PathLike) -> list[str]:
+    """Sorted names in a folder, without the files that `write` left in a process that was killed."""
+    return sorted(entry.name for entry in Path(folder).iterdir() if not entry.name.endswith(_UNFINISHED))
+
+
+def remove_unfinished(folder: str | os.PathLike, is_recursive: bool = False) -> None:
+    """Remove the files that `write` left in a folder, to which no other process may be writing."""
+    for path in Path(folder).glob(f"{'**/' if is_recursive else ''}.*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def refuse_links(folder: str | os.PathLike) -> None:

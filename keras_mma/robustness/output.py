@@ -5,7 +5,7 @@ import json
 from pathlib import Path, PurePath
 
 from keras_mma.errors import InputError, first_line
-from keras_mma.files import write
+from keras_mma.files import entries, remove_unfinished, write
 
 # Lists the files that were written, in the folder itself.
 MARKER = ".keras-mma.json"
@@ -42,6 +42,7 @@ class OutputFolder:
                 stack.enter_context(filelock.FileLock(self.path / LOCK, timeout=0))
                 stack.callback(self._remove_lock)
                 self._read_marker()  # another process may have changed it before the lock
+                remove_unfinished(self.path, is_recursive=True)
             except filelock.Timeout:
                 raise InputError(f"`output` is in use by another process: wait for it. Received: {self.path}") from None
             except OSError as error:
@@ -122,7 +123,7 @@ class OutputFolder:
             for name in self._written:
                 self._place(name)
             return
-        others = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK)
+        others = [name for name in entries(self.path) if name != LOCK]
         if others:
             raise InputError(
                 "`output` must be a new or empty folder, or one that keras-mma has written. "

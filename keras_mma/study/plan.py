@@ -101,11 +101,9 @@ def settle(folder, plan, complete_seeds):
         raise InputError(f"`output` must be a folder. Received: the file {folder}")
     path = folder / "plan.json"
     if not path.exists():
-        others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.exists() else []
+        others = [name for name in files.entries(folder) if not name.startswith(".")] if folder.exists() else []
         if others:
-            raise InputError(
-                f"`output` {folder} must be empty or hold a study. Received: {', '.join(sorted(others)[:3])}"
-            )
+            raise InputError(f"`output` {folder} must be empty or hold a study. Received: {', '.join(others[:3])}")
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(path, without_places(plan))
         return plan

@@ -55,6 +55,7 @@ def claim(output, recipe, data, settings=None):
                 if is_new:
                     _remove_lock(lock, made)
                 raise
+            files.remove_unfinished(output)
             yield output
     except filelock.Timeout:
         raise InputError(f"`output` must not be in use by another training: wait for it. Received: {output}") from None
@@ -82,10 +83,10 @@ def _check_config(output, config, digests):
     }
     path = output / "config.json"
     if not path.exists():
-        others = sorted(entry.name for entry in output.iterdir() if not entry.name.startswith(_OWN_NAMES))
+        others = [name for name in files.entries(output) if not name.startswith(_OWN_NAMES)]
         if others:
             raise InputError(f"`output` {output} must be empty or hold a training. Received: {', '.join(others[:3])}")
-        write_text(path, json.dumps(config | {"sha256": digests} | versions, indent=2) + "\n")
+        files.write(path, json.dumps(config | {"sha256": digests} | versions, indent=2) + "\n")
         return
     try:
         before = json.loads(path.read_text())
@@ -201,7 +202,7 @@ class EpochLog(keras.callbacks.Callback):
             return
         columns = self.history
         lines = [",".join(columns), *(",".join(map(repr, row)) for row in zip(*columns.values(), strict=True))]
-        write_text(self._folder / "history.csv", "\n".join(lines) + "\n")
+        files.write(self._folder / "history.csv", "\n".join(lines) + "\n")
         if self._keep_states:
             self._save_state(epoch + 1)
 
@@ -211,7 +212,7 @@ class EpochLog(keras.callbacks.Callback):
         temporary = folder / f"unfinished-{os.getpid()}.weights.h5"
         try:
             self.model.save_weights(temporary)
-            temporary.replace(folder / f"{epochs:05}.weights.h5")
+            files.replace(temporary, folder / f"{epochs:05}.weights.h5")
         finally:
             temporary.unlink(missing_ok=True)
         for number, path in _states(self._folder).items():
@@ -263,25 +264,14 @@ def _columns(rows):
 def save(model, output):
     """Write `model.keras` and `saved_model/`, each completely or not at all."""
     output = Path(output)
-    temporary = output / f"unfinished-{os.getpid()}.keras"
-    folder = output / f"unfinished-{os.getpid()}"
+    temporary, folder = output / "unfinished.keras", output / "unfinished"
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     try:
         model.save(temporary)
-        temporary.replace(output / "model.keras")
+        files.replace(temporary, output / "model.keras")
         model.export(folder, verbose=False)
         shutil.rmtree(output / "saved_model", ignore_errors=True)
-        folder.replace(output / "saved_model")
+        files.replace(folder, output / "saved_model")
     finally:
         temporary.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_text(path, text):
-    """Write a file completely or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.unfinished-{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -116,8 +116,8 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_several_processes_run_each_cell_once(tmp_path):
-    todo = make_cells(seconds=0.1)
-    assert running.run(todo, tmp_path, fakes.train, jobs=2) == running.Outcome(4, False, {})
+    todo = make_cells()
+    assert running.run(todo, tmp_path, fakes.train_beside_another, jobs=2) == running.Outcome(4, False, {})
     lines = [epochs(tmp_path, cell) for cell in todo]
     assert all(len(of_cell) == 3 for of_cell in lines)
     processes = {line.split()[1] for of_cell in lines for line in of_cell}

@@ -142,12 +142,12 @@ def test_a_row_that_cannot_be_written_leaves_the_rows_before_it(data, tmp_path, 
     log = training.EpochLog(tmp_path, keep_states=False)
     log.on_epoch_end(0, {"loss": 1.5})
 
-    def write(path, text):
-        path.open("w").write(text[:3])
+    def write(path, content):
+        path.open("wb").write(content[:3])
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pathlib.Path.write_text", write)
+        patched.setattr("pathlib.Path.write_bytes", write)
         with pytest.raises(OSError, match="No space"):
             log.on_epoch_end(1, {"loss": 0.5})
     assert (tmp_path / "history.csv").read_text() == "epoch,loss\n0,1.5\n"

@@ -1,0 +1,78 @@
+"""Files are written completely or not at all, also if the process is killed or the power fails."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from keras_mma import files
+from keras_mma.robustness.output import OutputFolder
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The names of what reaches the disk and of what is renamed, in order."""
+    seen = []
+
+    def fsync(number, original=os.fsync):
+        seen.append(("sync", Path(os.readlink(f"/proc/self/fd/{number}")).name))
+        original(number)
+
+    def replace(self, target, original=Path.replace):
+        seen.append(("replace", Path(target).name))
+        return original(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    return seen
+
+
+def test_content_reaches_the_disk_before_it_replaces_what_was_there(tmp_path, calls):
+    files.write(tmp_path / "a.txt", "new")
+    (first, name), *rest = calls
+    assert first == "sync" and name.endswith(".unfinished")
+    assert rest == [("replace", "a.txt"), ("sync", tmp_path.name)]
+    assert (tmp_path / "a.txt").read_text() == "new" and files.entries(tmp_path) == ["a.txt"]
+
+
+def test_all_files_of_a_folder_reach_the_disk(tmp_path, calls):
+    (tmp_path / "model" / "variables").mkdir(parents=True)
+    (tmp_path / "model" / "variables" / "data").write_text("1")
+    (tmp_path / "model" / "graph").write_text("2")
+    files.replace(tmp_path / "model", tmp_path / "saved_model")
+    before = calls[: calls.index(("replace", "saved_model"))]
+    assert {name for _, name in before} == {"model", "variables", "data", "graph"}
+    assert (tmp_path / "saved_model" / "variables" / "data").read_text() == "1"
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, failing):
+    files.write(tmp_path / "a.txt", "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((os, "fsync") if failing == "fsync" else (Path, "replace")), full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_a_killed_process_left_is_removed_and_does_not_count_as_content(tmp_path):
+    left = tmp_path / f".{'0' * 32}.unfinished"
+    left.write_text("half")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / left.name).write_text("half")
+    assert files.entries(tmp_path) == ["below"]
+    files.remove_unfinished(tmp_path)
+    assert not left.exists() and list((tmp_path / "below").iterdir())
+    files.remove_unfinished(tmp_path, is_recursive=True)
+    assert not left.exists() and not list((tmp_path / "below").iterdir())
+
+
+def test_a_folder_in_which_the_first_write_was_killed_is_used_again(tmp_path):
+    (tmp_path / f".{'0' * 32}.unfinished").write_text("half")
+    with OutputFolder(tmp_path, "report") as folder:
+        folder.write("a.txt", "whole")
+    assert files.entries(tmp_path) == [".keras-mma.json", ".lock", "a.txt"]
+    assert not list(tmp_path.glob("*unfinished"))
