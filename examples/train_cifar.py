@@ -17,7 +17,6 @@ The recipe itself is `keras_mma.study.recipe`; this script reads the options, tr
 
 import argparse
 import contextlib
-import json
 import sys
 from pathlib import Path
 
@@ -30,7 +29,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mma import datasets, visualization
+from keras_mma import datasets, files, visualization
 from keras_mma.errors import InputError, with_flags
 from keras_mma.study import batches, training
 from keras_mma.study.recipe import METHODS, Recipe, build
@@ -148,6 +147,8 @@ def check_devices(options, recipe, train, test, devices):
 
 def in_words_of_the_options(error):
     """The message of an error, with flags for the names of arguments."""
+    if files.is_full_disk(error):
+        return files.full_disk("--output")
     message = str(error).replace("`at`", "`mixing_points`")  # `mixify` has another name for this option
     return with_flags(message, [action.dest for action in parser()._actions])
 
@@ -184,7 +185,7 @@ def main(arguments=None):
         # A SavedModel is loaded as one who has only that would load it.
         difference = difference_of_saved_model(built.model, output, data.test.read(data.test.rows(1000)))
         result = {"test_accuracy": accuracy, "epochs": len(history["epoch"]), "saved_model_difference": difference}
-        training.write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
+        files.write_json(output / "result.json", result)
     print(f"test accuracy: {accuracy:.4f}")
     tolerance = 1e-2 if recipe.mixed_precision else 1e-4
     if difference > tolerance:

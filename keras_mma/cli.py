@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import sys
 
+from keras_mma import files
 from keras_mma._version import __version__
 from keras_mma.errors import InputError, with_flags
 from keras_mma.terminal import show
@@ -252,7 +253,9 @@ def main(arguments=None, load_package=None):
             load_package()
         command(**options)
     except (InputError, OSError) as error:
-        message = with_flags(str(error), (options.keys() | sandbox.keys()) - {"model", "reports"}).replace(
+        is_full = isinstance(error, OSError) and files.is_full_disk(error) and options.get("output")
+        message = files.full_disk(options["output"]) if is_full else str(error)
+        message = with_flags(message, (options.keys() | sandbox.keys()) - {"model", "reports"}).replace(
             "`model`", "MODEL"
         )
         return _fail(message)

@@ -1,7 +1,9 @@
 """Files that are written completely or not at all."""
 
+import errno
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,31 @@ def _sync(place: Path) -> None:
 def entries(folder: str | os.PathLike) -> list[str]:
     """Sorted names in a folder, without the files that `write` left in a process that was killed."""
     return sorted(entry.name for entry in Path(folder).iterdir() if not entry.name.endswith(_UNFINISHED))
+
+
+def require_space(folder: str | os.PathLike, size: int) -> None:
+    """Raise the error of a full disk unless there is room, for a library that does not survive a full disk.
+
+    Args:
+        folder: A folder that exists.
+        size: Number of bytes.
+    """
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, f"No space left on device for {size / 1e6:.1f} MB", str(folder))
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one from which it follows, is that of a full disk."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full_disk(folder: str | os.PathLike) -> str:
+    """What to do if the disk of a folder is full, in one line."""
+    return f"the disk of {folder} is full: make room and run the same command again, which resumes"
 
 
 def remove_unfinished(folder: str | os.PathLike, is_recursive: bool = False) -> None:

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import pytest
 
-from keras_mma import files
+from keras_mma import cli, files, robustness
 from keras_mma.robustness.output import OutputFolder
+from keras_mma.study import training
 
 
 @pytest.fixture
@@ -76,3 +79,43 @@ def test_a_folder_in_which_the_first_write_was_killed_is_used_again(tmp_path):
         folder.write("a.txt", "whole")
     assert files.entries(tmp_path) == [".keras-mma.json", ".lock", "a.txt"]
     assert not list(tmp_path.glob("*unfinished"))
+
+
+def test_a_full_disk_is_known_before_a_library_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    files.require_space(tmp_path, 1000)
+    with pytest.raises(OSError, match="No space left on device for 0.0 MB") as caught:
+        files.require_space(tmp_path, 1001)
+    assert files.is_full_disk(caught.value)
+    outer = ValueError("wrapped")
+    outer.__cause__ = caught.value
+    assert files.is_full_disk(outer) and not files.is_full_disk(ValueError("other"))
+
+
+def test_the_command_says_what_to_do_if_the_disk_is_full(tmp_path, monkeypatch, capsys):
+    def evaluate(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(robustness, "evaluate", evaluate)
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "m", "--dataset", "digits", "--output", str(tmp_path)])
+    line = (
+        f"keras-mma: error: the disk of {tmp_path} is full: make room and run the same command again, which resumes\n"
+    )
+    assert capsys.readouterr().err == line
+
+
+def test_a_state_is_not_written_where_it_finds_no_room(tmp_path, monkeypatch):
+    log = training.EpochLog(tmp_path, keep_states=True)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1000)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    log.set_model(model)
+    size = 4 * 3 * model.count_params()  # with the two moments of Adam
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=size))
+    with pytest.raises(OSError, match="No space left"):
+        log.on_epoch_end(0, {"loss": 1.0})
+    assert [path.name for path in (tmp_path / "states").iterdir()] == []
+    monkeypatch.undo()
+    log.on_epoch_end(1, {"loss": 1.0})
+    assert [path.name for path in (tmp_path / "states").iterdir()] == ["00002.weights.h5"]

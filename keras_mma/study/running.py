@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import json
 import math
 import os
@@ -134,10 +133,8 @@ def run_cell(cell, folder, train, deadline=None, threads=None):
     except OutOfTime:
         return OUT_OF_TIME
     except Exception as error:
-        if _is_full_disk(error):
-            raise InputError(
-                f"the disk of {folder} is full: make room and run the same command again, which resumes ({cell.name})"
-            ) from error
+        if files.is_full_disk(error):
+            raise InputError(f"{files.full_disk(folder)} ({cell.name})") from error
         return first_line(error)
 
 
@@ -225,14 +222,6 @@ def _record(cell, result, seconds):
         "versions": provenance.versions(),
     }
     return plans.without_places(record)
-
-
-def _is_full_disk(error):
-    while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def for_each(function, items, arguments, jobs=1, scheduler=None):

@@ -210,6 +210,9 @@ class EpochLog(keras.callbacks.Callback):
         folder = self._folder / "states"
         folder.mkdir(exist_ok=True)
         temporary = folder / f"unfinished-{os.getpid()}.weights.h5"
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        # HDF5 crashes where the disk is full.
+        files.require_space(folder, 4 * sum(math.prod(variable.shape) for variable in variables))
         try:
             self.model.save_weights(temporary)
             files.replace(temporary, folder / f"{epochs:05}.weights.h5")
