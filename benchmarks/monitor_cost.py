@@ -54,7 +54,7 @@ def trainings(options):
             with tempfile.TemporaryDirectory(prefix="monitor-") as folder:
                 if arguments is not None:
                     shown = images[: options.monitored]
-                    callbacks.append(keras_mma.callbacks.MixingMonitor(shown, folder, **arguments))
+                    callbacks.append(keras_mma.callbacks.MixingMonitor(shown, folder, **{"frequency": 1, **arguments}))
                 epochs = 1 + options.epochs
                 model.fit(images, labels, batch_size=options.batch_size, epochs=epochs, verbose=0, callbacks=callbacks)
             return clock

@@ -20,7 +20,7 @@ html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_copyright = False
 default_role = "code"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "contents.md"]  # a part of the first page
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 napoleon_custom_sections = [("Call arguments", "params_style"), ("References", "notes_style")]
@@ -30,7 +30,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 ROOT = Path(__file__).parents[1]
 # Pages of the repository that are pages of the site.
-_PAGES = {"README.md": "start.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 _PAGES |= {"SECURITY.md": "security.md"}
 
 
@@ -59,6 +59,8 @@ def copy_pages(app):
     for name, page in _PAGES.items():
         text = (ROOT / name).read_text()
         text = re.sub(r"\]\((?!https?:|#)(docs/)?", lambda m: "](" if m[1] else "](../", text)
+        if page == "index.md":
+            text += "\n" + (ROOT / "docs" / "contents.md").read_text()
         target = Path(app.srcdir) / page
         if not target.exists() or target.read_text() != text:
             target.write_text(text)
@@ -68,8 +70,9 @@ def write_llms(app, error):
     """Write all pages as one plain text, `llms.txt`, for language models."""
     if error is not None or app.builder.name != "html":
         return
-    pages = sorted(app.env.found_docs, key=lambda name: (name != "start", name.count("/"), name))
-    texts = [(Path(app.srcdir) / f"{name}.md").read_text() for name in pages if name not in ("index", "api")]
+    pages = sorted(app.env.found_docs, key=lambda name: (name != "index", name.count("/"), name))
+    texts = [(Path(app.srcdir) / f"{name}.md").read_text() for name in pages if name != "api"]
+    texts[0] = texts[0].partition("```{toctree}")[0].rstrip() + "\n"  # of the first page
     summary = "Keras 3 layers that mix training images and feature maps by saliency, with labels mixed to match."
     content = "\n\n".join([f"# keras_mma {version}\n\n> {summary}", *texts])
     (Path(app.outdir) / "llms.txt").write_text(content)

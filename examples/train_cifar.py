@@ -29,7 +29,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mma import datasets, files, visualization
+from keras_mma import datasets, files, plotting, visualization
 from keras_mma.errors import InputError, with_flags
 from keras_mma.study import batches, training
 from keras_mma.study.recipe import METHODS, Recipe, build
@@ -155,6 +155,7 @@ def in_words_of_the_options(error):
 
 def main(arguments=None):
     options = parser().parse_args(arguments)
+    plotting.require()
     recipe = make_recipe(options)
     if options.distribute == "multiworker":
         if recipe.method == "none":
@@ -176,6 +177,8 @@ def main(arguments=None):
             stack.enter_context(training.claim(output, recipe, data, spread))
             describe(recipe, data, train, steps, built.network)
             resumable = options.distribute != "multiworker"
+            if resumable and training.is_finished(output, recipe):
+                print(f"{output} holds the finished training, which is evaluated; delete the folder to train again")
             verbose = "auto" if sys.stdout.isatty() else 2  # without control characters in files
             history = training.train(recipe, built.model, train, validation, output, devices, resumable, verbose)
             draw(recipe, built, train, history, output)
@@ -196,5 +199,7 @@ def main(arguments=None):
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit("\ntrain_cifar.py: interrupted; the same command resumes")
     except (ValueError, OSError) as error:
         sys.exit(f"train_cifar.py: error: {in_words_of_the_options(error)}")

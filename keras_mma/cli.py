@@ -193,11 +193,13 @@ def gallery(dataset, output, samples, seed, image_size, data_dir):
     """Draw images of a dataset through every mixer."""
     if samples < 2:
         raise InputError(f"`samples` must be at least 2. Received: samples={samples}")
-    if not importlib.util.find_spec("matplotlib"):
-        raise InputError("matplotlib must be installed: pip install 'keras-mma[viz]'")
+    if not str(output).lower().endswith(".png"):
+        raise InputError(f"`output` must be the name of a PNG file. Received: {output}")
     import numpy as np
 
-    from keras_mma import datasets, layers, visualization
+    from keras_mma import datasets, layers, plotting, visualization
+
+    plotting.require()
 
     images = datasets.load(dataset, data_dir=data_dir, image_size=image_size).train
     rows = np.random.default_rng(seed).permutation(len(images))[:samples]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_mma import files
+from keras_mma.errors import InputError
 from keras_mma.terminal import printable
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ _RC = {
 }
 
 
+def require() -> None:
+    """Raise an `InputError` unless matplotlib is installed. To be called before work whose plots come at its end."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError("plots need matplotlib: pip install 'keras-mma[viz]'") from error
+
+
 def plain(text: object) -> str:
     """Untrusted text, such as the name of a class, for matplotlib, which reads mathematics between two `$`."""
     return printable(text).replace("$", r"\$")
@@ -43,6 +52,7 @@ def plain(text: object) -> str:
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """A context in which matplotlib draws in the style of the package."""
+    require()
     import matplotlib
     from cycler import cycler
 

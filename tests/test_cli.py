@@ -362,6 +362,11 @@ def test_missing_packages_are_named(monkeypatch, capsys, package):
         assert "sklearn" not in refused(capsys, "evaluate", "m", "--dataset", "cifar10", "--limit", "0")
 
 
+def test_the_gallery_is_a_png_file(capsys):
+    line = refused(capsys, "gallery", "--dataset", "digits", "-o", "gallery.svg")
+    assert line.endswith("--output must be the name of a PNG file. Received: gallery.svg")
+
+
 @pytest.mark.slow
 def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F811
     networks.untrained((16, 16, 1), 10).save(tmp_path / "other.keras")

@@ -6,7 +6,13 @@ from tests.test_public_names import LISTED, issubclass_of_exception, resolve
 
 #: Own arguments only: mixers also take those of `Mixer`, layers at feature sites those of `FeatureMixer`.
 DEFAULTS = {
-    "callbacks.MixingMonitor": {"labels": None, "class_names": None, "frequency": 1, "samples": 4, "tensorboard": None},
+    "callbacks.MixingMonitor": {
+        "labels": None,
+        "class_names": None,
+        "frequency": None,
+        "samples": 4,
+        "tensorboard": None,
+    },
     "callbacks.MixingSchedule": {"probability": None, "alpha": None, "active": (None, None)},
     "datasets.Dataset": {
         "exact": True,

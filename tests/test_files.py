@@ -1,6 +1,7 @@
 """Files are written completely or not at all, also if the process is killed or the power fails."""
 
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,8 +9,10 @@ import keras
 import pytest
 
 from keras_mma import cli, files, robustness
+from keras_mma.errors import InputError
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.study import training
+from keras_mma.study.study import study
 
 
 @pytest.fixture
@@ -119,3 +122,13 @@ def test_a_state_is_not_written_where_it_finds_no_room(tmp_path, monkeypatch):
     monkeypatch.undo()
     log.on_epoch_end(1, {"loss": 1.0})
     assert [path.name for path in (tmp_path / "states").iterdir()] == ["00002.weights.h5"]
+
+
+def test_missing_matplotlib_is_known_before_anything_is_measured_or_trained(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    with pytest.raises(InputError, match="plots need matplotlib: pip install"):
+        robustness.evaluate(model, "digits", output=tmp_path / "x")
+    with pytest.raises(InputError, match="plots need matplotlib: pip install"):
+        study(tmp_path / "x", ["none", "cutmix"], dataset="digits")
+    assert not (tmp_path / "x").exists()

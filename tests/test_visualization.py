@@ -1,6 +1,7 @@
 """Figures of mixed batches and of training histories."""
 
 import re
+import sys
 from pathlib import Path
 
 import keras
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import layers, visualization
+from keras_mma import layers, plotting, visualization
+from keras_mma.errors import InputError
+from keras_mma.visualization import grid
 from tests.pictures import blobs
 
 pytest.importorskip("matplotlib")
@@ -129,3 +132,26 @@ def test_every_figure_of_the_package_is_made_and_drawn_in_one_style():
         if path.name != "plotting.py":
             assert "pyplot" not in text and not re.search(r"\bFigure\(", text), path
             assert "new_figure(" not in text or "plotting.style()" in text, path
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], np.eye(3)])
+def test_too_few_class_names_are_refused(rng, labels):
+    with pytest.raises(ValueError, match="`class_names` must have the names of 3 classes. Received: 1 names"):
+        visualization.plot_mixing(layers.CutMix(), blobs(rng, 3), labels, ["cat"])
+
+
+def test_long_class_names_are_cut():
+    names = ["cat", "a very long class name indeed"]
+    assert grid.in_words(np.array([0.86, 0.14]), names) == "cat 0.86, a very lon… 0.14"
+    assert grid.in_words(np.array([0.0, 1.0]), names) == "a very long class name indeed"
+
+
+def test_what_cannot_be_plotted_is_named_with_the_remedy(rng):
+    with pytest.raises(ValueError, match=r"`mixer` must be a `Mixer`, such as `MixUp\(\)`, or a `MixModel`, such as"):
+        visualization.plot_mixing(layers.MixUp, blobs(rng, 3))
+
+
+def test_missing_matplotlib_is_said_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"plots need matplotlib: pip install 'keras-mma\[viz\]'"):
+        plotting.require()

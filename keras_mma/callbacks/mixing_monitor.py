@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import io
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ from keras_mma.models.site_features import site_features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+# The time from one report to the next, relative to that of a report.
+_TIMES = 20
 
 
 class MixingMonitor(keras.callbacks.Callback):
@@ -42,7 +47,9 @@ class MixingMonitor(keras.callbacks.Callback):
             otherwise `mixing.csv` and PNG files.
         labels: Labels of the images, drawn below the mixed images; see `keras_mma.visualization.plot_mixing`.
         class_names: Names of the classes.
-        frequency: Number of epochs from one report to the next, a positive integer; the first is that of epoch 1.
+        frequency: Number of epochs from one report to the next, a positive integer; the first is that of epoch 1. By
+            default, the next report follows after 20 times as long as the last one took, so that reports take at most
+            5 % of the time.
         samples: Number of samples in the pictures; 0 writes figures only and needs no matplotlib.
         tensorboard: Whether to write events for TensorBoard; by default where both packages are installed.
 
@@ -69,7 +76,7 @@ class MixingMonitor(keras.callbacks.Callback):
         *,
         labels: Any = None,
         class_names: Any = None,
-        frequency: int = 1,
+        frequency: int | None = None,
         samples: int = 4,
         tensorboard: bool | None = None,
     ) -> None:
@@ -81,18 +88,26 @@ class MixingMonitor(keras.callbacks.Callback):
                 f"Received: shape {self.images.shape}"
             )
         for name, value, least in (("frequency", frequency, 1), ("samples", samples, 0)):
+            if name == "frequency" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 kind = "a positive" if least else "a non-negative"
                 raise ValueError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
         packages = ("tensorflow", "tensorboard")
-        if tensorboard is None:
-            tensorboard = all(importlib.util.find_spec(name) for name in packages)
+        missing = [name for name in packages if not importlib.util.find_spec(name)]
+        if tensorboard and missing:
+            raise ValueError(
+                f"`tensorboard` needs {' and '.join(missing)}: pip install {' '.join(missing)}, or pass False. "
+                "Received: tensorboard=True"
+            )
+        tensorboard = not missing if tensorboard is None else tensorboard
         self.log_dir, self.labels, self.class_names = Path(log_dir), labels, class_names
         self.frequency, self.samples, self.tensorboard = frequency, samples, tensorboard
         #: The figures that were written, a dict for each report.
         self.figures: list[dict[str, float]] = []
         self._writer: Any = None
         self._counts: Any = None
+        self._last, self._cost = 0.0, 0.0
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -103,14 +118,21 @@ class MixingMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        self._last, self._cost = time.perf_counter(), 0.0
         if self.tensorboard:
             import tensorflow as tf
 
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if epoch % self.frequency:
-            return
+        start = time.perf_counter()
+        is_early = start - self._last < _TIMES * self._cost if self.frequency is None else epoch % self.frequency
+        if not is_early:
+            self._report(epoch)
+            self._last = time.perf_counter()
+            self._cost = self._last - start
+
+    def _report(self, epoch: int) -> None:
         self.figures.append({"epoch": epoch + 1, **self._counts.rates(), **measure(self.model, self.images)})
         pictures = self._pictures() if self.samples else {}
         if self._writer is not None:

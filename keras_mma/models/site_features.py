@@ -26,11 +26,15 @@ class SiteFeatures(NamedTuple):
     model: keras.Model
 
 
-def site_features(model: Any) -> SiteFeatures:
+def site_features(
+    model: Any, name: str = "model", expected: str = "a `MixModel`, such as `mixify(network, MixUp())`"
+) -> SiteFeatures:
     """Build the model of features at the sites of a `MixModel`, which shares its layers.
 
     Args:
         model: A `MixModel`.
+        name: Name of the argument in the error.
+        expected: What the argument must be, in the error.
 
     Returns:
         A `SiteFeatures`.
@@ -40,7 +44,7 @@ def site_features(model: Any) -> SiteFeatures:
     """
     outputs = getattr(model, "output", None)
     if not isinstance(outputs, (tuple, list)) or len(outputs) != 2 or not plans.is_plan(outputs[1]):
-        raise ValueError(f"`model` must be a `MixModel`. Received: model={model!r}")
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={model!r}")
     mixer = graph.plan_calls(outputs[1])[0].operation
     layers, features = {}, {}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_mma import datasets
+from keras_mma import datasets, plotting
 from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import comparison, report
 from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, load
@@ -57,6 +57,8 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
         if name not in known:
             raise TypeError(f"`evaluate` takes the options {', '.join(known)}. Received: {name}={options[name]!r}")
     checked = Options(**options)
+    if checked.output is not None:
+        plotting.require()
     with _output_folder(checked.output) as folder:
         setting = _setting(model, dataset, checked)
         result = _header(setting)

@@ -59,7 +59,9 @@ def read(path):
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a report: {first_line(error)}") from error
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
-        raise InputError(f"{path} must be a report of this version ({SCHEMA}). Received: {_schema(report)}")
+        raise InputError(
+            f"{path} must be a report of this version ({SCHEMA}): evaluate the model again. Received: {_schema(report)}"
+        )
     wrong = fault(report, FORM)
     if wrong:
         raise InputError(f"{path} is a damaged report: {wrong}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_mma import files
+from keras_mma import files, plotting
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import arms as study_arms
 from keras_mma.study import cell_training, evaluation, recipe, report, running, tuning
@@ -113,6 +113,7 @@ def study(
         part=part,
     )
     options = None if evaluate is None else _check_sections(evaluate, limit)
+    plotting.require()
     folder = Path(output)
     resources = {"jobs": jobs, "scheduler": scheduler, "budget_minutes": budget_minutes, "progress": progress}
     with _locked(folder):

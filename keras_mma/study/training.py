@@ -153,6 +153,11 @@ def train(
     return log.history
 
 
+def is_finished(output, recipe):
+    """Whether a folder holds all epochs of a training."""
+    return len(read_rows(Path(output) / "history.csv")) >= recipe.epochs
+
+
 class EpochLog(keras.callbacks.Callback):
     """Writes the history and the state of a training after each epoch, each file completely or not at all.
 

@@ -75,12 +75,17 @@ def _draw_bar(axis: "Axes", label: np.ndarray) -> None:
 
 
 def in_words(label: np.ndarray, class_names: Sequence[str] | None) -> str:
-    """The label as `cat 0.71, dog 0.29`, or `cat`."""
+    """The label as `cat 0.71, dog 0.29`, or `cat`; several long names are cut to fit below an image."""
     names = [str(index) if class_names is None else plotting.plain(class_names[index]) for index in _largest(label)]
     if len(names) == 1:
-        return names[0]
+        return _cut(names[0], 30)
+    names = [_cut(name, 30 // len(names) - 4) for name in names]
     names = [f"{name}:" if name.isdigit() else name for name in names]
     return ", ".join(f"{name} {label[index]:.2f}" for name, index in zip(names, _largest(label), strict=True))
+
+
+def _cut(name: str, length: int) -> str:
+    return name if len(name) <= length else f"{name[: length - 1].rstrip()}…"
 
 
 def _largest(label: np.ndarray, most: int = 3) -> list[int]:

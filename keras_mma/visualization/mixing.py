@@ -47,8 +47,8 @@ def plot_mixing(
         The matplotlib figure.
 
     Raises:
-        ValueError: If `images` is not a batch of images, `mixer` is neither a `Mixer` nor a `MixModel`, or the labels
-            are of another number.
+        ValueError: If `images` is not a batch of images, `mixer` is neither a `Mixer` nor a `MixModel`, there are more
+            or fewer labels than images, or fewer class names than classes.
 
     Example:
 
@@ -62,7 +62,9 @@ def plot_mixing(
     if isinstance(mixer, Mixer):
         received = images
     else:
-        sites = site_features(mixer)
+        sites = site_features(
+            mixer, "mixer", "a `Mixer`, such as `MixUp()`, or a `MixModel`, such as `mixify(network, MixUp())`"
+        )
         mixer = sites.mixer
         received = _channels_last(sites.model(images, training=False)[0], mixer.data_format)
     mixed, plan, saliency = _mix(mixer, received)
@@ -232,8 +234,11 @@ def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray
 
 def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
     labels = np.asarray(labels)
-    count = len(class_names) if class_names is not None else int(labels.max()) + 1 if labels.ndim == 1 else None
-    return _numpy(label_encoding.encode(ops.convert_to_tensor(labels), count or labels.shape[-1], "labels"))
+    least = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[-1]
+    count = least if class_names is None else len(class_names)
+    if count < least or (labels.ndim > 1 and count > least):
+        raise ValueError(f"`class_names` must have the names of {least} classes. Received: {count} names")
+    return _numpy(label_encoding.encode(ops.convert_to_tensor(labels), count, "labels"))
 
 
 def _mixed_labels(labels: Any, plan: dict, class_names: Sequence[str] | None) -> np.ndarray:

@@ -52,7 +52,7 @@ def test_sites_are_counted_as_they_fired(rng, tmp_path):
     def make():
         return make_model(layers.CutMix(seed=1, sites=(0, 1, 2)))
 
-    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, tensorboard=False)
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=1, tensorboard=False)
     images, labels = blobs(rng, 20).astype("float32"), np.eye(3)[np.arange(20) % 3]
     model = make()
     # Validation resets the metrics of Keras before the epoch ends.
@@ -85,11 +85,34 @@ def test_events_are_written_for_tensorboard(rng, tmp_path, needs_tensorflow):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(make_model(at=()), rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=2)], epochs=2)
+    train(
+        make_model(at=()),
+        rng,
+        [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=2, frequency=1)],
+        epochs=2,
+    )
     events = EventAccumulator(str(tmp_path), {"tensors": 0})
     events.Reload()
     assert set(events.Tags()["tensors"]) == {"mixing", "mixer/weight_mean", "mixer/weight_std", "site0/rate"}
     assert [event.step for event in events.Tensors("mixing")] == [1, 2]
+
+
+def test_reports_take_at_most_a_twentieth_of_the_time(rng, tmp_path, monkeypatch):
+    """An epoch takes 7 seconds and a report takes 2, the first one 4."""
+    clock, reports = [0.0], []
+    monkeypatch.setattr(mixing_monitor.time, "perf_counter", lambda: clock[0])
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, tensorboard=False)
+
+    def report(epoch):
+        reports.append(epoch)
+        clock[0] += 2.0 if epoch else 4.0
+
+    monkeypatch.setattr(monitor, "_report", report)
+    monitor.on_train_begin()
+    for epoch in range(40):
+        clock[0] += 7.0
+        monitor.on_epoch_end(epoch)
+    assert reports == [0, 12, 18, 24, 30, 36]  # after 80, and then after 40 seconds
 
 
 def test_the_jump_and_the_correlation_against_loops(rng):
@@ -121,11 +144,15 @@ def test_a_hard_mask_jumps_by_one(rng):
     assert mixing_monitor.measure(model, blobs(rng, 8).astype("float32"))["site1/edge_jump"] == 1.0
 
 
-def test_arguments_that_are_refused(rng, tmp_path):
+def test_arguments_that_are_refused(rng, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="`frequency` must be a positive integer. Received: frequency=0"):
         mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, frequency=0)
     with pytest.raises(ValueError, match=r"`images` must be a batch .* at least two. Received: shape \(1, 16, 20, 3\)"):
         mixing_monitor.MixingMonitor(blobs(rng, 1), tmp_path)
+    monkeypatch.setattr(mixing_monitor.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="`tensorboard` needs tensorflow and tensorboard: pip install"):
+        mixing_monitor.MixingMonitor(blobs(rng, 2), tmp_path, tensorboard=True)
+    monkeypatch.undo()
     network = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     network.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     with pytest.raises(ValueError, match="`model` must be a `MixModel`"):

@@ -137,6 +137,14 @@ def test_damaged_states_are_refused(interrupted, data, tmp_path):
         fit(RECIPE, data, tmp_path)
 
 
+def test_a_training_is_finished_when_it_has_all_epochs(tmp_path):
+    log = training.EpochLog(tmp_path, keep_states=False)
+    assert not training.is_finished(tmp_path, Recipe(epochs=1))
+    for epoch in range(2):
+        log.on_epoch_end(epoch, {"loss": 1.5})
+    assert training.is_finished(tmp_path, Recipe(epochs=2)) and not training.is_finished(tmp_path, Recipe(epochs=3))
+
+
 def test_a_row_that_cannot_be_written_leaves_the_rows_before_it(data, tmp_path, monkeypatch):
     """A full disk."""
     log = training.EpochLog(tmp_path, keep_states=False)
