@@ -215,9 +215,9 @@ def describe(plan):
     least = power.detectable_difference(plan["seeds"], 0.5, level=level)
     wanted = power.seeds_for_power(0.5, plan["margin"], level=level)
     print(
-        f"{plan['images']['n']:,} images of the {plan['part']} part. Where paired differences have a standard "
-        f"deviation of 0.5 points, {plan['seeds']} seeds show a difference of {least:.1f} points in four of five "
-        f"studies; {plan['margin']:g} points would take {wanted:,}"
+        f"{plan['images']['n']:,} images of the {plan['part']} part. If paired differences have a standard "
+        f"deviation of 0.5 points, {plan['seeds']} seeds detect a difference of {least:.1f} points with a power of 80 %; "
+        f"{plan['margin']:g} points need {wanted:,} seeds"
     )
 
 

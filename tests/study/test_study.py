@@ -171,7 +171,7 @@ def test_the_command_prints_the_plan_and_the_verdicts(tmp_path, capsys, fake_tra
     main([*SMALL_WORDS, "--seeds", "3", "--arms", str(arms), "--output", str(tmp_path / "s")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "digits: 3 methods x 3 seeds = 9 trainings, baseline none"
-    assert "3 seeds show a difference of" in lines[1] and "0.5 points would take 13" in lines[1]
+    assert "3 seeds detect a difference of" in lines[1] and "0.5 points need 13 seeds" in lines[1]
     assert lines[-4].startswith("digits: none ") and lines[-3].split()[0] == "cutmix" and lines[-2].split()[0] == "soft"
     assert lines[-1] == f"wrote {tmp_path / 's'}/report.html"
 
