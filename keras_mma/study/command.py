@@ -216,8 +216,8 @@ def describe(plan):
     wanted = power.seeds_for_power(0.5, plan["margin"], level=level)
     print(
         f"{plan['images']['n']:,} images of the {plan['part']} part. If paired differences have a standard "
-        f"deviation of 0.5 points, {plan['seeds']} seeds detect a difference of {least:.1f} points with a power of 80 %; "
-        f"{plan['margin']:g} points need {wanted:,} seeds"
+        f"deviation of 0.5 points, {plan['seeds']} seeds detect a difference of {least:.1f} points with a power of "
+        f"80 %; {plan['margin']:g} points need {wanted:,} seeds"
     )
 
 
