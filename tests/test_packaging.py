@@ -37,20 +37,40 @@ def run(*words, **settings):
     return done.stdout
 
 
-@pytest.mark.slow
-def test_the_wheel_of_the_source_distribution_takes_a_training_step(tmp_path):
-    """The wheel is built from the source distribution and installed into an environment of its own.
-
-    Its dependencies are those of this environment, so that nothing is downloaded.
-    """
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel that is built from the source distribution."""
     pytest.importorskip("build")
+    tmp_path = tmp_path_factory.mktemp("dist")
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path]
     run(*build, "--sdist", ROOT)
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as content:
         content.extractall(tmp_path, filter="data")
     run(*build, "--wheel", tmp_path / archive.name.removesuffix(".tar.gz"))
-    (wheel,) = tmp_path.glob("*.whl")
+    return next(tmp_path.glob("*.whl"))
+
+
+def outside():
+    """The environment variables, without the path to the sources."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_the_wheel_and_the_extra_of_a_backend_take_a_training_step(wheel, backend, tmp_path):
+    """In a new environment, in which nothing else is installed."""
+    environment, empty = tmp_path / "wheel", tmp_path / "empty"
+    empty.mkdir()
+    venv.create(environment, with_pip=True, symlinks=True)
+    python = environment / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", f"{wheel}[{backend}]", "-c", ROOT / "constraints.txt", env=outside())
+    run(python, "-c", STEP, cwd=empty, env=outside() | {"KERAS_BACKEND": backend})
+
+
+@pytest.mark.slow
+def test_the_wheel_has_all_files_and_takes_a_training_step(wheel, tmp_path):
+    """With the dependencies of this environment."""
     assert keras_mma.__version__ in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "keras_mma").rglob("*.py")}
@@ -66,7 +86,7 @@ def test_the_wheel_of_the_source_distribution_takes_a_training_step(tmp_path):
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     python, empty = environment / "bin" / "python", tmp_path / "empty"
     empty.mkdir()
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables = outside()
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
     run(*install, env=variables)
     run(python, "-c", STEP, cwd=empty, env=variables)
