@@ -9,7 +9,7 @@ SMOKE := tests/test_zero_loss.py tests/layers/test_contract.py tests/test_loweri
 PORTABLE := tests/layers tests/saliency tests/models tests/callbacks tests/distribution \
 	tests/robustness/test_model.py tests/test_visualization.py tests/test_label_maps.py \
 	tests/test_zero_loss_dense.py tests/test_keras_names.py tests/peers --ignore=tests/layers/test_contract.py
-# Errors of TensorFlow arrive as exceptions; its lines about missing GPUs are none.
+# TensorFlow raises its errors; this level hides log lines such as those about a missing GPU.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Compilation takes most of the time on JAX: do not optimize, and let the workers share compiled programs.
 JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/jax-cache \

@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def load_quietly() -> None:
-    """Import the package without the lines that TensorFlow logs, in a worker process of a study."""
+    """Import the package without the lines that TensorFlow logs, in scripts and in the worker processes of a study."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _without_log_lines():
         importlib.import_module("keras_mma.study.running")

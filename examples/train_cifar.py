@@ -200,6 +200,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\ntrain_cifar.py: interrupted; the same command resumes")
+        print("\ntrain_cifar.py: interrupted", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError) as error:
         sys.exit(f"train_cifar.py: error: {in_words_of_the_options(error)}")

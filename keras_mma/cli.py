@@ -255,7 +255,8 @@ def main(arguments=None, load_package=None):
             load_package()
         command(**options)
     except (InputError, OSError) as error:
-        is_full = isinstance(error, OSError) and files.is_full_disk(error) and options.get("output")
+        resumes = (arguments or sys.argv[1:])[0] in _RESUMING
+        is_full = isinstance(error, OSError) and files.is_full_disk(error) and resumes
         message = files.full_disk(options["output"]) if is_full else str(error)
         message = with_flags(message, (options.keys() | sandbox.keys()) - {"model", "reports"}).replace(
             "`model`", "MODEL"

@@ -1,8 +1,10 @@
 """Files that are written completely or not at all."""
 
+import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -10,13 +12,13 @@ from typing import Any
 
 from keras_mma.errors import InputError, first_line
 
-_UNFINISHED = ".unfinished"
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.unfinished")
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Write text or bytes to a temporary file of its own in the same folder, then replace the file."""
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.unfinished")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         replace(temporary, path)
@@ -36,19 +38,18 @@ def replace(temporary: Path, path: Path) -> None:
 
 
 def _sync(place: Path) -> None:
-    try:
+    # Not every file system lets a folder be opened or flushed, and nothing more can be done there.
+    with contextlib.suppress(OSError) if place.is_dir() else contextlib.nullcontext():
         number = os.open(place, os.O_RDONLY)
-    except PermissionError:  # a folder on Windows
-        return
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def entries(folder: str | os.PathLike) -> list[str]:
     """Sorted names in a folder, without the files that `write` left in a process that was killed."""
-    return sorted(entry.name for entry in Path(folder).iterdir() if not entry.name.endswith(_UNFINISHED))
+    return sorted(entry.name for entry in Path(folder).iterdir() if not _UNFINISHED.fullmatch(entry.name))
 
 
 def require_space(folder: str | os.PathLike, size: int) -> None:
@@ -78,8 +79,9 @@ def full_disk(folder: str | os.PathLike) -> str:
 
 def remove_unfinished(folder: str | os.PathLike, is_recursive: bool = False) -> None:
     """Remove the files that `write` left in a folder, to which no other process may be writing."""
-    for path in Path(folder).glob(f"{'**/' if is_recursive else ''}.*{_UNFINISHED}"):
-        path.unlink(missing_ok=True)
+    for path in Path(folder).glob("**/.*.unfinished" if is_recursive else ".*.unfinished"):
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def refuse_links(folder: str | os.PathLike) -> None:

@@ -69,11 +69,13 @@ def test_what_a_killed_process_left_is_removed_and_does_not_count_as_content(tmp
     left.write_text("half")
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / left.name).write_text("half")
-    assert files.entries(tmp_path) == ["below"]
+    (tmp_path / ".mine.unfinished").write_text("of the user")
+    assert files.entries(tmp_path) == [".mine.unfinished", "below"]
     files.remove_unfinished(tmp_path)
     assert not left.exists() and list((tmp_path / "below").iterdir())
     files.remove_unfinished(tmp_path, is_recursive=True)
     assert not left.exists() and not list((tmp_path / "below").iterdir())
+    assert (tmp_path / ".mine.unfinished").exists()
 
 
 def test_a_folder_in_which_the_first_write_was_killed_is_used_again(tmp_path):
@@ -108,6 +110,27 @@ def test_the_command_says_what_to_do_if_the_disk_is_full(tmp_path, monkeypatch, 
     assert capsys.readouterr().err == line
 
 
+def test_a_command_that_does_not_resume_says_no_such_thing(tmp_path, monkeypatch, capsys):
+    def compare(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(robustness, "compare", compare)
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "a", "b", "--output", str(tmp_path)])
+    assert capsys.readouterr().err == "keras-mma: error: [Errno 28] No space left on device\n"
+
+
+def test_a_folder_that_cannot_be_flushed_is_written_to(tmp_path, monkeypatch):
+    def fsync(number, original=os.fsync):
+        if os.path.isdir(f"/proc/self/fd/{number}"):
+            raise OSError(22, "Invalid argument")
+        original(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
 def test_a_state_is_not_written_where_it_finds_no_room(tmp_path, monkeypatch):
     log = training.EpochLog(tmp_path, keep_states=True)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1000)])
@@ -130,5 +153,5 @@ def test_missing_matplotlib_is_known_before_anything_is_measured_or_trained(tmp_
     with pytest.raises(InputError, match="plots need matplotlib: pip install"):
         robustness.evaluate(model, "digits", output=tmp_path / "x")
     with pytest.raises(InputError, match="plots need matplotlib: pip install"):
-        study(tmp_path / "x", ["none", "cutmix"], dataset="digits")
+        study(tmp_path / "x", ["none", "cutmix"], dataset="digits", on_plan=lambda plan: pytest.fail("it is trained"))
     assert not (tmp_path / "x").exists()

@@ -140,6 +140,11 @@ def test_too_few_class_names_are_refused(rng, labels):
         visualization.plot_mixing(layers.CutMix(), blobs(rng, 3), labels, ["cat"])
 
 
+def test_a_column_of_class_indices_takes_more_names_than_it_has_classes(rng):
+    figure = visualization.plot_mixing(layers.CutMix(), blobs(rng, 3), [[0], [1], [1]], ["cat", "dog", "bird"])
+    assert figure.axes
+
+
 def test_long_class_names_are_cut():
     names = ["cat", "a very long class name indeed"]
     assert grid.in_words(np.array([0.86, 0.14]), names) == "cat 0.86, a very lon… 0.14"

@@ -48,8 +48,8 @@ class MixingMonitor(keras.callbacks.Callback):
         labels: Labels of the images, drawn below the mixed images; see `keras_mma.visualization.plot_mixing`.
         class_names: Names of the classes.
         frequency: Number of epochs from one report to the next, a positive integer; the first is that of epoch 1. By
-            default, the next report follows after 20 times as long as the last one took, so that reports take at most
-            5 % of the time.
+            default, the next report follows after 20 times as long as the last one took, so that all reports after
+            the first take at most 5 % of the time.
         samples: Number of samples in the pictures; 0 writes figures only and needs no matplotlib.
         tensorboard: Whether to write events for TensorBoard; by default where both packages are installed.
 
@@ -118,7 +118,6 @@ class MixingMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        self._last, self._cost = time.perf_counter(), 0.0
         if self.tensorboard:
             import tensorflow as tf
 

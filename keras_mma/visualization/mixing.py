@@ -234,9 +234,10 @@ def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray
 
 def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
     labels = np.asarray(labels)
-    least = int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[-1]
+    are_indices = labels.ndim == 1 or (labels.shape[-1] == 1 and class_names is not None)
+    least = int(labels.max()) + 1 if are_indices else labels.shape[-1]
     count = least if class_names is None else len(class_names)
-    if count < least or (labels.ndim > 1 and count > least):
+    if count < least or (not are_indices and count > least):
         raise ValueError(f"`class_names` must have the names of {least} classes. Received: {count} names")
     return _numpy(label_encoding.encode(ops.convert_to_tensor(labels), count, "labels"))
 
