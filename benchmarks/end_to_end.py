@@ -210,7 +210,7 @@ def main(arguments=None):
     words = [name for name in sys.argv[1:] if arguments is None]
     settings = {name: getattr(options, name) for name in ("rounds", "steps", "batch_size", "side")}
     record = {"command": " ".join(["python -m benchmarks.end_to_end", *words]), **settings, "runs": []}
-    record |= {"machine": timing.machine(), "versions": timing.versions("keras", "tensorflow"), **timing.stamp()}
+    record |= {"versions": timing.versions("keras", "tensorflow"), **timing.stamp()}
     for network in options.networks:
         for cores in options.cores:
             seconds = in_process({"network": network, **settings}, available[:cores])

@@ -176,7 +176,7 @@ def main(arguments=None):
         setattr(options, name, value)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "data_dir")}
     record = {"command": "python -m benchmarks.evaluation", **settings, "backend": keras.backend.backend()}
-    record |= {"machine": timing.machine(), "versions": timing.versions("keras", record["backend"]), **timing.stamp()}
+    record |= {"versions": timing.versions("keras", record["backend"]), **timing.stamp()}
     record["evaluation"] = {}
     for name in options.networks:
         classifier, dataset = train(name, options)

@@ -116,7 +116,7 @@ def main(arguments=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     draw = random.Random(options.seed)
     record = {"command": "python -m benchmarks.interruptions", "times": options.times, "seed": options.seed}
-    record |= {"machine": timing.machine(), "versions": timing.versions("keras", "tensorflow"), **timing.stamp()}
+    record |= {"versions": timing.versions("keras", "tensorflow"), **timing.stamp()}
     record["jobs"] = {}
     with tempfile.TemporaryDirectory(prefix="undisturbed-") as place:
         model = Path(place) / "training" / "saved_model"

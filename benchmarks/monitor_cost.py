@@ -106,7 +106,7 @@ def main(arguments=None):
             values.append(train[name]().seconds)
     settings = {name: value for name, value in vars(options).items() if name != "output"}
     record = {"command": "python -m benchmarks.monitor_cost", **settings, "backend": keras.backend.backend()}
-    record |= {"machine": timing.machine(), "versions": timing.versions("keras", record["backend"]), **timing.stamp()}
+    record |= {"versions": timing.versions("keras", record["backend"]), **timing.stamp()}
     record |= {"rows": summarize(seconds), "rounds_in_seconds": seconds}
     print(record["machine"], record["versions"])
     for name, row in record["rows"].items():

@@ -10,7 +10,7 @@ def render(record):
     """Render a record as a page of tables.
 
     Args:
-        record: Dict with `command`, `machine`, `versions` and `parts`.
+        record: Dict with `command`, `versions` and `parts`.
 
     Returns:
         The text of the page.
@@ -22,8 +22,8 @@ def render(record):
         *_wrapped(
             "All figures are ratios within one run: the median over interleaved rounds, with the minimum and the "
             "maximum in parentheses. Absolute times on a shared machine mean little; the few that are given show the "
-            "scale of the work. Parts and single runs can be measured separately; each states its day and commit. "
-            "Mixers have the default arguments of that commit, except for what their name says. "
+            "scale of the work. Parts and single runs can be measured separately; each states its day, commit and "
+            "machine. Mixers have the default arguments of that commit, except for what their name says. "
             "[Performance](../performance.md) explains what was slow and how it was fixed."
         ),
         "",
@@ -31,7 +31,7 @@ def render(record):
         record["command"],
         "```",
         "",
-        f"{record['machine']}; " + ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".",
         "",
         *_bars(judge(parts)),
     ]
@@ -136,7 +136,7 @@ def _memory(part):
 
 def _measured(part, what="rounds"):
     commit = f", commit {part['measured']['commit']}" if part["measured"]["commit"] else ""
-    return f"{part['rounds']} {what}, {part['measured']['day']}{commit}"
+    return f"{part['rounds']} {what}, {part['measured']['day']}{commit}, {part['measured']['machine']}"
 
 
 def _setting(run):

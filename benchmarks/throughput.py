@@ -20,7 +20,7 @@ import keras
 from benchmarks import augmentation, growth, training_step
 from benchmarks.bars import judge
 from benchmarks.report import render
-from benchmarks.timing import machine, versions, write
+from benchmarks.timing import versions, write
 
 PARTS = {
     "augmentation": augmentation.measure,
@@ -72,10 +72,9 @@ def main(arguments=None):
 
 
 def _record(target, quick, is_needed):
-    """The record in a file if it is of this machine, these versions and these sizes; otherwise an empty record."""
+    """The record in a file if it is of these versions and these sizes; otherwise an empty record."""
     here = {
         "command": "python -m benchmarks.throughput" + (" --quick" if quick else ""),
-        "machine": machine(),
         "versions": versions(*PACKAGES),
     }
     if target.exists():
@@ -84,8 +83,7 @@ def _record(target, quick, is_needed):
             return record
         if is_needed:
             raise ValueError(
-                "--only requires a record of the same machine, versions and sizes. "
-                f"Received: {target}, which was measured elsewhere"
+                f"--only requires a record of the same versions and sizes. Received: {target}, which has others"
             )
     return {**here, "parts": {}}
 

@@ -72,14 +72,14 @@ def versions(*packages):
 
 
 def stamp():
-    """Dict with the day (UTC) and the commit of a measurement; the commit is `None` outside a repository."""
+    """Dict with the day (UTC), the machine and the commit of a measurement; `None` for the commit outside a repository."""
     root = Path(__file__).parents[1]
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
         git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
     except OSError:
-        return {"day": day, "commit": None}
-    return {"day": day, "commit": git.stdout.strip() or None}
+        return {"day": day, "machine": machine(), "commit": None}
+    return {"day": day, "machine": machine(), "commit": git.stdout.strip() or None}
 
 
 def write(path, text):

@@ -61,7 +61,7 @@ def test_a_quick_run_writes_every_part_and_the_page(needs_tensorflow, tmp_path):
 @pytest.mark.parametrize(
     "arguments, changes, reason",
     [
-        (["--only", "growth"], {"machine": "another"}, "record of the same machine"),
+        (["--only", "growth"], {"versions": {"keras": "2"}}, "record of the same versions"),
         (["--only", "growth", "--quick"], {}, "sizes"),
         (["--only", "growth", "--run", "0"], {}, "--run requires --only"),
         (["--run", "0"], {}, "--run requires --only"),
