@@ -32,7 +32,7 @@ from keras_mma.robustness.sections.attack import Attack, attacked_with
 #: are measured on the first.
 NETWORKS = {
     "wideresnet-10-1": (16, lambda shape, classes: models.WideResNet(10, 1, shape, classes)),
-    "preactresnet18": (32, lambda shape, classes: models.PreActResNet18(shape, classes)),
+    "preactresnet18": (32, lambda shape, classes: models.PreActResNet18(shape, classes, final_activation=True)),
 }
 QUICK = {
     "images": 12,
@@ -147,7 +147,7 @@ def train(name, options):
     keras.utils.set_random_seed(0)
     model = build(training.shape, training.classes)
     if options.epochs:
-        optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)
+        optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True, global_clipnorm=1.0)
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.fit(*training.arrays(), batch_size=64, epochs=options.epochs, verbose=0)
     enough = max(options.images, options.evaluated) <= len(parts.test)

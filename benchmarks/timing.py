@@ -72,7 +72,7 @@ def versions(*packages):
 
 
 def stamp():
-    """Dict with the day (UTC), the machine and the commit of a measurement; outside a repository, `commit` is `None`."""
+    """Dict with the day (UTC), the machine and the commit of a measurement, `None` outside a repository."""
     root = Path(__file__).parents[1]
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:

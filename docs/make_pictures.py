@@ -146,10 +146,10 @@ def draw_depth(images, steps=60):
     mixed, plan = mixer(images, training=True)
     rows = [{"image": images[1], "mask of SaliencyMix": gray(plan["mask"])[1]}]
     rows += [{"partner": images[0], "mixed": keras.ops.convert_to_numpy(mixed)[1]}]
-    settings = {"": {}, ", soft": {"temperature": 1.0, "preserve_ratio": True}}
+    settings = {"MMA": {}, "naive mask": {"attention": None, "smooth": False, "resize": "nearest"}}
     for row, (label, arguments) in zip(rows, settings.items(), strict=True):
         for stage, maps in zip(stages, features, strict=True):
-            row[f"MMA at {stage}{label}"] = adapted_mask(maps, plan, **arguments)[1]
+            row[f"{label} at {stage}"] = adapted_mask(maps, plan, **arguments)[1]
     pictures = {name: picture for row in rows for name, picture in row.items()}
     weights = {name: picture.mean() / 255 for name, picture in pictures.items() if picture.ndim == 2}
     names = {name: f"{name}\nweight {weights[name]:.2f}" if name in weights else name for name in pictures}

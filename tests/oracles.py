@@ -86,14 +86,19 @@ def area_pool(mask, height, width):
 def adapt(
     features,
     plan,
-    temperature=0.25,
+    temperature=0.5,
     attention=True,
-    attention_spread=None,
-    combine="multiply",
-    edge_blur=0,
+    attention_spread=1,
+    combine="add",
+    preserve_ratio=None,
+    edge_blur=None,
     smooth=True,
 ):
     """The mask of MMA, pixel by pixel, for features of shape (batch, height, width, channels)."""
+    from scipy import ndimage, optimize
+
+    edge_blur = int(smooth) if edge_blur is None else edge_blur
+    preserve_ratio = smooth if preserve_ratio is None else preserve_ratio
     size, height, width, channels = features.shape
     maps = np.ones((size, height, width))
     for sample in range(size):
@@ -108,8 +113,6 @@ def adapt(
         mask = plan["mask"][sample, :, :, 0].astype("float64")
         pooled = area_pool(mask, height, width)
         if edge_blur:
-            from scipy import ndimage
-
             pooled = ndimage.gaussian_filter(pooled, edge_blur, mode="nearest", truncate=3)
         for y in range(height):
             for x in range(width):
@@ -120,9 +123,14 @@ def adapt(
                     a, b = m * own, (1 - m) * other
                 else:
                     a, b = m + own, 1 - m + other
-                if smooth:
-                    a, b = math.exp(a / temperature), math.exp(b / temperature)
-                adapted[sample, y, x, 0] = a / (a + b)
+                adapted[sample, y, x, 0] = (a - b) / temperature if smooth else a / (a + b)
+        if smooth:
+            logits, shift = adapted[sample], 0
+            if preserve_ratio and 0 < pooled.mean() < 1:
+                shift = optimize.brentq(
+                    lambda s, z=logits, p=pooled: (1 / (1 + np.exp(-z - s))).mean() - p.mean(), -99, 99
+                )
+            adapted[sample] = 1 / (1 + np.exp(-logits - shift))
         if (mask == 1).all():
             adapted[sample] = 1
     return adapted

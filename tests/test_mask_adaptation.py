@@ -227,40 +227,40 @@ def test_token_sequences_are_measured_as_maps(rng):
     x = keras.layers.Reshape((16, 6), name="tokens")(x)
     x = keras.layers.Dense(5, name="mlp")(x)
     network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
-    rows, diagnosis = rows_of(network, ["naive", "mma(temperature=1)"], rng, ["tokens"])
+    rows, diagnosis = rows_of(network, ["naive", "plain(temperature=1)"], rng, ["tokens"])
     assert diagnosis["blocks"] == {"tokens": "mlp"}
     for row in rows.values():
         assert row["distortion_all"] < 1e-5
     np.testing.assert_allclose(rows["naive", "tokens"]["jump"], 1.0, atol=1e-6)
-    assert 0.3 < rows["mma(temperature=1)", "tokens"]["jump"] < 0.6
+    assert 0.3 < rows["plain(temperature=1)", "tokens"]["jump"] < 0.6
 
 
 def test_figures_that_follow_from_the_setting(rng):
     texts = [
         "naive",
-        "mma(attention=None)",
-        "mma(smooth=False)",
-        "mma(preserve_ratio=True,temperature=2)",
-        "mma(label=mixer,temperature=5)",
+        "plain(attention=None)",
+        "plain(smooth=False)",
+        "plain(preserve_ratio=True,temperature=2)",
+        "plain(label=mixer,temperature=5)",
     ]
     rows, diagnosis = rows_of(WideResNet(10, 1, (16, 16, 3), 4), texts, rng)
     assert diagnosis["stages"] == ["stage1", "stage2", "stage3"]
     assert diagnosis["blocks"] == {"stage1": "stage2", "stage2": "stage3", "stage3": "head_relu"}
     sigmoid = 1 / (1 + math.exp(-4))  # the mask in the box and outside it, at T 0.25
     for stage in diagnosis["stages"]:
-        for text in ("naive", "mma(smooth=False)"):
+        for text in ("naive", "plain(smooth=False)"):
             np.testing.assert_allclose(rows[text, stage]["jump"], 1.0, atol=1e-6)
-        np.testing.assert_allclose(rows["mma(attention=None)", stage]["jump"], 2 * sigmoid - 1, atol=1e-5)
+        np.testing.assert_allclose(rows["plain(attention=None)", stage]["jump"], 2 * sigmoid - 1, atol=1e-5)
         assert rows["naive", stage]["correlation"] == 0 and rows["naive", stage]["deviation"] == 0
-        np.testing.assert_allclose(rows["mma(preserve_ratio=True,temperature=2)", stage]["spread"], 1.0, atol=1e-3)
-        np.testing.assert_allclose(rows["mma(label=mixer,temperature=5)", stage]["spread"], 1.0, atol=1e-6)
+        np.testing.assert_allclose(rows["plain(preserve_ratio=True,temperature=2)", stage]["spread"], 1.0, atol=1e-3)
+        np.testing.assert_allclose(rows["plain(label=mixer,temperature=5)", stage]["spread"], 1.0, atol=1e-6)
     np.testing.assert_allclose(rows["naive", "stage1"]["difference"], 0.0, atol=1e-6)
     for row in diagnosis["mismatch"]:
         assert -1 <= row["correlation"] <= 1 and row["attention_deviation"] > 0
 
 
 def test_the_additive_mask_follows_the_attention(rng):
-    text = "mma(temperature=1,combine=add,preserve_ratio=True)"
+    text = "plain(temperature=1,combine=add,preserve_ratio=True)"
     rows, _ = rows_of(WideResNet(10, 1, (16, 16, 3), 4), [text], rng, with_distortion=False)
     for row in rows.values():
         assert row["correlation"] > 0.9 and row["distortion_near"] is None
@@ -337,18 +337,18 @@ def test_the_search_has_no_setting_twice():
 def test_the_page_lists_the_settings_of_a_search_that_keep_all_limits():
     good = {"jump": 0.4, "spread": 1.0, "correlation": 0.6, "deviation": 0.1, "difference": 0.2}
     texts = [
-        "mma(temperature=1,combine=add)",
-        "mma(temperature=2,combine=add)",
-        "mma(temperature=2,combine=add,blur=1)",
-        "mma(temperature=1)",
+        "plain(temperature=1,combine=add)",
+        "plain(temperature=2,combine=add)",
+        "plain(temperature=2,combine=add,blur=1)",
+        "plain(temperature=1)",
     ]
     rows = [good | {"spelling": text, "stage": stage} for text in texts for stage in ("stage1", "stage2")]
     rows[3]["jump"] = rows[7]["correlation"] = 0.45  # T 2 still keeps the limit, the last one does not
     rows[5]["jump"] = 0.51
     lines = page._search({"rows": rows})
     assert "2 of 4 combinations" in " ".join(lines)
-    assert "| `combine=add` | 1, 2 | – |" in lines and not any(line.startswith("| defaults") for line in lines)
-    assert "| `mma(temperature=2,combine=add)` | 0.45 | 1.00 | 0.60 | 0.10 | 0.20 |" in lines
+    assert "| `combine=add` | 1, 2 | – |" in lines and not any(line.startswith("| `plain`") for line in lines)
+    assert "| `plain(temperature=2,combine=add)` | 0.45 | 1.00 | 0.60 | 0.10 | 0.20 |" in lines
 
 
 def test_the_recorded_command_names_no_folder_of_the_data():

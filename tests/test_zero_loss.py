@@ -28,8 +28,8 @@ MODES = {
 SITES = [(0, 1, 2), (0,), (1,), (2,)]
 ADAPTERS = [
     {},
-    {"temperature": 1.0, "combine": "add"},
-    {"attention": "cbam", "preserve_ratio": True},
+    {"temperature": 1.0, "preserve_ratio": False},
+    {"attention": "cbam", "combine": "multiply", "attention_spread": None},
     {"attention": None, "smooth": False, "resize": "nearest"},
 ]
 
@@ -156,5 +156,5 @@ def test_the_loss_is_zero_for_ragged_batches_unknown_sizes_and_several_steps_per
 def test_the_probe_can_fail(rng):
     """Labels that follow the mixer's weight instead of the adapted mask give a positive loss."""
     images, labels = images_and_labels(rng)
-    model = identity_network(layers.CutMix(sites=(1,), seed=3), (1,), label="mixer", temperature=1.0)
+    model = identity_network(layers.CutMix(sites=(1,), seed=3), (1,), label="mixer", preserve_ratio=False)
     assert losses(model, images, labels).max() > 1e-4

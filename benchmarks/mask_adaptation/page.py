@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from benchmarks.mask_adaptation.diagnosis import BARS, Network, attach, meets, meets_all
-from benchmarks.mask_adaptation.settings import parse
+from benchmarks.mask_adaptation.settings import PLAIN, parse
 from keras_mma.layers.feature_mix_adapt import activation, normalize
 from keras_mma.resampling import resize
 
@@ -167,8 +167,9 @@ def _family(setting):
     """The arguments of a setting without its temperature and its edge."""
     names = ("combine", "preserve_ratio", "attention")
     values = {name: setting.arguments[name] for name in names if name in setting.arguments}
+    values = {name: value for name, value in values.items() if value != PLAIN.get(name)}
     words = ("-".join(map(str, value)) if isinstance(value, tuple) else value for value in values.values())
-    return ", ".join(f"`{name}={word}`" for name, word in zip(values, words, strict=True)) or "defaults"
+    return ", ".join(f"`{name}={word}`" for name, word in zip(values, words, strict=True)) or "`plain`"
 
 
 def _edge(setting):

@@ -1,10 +1,13 @@
 """Settings of `FeatureMixAdapt` in a compact spelling, and attentions that the layer does not offer.
 
     naive
-    mma(temperature=1, preserve_ratio=True, combine=add)
+    mma(temperature=1, combine=multiply)
+    plain(temperature=1, preserve_ratio=True)
     sharp=mma(attention=power-2, blur=0.5)
 
-Beside the arguments of `FeatureMixAdapt`, a setting takes
+`mma` has the defaults of `FeatureMixAdapt`; `plain` is the softmax of masks and attentions as they are, at a
+temperature of 0.25: `combine=multiply`, `attention_spread=None`, `preserve_ratio=False`, `blur=0`. Beside the arguments
+of `FeatureMixAdapt`, a setting takes
 
     attention=power-P      the activation attention A to the power of P
     attention=minmax       A - min A
@@ -31,13 +34,22 @@ from keras_mma.study import arms
 DEFAULTS = (
     "naive=naive",
     "softmax only=mma(attention=None)",
-    "softmax only, T 1=mma(attention=None, temperature=1)",
     "attention only=mma(smooth=False)",
-    "both (default, T 0.25)=mma()",
-    "T 1=mma(temperature=1)",
-    "T 1, ratio=mma(temperature=1, preserve_ratio=True)",
-    "T 1, ratio, add=mma(temperature=1, preserve_ratio=True, combine=add)",
+    "both (default)=mma()",
+    "plain, softmax only=plain(attention=None)",
+    "plain, attention only=plain(smooth=False)",
+    "plain, both=plain()",
+    "plain, T 1=plain(temperature=1)",
+    "plain, T 1, ratio=plain(temperature=1, preserve_ratio=True)",
+    "plain, T 1, ratio, add=plain(temperature=1, preserve_ratio=True, combine=add)",
 )
+PLAIN = {
+    "temperature": 0.25,
+    "combine": "multiply",
+    "attention_spread": None,
+    "preserve_ratio": False,
+    "edge_blur": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +77,8 @@ def parse(text):
     """The `Setting` that a line of text spells; see the docstring of this module.
 
     Args:
-        text: `naive`, `mma(ARGUMENT=VALUE, ...)` or `NAME=` followed by one of these. A name may contain spaces.
+        text: `naive`, `mma(ARGUMENT=VALUE, ...)`, `plain(ARGUMENT=VALUE, ...)` or `NAME=` followed by one of these. A
+            name may contain spaces.
 
     Returns:
         A `Setting`.
@@ -73,14 +86,17 @@ def parse(text):
     Raises:
         InputError: If the text spells no setting, or the layer refuses an argument.
     """
-    match = re.fullmatch(r"(?:(.+?)=\s*)?((?:mma|naive)\b.*)", text.strip(), re.S)
+    match = re.fullmatch(r"(?:(.+?)=\s*)?((?:mma|plain|naive)\b.*)", text.strip(), re.S)
     if match is None:
-        raise InputError(f"a setting must be naive, mma(...) or NAME=mma(...). Received: {text}")
+        raise InputError(f"a setting must be naive, mma(...), plain(...) or NAME=mma(...). Received: {text}")
     spelling = "".join(match[2].split())
     # The spelling of an arm, whose mixer is of no importance here.
-    arguments = dict(arms.parse(f"mixup+{spelling}").adapt_arguments)
+    is_plain = spelling.startswith("plain")
+    arguments = dict(arms.parse(f"mixup+{'mma' + spelling[len('plain') :] if is_plain else spelling}").adapt_arguments)
     if "blur" in arguments:
         arguments["edge_blur"] = arguments.pop("blur")
+    if is_plain:
+        arguments = PLAIN | arguments
     attention = arguments.get("attention")
     if isinstance(attention, tuple) and (
         len(attention) != 2 or attention[0] not in ("power", "standard") or not isinstance(attention[1], int | float)
@@ -137,5 +153,5 @@ def search():
         words = [f"temperature={temperature}"]
         words += ["preserve_ratio=True"] * ratio + [f"combine={combine}"] * (combine != "multiply")
         words += [f"attention={attention}"] * (attention != "activation") + [edge] * bool(edge)
-        texts.append(f"mma({','.join(words)})")
+        texts.append(f"plain({','.join(words)})")
     return [parse(text) for text in texts]

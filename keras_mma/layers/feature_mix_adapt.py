@@ -39,21 +39,21 @@ _BRACKET = 16.0
 class FeatureMixAdapt(FeatureMixer):
     """Mixes feature maps by the mixer's mask, adapted to them by attention and smoothed by softmax.
 
-    With m the mixer's mask at the resolution of the feature map and A the spatial attention of each map, of mean 1
-    (a reconstruction: of the paper's text, only the order of the steps is the source):
+    With m the mixer's mask at the resolution of the feature map, blurred, and A the spatial attention of each map,
+    mean_c |F| scaled to a mean and a standard deviation of 1 and cut off at 0 (a reconstruction: of the paper's text,
+    only the order of the steps is the source):
 
-        A   = mean_c |F| / mean_hw(mean_c |F|)
-        a   = m A_own / T,    b = (1 - m) A_partner / T
+        a   = (m + A_own) / T + s,    b = (1 - m + A_partner) / T
         M   = exp a / (exp a + exp b)
         F~  = M F + (1 - M) F_partner,    weight = mean_hw(M)
 
-    A sample that the mixer left unmixed stays exactly as it is. Only the site that the plan names computes anything;
+    where s is the number per sample for which mean_hw(M) = mean_hw(m), so that the label keeps the mixer's share. A
+    sample that the mixer left unmixed stays exactly as it is. Only the site that the plan names computes anything;
     outside training, no site does.
 
     Args:
         site: The site of this mixing point, a positive integer. The mixer's `sites` must include it.
-        temperature: T, positive. At 1, the means of all masks are pulled towards 1/2; at 0.25, they stay close to the
-            mixer's.
+        temperature: T, positive. A low temperature makes masks hard, a high one draws them towards an even blend.
         attention: `"activation"` (the mean magnitude of the channels, as above), `"cbam"` (the spatial gate of CBAM
             on the mean and maximum of the channels; its 7 x 7 kernel is uniform, because masks carry no gradient to
             train it), `None` (the same everywhere), or a callable from features (batch, height, width, channels) to
@@ -61,14 +61,14 @@ class FeatureMixAdapt(FeatureMixer):
         attention_spread: Standard deviation to which each attention map is scaled around its mean of 1, before negative
             values become 0; `None` keeps the deviation that the features have, which is small in most networks (about
             0.3) (not from the paper).
-        combine: `"multiply"` as above; `"add"`: a = (m + A_own) / T, b = (1 - m + A_partner) / T.
-        preserve_ratio: Whether to shift a - b by a number per sample such that the mean of M is the mean of m, and the
-            label keeps the mixer's share (not from the paper). Requires `smooth`.
+        combine: `"add"` as above; `"multiply"`: a = m A_own / T + s, b = (1 - m) A_partner / T.
+        preserve_ratio: Whether s is computed; otherwise it is 0 (not from the paper). `None` means the value of
+            `smooth`, which it requires.
         resize: How the mask is resized to the feature map, `"area"`, `"nearest"` or `"bilinear"`.
         edge_blur: Standard deviation in cells of the feature map of the Gaussian that blurs the resized mask; 0 does
-            not blur (not from the paper).
-        smooth: Whether M is the softmax above; otherwise M = a / (a + b). `smooth=False` with `attention=None` and
-            `resize="nearest"` uses the mixer's mask as it is.
+            not blur (not from the paper). `None` means 1 with `smooth`, and 0 without.
+        smooth: Whether M is the softmax above; otherwise M = a / (a + b), with s = 0. `smooth=False` with
+            `attention=None` and `resize="nearest"` uses the mixer's mask as it is.
         **kwargs: Arguments of `FeatureMixer`: `label`, `grid`, `data_format`, `name`, ...
 
     Call arguments:
@@ -100,13 +100,13 @@ class FeatureMixAdapt(FeatureMixer):
         self,
         site: int,
         *,
-        temperature: float = 0.25,
+        temperature: float = 0.5,
         attention: str | Callable | None = "activation",
-        attention_spread: float | None = None,
-        combine: str = "multiply",
-        preserve_ratio: bool = False,
+        attention_spread: float | None = 1.0,
+        combine: str = "add",
+        preserve_ratio: bool | None = None,
         resize: str = "area",
-        edge_blur: float = 0.0,
+        edge_blur: float | None = None,
         smooth: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -118,12 +118,12 @@ class FeatureMixAdapt(FeatureMixer):
         self.attention_spread = attention_spread
         if attention_spread is not None:
             self.attention_spread = arguments.positive("attention_spread", attention_spread)
-        self.combine = arguments.choice("combine", combine, ("multiply", "add"))
-        self.preserve_ratio = arguments.boolean("preserve_ratio", preserve_ratio)
+        self.combine = arguments.choice("combine", combine, ("add", "multiply"))
         self.resize = arguments.choice("resize", resize, METHODS)
-        self.edge_blur = arguments.non_negative("edge_blur", edge_blur)
         self.smooth = arguments.boolean("smooth", smooth)
-        if preserve_ratio and not smooth:
+        self.edge_blur = arguments.non_negative("edge_blur", float(smooth) if edge_blur is None else edge_blur)
+        self.preserve_ratio = smooth if preserve_ratio is None else arguments.boolean("preserve_ratio", preserve_ratio)
+        if self.preserve_ratio and not smooth:
             raise ValueError(
                 "`preserve_ratio` requires `smooth`, because the shift acts inside the softmax. Received: smooth=False"
             )
@@ -163,7 +163,7 @@ class FeatureMixAdapt(FeatureMixer):
         return attention if self.attention_spread is None else spread(attention, self.attention_spread)
 
 
-def adapt_mask(mask, own, partner, temperature=0.25, combine="multiply", smooth=True, preserve_ratio=False):
+def adapt_mask(mask, own, partner, temperature, combine="add", smooth=True, preserve_ratio=True):
     """Adapt a mask to the attention of the two feature maps that it mixes.
 
     Args:

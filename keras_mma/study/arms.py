@@ -2,7 +2,7 @@
 
     none
     saliencymix(alpha=0.5, probability=1)
-    saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2, at=stage1-stage2)
+    saliencymix+mma(temperature=1, combine=multiply, sites=0-1-2, at=stage1-stage2)
     soft=saliencymix+mma(temperature=1)
 
 The text is parsed, never evaluated.
@@ -108,7 +108,7 @@ def read_file(path):
     """The arms of a TOML or JSON file, a table from names to spellings.
 
         mixer = "saliencymix"
-        soft = "saliencymix+mma(temperature=1, preserve_ratio=True, combine=add)"
+        soft = "saliencymix+mma(temperature=1)"
 
     Args:
         path: A file whose name ends in `.toml` or `.json`.

@@ -29,7 +29,7 @@ EPILOG = f"""\
 methods:
   none, manifold (Manifold Mixup), catchupmix (Catch-up Mix), or a mixer: {", ".join(MIXER_NAMES)}
 {textwrap.indent(textwrap.fill(SPELLING + ". Quote what has parentheses:", 100), "  ")}
-    'saliencymix+mma(temperature=1, preserve_ratio=True, combine=add, sites=0-1-2)'
+    'saliencymix+mma(temperature=1, combine=multiply, sites=0-1-2)'
 
 examples:
   keras-mma study --dataset digits --network wideresnet-10-1 --epochs 10 --seeds 3 --methods none cutmix --output DIR

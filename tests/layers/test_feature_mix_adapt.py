@@ -18,6 +18,8 @@ from tests.layers.mixers import to_numpy
 from tests.tracing import compiled_on_jax
 
 ROOT = Path(__file__).parents[2]
+#: The softmax of masks and attentions as they are.
+PLAIN = {"combine": "multiply", "attention_spread": None, "preserve_ratio": False, "edge_blur": 0}
 
 
 @pytest.fixture
@@ -46,14 +48,16 @@ def call(layer, features, plan):
     [
         {},
         {"temperature": 1.0},
-        {"combine": "add"},
+        {"combine": "multiply"},
         {"attention": None},
+        {"preserve_ratio": False},
         {"smooth": False},
         {"smooth": False, "attention": None},
-        {"smooth": False, "combine": "add"},
-        {"attention_spread": 1.0},
-        {"edge_blur": 1.0},
-        {"temperature": 0.5, "combine": "add", "attention_spread": 0.5, "edge_blur": 2.0},
+        {"smooth": False, "combine": "multiply", "attention_spread": None, "edge_blur": 1.0},
+        {"attention_spread": None},
+        {"edge_blur": 0.0},
+        {"temperature": 0.25, "attention_spread": 0.5, "edge_blur": 2.0},
+        PLAIN,
     ],
     ids=str,
 )
@@ -78,7 +82,7 @@ def test_layers_of_other_sites_do_nothing(plan, features):
         np.testing.assert_array_equal(after[key], to_numpy(plan[key]))
 
 
-@pytest.mark.parametrize("options", [{}, {"preserve_ratio": True}, {"attention": None, "smooth": False}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"preserve_ratio": False}, {"attention": None, "smooth": False}], ids=str)
 def test_the_plan_gets_the_adapted_mask_at_the_size_of_the_images(plan, features, options):
     layer = FeatureMixAdapt(2, **options)
     _, after = call(layer, features, plan)
@@ -92,7 +96,7 @@ def test_the_plan_gets_the_adapted_mask_at_the_size_of_the_images(plan, features
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"label": "mixer"}, {"preserve_ratio": True}, {"combine": "add"}, {"attention": "cbam"}, {"edge_blur": 1.0}],
+    [{}, {"label": "mixer"}, {"combine": "multiply"}, {"attention": "cbam"}, {"edge_blur": 0}, PLAIN],
     ids=str,
 )
 def test_unmixed_samples_are_unchanged(plan, features, options):
@@ -123,10 +127,10 @@ def test_label_mixer_keeps_the_mixers_weight(plan, features):
 @pytest.mark.parametrize("attention", ["activation", "cbam", None])
 @pytest.mark.parametrize("temperature", [0.05, 0.25, 1.0])
 def test_preserve_ratio_keeps_the_mean_of_the_mask(plan, features, attention, temperature):
-    layer = FeatureMixAdapt(2, preserve_ratio=True, attention=attention, temperature=temperature)
-    _, after = call(layer, features, plan)
+    options = {"temperature": temperature, "attention": attention, "edge_blur": 0}
+    _, after = call(FeatureMixAdapt(2, **options), features, plan)
     np.testing.assert_allclose(after["weight"], to_numpy(plan["mask"]).mean((1, 2, 3)), atol=1e-5)
-    free = call(FeatureMixAdapt(2, temperature=temperature, attention=attention), features, plan)[1]["weight"]
+    free = call(FeatureMixAdapt(2, preserve_ratio=False, **options), features, plan)[1]["weight"]
     assert np.abs(free - after["weight"]).max() > 1e-3
 
 
@@ -154,8 +158,8 @@ def test_temperature_pulls_the_weight_towards_one_half():
         mask[sample, : int(32 * area)] = 1
     plan = plans.make(np.array([1, 2, 3, 4, 0]), mask, site=1)
     features = np.ones((5, 32, 32, 1), "float32")
-    warm = call(FeatureMixAdapt(1, temperature=1.0), features, plan)[1]["weight"]
-    cool = call(FeatureMixAdapt(1), features, plan)[1]["weight"]
+    warm = call(FeatureMixAdapt(1, temperature=1.0, **PLAIN), features, plan)[1]["weight"]
+    cool = call(FeatureMixAdapt(1, temperature=0.25, **PLAIN), features, plan)[1]["weight"]
     assert (np.abs(cool - areas) < 0.02).all()
     assert (np.abs(warm - 0.5) < 0.62 * np.abs(areas - 0.5) + 1e-6).all()
 
@@ -163,7 +167,7 @@ def test_temperature_pulls_the_weight_towards_one_half():
 def test_the_softmax_smooths_the_mask_where_features_are_insignificant(plan):
     features = np.ones((6, 16, 20, 3), "float32")
     features[:, :, :10] = 0.01
-    mask = ops.convert_to_numpy(FeatureMixAdapt(2).mask(features, plan))[0, ..., 0]
+    mask = ops.convert_to_numpy(FeatureMixAdapt(2, temperature=0.25, **PLAIN).mask(features, plan))[0, ..., 0]
     assert np.abs(mask[:, :10] - 0.5).max() < 0.05  # features of low energy: an even blend
     assert np.abs(mask[:, 10:] - 0.5).min() > 0.45  # features of high energy: the mask of the mixer
 
@@ -197,6 +201,15 @@ def test_channels_first_equals_channels_last(plan, features):
     np.testing.assert_allclose(after_first["weight"], after["weight"], atol=1e-6)
 
 
+def test_without_the_softmax_nothing_else_is_smoothed_by_default():
+    layer = FeatureMixAdapt(1, smooth=False)
+    assert layer.edge_blur == 0 and layer.preserve_ratio is False
+    layer = FeatureMixAdapt(1)
+    assert layer.edge_blur == 1 and layer.preserve_ratio is True
+    assert FeatureMixAdapt.from_config(layer.get_config()).get_config() == layer.get_config()
+    assert FeatureMixAdapt(1, smooth=False, edge_blur=2).edge_blur == 2
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_features_and_plan_keep_their_dtypes(plan, features, dtype):
     mixed, after = FeatureMixAdapt(2)(ops.cast(features, dtype), plan, training=True)
@@ -214,9 +227,9 @@ def test_config_round_trip(plan, features):
         2,
         temperature=0.5,
         attention="cbam",
-        combine="add",
+        combine="multiply",
         attention_spread=0.5,
-        preserve_ratio=True,
+        preserve_ratio=False,
         label="mixer",
         resize="nearest",
         edge_blur=0.5,
@@ -280,7 +293,7 @@ def test_features_carry_a_gradient_and_masks_do_not(needs_tensorflow, plan, feat
 def test_compiled_and_eager_calls_agree(needs_tensorflow, plan, features, xla):
     import tensorflow as tf
 
-    for options in ({}, {"preserve_ratio": True}, {"attention": "cbam"}, {"attention_spread": 1.0, "edge_blur": 1.0}):
+    for options in ({}, {"attention": "cbam"}, PLAIN):
         layer = FeatureMixAdapt(2, **options)
         expected, after = call(layer, features, plan)
         compiled = tf.function(lambda x, p, layer=layer: layer(x, p, training=True), jit_compile=xla)
