@@ -36,7 +36,7 @@ from keras_mma.resampling import resize
 #: The defaults of `SaliencyGrafting` and of `AttentiveMix`, whose cells are compared.
 GRID, ATTENDED_GRID, ATTENDED = 4, 7, 6
 #: Shares of the side of the images.
-SIZES = (3 / 4, 1 / 2, 1 / 4)
+SIZES = (3 / 4, 9 / 16, 1 / 2, 1 / 4)
 COLUMNS = {
     "operations": ("operations of a step", 3),
     "correlation": ("rank correlation", 3),

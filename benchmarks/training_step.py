@@ -27,7 +27,7 @@ SITES = ("SaliencyMix", "SaliencyMix, site 1", "SaliencyMix, site 2")
 ATTRIBUTIONS = ("SaliencyGrafting, activation", "SaliencyGrafting, gradient")
 #: The network of the attribution gets images of this side. At half the side, the last maps of PreActResNet-18 have
 #: 2 x 2 pixels, for which the convolutions of XLA take thirty times as long on a CPU.
-SMALLER, SMALLER_SIDE = " at 20 pixels", 20
+SMALLER, SMALLER_SIDE = " at 18 pixels", 18
 CHEAPER = tuple(name + SMALLER for name in ATTRIBUTIONS)
 STAGE = "SaliencyGrafting, activation at stage2"
 GRADIENTS = ("AttentiveMix, gradient", "PuzzleMix, gradient")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import multiprocessing
 import os
@@ -86,6 +87,20 @@ def one_long_epoch(cell, output, on_epoch):
     time.sleep(0.2)
     on_epoch(cell.recipe["epochs"], 0.2)
     return {"accuracy": 0.5, "images": 2}
+
+
+@pytest.mark.parametrize("jump", [-3600, 3600])
+def test_a_clock_that_is_set_changes_no_record(tmp_path, monkeypatch, jump):
+    (cell, *_) = make_cells(seconds=0.05)
+    actual, calls = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: actual() + jump * next(calls))
+    assert running.run([cell], tmp_path, fakes.train) == running.Outcome(1, False, {})
+    assert 0.1 <= cells.read_records(tmp_path)[cell.name]["seconds"] < 60
+    # With a budget, a clock that is set forward stops the run, which then resumes.
+    outcome = running.run(make_cells(), tmp_path, fakes.train, budget_minutes=10)
+    assert outcome.stopped == (jump > 0) and not outcome.failures
+    assert running.run(make_cells(), tmp_path, fakes.train) == running.Outcome(4, False, {})
+    assert all(0 <= record["seconds"] < 60 for record in cells.read_records(tmp_path).values())
 
 
 def test_a_full_disk_is_known_by_its_number(tmp_path):
