@@ -48,9 +48,7 @@ test-exhaustive: $(VENV)/.dev
 CASES ?= 1000
 SEEDS ?= 1 2
 fuzz: $(VENV)/.dev
-	for seed in $(SEEDS); do \
-		KERAS_MMA_FUZZ_CASES=$(CASES) $(PYTEST) -m "" tests/fuzz --hypothesis-seed=$$seed || exit 1; \
-	done
+	$(BIN)/python -m benchmarks.fuzz --cases $(CASES) --seeds $(SEEDS) --workers $(WORKERS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from benchmarks import timing
 
 ROOT = Path(__file__).parents[1]
 TEST = re.compile(r"^(tests/fuzz/\S+::\w+):$")
-CASES = re.compile(r"(\d+) passing examples, (\d+) failing examples, (\d+) invalid examples")
+CASES = re.compile(r"(\d+) passing, (\d+) failing, and (\d+) invalid")
 KINDS = ("passed", "failed", "invalid")
 
 
