@@ -37,12 +37,12 @@ def test_correlations_equal_those_of_pooled_cells(rng):
 def test_ways_name_their_arguments():
     chosen = attributions.ways(["stage1", "stage2"], 32)
     assert list(chosen)[:2] == ["activation", "activation, detector_size=24"]
-    assert chosen["activation, attribution_layer=stage2, detector_size=16"] == {
+    assert chosen["activation, attribution_layer=stage2, detector_size=18"] == {
         "detector": "activation",
         "attribution_layer": "stage2",
-        "detector_size": 16,
+        "detector_size": 18,
     }
-    assert chosen["gradient"] == {"detector": "gradient"} and len(chosen) == 12
+    assert chosen["gradient"] == {"detector": "gradient"} and len(chosen) == 14
 
 
 def test_the_command_writes_the_record_and_the_page(monkeypatch, tmp_path):
