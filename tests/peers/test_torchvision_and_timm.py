@@ -242,4 +242,5 @@ def test_patches_are_mixed_with_every_probability(count, probability, rng):
     mixer = layers.GridMix(probability=probability, num_classes=10, partner="roll", seed=3)
     mixed, soft = labeled(mixer, images, labels)
     assert mixed.shape == images.shape and soft.shape == (count, 10)
-    assert (mixed != images).any() == (probability > 0)
+    if probability in (0, 1):  # in between, none of a few samples may be mixed
+        assert (mixed != images).any() == (probability > 0)
