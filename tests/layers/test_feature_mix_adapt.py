@@ -298,8 +298,8 @@ def test_compiled_and_eager_calls_agree(needs_tensorflow, plan, features, xla):
         expected, after = call(layer, features, plan)
         compiled = tf.function(lambda x, p, layer=layer: layer(x, p, training=True), jit_compile=xla)
         mixed, after_compiled = to_numpy(compiled(features, plan))
-        # Scaling the map of "cbam", which hardly varies, to a deviation of 1 enlarges its rounding errors.
-        np.testing.assert_allclose(mixed, expected, atol=1e-4)
+        # A mask that is nearly hard determines the shift that keeps its mean to fewer digits.
+        np.testing.assert_allclose(mixed, expected, atol=5e-5 if layer.preserve_ratio else 1e-5)
         np.testing.assert_allclose(after_compiled["weight"], after["weight"], atol=1e-5)
 
 
