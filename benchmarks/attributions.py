@@ -58,6 +58,11 @@ _MEANINGS = f"""\
   the other."""
 
 
+def stages(network):
+    """Names of the stages of a network but the last."""
+    return [layer.name for layer in network.layers if re.fullmatch(r"stage\d+", layer.name)][:-1]
+
+
 def ways(stages, side):
     """Dict from the names of the ways to the arguments of a mixer; the first of each attribution is the full one.
 
@@ -140,10 +145,9 @@ def measure(network, images, seed=0, batch_size=100):
         A list of dicts: `way`, `full` (the attribution that it is compared with), `operations` (`None` where they are
         not counted), and the agreement; and the reasons why other ways are not possible, by their names.
     """
-    stages = [layer.name for layer in network.layers if re.fullmatch(r"stage\d+", layer.name)][:-1]
     step = operations.count_step(network, images[:1])
     rows, full, missing = [], {}, {}
-    for way, arguments in ways(stages, images.shape[1]).items():
+    for way, arguments in ways(stages(network), images.shape[1]).items():
         mixer = layers.SaliencyGrafting(data_format="channels_last", **arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nothing is mixed here

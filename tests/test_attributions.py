@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import attributions, operations
+from benchmarks import attribution_operations, attributions, operations
 from keras_mma import models
 from tests import oracles
 
@@ -88,3 +88,15 @@ def test_operations_are_not_counted_on_torch(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(NotImplementedError, match="Received: 'torch'"):
         operations.count(lambda x: x)
+
+
+def test_the_record_of_operations_keeps_those_of_other_backends(monkeypatch, tmp_path):
+    if keras.backend.backend() == "torch":
+        pytest.skip("PyTorch does not count operations")
+    path = tmp_path / "record.json"
+    path.write_text('{"other": 1}')
+    attribution_operations.main(["--network", "wideresnet-10-1", "--side", "16", "--output", str(path)])
+    record = json.loads(path.read_text())
+    counts = record[keras.backend.backend()]["operations"]
+    assert record["other"] == 1
+    assert 1 < counts["activation, detector_size=8"] < counts["activation"] < counts["gradient"] < 2

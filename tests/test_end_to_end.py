@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import end_to_end
+from benchmarks import convolutions, end_to_end, prefetching
+from keras_mma.robustness import run
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,10 +46,10 @@ def test_a_quick_run_trains_on_one_and_on_two_cores(needs_tensorflow, tmp_path):
     words = ["--quick", "--output", str(tmp_path), "--cores", *map(str, range(1, len(cores) + 1))]
     subprocess.run([sys.executable, "-m", "benchmarks.end_to_end", *words], cwd=ROOT, check=True, capture_output=True)
     record = json.loads((tmp_path / "end-to-end.json").read_text())
-    assert [run["cores"] for run in record["runs"]] == list(range(1, len(cores) + 1))
-    for run in record["runs"]:
-        assert {row["method"] for row in run["rows"]} == set(end_to_end.METHODS)
-        assert all(len(durations) == 1 and durations[0] > 0 for durations in run["rounds_in_seconds"].values())
+    assert [measured["cores"] for measured in record["runs"]] == list(range(1, len(cores) + 1))
+    for measured in record["runs"]:
+        assert {row["method"] for row in measured["rows"]} == set(end_to_end.METHODS)
+        assert all(len(durations) == 1 and durations[0] > 0 for durations in measured["rounds_in_seconds"].values())
     page = (tmp_path / "end-to-end.md").read_text()
     assert page == end_to_end.render(record) and "| CutMix in the model |" in page
 
@@ -74,3 +75,32 @@ def test_a_quick_run_of_the_evaluation_writes_its_record(needs_tensorflow, tmp_p
     (shares,) = (part["shares"] for part in record["evaluation"].values())
     assert sum(shares.values()) == pytest.approx(1) and set(shares) == {"forward", "gradient", "perturbation", "rest"}
     assert re.search(r"attacks: \d+\.\d\d \(.* of the earlier time", process.stdout)
+
+
+def test_prefetching_is_measured_with_and_without_the_thread(tmp_path, monkeypatch):
+    ways = []
+
+    def evaluate(classifier, dataset, only, limit, batch_size):
+        ways.append(run.prefetch)
+        assert only == ["clean", "deformation"] and (limit, batch_size) == (4, 2)
+
+    monkeypatch.setattr(prefetching.robustness, "evaluate", evaluate)
+    prefetching.main(["--quick", "--output", str(tmp_path / "record.json")])
+    thread, none = run.prefetch, prefetching.without_thread
+    assert ways == [thread, none, none, thread]  # the first pair is not measured
+    (row,) = json.loads((tmp_path / "record.json").read_text())["networks"]["wideresnet-10-1"]
+    assert row["section"] == "deformation" and [len(each) for each in row["rounds_in_seconds"].values()] == [1, 1]
+
+
+def test_items_are_computed_when_they_are_needed_without_the_thread():
+    computed = []
+    with prefetching.without_thread(computed.append(item) or item for item in range(3)) as items:
+        assert next(items) == 0 and computed == [0]
+        assert list(items) == [1, 2]
+
+
+def test_a_convolution_is_timed_in_both_ways(needs_tensorflow, tmp_path):
+    words = ["--rounds", "1", "--sides", "2", "--batch-size", "1", "--channels", "1"]
+    convolutions.main([*words, "--output", str(tmp_path / "record.json")])
+    (maps,) = json.loads((tmp_path / "record.json").read_text())["maps"]
+    assert maps["side"] == 2 and set(maps["milliseconds"]) == {"TensorFlow", "XLA"} and maps["ratio"]["median"] > 0
