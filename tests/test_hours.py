@@ -1,0 +1,41 @@
+"""The benchmark of hours of training: what it notes and which limits it checks."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import hours
+
+GOOD = {"growth": 1.01, "later_traces": 0, "finite": True}
+
+
+@pytest.mark.parametrize("change", [{"growth": 1.03}, {"growth": None}, {"later_traces": 1}, {"finite": False}])
+def test_each_limit_is_checked(change):
+    assert hours.is_good(GOOD) and hours.is_good(GOOD | {"later_traces": None})
+    assert not hours.is_good(GOOD | change)
+
+
+def test_growth_is_that_of_the_late_part_over_the_early_part():
+    samples = [(second, 100.0 + second) for second in range(11)]
+    assert hours.growth(samples, 10) == pytest.approx(109 / 103)
+    assert hours.growth([(second, 5.0) for second in range(11)], 10) == 1.0
+    assert hours.growth(samples[:3], 10) is None
+
+
+def test_memory_that_is_kept_is_seen():
+    before = hours.resident_mebibytes()
+    kept = np.ones(2**25, "uint8")  # 32 MiB
+    assert 30 < hours.resident_mebibytes() - before < 40
+    del kept
+
+
+@pytest.mark.slow
+def test_a_short_run_writes_its_record(tmp_path):
+    path = tmp_path / "hours.json"
+    path.write_text('{"other": {}}')
+    hours.main(["--hours", "0.001", "--methods", "gmix+mma", "resizemix", "--output", str(path)])
+    record = json.loads(path.read_text())
+    (run,) = [record[name] for name in record if name != "other"]
+    assert [row["method"] for row in run["trainings"]] == ["gmix+mma", "resizemix"]
+    assert all(row["finite"] and row["steps"] >= 3 for row in run["trainings"])
