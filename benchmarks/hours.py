@@ -2,9 +2,10 @@
 
     KERAS_BACKEND=jax python -m benchmarks.hours --hours 2 --output docs/results/hours.json
 
-trains a small network with each mixer, at feature sites where the mixer has them, for an equal share of the time, in one
-process. Each epoch ends with a smaller batch, so that there are two shapes. The record keeps the runs of other backends.
-The exit status is 1 if memory grows by more than 2 %, a step is traced again or a loss or weight is not finite.
+trains a small network with each mixer, at feature sites where the mixer has them, for an equal share of the time, in
+one process. Each epoch ends with a smaller batch, so that there are two shapes. The record keeps the runs of other
+backends. The exit status is 1 if memory grows by more than 2 %, a step is traced again, or a loss or a weight is not
+finite.
 """
 
 import argparse
