@@ -26,7 +26,7 @@ from keras_mma.study.recipe import MIXERS, Recipe, build
 
 #: Largest growth of the memory between the early and the last part of a training.
 LIMIT = 1.02
-#: Parts of the time of a training that are compared.
+#: Parts of the time after the first two epochs, which trace the step for both shapes, that are compared.
 EARLY, LATE = (0.2, 0.4), (0.8, 1.0)
 METHODS = (*(name if mixer.is_input_only else f"{name}+mma" for name, mixer in MIXERS.items()), "catchupmix")
 IMAGES, BATCH_SIZE = 40, 16
@@ -38,18 +38,20 @@ def resident_mebibytes():
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def growth(samples, seconds):
+def growth(samples):
     """Median of the late samples of the memory, relative to that of the early ones.
 
     Args:
-        samples: List of pairs (seconds since the start, memory).
-        seconds: Length of the training.
+        samples: List of pairs (seconds, memory), in order.
 
     Returns:
         A float, `None` without samples in either part.
     """
+    if not samples:
+        return None
+    start, length = samples[0][0], samples[-1][0] - samples[0][0]
     parts = [
-        [memory for second, memory in samples if first * seconds <= second <= last * seconds]
+        [memory for second, memory in samples if first * length <= second - start <= last * length]
         for first, last in (EARLY, LATE)
     ]
     return float(np.median(parts[1]) / np.median(parts[0])) if all(parts) else None
@@ -83,10 +85,10 @@ class Watch(keras.callbacks.Callback):
         self.finite &= bool(np.isfinite(logs["loss"]))
         if self.epochs == 2:
             self.traces_of_two_epochs = self.traces
-        if not self.samples or now - self.samples[-1][0] >= self.seconds / 200:
+        if self.epochs > 1 and (not self.samples or now - self.samples[-1][0] >= self.seconds / 200):
             self.samples.append((now, resident_mebibytes()))
             self.losses.append(float(logs["loss"]))
-        if now >= self.seconds:
+        if now >= self.seconds and self.epochs > 1:
             self.model.stop_training = True
 
 
@@ -102,13 +104,13 @@ def train(method, dataset, seconds):
     watch.count_traces(model)
     labels = keras.utils.to_categorical(labels, dataset.classes)
     model.fit(images, labels, batch_size=BATCH_SIZE, epochs=10**9, verbose=0, callbacks=[watch])
-    is_traced = keras.backend.backend() != "torch" and watch.epochs > 1
+    is_traced = keras.backend.backend() != "torch"
     return {
         "method": method,
         "steps": watch.epochs * -(-len(images) // BATCH_SIZE),
         "seconds": round(watch.samples[-1][0], 1),
         "mebibytes": [round(watch.samples[0][1]), round(watch.samples[-1][1])],
-        "growth": growth(watch.samples, seconds),
+        "growth": growth(watch.samples),
         "traces": watch.traces_of_two_epochs if is_traced else None,
         "later_traces": watch.traces - watch.traces_of_two_epochs if is_traced else None,
         "losses": [watch.losses[0], watch.losses[-1]],

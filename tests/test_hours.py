@@ -18,9 +18,11 @@ def test_each_limit_is_checked(change):
 
 def test_growth_is_that_of_the_late_part_over_the_early_part():
     samples = [(second, 100.0 + second) for second in range(11)]
-    assert hours.growth(samples, 10) == pytest.approx(109 / 103)
-    assert hours.growth([(second, 5.0) for second in range(11)], 10) == 1.0
-    assert hours.growth(samples[:3], 10) is None
+    assert hours.growth(samples) == pytest.approx(109 / 103)
+    assert hours.growth([(second, 5.0) for second in range(11)]) == 1.0
+    late = [(50.0 + second, memory) for second, memory in samples]  # after a long time of tracing
+    assert hours.growth(late) == hours.growth(samples)
+    assert hours.growth([]) is None and hours.growth(samples[:2]) is None
 
 
 def test_memory_that_is_kept_is_seen():
