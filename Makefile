@@ -15,7 +15,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/jax-cache \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
-.PHONY: demo test test-all test-exhaustive fuzz lint docs clean
+.PHONY: demo test test-all test-exhaustive fuzz mutants lint docs clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/train_cifar.py --dataset digits --method saliencymix+mma --network wideresnet-10-1 \
@@ -27,28 +27,32 @@ test: lint
 	KERAS_BACKEND=torch $(PYTEST) $(SMOKE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) $(SMOKE)
 
-# The rest: slow tests and larger samples on TensorFlow; all portable tests on JAX and PyTorch, with each value of their
-# tables. PyTorch takes the least time and runs all combinations of the conventions and the probe.
+# The rest: slow tests and larger samples on TensorFlow; all portable tests on JAX and PyTorch. PyTorch takes the least
+# time: it runs each value of their tables, and all combinations of the conventions and the probe.
 VALUES := "not pairwise and not exhaustive"
 test-all: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "(slow or valuewise or pairwise) and not exhaustive"
 	KERAS_BACKEND=torch $(PYTEST) -m "slow or valuewise or pairwise or exhaustive" $(SMOKE)
 	KERAS_BACKEND=torch $(PYTEST) -m $(VALUES) $(PORTABLE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "(slow or valuewise) and not pairwise and not exhaustive" $(SMOKE)
-	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m $(VALUES) $(PORTABLE)
+	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "not valuewise and not pairwise and not exhaustive" $(PORTABLE)
 
 # The combinations of the tables that `test-all` leaves out.
 test-exhaustive: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m exhaustive
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "pairwise or exhaustive" $(SMOKE)
 	KERAS_BACKEND=torch $(PYTEST) -m "pairwise or exhaustive" $(PORTABLE)
-	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "pairwise or exhaustive" $(PORTABLE)
+	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "valuewise or pairwise or exhaustive" $(PORTABLE)
 
 # Random cases: CASES of each test for each of the SEEDS. `test-all` runs 40 of each.
 CASES ?= 1000
 SEEDS ?= 1 2
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.fuzz --cases $(CASES) --seeds $(SEEDS) --workers $(WORKERS)
+
+# Faults that are put into the source, and whether a test fails on each. This takes hours.
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m benchmarks.mutants --workers $(WORKERS) --output docs/results/mutants.json
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -72,6 +76,11 @@ $(VENV)/.examples: pyproject.toml constraints.txt
 $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -e ".[dev]" -c constraints.txt
+	touch $@
+
+$(VENV)/.mutants: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e ".[mutants]" -c constraints.txt
 	touch $@
 
 clean:

@@ -1,5 +1,6 @@
 """Making plans, mixing by them, and checking them."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -104,3 +105,70 @@ def test_the_blend_of_float16_does_not_overflow():
     mask = ops.convert_to_tensor(np.array([0.5, 0.25, 1.0], "float32"))
     blended = ops.convert_to_numpy(plans.blend(own, -own, mask))
     np.testing.assert_allclose(blended.astype("float32"), [0.0, 30000.0, 60000.0], rtol=1e-3)
+
+
+@pytest.fixture
+def half_precision():
+    before = keras.config.floatx()
+    keras.config.set_floatx("float16")
+    yield
+    keras.config.set_floatx(before)
+
+
+def test_plans_and_labels_are_float32_whatever_the_default(half_precision, rng):
+    unmixed = plans.unmixed(2, 3, 4)
+    plan = plans.make(np.array([1, 0]), np.full((2, 3, 4, 1), 1 / 3))
+    for made in (unmixed, plan, plans.spec(2, 3, 4)):
+        dtypes = [keras.backend.standardize_dtype(made[key].dtype) for key in plans.KEYS]
+        assert dtypes == ["int32", "float32", "float32", "int32"]
+    labels = plans.mix_labels(np.array([[1.0, 0.0], [0.0, 1.0]]), plan)
+    assert keras.backend.standardize_dtype(labels.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(labels)[0], [1 / 3, 2 / 3], atol=1e-6)
+    images = rng.integers(0, 10000, (2, 3, 4, 1), "int32")  # float16 has no integers above 2048
+    expected = np.round(oracles.mix(images, numpy_plan(plan)))
+    np.testing.assert_allclose(ops.convert_to_numpy(plans.mix_images(images, plan)), expected, atol=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_where_the_mask_is_1_the_image_is_kept_bit_for_bit(dtype):
+    # 0 times infinity is NaN, and float32 has no integers above 2^24.
+    own = np.array([[[[2**24 + 1]], [[5]]]], dtype)
+    partner = np.array([[[[np.inf if dtype == "float32" else 0]], [[1]]]], dtype)
+    mask = np.array([[[[1.0]], [[0.5]]]], "float32")
+    blended = ops.convert_to_numpy(plans.blend(*map(ops.convert_to_tensor, (own, partner, mask))))
+    assert blended.ravel().tolist() == [own.ravel()[0], 3]
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_own_and_partner_images_are_moved_separately(rng, data_format):
+    images = rng.random((2, 3, 4, 2), dtype="float32")
+    plan = plans.make(np.array([1, 0]), rng.random((2, 3, 4, 1), dtype="float32"))
+    source, own_source = (rng.integers(0, 12, (2, 3, 4)).astype("int32") for _ in range(2))
+
+    def moved(image, index):
+        return image.reshape(12, 2)[index.ravel()].reshape(3, 4, 2)
+
+    mask = numpy_plan(plan)["mask"]
+    own = np.stack([moved(images[sample], own_source[sample]) for sample in (0, 1)])
+    partner = np.stack([moved(images[1 - sample], source[sample]) for sample in (0, 1)])
+    expected = mask * own + (1 - mask) * partner
+    order = (0, 1, 2, 3) if data_format == "channels_last" else (0, 3, 1, 2)
+    mixed = plans.mix_images(images.transpose(order), plan, data_format, source=source, own_source=own_source)
+    np.testing.assert_allclose(ops.convert_to_numpy(mixed), expected.transpose(order), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_segmentation_masks_are_moved_as_the_images_are(rng, count):
+    partner = np.arange(count)[::-1].copy()
+    half = np.zeros((count, 2, 2, 1), "float32")
+    half[:, 0] = 1.0
+    plan = plans.make(partner, half)
+    plan["partner"] = partner  # a single sample is its own partner
+    masks = rng.integers(0, 9, (count, 2, 2)).astype("int32")
+    source, own_source = (rng.integers(0, 4, (count, 2, 2)).astype("int32") for _ in range(2))
+    mixed = ops.convert_to_numpy(plans.mix_segmentation_masks(masks, plan, source, own_source))
+    assert mixed.shape == (count, 2, 2)
+    for sample in range(count):
+        own = masks[sample].ravel()[own_source[sample]]
+        other = masks[partner[sample]].ravel()[source[sample]]
+        assert mixed[sample].tolist() == [own[0].tolist(), other[1].tolist()]

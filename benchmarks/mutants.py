@@ -1,0 +1,218 @@
+"""Mutants: small faults that are put into the source one at a time, and whether a test fails on each.
+
+    python -m benchmarks.mutants --output docs/results/mutants.json
+
+copies the checkout, lets mutmut change each module of the mixing itself, and runs the quick tests of the module on
+PyTorch, which takes the least time. `--modules` chooses modules; those that the record has already are kept.
+`mutants.toml` says of survivors why no test can fail on them. The page has the score, and each survivor with its
+reason.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+
+from benchmarks import timing
+
+ROOT = Path(__file__).parents[1]
+REASONS = Path(__file__).with_name("mutants.toml")
+#: Modules by name: the files that are changed, and the tests that have to fail.
+MODULES = {
+    "plans": (
+        ["keras_mma/plans.py", "keras_mma/moving.py"],
+        ["tests/test_plans.py", "tests/models/test_targets.py", "tests/models/test_segmentation.py"],
+    ),
+    "sampling": (["keras_mma/sampling.py"], ["tests/test_sampling.py"]),
+    "labels": (
+        ["keras_mma/label_encoding.py", "keras_mma/label_maps.py"],
+        ["tests/test_label_encoding.py", "tests/test_label_maps.py", "tests/models/test_targets.py"],
+    ),
+    "resampling": (["keras_mma/resampling.py"], ["tests/test_resampling.py", "tests/layers/test_feature_mix_adapt.py"]),
+    "saliency": (["keras_mma/saliency/*.py"], ["tests/saliency", "tests/models/test_attribution.py"]),
+    "layers": (
+        ["keras_mma/layers/*.py"],
+        ["tests/layers", "tests/test_zero_loss.py", "tests/test_default_arguments.py"],
+    ),
+    "models": (["keras_mma/models/*.py"], ["tests/models", "tests/test_default_arguments.py"]),
+}
+#: What tests read beside the package and themselves.
+ALSO_COPIED = [
+    "benchmarks", "docs", "examples", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "SECURITY.md",
+    "constraints.txt", "keras_mma_command.py",
+]  # fmt: skip
+SURVIVED = ("survived", "no tests")
+#: Where a mutant changes nothing but words: a string with a space in it. Tests look for the names and values in them.
+WORDS = re.compile(r"""f?(["'])(?:(?!\1).)* (?:(?!\1).)*\1""")
+
+_HEAD = """\
+# Mutants
+
+mutmut puts small faults into the source, one at a time: another operator, number, string or argument. Of each module,
+500 are drawn by chance if there are more. A mutant is *killed* if a quick test of its module fails or takes too long. *Equivalent* ones survive because no test could see
+them, for the reason given below. The score is the share of the others that is killed.
+
+```sh
+python -m benchmarks.mutants --output docs/results/mutants.json
+```"""
+
+
+def make_folder(folder, files, tests):
+    """Copy the files under version control, and configure mutmut there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    settings = {
+        "source_paths": ["keras_mma"],
+        "only_mutate": files,
+        "also_copy": ALSO_COPIED,
+        "pytest_add_cli_args_test_selection": tests,
+        # Otherwise the samples of the fast suite depend on which tests are chosen for a mutant.
+        "pytest_add_cli_args": ["-m", "not slow"],
+    }
+    with open(folder / "pyproject.toml", "a") as stream:
+        stream.write("\n[tool.mutmut]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+
+
+def mutate(module, workers, limit):
+    """Make and test the mutants of a module.
+
+    Args:
+        module: A key of `MODULES`.
+        workers: Number of processes.
+        limit: Largest number of mutants that are tested, drawn by chance.
+
+    Returns:
+        A dict with the number of mutants that were `made`, the `counts` of those tested by status, and `survivors`: dicts with `name` and `change`, the changed lines.
+    """
+    folder = ROOT / "runs" / "mutants" / module
+    make_folder(folder, *MODULES[module])
+    environment = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+    program = str(Path(sys.executable).with_name("mutmut"))
+
+    def mutmut(*words):
+        return subprocess.run([program, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+    def statuses_of():
+        return dict(re.findall(r"^\s+(\S+): (.+)$", mutmut("results", "--all", "true").stdout, re.MULTILINE))
+
+    # This makes the mutants and tests none.
+    process = mutmut("print-time-estimates")
+    names = sorted(statuses_of())
+    drawn = sorted(random.Random(0).sample(names, limit)) if limit < len(names) else names
+    if not process.returncode:
+        process = mutmut("run", "--max-children", str(workers), *drawn)
+    (folder / "mutmut.log").write_text(process.stdout + process.stderr)
+    if process.returncode:
+        raise RuntimeError(f"mutmut failed for {module}, see {folder / 'mutmut.log'}")
+    statuses = {name: status for name, status in statuses_of().items() if name in set(drawn)}
+    counts = {status: list(statuses.values()).count(status) for status in sorted(set(statuses.values()))}
+    survivors = []
+    for name in (name for name, status in statuses.items() if status in SURVIVED):
+        lines = mutmut("show", name).stdout.splitlines()
+        change = [line for line in lines if re.match(r"[-+](?!--|\+\+)", line)]
+        survivors.append({"name": name, "change": change})
+    return {"made": len(names), "counts": counts, "survivors": survivors}
+
+
+def is_of_words(change):
+    """Whether a change is one of the words of a message alone."""
+    before, after = (
+        WORDS.sub('""', " ".join(line[1:].strip() for line in change if line[0] == sign)) for sign in ("-", "+")
+    )
+    return before == after
+
+
+def reason_of(survivor, reasons):
+    """Why no test can fail on a mutant, `None` if that is not known.
+
+    Args:
+        survivor: A dict with `name` and `change`.
+        reasons: List of dicts with `function`, a regular expression of its name, `change`, a text that is in the
+            changed lines, and `reason`.
+    """
+    if is_of_words(survivor["change"]):
+        return "words of a message"
+    function, change = survivor["name"].rsplit("__mutmut_", 1)[0], "\n".join(survivor["change"])
+    for entry in reasons:
+        if re.search(entry["function"], function) and entry["change"] in change:
+            return entry["reason"]
+    return None
+
+
+def render(record):
+    """The record as a page of Markdown."""
+    reasons = tomllib.loads(REASONS.read_text())["reason"]
+    rows, sections = [], []
+    total = {"mutants": 0, "killed": 0, "equivalent": 0}
+    for module, part in record["modules"].items():
+        explained = [(survivor, reason_of(survivor, reasons)) for survivor in part["survivors"]]
+        mutants = sum(part["counts"].values())
+        equivalent = sum(reason is not None for _, reason in explained)
+        killed = mutants - len(explained)
+        total = {key: total[key] + value for key, value in zip(total, (mutants, killed, equivalent), strict=True)}
+        rows.append(_row(f"`{module}`", mutants, killed, equivalent))
+        sections += [
+            "",
+            f"## {module.capitalize()}",
+            "",
+            f"{part['day']}, commit {part['commit']}. {part['made']} mutants were made.",
+        ]
+        by_reason = {}
+        for survivor, reason in explained:
+            by_reason.setdefault(reason or "Not explained: a test is missing.", []).append(survivor)
+        for reason, survivors in sorted(by_reason.items(), key=lambda item: not item[0].startswith("Not")):
+            sections += ["", *textwrap.wrap(f"**{reason[0].upper()}{reason[1:]}**", 120), ""]
+            for survivor in survivors:
+                name = survivor["name"].removeprefix("keras_mma.").replace("__mutmut_", " ").replace("x_", "", 1)
+                change = " → ".join(f"`` {line[1:].strip()} ``" for line in survivor["change"])
+                sections.append(f"- {name}: {change}")
+    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    head = [
+        *_HEAD.splitlines(),
+        "",
+        f"{packages}, on PyTorch.",
+        "",
+        "| module | mutants | killed | equivalent | score |",
+    ]
+    head.append("|---" * 5 + "|")
+    return "\n".join([*head, *rows, _row("all", *total.values()), *sections]) + "\n"
+
+
+def _row(name, mutants, killed, equivalent):
+    counted = mutants - equivalent
+    return f"| {name} | {mutants} | {killed} | {equivalent} | {100 * killed / counted:.1f} % |"
+
+
+def main(arguments=None):
+    """Run the mutants and write the record and the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--modules", nargs="*", choices=MODULES, default=list(MODULES), help="None: render the page only."
+    )
+    parser.add_argument("--limit", type=int, default=500, help="Largest number of mutants of a module.")
+    parser.add_argument("--workers", type=int, default=2, help="Number of processes.")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file; the page is beside it.")
+    options = parser.parse_args(arguments)
+    record = json.loads(options.output.read_text()) if options.output.exists() else {"modules": {}}
+    record["versions"] = timing.versions("mutmut", "pytest", "keras", "torch")
+    for module in options.modules:
+        part = mutate(module, options.workers, options.limit) | timing.stamp()
+        record["modules"][module] = part
+        print(f"{module}: {part['counts']}", flush=True)
+        timing.write(options.output, json.dumps(record, indent=1) + "\n")
+    timing.write(options.output.with_suffix(".md"), render(record))
+
+
+if __name__ == "__main__":
+    main()

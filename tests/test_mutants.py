@@ -1,0 +1,50 @@
+"""The record of mutants: what counts as equivalent, and the score. Nothing is mutated here."""
+
+import pytest
+
+from benchmarks import mutants
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('raise ValueError("`site` must be one")', 'raise ValueError("XX`site` must be oneXX")', True),
+        ('f"{name} is no number"', 'f"{name} IS NO NUMBER"', True),
+        ('raise ValueError("`site` must be one")', "raise ValueError(None)", False),
+        ('method="area"', 'method="XXareaXX"', False),
+        ('f(1, "two words")', 'f(2, "two words")', False),
+    ],
+)
+def test_changes_of_words_alone_are_told_from_others(before, after, expected):
+    assert mutants.is_of_words([f"-    {before}", f"+    {after}"]) == expected
+
+
+def test_a_reason_belongs_to_a_function_and_a_change():
+    reasons = [{"function": r"resampling\.x_resize$", "change": "dtype=None", "reason": "it is the default"}]
+    name = "keras_mma.resampling.x_resize__mutmut_3"
+    change = ["-x = f(y, dtype=dtype)", "+x = f(y, dtype=None)"]
+    assert mutants.reason_of({"name": name, "change": change}, reasons) == "it is the default"
+    other = "keras_mma.resampling.x_resize_matrix__mutmut_3"
+    assert mutants.reason_of({"name": other, "change": change}, reasons) is None
+    assert mutants.reason_of({"name": name, "change": ["-x = 1", "+x = 2"]}, reasons) is None
+
+
+def test_the_score_leaves_out_equivalent_mutants(monkeypatch, tmp_path):
+    reasons = tmp_path / "mutants.toml"
+    reasons.write_text('[[reason]]\nfunction = "x_f$"\nchange = "2"\nreason = "both are even"\n')
+    monkeypatch.setattr(mutants, "REASONS", reasons)
+    survivors = [
+        {"name": "keras_mma.plans.x_f__mutmut_1", "change": ["-x = 4", "+x = 2"]},
+        {"name": "keras_mma.plans.x_g__mutmut_7", "change": ["-x = 4", "+x = 5"]},
+    ]
+    part = {
+        "counts": {"killed": 8, "survived": 1, "no tests": 1},
+        "survivors": survivors,
+        "made": 10,
+        "day": "1",
+        "commit": "c",
+    }
+    page = mutants.render({"versions": {"mutmut": "3"}, "modules": {"plans": part}})
+    assert "| `plans` | 10 | 8 | 1 | 88.9 % |" in page and "| all | 10 | 8 | 1 | 88.9 % |" in page
+    assert "**Not explained" in page and "- plans.g 7: `` x = 4 `` → `` x = 5 ``" in page
+    assert "**Both are even**" in page
