@@ -65,7 +65,7 @@ def resize_mask(mask, height, width):
     return ops.where(resized < _ROUNDING, 0.0, ops.where(resized > 1.0 - _ROUNDING, 1.0, resized))
 
 
-def resize_matrix(source, target, method="area"):
+def resize_matrix(source, target, method):
     """The (target, source) matrix that resizes one axis."""
     # Static sizes give a constant, computed in double precision.
     xp, dtype = (np, "float64") if _is_static(source, target) else (ops, "float32")

@@ -115,6 +115,17 @@ def repeatable():
 
 
 @pytest.fixture
+def half_precision():
+    """The default dtype of Keras is float16; plans, labels and masks are float32 all the same."""
+    import keras
+
+    before = keras.config.floatx()
+    keras.config.set_floatx("float16")
+    yield
+    keras.config.set_floatx(before)
+
+
+@pytest.fixture
 def rng():
     import numpy as np
 

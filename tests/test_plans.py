@@ -107,14 +107,6 @@ def test_the_blend_of_float16_does_not_overflow():
     np.testing.assert_allclose(blended.astype("float32"), [0.0, 30000.0, 60000.0], rtol=1e-3)
 
 
-@pytest.fixture
-def half_precision():
-    before = keras.config.floatx()
-    keras.config.set_floatx("float16")
-    yield
-    keras.config.set_floatx(before)
-
-
 def test_plans_and_labels_are_float32_whatever_the_default(half_precision, rng):
     unmixed = plans.unmixed(2, 3, 4)
     plan = plans.make(np.array([1, 0]), np.full((2, 3, 4, 1), 1 / 3))

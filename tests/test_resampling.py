@@ -1,10 +1,11 @@
 """Resizing equals the loops and OpenCV."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_mma.resampling import resize, resize_matrix
+from keras_mma.resampling import resize, resize_mask, resize_matrix
 from tests import oracles
 
 
@@ -39,9 +40,41 @@ def test_dynamic_and_static_sizes_give_the_same_matrix(needs_tensorflow):
 
     for method in ("area", "nearest", "bilinear"):
         dynamic = tf.function(lambda source, target, method=method: resize_matrix(source, target, method))
-        np.testing.assert_allclose(dynamic(tf.constant(20), tf.constant(7)), resize_matrix(20, 7, method), atol=1e-6)
+        for sizes in ((tf.constant(20), tf.constant(7)), (20, tf.constant(7)), (tf.constant(20), 7)):
+            np.testing.assert_allclose(dynamic(*sizes), resize_matrix(20, 7, method), atol=1e-5)
 
 
 def test_an_unknown_method_raises():
     with pytest.raises(ValueError, match="`method` must be one of"):
         resize_matrix(4, 2, "cubic")
+
+
+def test_maps_of_the_target_size_are_returned_as_they_are(rng):
+    maps = ops.convert_to_tensor(rng.random((1, 3, 4, 1), dtype="float32"))
+    assert resize(maps, 3, 4) is maps and resize_mask(maps, 3, 4) is maps
+    assert resize(maps, 3, 5) is not maps and resize(maps, 4, 4) is not maps
+
+
+def test_the_default_is_the_mean_of_the_area():
+    maps = np.arange(6.0, dtype="float32").reshape(1, 2, 3, 1)
+    assert ops.convert_to_numpy(resize(maps, 1, 1)).item() == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("method", ["area", "nearest", "bilinear"])
+def test_the_result_has_the_dtype_of_the_maps(half_precision, method):
+    # In float16 a third is off by 1e-4.
+    maps = np.full((1, 3, 3, 2), 1 / 3, "float32")
+    resized = resize(ops.convert_to_tensor(maps), 2, 4, method)
+    assert keras.backend.standardize_dtype(resized.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(resized), 1 / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(7, 13), (3, 9), (11, 1)])
+def test_a_binary_mask_stays_exactly_0_and_1_away_from_its_edge(size):
+    mask = np.zeros((1, 20, 22, 1), "float32")
+    mask[:, :, 11:] = 1.0
+    resized = ops.convert_to_numpy(resize_mask(ops.convert_to_tensor(mask), *size))
+    columns = np.arange(size[1])
+    right, left = columns * 22 / size[1] >= 11, (columns + 1) * 22 / size[1] <= 11
+    assert (resized[:, :, right] == 1.0).all() and (resized[:, :, left] == 0.0).all()
+    assert (resized[:, :, ~(right | left)] % 1.0 != 0.0).all()
