@@ -3,9 +3,9 @@
     python -m benchmarks.mutants --output docs/results/mutants.json
 
 copies the checkout, lets mutmut change each module of the mixing itself, and runs the quick tests of the module on
-PyTorch, which takes the least time, and on TensorFlow for mutants that survive. `--modules` chooses modules; those that
-the record has already are kept. `mutants.toml` says of survivors why no test can fail on them. The page has the score,
-and each survivor with its reason.
+PyTorch, which takes the least time. Mutants that survive are tested with the conventions too, and on TensorFlow.
+`--modules` chooses modules; those that the record has already are kept. `mutants.toml` says of survivors why no test can
+fail on them. The page has the score, and each survivor with its reason.
 """
 
 import argparse
@@ -37,12 +37,11 @@ MODULES = {
     ),
     "resampling": (["keras_mma/resampling.py"], ["tests/test_resampling.py", "tests/layers/test_feature_mix_adapt.py"]),
     "saliency": (["keras_mma/saliency/*.py"], ["tests/saliency", "tests/models/test_attribution.py"]),
-    "layers": (
-        ["keras_mma/layers/*.py"],
-        ["tests/layers", "tests/test_zero_loss.py", "tests/test_default_arguments.py"],
-    ),
+    "layers": (["keras_mma/layers/*.py"], ["tests/layers", "tests/test_default_arguments.py"]),
     "models": (["keras_mma/models/*.py"], ["tests/models", "tests/test_default_arguments.py"]),
 }
+#: The conventions and the probe, which cost more and run on survivors only.
+CONVENTIONS = ["tests/layers/test_contract.py", "tests/test_zero_loss.py"]
 #: What tests read beside the package and themselves.
 ALSO_COPIED = [
     "benchmarks", "docs", "examples", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "SECURITY.md",
@@ -79,7 +78,7 @@ def make_folder(folder, files, tests):
         "also_copy": ALSO_COPIED,
         "pytest_add_cli_args_test_selection": tests,
         # Otherwise the samples of the fast suite depend on which tests are chosen for a mutant.
-        "pytest_add_cli_args": ["-m", "not slow"],
+        "pytest_add_cli_args": ["-m", "not slow", *(f"--ignore={name}" for name in CONVENTIONS)],
     }
     with open(folder / "pyproject.toml", "a") as stream:
         stream.write("\n[tool.mutmut]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
@@ -122,18 +121,19 @@ def mutate(module, workers, limit):
     for name in (name for name, status in statuses.items() if status in SURVIVED):
         lines = mutmut("show", name).stdout.splitlines()
         survivor = {"name": name, "change": [line for line in lines if re.match(r"[-+](?!--|\+\+)", line)]}
-        if reason_of(survivor, reasons) is None and dies_on_tensorflow(name, folder, MODULES[module][1]):
-            statuses[name] = "killed on tensorflow"
+        killers = {"torch": CONVENTIONS, "tensorflow": MODULES[module][1]}
+        if reason_of(survivor, reasons) is None and any(fails(name, folder, *killer) for killer in killers.items()):
+            statuses[name] = "killed by further tests"
         else:
             survivors.append(survivor)
     counts = {status: list(statuses.values()).count(status) for status in sorted(set(statuses.values()))}
     return {"made": len(names), "counts": counts, "survivors": survivors}
 
 
-def dies_on_tensorflow(name, folder, tests):
-    """Whether a test fails on a mutant on TensorFlow, where some functions do more."""
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "MUTANT_UNDER_TEST": name, "PYTHONPATH": "."}
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", *tests]
+def fails(name, folder, backend, tests):
+    """Whether one of the fast tests of files fails on a mutant on a backend."""
+    environment = os.environ | {"KERAS_BACKEND": backend, "MUTANT_UNDER_TEST": name, "PYTHONPATH": "."}
+    words = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
     process = subprocess.run(words, cwd=folder / "mutants", env=environment, capture_output=True, text=True)
     if process.returncode not in (0, 1):
         raise RuntimeError(f"The tests of {name} did not run: {process.stdout[-500:]}")
@@ -196,7 +196,7 @@ def render(record):
     head = [
         *_HEAD.splitlines(),
         "",
-        f"{packages}; on PyTorch, survivors on TensorFlow too.",
+        f"{packages}; on PyTorch, and survivors on TensorFlow too.",
         "",
         "| module | mutants | killed | equivalent | score |",
     ]
