@@ -4,8 +4,8 @@
 
 copies the checkout, lets mutmut change each module of the mixing itself, and runs the quick tests of the module on
 PyTorch, which takes the least time. Mutants that survive are tested with the conventions too, and on TensorFlow.
-`--modules` chooses modules; those that the record has already are kept. `mutants.toml` says of survivors why no test can
-fail on them. The page has the score, and each survivor with its reason.
+`--modules` chooses modules; those that the record has already are kept. `mutants.toml` says of survivors why no test
+can fail on them. The page has the score, and each survivor with its reason.
 """
 
 import argparse
