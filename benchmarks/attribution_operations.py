@@ -9,6 +9,7 @@ Each run writes the counts of its backend and keeps those of the other. The netw
 import argparse
 import json
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 import keras_mma
 from benchmarks import operations, timing
 from benchmarks.attributions import stages, ways
+from benchmarks.trained_network import recorded_command
 from keras_mma import layers, models
 
 NETWORKS = {
@@ -29,13 +31,15 @@ NETWORKS = {
 
 
 def measure(network, side):
-    """Dict from the names of the attributions to the operations of a step with them, relative to a plain step.
+    """Count the operations of a training step with each attribution.
 
-    Attributions that the network is too deep for are left out.
+    Returns:
+        A dict that maps each attribution to the operations relative to a plain step, and a dict that maps those whose
+        `detector_size` is too small for the network to the message of the error.
     """
     image = np.zeros((1, side, side, 3), "float32")
     step = operations.count_step(network, image)
-    counts = {}
+    counts, missing = {}, {}
     for way, arguments in ways(stages(network), side).items():
         mixer = layers.SaliencyGrafting(data_format="channels_last", **arguments)
         with warnings.catch_warnings():
@@ -43,10 +47,12 @@ def measure(network, side):
             try:
                 mixer = keras_mma.mixify(network, mixer, at=[]).mixer
             except ValueError as error:
-                print(f"left out: {way}: {error}")
+                if "`detector_size`" not in str(error):
+                    raise
+                missing[way] = str(error)
                 continue
         counts[way] = 1.0 + operations.count(mixer.saliency_maps, image) / step
-    return counts
+    return counts, missing
 
 
 def main(arguments=None):
@@ -56,21 +62,25 @@ def main(arguments=None):
     parser.add_argument("--side", type=int, default=32, help="Height and width of the images.")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file; counts of other backends are kept.")
     options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     backend = keras.backend.backend()
     if backend == "torch":
         parser.error("The backend must be tensorflow or jax, which count operations. Received: 'torch'")
-    counts = measure(NETWORKS[options.network]((options.side, options.side, 3), 10), options.side)
+    counts, missing = measure(NETWORKS[options.network]((options.side, options.side, 3), 10), options.side)
+    for way, message in missing.items():
+        print(f"left out: {way}: {message}")
     for way, count in counts.items():
         print(f"{count:.3f}  {way}")
     if options.output:
         record = json.loads(options.output.read_text()) if options.output.exists() else {}
         record[backend] = {
-            "command": f"KERAS_BACKEND={backend} python -m benchmarks.attribution_operations",
+            "command": f"KERAS_BACKEND={backend} {recorded_command('attribution_operations', words)}",
             "network": options.network,
             "side": options.side,
             "versions": timing.versions("keras", backend),
             **timing.stamp(),
             "operations": counts,
+            "missing": missing,
         }
         timing.write(options.output, json.dumps(record, indent=1) + "\n")
 

@@ -1,14 +1,15 @@
-"""The time of a convolution of small feature maps, as the backend computes it and compiled by XLA.
+"""Time a convolution of small feature maps with TensorFlow's kernel and with XLA.
 
     python -m benchmarks.convolutions --output docs/results/convolutions.json
 
 On a CPU, XLA convolves maps of 2 x 2 pixels many times more slowly than slightly larger ones. A cheaper attribution,
-which calls the network with smaller images, must not get there.
+which calls the network with smaller images, should avoid that size.
 """
 
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -17,10 +18,11 @@ import keras
 import numpy as np
 
 from benchmarks import timing
+from benchmarks.trained_network import recorded_command
 
 
 def convolution(side, batch, channels, compiled):
-    """A function without arguments that convolves random maps with a 3 x 3 kernel, and returns when it has finished."""
+    """Return a function that convolves random maps with a 3 x 3 kernel and returns when it has finished."""
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
@@ -41,7 +43,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if keras.backend.backend() != "tensorflow":
         parser.error(f"The backend must be tensorflow. Received: {keras.backend.backend()!r}")
-    record = {"command": "python -m benchmarks.convolutions", **vars(options), "backend": "tensorflow"}
+    words = sys.argv[1:] if arguments is None else arguments
+    record = {"command": recorded_command("convolutions", words), **vars(options), "backend": "tensorflow"}
     del record["output"]
     record |= {"versions": timing.versions("keras", "tensorflow"), **timing.stamp(), "maps": []}
     for side in options.sides:

@@ -12,6 +12,7 @@ record therefore has the robust accuracies by both algorithms too.
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import keras
 import numpy as np
 
 from benchmarks import timing
+from benchmarks.trained_network import recorded_command
 from keras_mma import datasets, models, robustness
 from keras_mma.robustness import run
 from keras_mma.robustness.classifier import from_keras
@@ -175,7 +177,8 @@ def main(arguments=None):
     for name, value in QUICK.items() if options.quick else ():
         setattr(options, name, value)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "data_dir")}
-    record = {"command": "python -m benchmarks.evaluation", **settings, "backend": keras.backend.backend()}
+    words = sys.argv[1:] if arguments is None else arguments
+    record = {"command": recorded_command("evaluation", words), **settings, "backend": keras.backend.backend()}
     record |= {"versions": timing.versions("keras", record["backend"]), **timing.stamp()}
     record["evaluation"] = {}
     for name in options.networks:

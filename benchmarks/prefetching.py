@@ -1,9 +1,10 @@
-"""The time of measuring changed images in an evaluation, with a thread that computes them beside the model and without.
+"""Time the evaluation of changed images with and without the prefetching thread.
 
-    python -m benchmarks.prefetching --output docs/results/prefetching.json
+    python -m benchmarks.prefetching --dataset cifar10 --output docs/results/prefetching.json
 
-A thread that took the processor from the model could make an evaluation slower, so the sections of corruptions,
-deformations and occlusion are measured alternately with and without it, for a small and for a large network.
+A thread that competes with the model for CPU time could make an evaluation slower, so the sections of corruptions,
+deformations and occlusion are measured alternately with and without it, for a small and for a large network. The
+networks are not trained, which does not change the time of a call.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import contextlib
 import itertools
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from unittest import mock
@@ -21,17 +23,21 @@ import keras
 
 from benchmarks import timing
 from benchmarks.evaluation import NETWORKS
+from benchmarks.trained_network import recorded_command
 from keras_mma import datasets, robustness
 from keras_mma.robustness import run
 from keras_mma.robustness.classifier import from_keras
+from keras_mma.robustness.sections.corruption import Corruption
+from keras_mma.robustness.sections.deformation import Deformation
+from keras_mma.robustness.sections.occlusion import Occlusion
 
-SECTIONS = ("corruption", "deformation", "occlusion")
+SECTIONS = {"corruption": Corruption, "deformation": Deformation, "occlusion": Occlusion}
 QUICK = {"images": 4, "batch_size": 2, "rounds": 1, "networks": ["wideresnet-10-1"], "sections": ["deformation"]}
 
 
 @contextlib.contextmanager
 def without_thread(items):
-    """As `prefetch`, but each item is computed when it is needed."""
+    """Like `prefetch`, but computes each item on demand, without a thread."""
     yield iter(items)
 
 
@@ -48,16 +54,19 @@ def measure(name, classifier, dataset, options):
         A list with a dict for each section: `section`, the `ratio` of the time with the thread to the time without it,
         and the seconds of the rounds.
     """
-    ways = {"with": run.prefetch, "without": without_thread}
-    rows, sizes = [], {"limit": options.images, "batch_size": options.batch_size}
+    ways, rows = {"with": run.prefetch, "without": without_thread}, []
     for section in options.sections:
+        chosen = robustness.Options(limit=options.images, batch_size=options.batch_size, only=["clean", section])
+        setting = run.Setting(classifier, dataset, chosen)
+        classifier.check(setting.first_batch[0], dataset.classes, dataset.exact)
+        parts = SECTIONS[section]().parts(setting)
         seconds = {way: [] for way in ways}
         # One round before the measured ones traces the functions. The first way of a round alternates.
         for number in range(options.rounds + 1):
             for way in itertools.islice(itertools.cycle(ways), number % 2, number % 2 + 2):
                 start = time.perf_counter()
                 with mock.patch.object(run, "prefetch", ways[way]):
-                    robustness.evaluate(classifier, dataset, only=["clean", section], **sizes)
+                    run.run(parts)
                 if number:
                     seconds[way].append(time.perf_counter() - start)
         ratio = timing.ratio(seconds["with"], seconds["without"])
@@ -82,15 +91,16 @@ def main(arguments=None):
     for name, value in QUICK.items() if options.quick else ():
         setattr(options, name, value)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "data_dir")}
-    record = {"command": "python -m benchmarks.prefetching", **settings, "backend": keras.backend.backend()}
+    words = sys.argv[1:] if arguments is None else arguments
+    record = {"command": recorded_command("prefetching", words), **settings, "backend": keras.backend.backend()}
     record |= {"versions": timing.versions("keras", record["backend"]), **timing.stamp(), "networks": {}}
     for name in options.networks:
         side, build = NETWORKS[name]
         side = side if options.dataset == "digits" else None
         test = datasets.load(options.dataset, data_dir=options.data_dir, image_size=side, validation_fraction=0).test
         record["networks"][name] = measure(name, from_keras(build(test.shape, test.classes), name), test, options)
-    if options.output:
-        timing.write(options.output, json.dumps(record, indent=1) + "\n")
+        if options.output:
+            timing.write(options.output, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

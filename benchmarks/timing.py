@@ -83,7 +83,8 @@ def stamp():
 
 
 def write(path, text):
-    """Write a file completely or not at all."""
+    """Write a file completely or not at all, in a folder that need not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         unfinished.write_text(text)

@@ -80,15 +80,15 @@ def test_a_quick_run_of_the_evaluation_writes_its_record(needs_tensorflow, tmp_p
 def test_prefetching_is_measured_with_and_without_the_thread(tmp_path, monkeypatch):
     ways = []
 
-    def evaluate(classifier, dataset, only, limit, batch_size):
+    def measure(parts):
         ways.append(run.prefetch)
-        assert only == ["clean", "deformation"] and (limit, batch_size) == (4, 2)
+        assert all(part.name.startswith("deformation/") and part.count == 4 for part in parts)
 
-    monkeypatch.setattr(prefetching.robustness, "evaluate", evaluate)
-    prefetching.main(["--quick", "--output", str(tmp_path / "record.json")])
+    monkeypatch.setattr(run, "run", measure)
+    prefetching.main(["--quick", "--output", str(tmp_path / "folder" / "record.json")])
     thread, none = run.prefetch, prefetching.without_thread
     assert ways == [thread, none, none, thread]  # the first pair is not measured
-    (row,) = json.loads((tmp_path / "record.json").read_text())["networks"]["wideresnet-10-1"]
+    (row,) = json.loads((tmp_path / "folder" / "record.json").read_text())["networks"]["wideresnet-10-1"]
     assert row["section"] == "deformation" and [len(each) for each in row["rounds_in_seconds"].values()] == [1, 1]
 
 

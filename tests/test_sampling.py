@@ -67,3 +67,142 @@ def test_replicas_draw_independent_numbers(needs_tensorflow):
     stock_draws, own_draws = draws(stock), draws(generator)
     assert np.array_equal(*stock_draws)  # replicas with a stock generator repeat each other
     assert abs(np.corrcoef(*own_draws)[0, 1]) < 0.15
+
+
+def state_of(generator):
+    return ops.convert_to_numpy(generator.state.value).tolist()
+
+
+def test_draws_are_float32_with_the_bounds_that_are_asked_for(half_precision):
+    generator = sampling.SeedGenerator(4)
+    uniform = sampling.uniform((4000,), generator, minval=2.0, maxval=5.0)
+    normal = sampling.normal((4000,), generator)
+    for drawn in (uniform, normal, sampling.uniform((2,), 3), sampling.beta((2,), 1.0, 3)):
+        assert keras.backend.standardize_dtype(drawn.dtype) == "float32"
+    uniform, normal = ops.convert_to_numpy(uniform), ops.convert_to_numpy(normal)
+    assert 2 <= uniform.min() < 2.1 and 4.9 < uniform.max() < 5
+    assert stats.kstest(normal, "norm").pvalue > 1e-3
+    default = ops.convert_to_numpy(sampling.uniform((4000,), generator))
+    assert 0 <= default.min() < 0.1 and 0.9 < default.max() < 1
+
+
+@pytest.mark.parametrize("weights", [None, (2.0, 1.0, 5.0)])
+def test_integers_are_chosen_with_their_weights(weights):
+    generator = sampling.SeedGenerator(6)
+    drawn = [int(ops.convert_to_numpy(sampling.choice((7, 8, 9), weights, generator))) for _ in range(800)]
+    expected = np.array(weights or (1, 1, 1)) / sum(weights or (1, 1, 1))
+    assert stats.chisquare([drawn.count(value) for value in (7, 8, 9)], 800 * expected).pvalue > 1e-3
+    chosen = sampling.choice((7, 8, 9), weights, generator)
+    assert keras.backend.standardize_dtype(chosen.dtype) == "int32" and tuple(chosen.shape) == ()
+
+
+def test_nothing_is_drawn_where_there_is_no_choice():
+    generator = sampling.SeedGenerator(6)
+    before = state_of(generator)
+    assert sampling.choice((7,), None, generator) == 7
+    # A probability that is a tensor, as in a schedule.
+    assert ops.convert_to_numpy(sampling.bernoulli((50,), ops.convert_to_tensor(1.0), generator)).all()
+    assert state_of(generator) == before
+    rate = ops.convert_to_numpy(sampling.bernoulli((4000,), ops.convert_to_tensor(0.3), generator)).mean()
+    assert abs(rate - 0.3) < 0.03 and state_of(generator) != before
+
+
+def test_draws_of_a_branch_differ_and_leave_the_state_alone():
+    generator = sampling.SeedGenerator(8)
+    seed = generator.next()
+    before = state_of(generator)
+
+    def draws():
+        with sampling.branch(seed):
+            kinds = [sampling.uniform((500,), generator), sampling.uniform((500,), generator)]
+            kinds.append(sampling.bernoulli((500,), ops.convert_to_tensor(0.5), generator))
+            kinds.append(sampling.normal((500,), generator))
+        return [ops.convert_to_numpy(drawn).astype("float64") for drawn in kinds]
+
+    first, second = draws(), draws()
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert (np.abs(np.corrcoef(first) - np.eye(4)) < 0.2).all()
+    assert state_of(generator) == before
+    with sampling.branch(generator.next()):
+        other = ops.convert_to_numpy(sampling.uniform((500,), generator))
+    assert abs(np.corrcoef(other, first[0])[0, 1]) < 0.2
+    assert ops.convert_to_numpy(sampling.uniform((2,), generator)).size == 2 and state_of(generator) != before
+
+
+def test_a_failed_branch_ends():
+    generator = sampling.SeedGenerator(8)
+    with pytest.raises(ZeroDivisionError), sampling.branch(generator.next()):
+        1 / 0  # noqa: B018
+    before = state_of(generator)
+    sampling.uniform((2,), generator)
+    assert state_of(generator) != before
+
+
+def test_beta_is_finite_where_a_uniform_number_is_0(monkeypatch):
+    bounds = []
+
+    def uniform(shape, seed, minval=0.0, maxval=1.0):
+        bounds.append(minval)
+        return ops.full(shape, minval, "float32")
+
+    monkeypatch.setattr(sampling, "uniform", uniform)
+    drawn = ops.convert_to_numpy(sampling.beta((3,), 1.0, 1))
+    assert np.isfinite(drawn).all() and 0 < bounds[0] < 1e-20
+
+
+def test_a_layer_keeps_its_seed_and_its_state(tmp_path):
+    layer = sampling.SeededLayer(seed=11, name="seeded")
+    assert layer.get_config()["seed"] == 11 and layer.get_config()["name"] == "seeded"
+    assert state_of(layer.seed_generator) == state_of(sampling.SeedGenerator(11))
+    assert sampling.SeededLayer().seed is None
+    sampling.uniform((2,), layer.seed_generator)
+    store = {}
+    layer.save_own_variables(store)
+    other = sampling.SeededLayer(seed=12)
+    unchanged = state_of(other.seed_generator)
+    other.load_own_variables({})
+    assert state_of(other.seed_generator) == unchanged
+    other.load_own_variables({"seed_state": store["seed_state"]})
+    assert state_of(other.seed_generator) == state_of(layer.seed_generator) != state_of(sampling.SeedGenerator(11))
+
+
+def test_a_number_is_read_after_it_was_changed():
+    number = sampling.AdjustableNumber(0.25, "probability")
+    assert number.name == "probability" and number.number == float(number.read()) == 0.25
+    number.change(0.75)
+    assert number.number == float(number.read()) == 0.75
+    if keras.backend.backend() != "torch":
+        assert number.state.name == "probability" and not number.state.trainable
+        assert keras.backend.standardize_dtype(number.state.dtype) == "float32"
+
+
+def test_only_the_process_that_made_a_generator_is_its_own(monkeypatch):
+    generator = sampling.SeedGenerator(3)
+    before = state_of(generator)
+    generator.enter_process()
+    assert state_of(generator) == before
+    monkeypatch.setattr(sampling.os, "getpid", lambda: 1)
+    if keras.backend.backend() != "torch":
+        with pytest.raises(RuntimeError, match="Received: a mixer of process .* in its fork 1"):
+            generator.enter_process()
+        return
+    lock = generator.lock
+    generator.enter_process()  # without a number of multiprocessing: a fork of the user's own
+    assert generator._process == 1 and state_of(generator) == before and lock is generator.lock
+
+
+def test_worker_processes_continue_apart_and_repeatably(monkeypatch):
+    class Process:
+        _identity = (2, 1)
+
+    states = []
+    for seed, identity in ((3, (2, 1)), (3, (2, 1)), (3, (2, 2)), (4, (2, 1)), (None, (2, 1)), (None, (2, 1))):
+        generator = sampling.SeedGenerator(seed)
+        if seed is None:
+            generator.state.assign(sampling.SeedGenerator(3).state)
+        monkeypatch.setattr(Process, "_identity", identity)
+        monkeypatch.setattr(sampling.multiprocessing, "current_process", Process)
+        generator.fold_worker()
+        states.append(tuple(state_of(generator)))
+    assert states[0] == states[1] and len(set(states)) == 5  # without a seed, nothing is repeated
+    assert sampling.SeedGenerator(3).state.shape == (2,) and states[0] != tuple(state_of(sampling.SeedGenerator(3)))
