@@ -88,6 +88,11 @@ def record_path(folder, cell):
     return Path(folder) / "records" / f"{cell.name}.json"
 
 
+def measurement_path(folder, cell):
+    """Path of the robustness of a cell's model in the folder of its study."""
+    return Path(folder) / "robustness" / f"{cell.name}.json"
+
+
 def training_folder(folder, cell):
     """Folder of a cell's training in the folder of its study."""
     return Path(folder) / "trainings" / cell.name

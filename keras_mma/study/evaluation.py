@@ -1,7 +1,10 @@
 """Robustness of the exported models of a study, as paired differences."""
 
+import functools
+
 import numpy as np
 
+from keras_mma import files
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import analysis, sequential
 from keras_mma.study import cells as study_cells
@@ -14,7 +17,8 @@ def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None
     Args:
         cells: List of `keras_mma.study.cells.Cell`s, all of which have a record.
         records: Dict from their names to their records.
-        folder: The folder of the study. Finished measurements there are not repeated.
+        folder: The folder of the study. Measurements that it has in `robustness` are not repeated, so that they need no
+            model.
         sections: Names of sections of the robustness report.
         limit: Number of images, the same for all cells; all by default.
         jobs, scheduler: See `keras_mma.study.running.run`.
@@ -40,8 +44,42 @@ def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None
     return measured
 
 
+def after_training(folder, options):
+    """What measures a cell when it is trained; its model may be gone when a study is resumed from its records.
+
+    Args:
+        folder: The folder of the study.
+        options: Dict with the sections `only` and `limit`, or `None` to measure nothing.
+
+    Returns:
+        A function of a cell, or `None`.
+    """
+    if options is None:
+        return None
+    return functools.partial(measure_cell, folder=folder, sections=options["only"], limit=options["limit"])
+
+
 def measure_cell(cell, folder, sections, limit):
-    """The accuracies of the exported model of one cell."""
+    """The accuracies of the exported model of one cell, which are kept in the folder of the study.
+
+    Returns:
+        Dict from measures to accuracies in %; `None` if the cell diverged.
+    """
+    record = files.read_json(study_cells.record_path(folder, cell))
+    if record.get("diverged") is not None:
+        return None
+    # Another training of the cell has another loss.
+    identity = {"sections": list(sections), "limit": limit, "loss": record["loss"]}
+    path = study_cells.measurement_path(folder, cell)
+    kept = files.read_json(path) if path.exists() else {}
+    if {key: kept.get(key) for key in identity} != identity:
+        kept = identity | {"accuracies": _measure_model(cell, folder, sections, limit)}
+        path.parent.mkdir(exist_ok=True)
+        files.write_json(path, kept)
+    return kept["accuracies"]
+
+
+def _measure_model(cell, folder, sections, limit):
     from keras_mma import robustness
     from keras_mma.study import cell_training
 

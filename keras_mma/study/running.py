@@ -45,7 +45,7 @@ class Outcome:
     failures: dict
 
 
-def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progress=False):
+def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes=None, progress=False):
     """Run all cells that have no record yet.
 
     A cell is one call of `train(cell, output, on_epoch)`. It writes what it needs to resume into the folder `output`,
@@ -57,6 +57,7 @@ def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progr
         cells: List of `keras_mma.study.cells.Cell`s.
         folder: The folder of the study. On a cluster, all workers must share it.
         train: The function; on several processes it must be one that can be pickled.
+        after: A function of the cell that is called where it was trained, when its record has been written.
         jobs: Number of processes on this machine.
         scheduler: Address of a scheduler of `dask.distributed`, whose workers run the cells instead.
         budget_minutes: After this time, every cell stops at the end of an epoch and no other begins.
@@ -80,7 +81,7 @@ def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progr
 
     bar = progress_bar.show(sum(cell.recipe["epochs"] for cell in cells), count) if progress else _NO_BAR
     with _heeding_interruptions(), bar:
-        states = for_each(run_cell, todo, (folder, train, deadline, threads), jobs, scheduler)
+        states = for_each(run_cell, todo, (folder, train, after, deadline, threads), jobs, scheduler)
     named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
     return Outcome(
         finished=sum(study_cells.record_path(folder, cell).exists() for cell in cells),
@@ -89,11 +90,11 @@ def run(cells, folder, train, jobs=1, scheduler=None, budget_minutes=None, progr
     )
 
 
-def run_cell(cell, folder, train, deadline=None, threads=None):
+def run_cell(cell, folder, train, after=None, deadline=None, threads=None):
     """Run one cell, unless another process has finished it meanwhile.
 
     Args:
-        cell, folder, train: See `run`.
+        cell, folder, train, after: See `run`.
         deadline: Time at which the budget ends, in seconds since the epoch of `time.time`.
         threads: Number of threads of TensorFlow; by default as many as there are cores.
 
@@ -129,6 +130,8 @@ def run_cell(cell, folder, train, deadline=None, threads=None):
             before = _progress(output)["seconds"]
             result = train(cell, output, on_epoch)
             files.write_json(record, _record(cell, result, spent()))
+            if after is not None:
+                after(cell)
             return FINISHED
     except OutOfTime:
         return OUT_OF_TIME

@@ -207,7 +207,7 @@ def _carry_out(folder, plan, options, resources, train):
         tuned = tuning.choose(plan, study_cells.read_records(folder))
         files.write_json(folder / "tuned.json", tuned)
     cells = study_cells.of_plan(plan, tuned)
-    outcome = running.run(cells, folder, train, **resources)
+    outcome = running.run(cells, folder, train, evaluation.after_training(folder, options), **resources)
     robustness = None
     if options is not None and outcome.finished == len(cells):
         records = study_cells.read_records(folder)

@@ -440,6 +440,12 @@ def test_a_real_study_with_everything(tmp_path, capsys):
     expected = (clean["cutmix-seed0"] - clean["none-seed0"] + clean["cutmix-seed1"] - clean["none-seed1"]) / 2
     assert comparison["mean"] == pytest.approx(expected)
     assert "## Robustness" in (tmp_path / "report.md").read_text()
+    # The records are enough for the report.
+    kept = tmp_path / "kept"
+    shutil.copytree(tmp_path, kept, ignore=shutil.ignore_patterns("trainings", "report.*", "kept"))
+    main([*words, "--evaluate", "clean", "deformation", "--limit", "100", "--output", str(kept)])
+    assert json.loads((kept / "report.json").read_text())["robustness"] == made["robustness"]
+    shutil.rmtree(kept)
     main(["--check", str(tmp_path), "--jobs", "2"])
     assert capsys.readouterr().out.endswith("agrees\n")
 
