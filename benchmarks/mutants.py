@@ -48,8 +48,7 @@ ALSO_COPIED = [
     "constraints.txt", "keras_mma_command.py",
 ]  # fmt: skip
 SURVIVED = ("survived", "no tests")
-#: Where a mutant changes nothing but words: a string with a space in it. Tests look for the names and values in them.
-WORDS = re.compile(r"""f?(["'])(?:(?!\1).)* (?:(?!\1).)*\1""")
+STRING = re.compile(r"""f?(["'])(?:(?!\1).)*\1""")
 
 _HEAD = """\
 # Mutants
@@ -141,10 +140,12 @@ def fails(name, folder, backend, tests):
 
 
 def is_of_words(change):
-    """Whether a change is one of the words of a message alone."""
-    before, after = (
-        WORDS.sub('""', " ".join(line[1:].strip() for line in change if line[0] == sign)) for sign in ("-", "+")
-    )
+    """Whether a change is one of the words of a message alone: of a string with a space in it."""
+
+    def without_words(line):
+        return STRING.sub(lambda found: '""' if " " in found[0] else found[0], line)
+
+    before, after = (without_words(" ".join(line[1:] for line in change if line[0] == sign)) for sign in ("-", "+"))
     return before == after
 
 

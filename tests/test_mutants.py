@@ -13,6 +13,7 @@ from benchmarks import mutants
         ('raise ValueError("`site` must be one")', "raise ValueError(None)", False),
         ('method="area"', 'method="XXareaXX"', False),
         ('f(1, "two words")', 'f(2, "two words")', False),
+        ('x = "a" if b else "c"', 'x = "a" if not b else "c"', False),
     ],
 )
 def test_changes_of_words_alone_are_told_from_others(before, after, expected):

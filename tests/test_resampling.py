@@ -35,13 +35,24 @@ def test_channels_are_resized_independently(rng):
         np.testing.assert_allclose(together[..., channel : channel + 1], alone, atol=1e-6)
 
 
-def test_dynamic_and_static_sizes_give_the_same_matrix(needs_tensorflow):
+@pytest.mark.parametrize("method", ["area", "nearest", "bilinear"])
+def test_dynamic_and_static_sizes_give_the_same_matrix(needs_tensorflow, half_precision, method):
     import tensorflow as tf
 
-    for method in ("area", "nearest", "bilinear"):
-        dynamic = tf.function(lambda source, target, method=method: resize_matrix(source, target, method))
-        for sizes in ((tf.constant(20), tf.constant(7)), (20, tf.constant(7)), (tf.constant(20), 7)):
-            np.testing.assert_allclose(dynamic(*sizes), resize_matrix(20, 7, method), atol=1e-5)
+    dynamic = tf.function(lambda source, target: resize_matrix(source, target, method), autograph=False)
+    for sizes in ((tf.constant(20), tf.constant(7)), (20, tf.constant(7)), (tf.constant(20), 7)):
+        np.testing.assert_allclose(dynamic(*sizes), resize_matrix(20, 7, method), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(None, 4), (3, None), (None, None)])
+def test_maps_of_unknown_size_are_resized(needs_tensorflow, rng, shape):
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((1, *shape, 1), "float32")
+    dynamic = tf.function(lambda maps: resize(maps, 3, 4), [spec], autograph=False)
+    for size in [(3, 4), (3, 8) if shape[1] is None else (6, 4)]:
+        maps = rng.random((1, *size, 1), dtype="float32")
+        np.testing.assert_allclose(dynamic(maps), resize(maps, 3, 4), atol=1e-6)
 
 
 def test_an_unknown_method_raises():
