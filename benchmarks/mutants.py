@@ -68,7 +68,7 @@ def make_folder(folder, files, tests):
     if folder.exists():
         shutil.rmtree(folder)
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
+    for name in (name for name in tracked.split("\0") if (ROOT / name).is_file()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     settings = {

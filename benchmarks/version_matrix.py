@@ -25,7 +25,7 @@ ENVIRONMENTS = {
     "newest": ["keras", "tensorflow"],
 }
 TESTED_WITH = ["hypothesis", "opencv-contrib-python-headless", "pytest", "pytest-xdist", "scikit-learn", "scipy"]
-TESTED_WITH += ["filelock", "joblib", "markdown-it-py", "matplotlib", "Pillow", "tqdm"]
+TESTED_WITH += ["filelock", "joblib", "markdown-it-py", "matplotlib", "Pillow", "PyMaxflow", "tqdm"]
 NAMED = ("keras", "tensorflow", "numpy")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
@@ -65,7 +65,8 @@ def run(python, requirements, folder, options):
     names += ", ".join(f"m.version({name!r})" for name in NAMED) + ")"
     versions = subprocess.run([binary, "-c", names], capture_output=True, text=True, check=True).stdout.split()
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    words = [binary, "-m", "pytest", "-q", "-n", str(options.workers), *options.tests]
+    # One -q is among the options of pyproject.toml; with another one there is no summary.
+    words = [binary, "-m", "pytest", "-n", str(options.workers), *options.tests]
     process = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     summary = process.stdout.strip().splitlines()[-1] if process.stdout.strip() else ""
     return {
