@@ -202,7 +202,9 @@ def render(record):
         "| module | mutants | killed | equivalent | score |",
     ]
     head.append("|---" * 5 + "|")
-    return "\n".join([*head, *rows, _row("all", *total.values()), *sections]) + "\n"
+    missing = [f"`{module}`" for module in MODULES if module not in record["modules"]]
+    rest = ["", f"Not run yet: {', '.join(missing)}."] if missing else []
+    return "\n".join([*head, *rows, _row("all", *total.values()), *rest, *sections]) + "\n"
 
 
 def _row(name, mutants, killed, equivalent):
