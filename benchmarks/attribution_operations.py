@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -18,11 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-import keras_mma
 from benchmarks import operations, timing
-from benchmarks.attributions import stages, ways
+from benchmarks.attributions import make_mixer, stages, ways
 from benchmarks.trained_network import recorded_command
-from keras_mma import layers, models
+from keras_mma import models
 
 NETWORKS = {
     "preactresnet18": models.PreActResNet18,
@@ -41,16 +39,13 @@ def measure(network, side):
     step = operations.count_step(network, image)
     counts, missing = {}, {}
     for way, arguments in ways(stages(network), side).items():
-        mixer = layers.SaliencyGrafting(data_format="channels_last", **arguments)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nothing is mixed here
-            try:
-                mixer = keras_mma.mixify(network, mixer, at=[]).mixer
-            except ValueError as error:
-                if "`detector_size`" not in str(error):
-                    raise
-                missing[way] = str(error)
-                continue
+        try:
+            mixer = make_mixer(network, arguments)
+        except ValueError as error:
+            if "`detector_size`" not in str(error):
+                raise
+            missing[way] = str(error)
+            continue
         counts[way] = 1.0 + operations.count(mixer.saliency_maps, image) / step
     return counts, missing
 

@@ -80,6 +80,14 @@ def ways(stages, side):
     return chosen | {f"gradient{_name(setting)}": {"detector": "gradient", **setting} for setting in settings}
 
 
+def make_mixer(network, arguments):
+    """The mixer of one of the `ways`, which knows the network."""
+    mixer = layers.SaliencyGrafting(data_format="channels_last", **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nothing is mixed here
+        return keras_mma.mixify(network, mixer, at=[]).mixer
+
+
 def _name(arguments):
     return "".join(f", {name}={value}" for name, value in arguments.items())
 
@@ -148,14 +156,11 @@ def measure(network, images, seed=0, batch_size=100):
     step = operations.count_step(network, images[:1])
     rows, full, missing = [], {}, {}
     for way, arguments in ways(stages(network), images.shape[1]).items():
-        mixer = layers.SaliencyGrafting(data_format="channels_last", **arguments)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nothing is mixed here
-            try:
-                mixer = keras_mma.mixify(network, mixer, at=[]).mixer
-            except ValueError as error:
-                missing[way] = str(error)
-                continue
+        try:
+            mixer = make_mixer(network, arguments)
+        except ValueError as error:
+            missing[way] = str(error)
+            continue
         parts = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
         maps = [ops.convert_to_numpy(mixer.saliency_maps(ops.convert_to_tensor(part))) for part in parts]
         maps = np.concatenate(maps)

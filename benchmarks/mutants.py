@@ -42,6 +42,8 @@ MODULES = {
 }
 #: The conventions and the probe, which cost more and run on survivors only.
 CONVENTIONS = ["tests/layers/test_contract.py", "tests/test_zero_loss.py"]
+#: Seconds after which the tests of a survivor count as failed.
+TIMEOUT = 1800
 #: What tests read beside the package and themselves.
 ALSO_COPIED = [
     "benchmarks", "docs", "examples", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "SECURITY.md",
@@ -133,7 +135,11 @@ def fails(name, folder, backend, tests):
     """Whether one of the fast tests of files fails on a mutant on a backend."""
     environment = os.environ | {"KERAS_BACKEND": backend, "MUTANT_UNDER_TEST": name, "PYTHONPATH": "."}
     words = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
-    process = subprocess.run(words, cwd=folder / "mutants", env=environment, capture_output=True, text=True)
+    place = {"cwd": folder / "mutants", "env": environment, "timeout": TIMEOUT}
+    try:
+        process = subprocess.run(words, capture_output=True, text=True, **place)
+    except subprocess.TimeoutExpired:
+        return True  # as mutmut counts it
     if process.returncode not in (0, 1):
         raise RuntimeError(f"The tests of {name} did not run: {process.stdout[-500:]}")
     return process.returncode == 1

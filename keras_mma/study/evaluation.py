@@ -71,7 +71,10 @@ def measure_cell(cell, folder, sections, limit):
     # Another training of the cell has another loss.
     identity = {"sections": list(sections), "limit": limit, "loss": record["loss"]}
     path = study_cells.measurement_path(folder, cell)
-    kept = files.read_json(path) if path.exists() else {}
+    try:
+        kept = files.read_json(path) if path.exists() else {}
+    except InputError as error:
+        raise InputError(f"{error}; delete the file to measure the model again") from None
     if {key: kept.get(key) for key in identity} != identity:
         kept = identity | {"accuracies": _measure_model(cell, folder, sections, limit)}
         path.parent.mkdir(exist_ok=True)
