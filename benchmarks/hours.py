@@ -9,6 +9,7 @@ finite.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -30,10 +31,18 @@ LIMIT = 1.02
 EARLY, LATE = (0.2, 0.4), (0.8, 1.0)
 METHODS = (*(name if mixer.is_input_only else f"{name}+mma" for name, mixer in MIXERS.items()), "catchupmix")
 IMAGES, BATCH_SIZE = 40, 16
+C_LIBRARY = ctypes.CDLL(None)
 
 
 def resident_mebibytes():
-    """The memory of this process."""
+    """The memory that this process needs.
+
+    What is not in use any more is returned first: Keras makes reference cycles on PyTorch, which hold the activations
+    of a step until they are collected, and the C library keeps memory that was freed.
+    """
+    gc.collect()
+    if hasattr(C_LIBRARY, "malloc_trim"):
+        C_LIBRARY.malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -85,7 +94,7 @@ class Watch(keras.callbacks.Callback):
         self.finite &= bool(np.isfinite(logs["loss"]))
         if self.epochs == 2:
             self.traces_of_two_epochs = self.traces
-        if self.epochs > 1 and (not self.samples or now - self.samples[-1][0] >= self.seconds / 200):
+        if self.epochs > 1 and (not self.samples or now - self.samples[-1][0] >= self.seconds / 50):
             self.samples.append((now, resident_mebibytes()))
             self.losses.append(float(logs["loss"]))
         if now >= self.seconds and self.epochs > 1:

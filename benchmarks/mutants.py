@@ -9,6 +9,7 @@ can fail on them. The page has the score, and each survivor with its reason.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import random
@@ -50,6 +51,25 @@ ALSO_COPIED = [
     "constraints.txt", "keras_mma_command.py",
 ]  # fmt: skip
 SURVIVED = ("survived", "no tests")
+#: Keras reads the arguments of a constructor without following `__wrapped__`, so mutated functions need a signature.
+CONFTEST = '''
+import functools
+import inspect
+
+from mutmut.mutation import trampoline
+
+
+def _wraps(function):
+    def decorate(wrapper):
+        wrapper = functools.wraps(function)(wrapper)
+        wrapper.__signature__ = inspect.signature(function)
+        return wrapper
+
+    return decorate
+
+
+trampoline.wraps = _wraps
+'''
 STRING = re.compile(r"""f?(["'])(?:(?!\1).)*\1""")
 
 _HEAD = """\
@@ -73,6 +93,8 @@ def make_folder(folder, files, tests):
     for name in (name for name in tracked.split("\0") if (ROOT / name).is_file()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
+    conftest = folder / "tests" / "conftest.py"
+    conftest.write_text(CONFTEST + conftest.read_text())
     settings = {
         "source_paths": ["keras_mma"],
         "only_mutate": files,
@@ -85,13 +107,14 @@ def make_folder(folder, files, tests):
         stream.write("\n[tool.mutmut]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
 
 
-def mutate(module, workers, limit):
+def mutate(module, workers, limit, chosen=None):
     """Make and test the mutants of a module.
 
     Args:
         module: A key of `MODULES`.
         workers: Number of processes.
         limit: Largest number of mutants that are tested, drawn by chance.
+        chosen: List of the names of mutants that are tested instead.
 
     Returns:
         A dict with the number of mutants that were `made`, the `counts` of those tested by status, and `survivors`:
@@ -112,23 +135,46 @@ def mutate(module, workers, limit):
     process = mutmut("run", "none")
     names = sorted(statuses_of())
     drawn = sorted(random.Random(0).sample(names, limit)) if limit < len(names) else names
+    drawn = drawn if chosen is None else chosen
     if drawn:
         process = mutmut("run", "--max-children", str(workers), *drawn)
     (folder / "mutmut.log").write_text(process.stdout + process.stderr)
     if process.returncode:
         raise RuntimeError(f"mutmut failed for {module}, see {folder / 'mutmut.log'}")
     statuses = {name: status for name, status in statuses_of().items() if name in set(drawn)}
-    survivors, reasons = [], tomllib.loads(REASONS.read_text())["reason"]
-    for name in (name for name, status in statuses.items() if status in SURVIVED):
+    reasons = tomllib.loads(REASONS.read_text())["reason"]
+
+    def test_survivor(name):
         lines = mutmut("show", name).stdout.splitlines()
         survivor = {"name": name, "change": [line for line in lines if re.match(r"[-+](?!--|\+\+)", line)]}
-        killers = {"torch": CONVENTIONS, "tensorflow": MODULES[module][1]}
-        if reason_of(survivor, reasons) is None and any(fails(name, folder, *killer) for killer in killers.items()):
-            statuses[name] = "killed by further tests"
-        else:
-            survivors.append(survivor)
+        killers = {"tensorflow": MODULES[module][1], "torch": CONVENTIONS}
+        killed = reason_of(survivor, reasons) is None and any(fails(name, folder, *one) for one in killers.items())
+        return survivor, killed
+
+    survivors = []
+    with concurrent.futures.ThreadPoolExecutor(workers) as executor:
+        names = [name for name, status in statuses.items() if status in SURVIVED]
+        for survivor, killed in executor.map(test_survivor, names):
+            if killed:
+                statuses[survivor["name"]] = "killed by further tests"
+            else:
+                survivors.append(survivor)
     counts = {status: list(statuses.values()).count(status) for status in sorted(set(statuses.values()))}
     return {"made": len(names), "counts": counts, "survivors": survivors}
+
+
+def mutate_again(module, workers, part):
+    """Test the survivors of a record, after tests were added; arguments and result as for `mutate`."""
+    changed = ["git", "diff", "--quiet", part["commit"], "--", *MODULES[module][0]]
+    if subprocess.run(changed, cwd=ROOT).returncode:
+        raise RuntimeError(f"The source of {module} is not that of commit {part['commit']}: run all of its mutants.")
+    if not part["survivors"]:
+        return part
+    again = mutate(module, workers, 0, [survivor["name"] for survivor in part["survivors"]])
+    counts = {status: count for status, count in part["counts"].items() if status not in SURVIVED}
+    for status, count in again["counts"].items():
+        counts[status] = counts.get(status, 0) + count
+    return again | {"counts": counts}
 
 
 def fails(name, folder, backend, tests):
@@ -224,6 +270,7 @@ def main(arguments=None):
     parser.add_argument(
         "--modules", nargs="*", choices=MODULES, default=list(MODULES), help="None: render the page only."
     )
+    parser.add_argument("--again", action="store_true", help="Test only the survivors of the record.")
     parser.add_argument("--limit", type=int, default=500, help="Largest number of mutants of a module.")
     parser.add_argument("--workers", type=int, default=2, help="Number of processes.")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file; the page is beside it.")
@@ -231,7 +278,11 @@ def main(arguments=None):
     record = json.loads(options.output.read_text()) if options.output.exists() else {"modules": {}}
     record["versions"] = timing.versions("mutmut", "pytest", "keras", "torch", "tensorflow")
     for module in options.modules:
-        part = mutate(module, options.workers, options.limit) | timing.stamp()
+        if options.again:
+            part = mutate_again(module, options.workers, record["modules"][module])
+        else:
+            part = mutate(module, options.workers, options.limit)
+        part |= timing.stamp()
         record["modules"][module] = part
         print(f"{module}: {part['counts']}", flush=True)
         timing.write(options.output, json.dumps(record, indent=1) + "\n")

@@ -49,3 +49,18 @@ def test_the_score_leaves_out_equivalent_mutants(monkeypatch, tmp_path):
     assert "| `plans` | 10 | 8 | 1 | 88.9 % |" in page and "| all | 10 | 8 | 1 | 88.9 % |" in page
     assert "**Not explained" in page and "- plans.g 7: `` x = 4 `` → `` x = 5 ``" in page
     assert "**Both are even**" in page
+
+
+def test_survivors_are_tested_again(monkeypatch):
+    part = {"made": 3, "counts": {"killed": 7, "survived": 2}, "survivors": [{"name": "a"}, {"name": "b"}]}
+    part["commit"] = "HEAD"
+    monkeypatch.setattr(mutants, "MODULES", {"plans": (["keras_mma/no_such_file.py"], [])})
+    result = {"made": 3, "counts": {"killed": 1, "survived": 1}, "survivors": [{"name": "b"}]}
+    asked = []
+    monkeypatch.setattr(mutants, "mutate", lambda *arguments: asked.append(arguments) or result)
+    again = mutants.mutate_again("plans", 2, part)
+    assert asked == [("plans", 2, 0, ["a", "b"])]
+    assert again["counts"] == {"killed": 8, "survived": 1} and again["survivors"] == [{"name": "b"}]
+    monkeypatch.setattr(mutants, "MODULES", {"plans": (["keras_mma"], [])})
+    with pytest.raises(RuntimeError, match="The source of plans is not that of commit 0"):
+        mutants.mutate_again("plans", 2, part | {"commit": "0" * 40})

@@ -1,5 +1,7 @@
 """Statistics of the random draws."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -97,7 +99,7 @@ def test_integers_are_chosen_with_their_weights(weights):
 
 
 def test_nothing_is_drawn_where_there_is_no_choice():
-    generator = sampling.SeedGenerator(6)
+    generator = sampling.SeedGenerator(2**30 + 1)  # no float32 number
     before = state_of(generator)
     assert sampling.choice((7,), None, generator) == 7
     # A probability that is a tensor, as in a schedule.
@@ -139,15 +141,44 @@ def test_a_failed_branch_ends():
 
 
 def test_beta_is_finite_where_a_uniform_number_is_0(monkeypatch):
-    bounds = []
+    draws = []
 
     def uniform(shape, seed, minval=0.0, maxval=1.0):
-        bounds.append(minval)
+        draws.append((shape, minval))
         return ops.full(shape, minval, "float32")
 
     monkeypatch.setattr(sampling, "uniform", uniform)
     drawn = ops.convert_to_numpy(sampling.beta((3,), 1.0, 1))
-    assert np.isfinite(drawn).all() and 0 < bounds[0] < 1e-20
+    (shape, bound), *rest = draws
+    assert np.isfinite(drawn).all() and 0 < bound < 1e-20
+    assert shape == (2, 3) and not rest
+
+
+def test_a_uniform_number_that_is_0_or_a_bound_chooses_nothing_of_probability_0(monkeypatch):
+    monkeypatch.setattr(sampling, "uniform", lambda shape, seed, maxval=1.0: ops.zeros(shape))
+    for probability in (0.0, ops.convert_to_tensor(0.0)):
+        assert not ops.convert_to_numpy(sampling.bernoulli((2,), probability, sampling.SeedGenerator(1))).any()
+    assert int(sampling.choice((7, 8), (0.0, 1.0), sampling.SeedGenerator(1))) == 8
+
+
+def test_draws_are_repeatable():
+    def draws():
+        generator = sampling.SeedGenerator(13)
+        kinds = [sampling.bernoulli((64,), 0.5, generator), sampling.bernoulli((64,), ops.array(0.5), generator)]
+        kinds += [sampling.choice(tuple(range(1000)), None, generator) for _ in range(3)]
+        return [ops.convert_to_numpy(drawn).tolist() for drawn in kinds]
+
+    assert draws() == draws()
+
+
+def test_a_generator_advances_as_that_of_keras_does():
+    generator, stock = sampling.SeedGenerator(13, name="draws"), keras.random.SeedGenerator(13, name="draws")
+    assert generator.name == stock.name == "draws"
+    assert np.array_equal(*(ops.convert_to_numpy(each.next()) for each in (generator, stock)))
+    assert state_of(generator) == state_of(stock)
+    # A probability that is a number is not scheduled, so its draws advance the state even if all are true.
+    sampling.bernoulli((2,), 1.0, generator)
+    assert state_of(generator) != state_of(stock)
 
 
 def test_a_layer_keeps_its_seed_and_its_state(tmp_path):
@@ -164,6 +195,40 @@ def test_a_layer_keeps_its_seed_and_its_state(tmp_path):
     assert state_of(other.seed_generator) == unchanged
     other.load_own_variables({"seed_state": store["seed_state"]})
     assert state_of(other.seed_generator) == state_of(layer.seed_generator) != state_of(sampling.SeedGenerator(11))
+
+
+@keras.saving.register_keras_serializable("test_sampling")
+class Scaled(sampling.SeededLayer):
+    def call(self, inputs, factor=1.0):
+        return inputs * factor
+
+
+def test_a_layer_passes_its_arguments_on():
+    assert ops.convert_to_numpy(Scaled()(ops.ones((2,)), factor=3.0)).tolist() == [3.0, 3.0]
+
+
+def test_a_pickled_layer_continues_apart_in_another_process(monkeypatch):
+    layer = Scaled(seed=11)
+    sampling.uniform((2,), layer.seed_generator)
+    pickled = pickle.dumps(layer)
+    here = pickle.loads(pickled)
+    assert isinstance(here, Scaled) and here.seed == 11
+    # Keras pickles through a file of the model, which does not hold the state of a layer alone.
+    before = state_of(here.seed_generator)
+    monkeypatch.setattr(sampling.os, "getpid", lambda: 1)
+    monkeypatch.setattr(sampling.multiprocessing, "current_process", lambda: type("Process", (), {"_identity": (2,)}))
+    assert state_of(pickle.loads(pickled).seed_generator) != before
+
+
+def test_a_number_keeps_its_precision_in_a_layer_of_mixed_precision():
+    number = sampling.AdjustableNumber(1 / 3, "probability")
+
+    class Reader(keras.layers.Layer):
+        def call(self, inputs):
+            return ops.cast(inputs, "float32") + number.read()
+
+    read = ops.convert_to_numpy(Reader(dtype="mixed_float16")(ops.zeros((1,))))
+    assert read.tolist() == [np.float32(1 / 3)]
 
 
 def test_a_number_is_read_after_it_was_changed():
