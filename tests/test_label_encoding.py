@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_mma
 from keras_mma import layers
-from keras_mma.label_encoding import check_width, encode
+from keras_mma.label_encoding import check_range, check_width, encode, map_heads, one_hot, refuse_strings
 
 BACKEND = keras.backend.backend()
 
@@ -158,7 +158,8 @@ def test_labels_of_a_single_output_are_numbers():
     ("labels", "classes", "match"),
     [
         (np.zeros((4, 5), "float32"), 3, r"shape \(batch, 3\).*Received: labels of shape \(4, 5\)"),
-        (np.zeros((4, 2, 3), "float32"), 3, r"Received: labels of shape \(4, 2, 3\)"),
+        (np.zeros((4, 2, 3), "float32"), 3, r"Received: labels of shape \(4, 2, 3\) and dtype float32, classes=3$"),
+        (np.zeros((4, 2, 3), "float32"), None, r"Received: labels of shape \(4, 2, 3\) and dtype float32$"),
         (np.zeros((), "int32"), 3, r"Received: labels of shape \(\)"),
         (np.zeros((4,), "float32"), None, "integer labels.*dtype float32"),
         (np.zeros((4, 1), "float32"), None, "integer labels.*dtype float32"),
@@ -183,3 +184,69 @@ def test_the_width_of_labels_is_the_number_of_classes(dtype, width):
     for fitting in (ops.zeros((3, 5), dtype), ops.zeros((3, 1), dtype), ops.zeros((3,), dtype)):
         check_width(fitting, 5)
         assert tuple(encode(fitting, 5).shape) == (3, 5)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((4, 2)), np.zeros((4, 5)), np.array(["a"]), np.array([b"a"])], ids=str)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_errors_have_the_name_of_the_labels(labels, classes):
+    with pytest.raises(ValueError, match="^`y` must be .* Received: y of"):
+        encode(labels, classes, "y")
+
+
+@pytest.mark.parametrize(
+    "labels", ["a", b"a", ["a"], np.array(["a"]), np.array([b"a"]), np.array(["a"], object)], ids=str
+)
+def test_strings_are_refused(labels):
+    with pytest.raises(ValueError, match="^`labels` must be numbers"):
+        refuse_strings(labels)
+    refuse_strings([np.zeros(2), 1, None])
+
+
+def test_string_tensors_are_refused(needs_tensorflow):
+    import tensorflow as tf
+
+    with pytest.raises(ValueError, match="Received: labels of dtype <dtype: 'string'>"):
+        refuse_strings(tf.constant(["a"]))
+
+
+def test_only_class_indices_have_a_range():
+    with pytest.raises(ValueError, match="^`labels` must be class indices"):
+        check_range(np.array([5]), 3)
+    for labels, classes in ((np.array([5]), None), (np.array([5]), 1), (np.full((2, 3), 7.0), 3)):
+        check_range(labels, classes)
+
+
+def test_one_hot_vectors_of_what_is_no_class_index_are_nan():
+    labels = np.array([[0, 3], [-1, 2]])
+    for dtype in ("int32", "int64", "float32"):
+        encoded = ops.convert_to_numpy(one_hot(ops.convert_to_tensor(labels.astype(dtype)), 3))
+        np.testing.assert_array_equal(encoded, [[1, 0, 0], [np.nan] * 3, [np.nan] * 3, [0, 0, 1]])
+    if BACKEND != "jax":  # which has no wider integers by default
+        encoded = ops.convert_to_numpy(one_hot(ops.convert_to_tensor(np.array([2**32 + 1, 1])), 3))
+        np.testing.assert_array_equal(encoded, [[np.nan] * 3, [0, 1, 0]])
+
+
+def test_vectors_are_float32_under_half_precision(half_precision):
+    for labels, classes in ((np.array([0, 1]), 1), (np.array([0, 1]), 3), (np.eye(3), 3)):
+        assert keras.backend.standardize_dtype(encode(labels, classes).dtype) == "float32"
+
+
+def test_labels_of_several_heads_meet_their_predictions():
+    def pair(label, prediction, name):
+        return label + prediction, name
+
+    assert map_heads(pair, None, "a", ["a"]) is None
+    assert map_heads(pair, "1", "a", ["a"]) == ("1a", "y")
+    assert map_heads(pair, ["1", "2"], ["a", "b"], ["a", "b"]) == [("1a", "y"), ("2b", "y")]
+    assert map_heads(pair, ["1", None], ["a", "b"], ["a", "b"]) == [("1a", "y"), None]
+    assert map_heads(pair, ("1",), "a", ["a"]) == (("1a", "y"),)
+    # Heads of a dict that are in order of their names where the model has them as a list.
+    assert map_heads(pair, {"b": "2"}, ["a", "b"], ["a", "b"]) == {"b": ("2b", "y['b']")}
+    nested = map_heads(pair, {"b": {"c": "1"}}, {"a": "a", "b": {"c": "c"}}, None, "labels")
+    assert nested == {"b": {"c": ("1c", "labels['b']['c']")}}
+    # Lists in lists, which are flat if the whole has another structure.
+    assert map_heads(pair, [["1"], "2"], [["a"], "b"], None) == [[("1a", "y")], ("2b", "y")]
+    with pytest.raises(ValueError, match=r"^`y` must name heads of the model, \['a', 'b'\]. Received: \['c'\]$"):
+        map_heads(pair, {"a": "1", "c": "2"}, ["a", "b"], ["a", "b"])
+    with pytest.raises(ValueError, match="^`y` must have labels for 2 heads. Received: labels for 3$"):
+        map_heads(pair, ["1", "2", "3"], ["a", "b"], ["a", "b"])

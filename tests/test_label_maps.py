@@ -47,16 +47,22 @@ def test_class_indices_are_one_hot_encoded(indices, dtype, column):
     np.testing.assert_array_equal(to_numpy(maps), np.eye(5)[indices])
 
 
-def test_shares_and_numbers_stay(rng):
+def test_shares_and_numbers_stay(rng, half_precision):
     shares = rng.random(SHAPE)
     np.testing.assert_allclose(to_numpy(label_maps.encode(shares, SHAPE)[0]), shares, rtol=1e-6)
+    for classes in (None, 2):
+        two = shares[..., :2]
+        np.testing.assert_allclose(to_numpy(label_maps.encode(two, (*SHAPE[:3], classes))[0]), two, rtol=1e-6)
     depth = rng.random(SHAPE[:3])
     for form in (depth, depth[..., None]):
         np.testing.assert_allclose(to_numpy(label_maps.encode(form, (*SHAPE[:3], 1))[0]), depth[..., None], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "ignore_class"), [("uint8", 255), ("int32", -1), ("float32", 255), ("int64", 2)])
-def test_ignored_pixels_have_no_label_and_no_weight(indices, dtype, ignore_class, rng):
+@pytest.mark.parametrize(
+    ("dtype", "ignore_class"),
+    [("uint8", 255), ("uint8", 0), ("int8", -128), ("int32", -1), ("int32", 2049), ("float32", 255), ("int64", 2)],
+)
+def test_ignored_pixels_have_no_label_and_no_weight(indices, dtype, ignore_class, rng, half_precision):
     labels = indices.copy()
     labels[rng.random(labels.shape) < 0.3] = ignore_class
     maps, counted = to_numpy(label_maps.encode(labels.astype(dtype), SHAPE, ignore_class))
@@ -82,7 +88,7 @@ def test_labels_and_weights_are_mixed_as_in_the_loop(indices, plan, rng):
 
 
 @pytest.mark.parametrize("form", ["samples", "column", "pixels", "pixel column"])
-def test_weights_of_samples_are_those_of_all_their_pixels(indices, form, rng):
+def test_weights_of_samples_are_those_of_all_their_pixels(indices, form, rng, half_precision):
     maps, _ = label_maps.encode(indices, SHAPE)
     of_pixels = rng.random(SHAPE[:3]).astype("float32")
     of_samples = of_pixels[:, 0, 0]
@@ -136,13 +142,31 @@ def test_an_index_out_of_range_in_a_graph_gives_nan(needs_tensorflow, indices):
         (np.full((3, 4, 6), 5), SHAPE, None, "class indices from 0 to 4, because.* Received: y with the label 5"),
         (np.full((3, 4, 6), 254), SHAPE, 255, "0 to 4, or the ignored class 255.* Received: y with the label 254"),
         (np.full((3, 4, 6), 0.5), SHAPE, 255, "Received: y with the label 0.5"),
-        (np.zeros((3, 4, 6), "uint8"), SHAPE, -1, "`ignore_class` must be .* from 0 to 255. Received: ignore_class=-1"),
+        (np.full((3, 4, 6), 5.0), SHAPE, 255, "Received: y with the label 5.0"),
+        (np.zeros((3, 4, 6), "uint8"), SHAPE, -1, "from 0 to 255. Received: ignore_class=-1, y of dtype uint8"),
+        (np.zeros((3, 4, 6), "int8"), SHAPE, 255, "`ignore_class` must be .* from -128 to 127. Received: ignore_class"),
         (np.full((3, 4, 6), "a"), SHAPE, None, "`y` must be numbers"),
     ],
 )
 def test_maps_that_do_not_fit_raise(labels, shape, ignore_class, match):
     with pytest.raises(ValueError, match=match):
         label_maps.encode(labels, shape, ignore_class, "y")
+
+
+def test_an_open_width_of_one_class_has_ignored_pixels(needs_tensorflow):
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, 4, 6, None), "float32")]
+    encode = tf.function(lambda labels: label_maps.encode(labels, (None, 4, 6, 1), 255), input_signature=signature)
+    labels = np.zeros((2, 4, 6, 1), "float32")
+    labels[0, 1] = 255
+    maps, counted = to_numpy(encode(labels))
+    assert (maps == 0).all() and (counted == (labels[..., 0] == 0)).all()
+
+
+def test_errors_call_labels_labels():
+    with pytest.raises(ValueError, match="^`labels` must be maps"):
+        label_maps.encode(np.zeros((3, 4, 5), int), SHAPE)
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (3, 4, 5), (3, 4, 6, 2)])
