@@ -75,8 +75,8 @@ STRING = re.compile(r"""f?(["'])(?:(?!\1).)*\1""")
 _HEAD = """\
 # Mutants
 
-mutmut puts small faults into the source, one at a time: another operator, number, string or argument. Of each module,
-500 are drawn by chance if there are more. A mutant is *killed* if a quick test of its module fails or takes too long.
+mutmut puts small faults into the source, one at a time: another operator, number, string or argument. Where it makes
+many, some are drawn by chance and *tested*. A mutant is *killed* if a quick test of its module fails or takes too long.
 *Equivalent* ones survive because no test could see them, for the reason given below. The score is the share of the
 others that is killed.
 
@@ -153,8 +153,8 @@ def mutate(module, workers, limit, chosen=None):
 
     survivors = []
     with concurrent.futures.ThreadPoolExecutor(workers) as executor:
-        names = [name for name, status in statuses.items() if status in SURVIVED]
-        for survivor, killed in executor.map(test_survivor, names):
+        survived = [name for name, status in statuses.items() if status in SURVIVED]
+        for survivor, killed in executor.map(test_survivor, survived):
             if killed:
                 statuses[survivor["name"]] = "killed by further tests"
             else:
@@ -222,19 +222,19 @@ def render(record):
     """The record as a page of Markdown."""
     reasons = tomllib.loads(REASONS.read_text())["reason"]
     rows, sections = [], []
-    total = {"mutants": 0, "killed": 0, "equivalent": 0}
+    total = {"made": 0, "tested": 0, "killed": 0, "equivalent": 0}
     for module, part in record["modules"].items():
         explained = [(survivor, reason_of(survivor, reasons)) for survivor in part["survivors"]]
-        mutants = sum(part["counts"].values())
+        tested = sum(part["counts"].values())
         equivalent = sum(reason is not None for _, reason in explained)
-        killed = mutants - len(explained)
-        total = {key: total[key] + value for key, value in zip(total, (mutants, killed, equivalent), strict=True)}
-        rows.append(_row(f"`{module}`", mutants, killed, equivalent))
+        numbers = (part["made"], tested, tested - len(explained), equivalent)
+        total = {key: total[key] + value for key, value in zip(total, numbers, strict=True)}
+        rows.append(_row(f"`{module}`", *numbers))
         sections += [
             "",
             f"## {module.capitalize()}",
             "",
-            f"{part['day']}, commit {part['commit']}. {part['made']} mutants were made.",
+            f"{part['day']}, commit {part['commit']}.",
         ]
         by_reason = {}
         for survivor, reason in explained:
@@ -251,17 +251,16 @@ def render(record):
         "",
         f"{packages}; on PyTorch, and survivors on TensorFlow too.",
         "",
-        "| module | mutants | killed | equivalent | score |",
+        "| module | made | tested | killed | equivalent | score |",
     ]
-    head.append("|---" * 5 + "|")
+    head.append("|---" * 6 + "|")
     missing = [f"`{module}`" for module in MODULES if module not in record["modules"]]
     rest = ["", f"Not run yet: {', '.join(missing)}."] if missing else []
     return "\n".join([*head, *rows, _row("all", *total.values()), *rest, *sections]) + "\n"
 
 
-def _row(name, mutants, killed, equivalent):
-    counted = mutants - equivalent
-    return f"| {name} | {mutants} | {killed} | {equivalent} | {100 * killed / counted:.1f} % |"
+def _row(name, made, tested, killed, equivalent):
+    return f"| {name} | {made} | {tested} | {killed} | {equivalent} | {100 * killed / (tested - equivalent):.1f} % |"
 
 
 def main(arguments=None):
