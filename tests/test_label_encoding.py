@@ -186,7 +186,11 @@ def test_the_width_of_labels_is_the_number_of_classes(dtype, width):
         assert tuple(encode(fitting, 5).shape) == (3, 5)
 
 
-@pytest.mark.parametrize("labels", [np.zeros((4, 2)), np.zeros((4, 5)), np.array(["a"]), np.array([b"a"])], ids=str)
+@pytest.mark.parametrize(
+    "labels",
+    [np.zeros((4, 2)), np.zeros((4, 5)), np.array(["a"]), np.array([b"a"])],
+    ids=["narrow", "wide", "strings", "bytes"],
+)
 @pytest.mark.parametrize("classes", [1, 3])
 def test_errors_have_the_name_of_the_labels(labels, classes):
     with pytest.raises(ValueError, match="^`y` must be .* Received: y of"):
@@ -194,7 +198,9 @@ def test_errors_have_the_name_of_the_labels(labels, classes):
 
 
 @pytest.mark.parametrize(
-    "labels", ["a", b"a", ["a"], np.array(["a"]), np.array([b"a"]), np.array(["a"], object)], ids=str
+    "labels",
+    ["a", b"a", ["a"], np.array(["a"]), np.array([b"a"]), np.array(["a"], object)],
+    ids=["string", "bytes", "list", "array", "array of bytes", "array of objects"],
 )
 def test_strings_are_refused(labels):
     with pytest.raises(ValueError, match="^`labels` must be numbers"):
