@@ -53,10 +53,62 @@ def test_rearrange_rolls_each_image_separately(rng):
     images = rng.random((3, 5, 7, 2)).astype("float32")
     shift = np.array([[1, -2], [0, 3], [-4, 0]])
     source = moving.rolled(shift[:, 0], 5), moving.rolled(shift[:, 1], 7)
+    assert all(keras.backend.standardize_dtype(index.dtype) == "int32" for index in source)
     expected = np.stack([np.roll(image, by, (0, 1)) for image, by in zip(images, shift, strict=True)])
     np.testing.assert_array_equal(ops.convert_to_numpy(moving.rearrange(images, source)), expected)
     first = ops.convert_to_numpy(moving.rearrange(images.transpose(0, 3, 1, 2), source, "channels_first"))
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), expected)
+
+
+def test_images_are_moved_with_channels_last_by_default(rng):
+    images = rng.random((2, 3, 4, 2), dtype="float32")
+    source = tuple(rng.integers(0, size, (2, size)).astype("int32") for size in (3, 4))
+    expected = np.stack([image[rows][:, columns] for image, rows, columns in zip(images, *source, strict=True)])
+    np.testing.assert_array_equal(ops.convert_to_numpy(plans.moved(images, source)), expected)
+    swapped = ops.convert_to_numpy(plans.partner_images(images[::-1].copy(), np.array([1, 0]), source=source))
+    np.testing.assert_array_equal(swapped, expected)
+    assert plans.moved(images, None) is images
+
+
+def test_images_in_place(rng):
+    source = ops.convert_to_numpy(moving.in_place(3, 4))
+    assert source.dtype == "int32" and source.shape == (1, 3, 4)
+    images = rng.random((1, 3, 4, 2), dtype="float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(moving.rearrange(images, source)), images)
+
+
+@pytest.mark.parametrize(("start", "length"), [(2, 4), (0, 7), (5, 2), (3, 1)])
+def test_an_axis_is_shrunk_to_an_interval(start, length, half_precision):
+    size = 7
+    given = [ops.convert_to_tensor(np.array([value], "float32")) for value in (start, length)]
+    source = ops.convert_to_numpy(moving.shrunk(*given, size))
+    assert source.dtype == "int32" and source.shape == (1, size) and source.min() >= 0 and source.max() < size
+    # Each place inside shows the pixel at the same relative position, measured between centers.
+    for place in range(length):
+        assert source[0, start + place] == int((place + 0.5) / length * size)
+    # The border is repeated around it.
+    assert (source[0, :start] == 0).all() and (source[0, start + length :] == size - 1).all()
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 2, 3, 1)])
+def test_partners_on_the_same_device(monkeypatch, rng, shape):
+    values = ops.convert_to_tensor(rng.random(shape, dtype="float32"))
+    partner = np.array([2, 0, 1, 3, 5, 4], "int32")
+    monkeypatch.setattr(plans, "device_groups", lambda batch_size: batch_size // 3)
+    taken = ops.convert_to_numpy(plans.take_partner(values, ops.convert_to_tensor(partner)))
+    np.testing.assert_array_equal(taken, ops.convert_to_numpy(values)[partner])
+
+
+def test_who_is_unmixed_may_be_given():
+    mask, partner = np.ones((2, 3, 4, 1)), np.array([1, 0])
+    assert ops.convert_to_numpy(plans.make(partner, mask)["partner"]).tolist() == [0, 1]
+    given = plans.make(partner, mask, is_unmixed=np.array([True, False]))
+    assert ops.convert_to_numpy(given["partner"]).tolist() == [0, 0]
+
+
+def test_the_symbolic_plan_has_the_shapes_of_a_plan():
+    shapes = {key: tuple(value.shape) for key, value in plans.unmixed(2, 3, 4).items()}
+    assert {key: tuple(value.shape) for key, value in plans.spec(2, 3, 4).items()} == shapes
 
 
 def test_segmentation_masks_follow_a_binary_mask(rng):
@@ -104,12 +156,15 @@ def test_the_blend_of_float16_does_not_overflow():
     own = ops.convert_to_tensor(np.array([60000.0, -60000.0, 60000.0], "float16"))
     mask = ops.convert_to_tensor(np.array([0.5, 0.25, 1.0], "float32"))
     blended = ops.convert_to_numpy(plans.blend(own, -own, mask))
+    assert blended.dtype == "float16"
     np.testing.assert_allclose(blended.astype("float32"), [0.0, 30000.0, 60000.0], rtol=1e-3)
 
 
 def test_plans_and_labels_are_float32_whatever_the_default(half_precision, rng):
     unmixed = plans.unmixed(2, 3, 4)
     plan = plans.make(np.array([1, 0]), np.full((2, 3, 4, 1), 1 / 3))
+    of_weight = plans.make(np.array([1, 0]), np.ones((2, 3, 4, 1)), weight=[1 / 3, 0.5])
+    assert ops.convert_to_numpy(of_weight["weight"]).tolist() == [np.float32(1 / 3), 0.5]
     for made in (unmixed, plan, plans.spec(2, 3, 4)):
         dtypes = [keras.backend.standardize_dtype(made[key].dtype) for key in plans.KEYS]
         assert dtypes == ["int32", "float32", "float32", "int32"]
