@@ -32,7 +32,7 @@ def distance(maps, others):
     return np.linalg.norm(peaks(maps) - peaks(others), axis=1).mean()
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (33, 30), (20, 50), (9, 7), (64, 64)])
+@pytest.mark.parametrize("shape", [(32, 32), (33, 30), (20, 50), (9, 7), (64, 64), (1, 2)])
 def test_maps_equal_opencvs_where_the_arithmetic_is_exact(rng, shape):
     # Blurs of these values have few digits, so that every float32 sum is exact in any order.
     gray = (rng.integers(-256, 257, (6, *shape)) / 128).astype("float32")
