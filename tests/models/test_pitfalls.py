@@ -561,7 +561,7 @@ class TestLossesAndMetricsOfTwoLabels:
     @pytest.mark.parametrize(
         ("units", "metric"),
         [(5, "precision"), (5, keras.metrics.Recall()), (1, "accuracy"), (1, [keras.metrics.AUC(), "mse"])],
-        ids=str,
+        ids=["precision", "recall", "accuracy", "area"],
     )
     def test_metrics_trigger_a_warning(self, units, metric):
         with pytest.warns(UserWarning, match="The metrics .*'] take labels of 0 and 1.*validation data"):
