@@ -41,7 +41,7 @@ def import_keras():
 
 
 #: Number of parts of a sample of which the fast suite runs one. Tests take the least time on PyTorch.
-PARTS = {"torch": 3, "jax": 10}
+PARTS = {"torch": 3, "jax": 5}
 
 
 @pytest.hookimpl(tryfirst=True)

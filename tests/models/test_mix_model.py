@@ -212,7 +212,6 @@ class TestConstruction:
             (((0, 2), (1, 2), (0,)), "Received: a plan that did not go through"),
             (((0, 1, 2), (1, 2), (), (1,)), "Received: predictions that also depend on features that go around it"),
         ],
-        ids=str,
     )
     def test_sites_that_do_not_match_raise(self, arguments, match):
         with pytest.raises(ValueError, match=match):
