@@ -94,6 +94,12 @@ def test_an_open_width_is_decided_when_the_graph_runs(needs_tensorflow, dtype, j
             call(indices[:, None], None)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_symbolic_labels_of_an_open_width_have_that_of_the_classes(dtype, half_precision):
+    encoded = encode(keras.KerasTensor((4, None), dtype), 3)
+    assert isinstance(encoded, keras.KerasTensor) and encoded.shape == (4, 3) and encoded.dtype == "float32"
+
+
 def test_labels_and_images_of_unknown_rank_are_refused(needs_tensorflow):
     import tensorflow as tf
 

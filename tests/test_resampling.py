@@ -55,6 +55,17 @@ def test_maps_of_unknown_size_are_resized(needs_tensorflow, rng, shape):
         np.testing.assert_allclose(dynamic(maps), resize(maps, 3, 4), atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(3, None), (None, 4)])
+def test_maps_are_resized_to_an_unknown_size(needs_tensorflow, rng, size):
+    import tensorflow as tf
+
+    maps = rng.random((1, 3, 4, 1), dtype="float32")
+    dynamic = tf.function(lambda value: resize(maps, *(each or value for each in size)), autograph=False)
+    for value in (2, 4 if size[1] is None else 3):  # the latter changes nothing
+        expected = resize(maps, *(each or value for each in size))
+        np.testing.assert_allclose(dynamic(tf.constant(value)), expected, atol=1e-6)
+
+
 def test_an_unknown_method_raises():
     with pytest.raises(ValueError, match="`method` must be one of"):
         resize_matrix(4, 2, "cubic")
