@@ -39,7 +39,10 @@ MODULES = {
     "resampling": (["keras_mma/resampling.py"], ["tests/test_resampling.py", "tests/layers/test_feature_mix_adapt.py"]),
     "saliency": (["keras_mma/saliency/*.py"], ["tests/saliency", "tests/models/test_attribution.py"]),
     "layers": (["keras_mma/layers/*.py"], ["tests/layers", "tests/test_default_arguments.py"]),
-    "models": (["keras_mma/models/*.py"], ["tests/models", "tests/test_default_arguments.py"]),
+    "models": (
+        ["keras_mma/models/*.py"],
+        ["tests/models", "tests/layers/test_label_rules.py", "tests/test_default_arguments.py"],
+    ),
 }
 #: The conventions and the probe, which cost more and run on survivors only.
 CONVENTIONS = ["tests/layers/test_contract.py", "tests/test_zero_loss.py"]
@@ -54,7 +57,7 @@ ALSO_COPIED = [
 ]  # fmt: skip
 SURVIVED = ("survived", "no tests")
 #: Keras reads the arguments of a constructor without following `__wrapped__`, so mutated functions need a signature.
-CONFTEST = '''
+CONFTEST = """
 import functools
 import inspect
 
@@ -71,7 +74,7 @@ def _wraps(function):
 
 
 trampoline.wraps = _wraps
-'''
+"""
 STRING = re.compile(r"""f?(["'])(?:(?!\1).)*\1""")
 
 _HEAD = """\

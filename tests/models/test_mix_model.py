@@ -306,6 +306,18 @@ class TestSaving:
         ]
         np.testing.assert_allclose(*histories, rtol=1e-4)  # weights, optimizer and seed states are restored
 
+    def test_a_compiled_model_loads_with_the_state_of_its_optimizer(self, data, tmp_path):
+        images, labels = data
+        model = network()
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), CROSSENTROPY)
+        model.train_on_batch(images, labels)
+        model.save(tmp_path / "model.keras")
+        copy = keras.models.load_model(tmp_path / "model.keras")
+        states = [[ops.convert_to_numpy(value) for value in each.optimizer.variables] for each in (model, copy)]
+        assert len(states[1]) > 2
+        for before, after in zip(*states, strict=True):
+            np.testing.assert_allclose(before, after, rtol=1e-6)
+
     def test_a_model_with_several_heads_loads(self, data, tmp_path):
         model = network(heads=2)
         model.save(tmp_path / "model.keras")

@@ -22,6 +22,12 @@ def test_preact_resnet18_has_the_published_size():
     assert model.output_shape == (None, 10)
 
 
+def test_normalization_is_that_of_the_papers():
+    for model in (PreActResNet18(), WideResNet(10, 1)):
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        assert norms and {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
+
+
 def test_wide_resnet_28_10_has_the_published_size():
     model = WideResNet(28, 10, classes=10)
     # 36.5 million in the paper's table.

@@ -54,3 +54,13 @@ def test_a_model_with_a_list_of_heads_knows_which_is_which(rng):
     assert np.isfinite(history.history["loss"]).all()
     with pytest.raises(ValueError, match="class indices from 0 to 2"):
         model.fit(rng.random((8, 8, 8, 3)).astype("float32"), labels[::-1][1:] + labels[:1], verbose=0)
+
+
+def test_the_width_of_labels_is_checked_before_a_step(rng):
+    predictions = keras.KerasTensor((None, 3), "float32")
+    for fitting in (np.eye(3), np.array([0, 2]), np.array([[0], [2]])):
+        targets.check(fitting, predictions, ["a"])
+    with pytest.raises(ValueError, match=r"^`y` must be one-hot or soft labels of shape \(batch, 3\)"):
+        targets.check(np.eye(4), predictions, ["a"])
+    with pytest.raises(ValueError, match="^`labels` must be class indices from 0 to 2"):
+        targets.check(np.array([0, 3]), predictions, ["a"], name="labels")
