@@ -96,3 +96,22 @@ def test_a_litert_file_predicts_the_same(needs_tensorflow, model, images, tmp_pa
 def test_other_errors_of_export_propagate(model, tmp_path):
     with pytest.raises(ValueError, match="[Uu]nrecognized format"):
         model.export(tmp_path / "model", format="papyrus")
+
+
+@pytest.mark.parametrize("export_format", ["tf_saved_model", "onnx"])
+def test_arguments_and_errors_of_export_are_passed_on(model, monkeypatch, export_format):
+    received = []
+
+    def export(plain, filepath, format, **kwargs):
+        received.append((type(plain), filepath, format, kwargs))
+        raise OSError("no space")
+
+    monkeypatch.setattr(keras.Model, "export", export)
+    # Keras cannot write a SavedModel on PyTorch, whatever the error says.
+    explained = BACKEND == "torch" and export_format == "tf_saved_model"
+    with pytest.raises(
+        RuntimeError if explained else OSError, match="Received: the torch" if explained else "no space"
+    ):
+        model.export("folder", format=export_format, verbose=False)
+    assert received == [(received[0][0], "folder", export_format, {"verbose": False})]
+    assert received[0][0] is not type(model)

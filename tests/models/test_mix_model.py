@@ -153,6 +153,25 @@ class TestLabels:
         assert {"loss", "a_accuracy", "b_accuracy"} <= set(history)
         assert set(model.predict(images, verbose=0)) == {"a", "b"}
 
+    def test_losses_of_heads_are_weighted(self, data, rng):
+        images, labels = data
+        model = network(heads=2)
+        model.compile("sgd", {"a": CROSSENTROPY, "b": CROSSENTROPY}, loss_weights={"a": 2.0, "b": 0.0})
+        logs = model.evaluate(images, {"a": labels, "b": rng.integers(0, 3, 12)}, verbose=0, return_dict=True)
+        np.testing.assert_allclose(logs["loss"], 2 * logs["a_loss"], rtol=1e-5)
+
+    def test_metrics_of_the_plan_are_updated_in_training(self, data):
+        class Weights(keras.metrics.Mean):
+            def update_state(self, plan):
+                return super().update_state(plan["weight"])
+
+        images, labels = data
+        model = network(mixer=layers.MixUp)
+        model.compile("sgd", CROSSENTROPY)
+        model.set_plan_metrics(Weights(name="weights"))
+        history = model.fit(images, labels, verbose=0).history
+        assert 0 < history["weights"][0] < 1
+
     def test_labels_that_do_not_fit_raise(self, data):
         images, labels = data
         model = network()

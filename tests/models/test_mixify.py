@@ -152,6 +152,13 @@ def test_an_unregistered_detector_can_be_used(rng):
     assert mixed(blobs(rng, 4).astype("float32"), training=True)[0].shape == (4, 5)
 
 
+@pytest.mark.parametrize("adapter", [object, "CatchUpMix", layers.CutMix])
+def test_another_adapter_raises(adapter):
+    inputs = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="^`adapter` must be a subclass of `FeatureMixer`.* Received: adapter="):
+        keras_mma.mixify(keras.Model(inputs, keras.layers.Flatten()(inputs)), layers.MixUp(), at=[], adapter=adapter)
+
+
 def test_adapters_inherit_the_data_format_of_the_mixer():
     inputs = keras.Input((3, 16, 20))
     x = keras.layers.Conv2D(6, 3, strides=2, data_format="channels_first", name="conv")(inputs)

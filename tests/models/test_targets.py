@@ -64,3 +64,11 @@ def test_the_width_of_labels_is_checked_before_a_step(rng):
         targets.check(np.eye(4), predictions, ["a"])
     with pytest.raises(ValueError, match="^`labels` must be class indices from 0 to 2"):
         targets.check(np.array([0, 3]), predictions, ["a"], name="labels")
+
+
+def test_targets_have_the_names_of_their_labels():
+    predictions = {"first": np.zeros((2, 3), "float32"), "second": np.zeros((2, 4, 4, 3), "float32")}
+    labels = {"first": np.array([0, 2]), "second": np.zeros((2, 4, 4), int)}
+    encoded = targets.encode(labels, predictions, None)
+    assert {key: target.name for key, target in encoded.items()} == {"first": "y['first']", "second": "y['second']"}
+    assert {key: target.is_map for key, target in encoded.items()} == {"first": False, "second": True}
