@@ -50,7 +50,7 @@ def test_samples_have_every_value_or_every_pair_of_values(monkeypatch, strength,
         assert {str(row["case"]) for row in kept} == set(map(str, CASES))
 
 
-@pytest.mark.parametrize(("backend", "count"), [("torch", 3), ("jax", 10)])
+@pytest.mark.parametrize(("backend", "count"), [("torch", 3), ("jax", 5)])
 def test_several_tests_together_have_every_value_on_another_backend(monkeypatch, backend, count):
     names = [f"test_{number}" for number in range(count)]
     items = [Item({"case": case}, pytest.mark.sampled, name) for name in names for case in CASES]
