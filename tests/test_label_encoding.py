@@ -239,6 +239,8 @@ def test_one_hot_vectors_of_what_is_no_class_index_are_nan():
 
 
 def test_vectors_are_float32_under_half_precision(half_precision):
+    encoded = ops.convert_to_numpy(one_hot(ops.convert_to_tensor(np.array([2049, 3], "int32")), 2050))
+    assert encoded.argmax(1).tolist() == [2049, 3]  # float16 has no 2049
     for labels, classes in ((np.array([0, 1]), 1), (np.array([0, 1]), 3), (np.eye(3), 3)):
         assert keras.backend.standardize_dtype(encode(labels, classes).dtype) == "float32"
 

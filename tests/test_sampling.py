@@ -154,7 +154,7 @@ def test_beta_is_finite_where_a_uniform_number_is_0(monkeypatch):
     assert shape == (2, 3) and not rest
 
 
-def test_a_uniform_number_that_is_0_or_a_bound_chooses_nothing_of_probability_0(monkeypatch):
+def test_nothing_of_probability_0_is_chosen(monkeypatch):
     monkeypatch.setattr(sampling, "uniform", lambda shape, seed, maxval=1.0: ops.zeros(shape))
     for probability in (0.0, ops.convert_to_tensor(0.0)):
         assert not ops.convert_to_numpy(sampling.bernoulli((2,), probability, sampling.SeedGenerator(1))).any()

@@ -113,5 +113,5 @@ def test_arguments_and_errors_of_export_are_passed_on(model, monkeypatch, export
         RuntimeError if explained else OSError, match="Received: the torch" if explained else "no space"
     ):
         model.export("folder", format=export_format, verbose=False)
-    assert received == [(received[0][0], "folder", export_format, {"verbose": False})]
-    assert received[0][0] is not type(model)
+    ((kind, *rest),) = received
+    assert kind is not type(model) and rest == ["folder", export_format, {"verbose": False}]
