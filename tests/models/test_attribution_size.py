@@ -153,8 +153,9 @@ def test_networks_of_one_size_raise(build):
     expected = (
         r"`detector_size` must be a size of images that the network takes.* Received: detector_size=8, which '.+'"
     )
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(ValueError, match=expected) as raised:
         mixer_of(plain, "gradient", 8)
+    assert str(raised.value.__cause__) not in ("", "None")
     assert mixer_of(plain, "gradient", 16).detector_size == 16
 
 

@@ -164,6 +164,30 @@ def test_a_layer_that_is_called_again_is_not_suggested():
     assert keras_mma.mixify(model, layers.CutMix())
 
 
+def test_the_activation_of_a_block_that_widens_the_features():
+    inputs = keras.Input((16, 16, 3))
+    x = conv(inputs, name="stem")
+    x = keras.layers.Add(name="sum")([conv(x, 8), conv(x, 8)])
+    model = keras.Model(inputs, head(keras.layers.ReLU(name="end")(x)))
+    assert names(model) == [("end", True)]
+
+
+class OfAnySize(keras.layers.Layer):
+    """Does not say how large its maps are."""
+
+    def call(self, x):
+        return x
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((x.shape[0], None, None, x.shape[3]), x.dtype)
+
+
+def test_features_of_unstated_size_are_not_suggested():
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, head(OfAnySize()(conv(inputs, strides=2, name="first"))))
+    assert names(model) == [("first", True)]
+
+
 def test_tokens_of_unknown_number_have_no_grid():
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Reshape((-1, 8))(keras.layers.Conv2D(8, 8, strides=8, name="patches")(inputs))

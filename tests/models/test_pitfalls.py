@@ -583,14 +583,15 @@ class TestLossesAndMetricsOfTwoLabels:
         ],
         ids=str,
     )
-    def test_accuracy_of_one_head_does_not_depend_on_another(self, metrics, warns):
+    @pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
+    def test_accuracy_of_one_head_does_not_depend_on_another(self, argument, metrics, warns):
         inputs = keras.Input((16, 20, 3))
         x = keras.layers.GlobalAveragePooling2D()(inputs)
         outputs = [keras.layers.Dense(CLASSES, name="classes")(x), keras.layers.Dense(1, name="number")(x)]
         mixed = keras_mma.mixify(keras.Model(inputs, outputs), layers.CutMix(), at=[])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            mixed.compile("sgd", "mse", metrics=metrics)
+            mixed.compile("sgd", "mse", **{argument: metrics})
         assert ["['accuracy'] take labels of 0 and 1" in str(warning.message) for warning in caught] == [True] * warns
 
     def test_why(self):
@@ -784,10 +785,14 @@ class TestWeightsFiles:
         assert process.returncode == 0, process.stderr
 
     def test_a_mixed_model_that_was_loaded_reads_them(self, data, tmp_path):
+        import h5py
+
         mixed = keras_mma.mixify(self.nested(), layers.CutMix(), at=["base/end"])
         mixed.save(tmp_path / "mixed.keras")
         expected = mixed.predict(data[0], verbose=0)
         mixed.save_weights(tmp_path / "saved.weights.h5")
+        with h5py.File(tmp_path / "saved.weights.h5") as file:
+            assert "vars" in file  # as in each file that Keras writes
         loaded = keras.models.load_model(tmp_path / "mixed.keras")
         loaded.set_weights([0 * weight for weight in loaded.get_weights()])
         loaded.load_weights(tmp_path / "saved.weights.h5")
