@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from keras_mma import layers
@@ -21,6 +22,12 @@ def test_the_mask_equals_the_loop(rng, monkeypatch):
                 distance = (y - center[0]) ** 2 + (x - center[1]) ** 2
                 spot = math.exp(-distance / (2 * float(sigma[sample, 0, 0, 0]) ** 2 * 16 * 20))
                 assert abs(plan["mask"][sample, y, x, 0] - (1 - spot)) < 1e-5
+
+
+@pytest.mark.parametrize(("sigma", "weight"), [(1e-30, 319 / 320), (1e-200, 319 / 320), (1e30, 0), (1e200, 0)])
+def test_an_extreme_spot_is_one_pixel_or_the_whole_image(rng, sigma, weight):
+    _, plan = training_plan(layers.SmoothMix(partner="roll", sigma=(sigma, sigma), seed=2), blobs(rng, 4))
+    np.testing.assert_allclose(plan["weight"], np.full(4, weight), atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [(0.0, 0.5), (0.5, 0.25), (0.25,), 0.5, (0.1, float("inf"))])

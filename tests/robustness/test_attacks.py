@@ -264,8 +264,7 @@ def test_fgsm_is_arts(attacked, art_classifier, epsilon):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epsilon", [4, 8])
-def test_pgd_is_as_strong_as_apgd(attacked, art_classifier, epsilon):
+def test_pgd_is_as_strong_as_apgd(attacked, art_classifier, epsilon=4):
     """PGD-20 leaves as many images as Auto-PGD with 40 steps, of which it takes the better of two losses.
 
     The difference of logits ratio is one of AutoAttack's losses.

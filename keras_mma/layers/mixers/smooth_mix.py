@@ -43,7 +43,9 @@ class SmoothMix(Mixer):
 
     def sample_mask(self, images, partner, maps):
         batch_size, (height, width) = ops.shape(images)[0], self.image_size(ops.shape(images))
-        sigma = sampling.uniform((batch_size, 1, 1, 1), self.seed_generator, *self.sigma)
+        # Beyond these, the spot is one pixel or the whole image, and the square of sigma is 0 or infinite in float32.
+        smallest, largest = (min(max(sigma, 1e-6), 1e6) for sigma in self.sigma)
+        sigma = sampling.uniform((batch_size, 1, 1, 1), self.seed_generator, smallest, largest)
         position = sampling.uniform((2, batch_size), self.seed_generator)
         variance = ops.square(sigma) * ops.cast(height * width, "float32")
         return masks.Dense(1.0 - ops.exp(-0.5 * masks.squared_distance(position, height, width) / variance))
