@@ -153,10 +153,15 @@ def test_networks_of_one_size_raise(build):
     expected = (
         r"`detector_size` must be a size of images that the network takes.* Received: detector_size=8, which '.+'"
     )
-    with pytest.raises(ValueError, match=expected) as raised:
+    with pytest.raises(ValueError, match=expected):
         mixer_of(plain, "gradient", 8)
-    assert str(raised.value.__cause__) not in ("", "None")
     assert mixer_of(plain, "gradient", 16).detector_size == 16
+
+
+def test_images_that_are_cut_into_several_samples_raise():
+    with pytest.raises(ValueError, match="`detector_size` must be .* Received: detector_size=32") as raised:
+        mixer_of(fixed(), "gradient", 32)
+    assert "The predictions of an image must be those of one sample. Received: " in str(raised.value.__cause__)
 
 
 def test_a_dense_head_does_not_matter_to_the_activation_of_a_layer_in_front(images):

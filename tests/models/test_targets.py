@@ -72,3 +72,13 @@ def test_targets_have_the_names_of_their_labels():
     encoded = targets.encode(labels, predictions, None)
     assert {key: target.name for key, target in encoded.items()} == {"first": "y['first']", "second": "y['second']"}
     assert {key: target.is_map for key, target in encoded.items()} == {"first": False, "second": True}
+
+
+def test_a_head_without_weights_beside_a_map_with_ignored_pixels(half_precision):
+    """Keras takes no `None` among the weights of several heads."""
+    predictions = [np.zeros((2, 3), "float32"), np.zeros((2, 2, 2, 3), "float32")]
+    maps = np.array([[[0, 255], [1, 2]]] * 2)
+    encoded = targets.encode([np.array([0, 2]), maps], predictions, None, ignore_class=255)
+    _, (weight, weights) = targets.follow(encoded, None)
+    assert keras.backend.standardize_dtype(weight.dtype) == "float32" and to_numpy(weight).tolist() == [1, 1]
+    np.testing.assert_array_equal(to_numpy(weights), maps != 255)
