@@ -18,13 +18,11 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import tomllib
 from pathlib import Path
 
-from benchmarks import timing
+from benchmarks import mutant_reasons, timing
 
 ROOT = Path(__file__).parents[1]
-REASONS = Path(__file__).with_name("mutants.toml")
 #: Modules by name: the files that are changed, and the tests that have to fail.
 MODULES = {
     "plans": (
@@ -75,7 +73,6 @@ def _wraps(function):
 
 trampoline.wraps = _wraps
 """
-STRING = re.compile(r"""f?(["'])(?:(?!\1).)*\1""")
 
 _HEAD = """\
 # Mutants
@@ -147,13 +144,15 @@ def mutate(module, workers, limit, chosen=None):
     if process.returncode:
         raise RuntimeError(f"mutmut failed for {module}, see {folder / 'mutmut.log'}")
     statuses = {name: status for name, status in statuses_of().items() if name in set(drawn)}
-    reasons = tomllib.loads(REASONS.read_text())["reason"]
+    reasons = mutant_reasons.read()
 
     def test_survivor(name):
         lines = mutmut("show", name).stdout.splitlines()
         survivor = {"name": name, "change": [line for line in lines if re.match(r"[-+](?!--|\+\+)", line)]}
         killers = {"tensorflow": MODULES[module][1], "torch": CONVENTIONS}
-        killed = reason_of(survivor, reasons) is None and any(fails(name, folder, *one) for one in killers.items())
+        killed = mutant_reasons.reason_of(survivor, reasons) is None and any(
+            fails(name, folder, *one) for one in killers.items()
+        )
         return survivor, killed
 
     survivors = []
@@ -196,40 +195,13 @@ def fails(name, folder, backend, tests):
     return process.returncode == 1
 
 
-def is_of_words(change):
-    """Whether a change is one of the words of a message alone: of a string with a space in it."""
-
-    def without_words(line):
-        return STRING.sub(lambda found: '""' if " " in found[0] else found[0], line)
-
-    before, after = (without_words(" ".join(line[1:] for line in change if line[0] == sign)) for sign in ("-", "+"))
-    return before == after
-
-
-def reason_of(survivor, reasons):
-    """Why no test can fail on a mutant, `None` if that is not known.
-
-    Args:
-        survivor: A dict with `name` and `change`.
-        reasons: List of dicts with `function`, a regular expression of its name, `change`, a text that is in the
-            changed lines, and `reason`.
-    """
-    if is_of_words(survivor["change"]):
-        return "words of a message"
-    function, change = survivor["name"].rsplit("__mutmut_", 1)[0], "\n".join(survivor["change"])
-    for entry in reasons:
-        if re.search(entry["function"], function) and entry["change"] in change:
-            return entry["reason"]
-    return None
-
-
 def render(record):
     """The record as a page of Markdown."""
-    reasons = tomllib.loads(REASONS.read_text())["reason"]
+    reasons = mutant_reasons.read()
     rows, sections = [], []
     total = {"made": 0, "tested": 0, "killed": 0, "equivalent": 0}
     for module, part in record["modules"].items():
-        explained = [(survivor, reason_of(survivor, reasons)) for survivor in part["survivors"]]
+        explained = [(survivor, mutant_reasons.reason_of(survivor, reasons)) for survivor in part["survivors"]]
         tested = sum(part["counts"].values())
         equivalent = sum(reason is not None for _, reason in explained)
         numbers = (part["made"], tested, tested - len(explained), equivalent)

@@ -33,6 +33,7 @@ from keras_mma import datasets, files, plotting, visualization
 from keras_mma.errors import InputError, with_flags
 from keras_mma.study import batches, training
 from keras_mma.study.recipe import METHODS, Recipe, build
+from keras_mma.terminal import printable, show
 
 # Below this number of steps, epochs are no measure of the length of a training.
 FEW_STEPS = 10
@@ -94,16 +95,16 @@ def describe(recipe, data, train, steps, network):
     parts = {"training": train, "test": data.test}
     if recipe.validation_fraction:
         parts = {"training": train, "validation": data.validation, "test": data.test}
-    print(f"{recipe.method} on {recipe.dataset}: " + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
-    print(f"images {' x '.join(map(str, train.shape))}, {train.decoding}; test images: {data.test.selection}")
+    show(f"{recipe.method} on {recipe.dataset}: " + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
+    show(f"images {' x '.join(map(str, train.shape))}, {train.decoding}; test images: {data.test.selection}")
     for part in parts.values():
         if part.skipped:
-            print(f"damaged files left out: {len(part.skipped)}, {', '.join(part.skipped[:3])}")
+            show(f"damaged files left out: {len(part.skipped)}, {', '.join(map(printable, part.skipped[:3]))}")
     last = len(train) % recipe.batch_size
     smaller = f", the last with {last} images" if last else ""
-    print(f"{steps} steps an epoch{smaller}; {network.count_params():,} weights")
+    show(f"{steps} steps an epoch{smaller}; {network.count_params():,} weights")
     if steps < FEW_STEPS:
-        print(
+        show(
             f"an epoch has only {steps} steps, {recipe.epochs * steps} in all: smaller batches or more epochs train "
             "longer"
         )
@@ -178,7 +179,7 @@ def main(arguments=None):
             describe(recipe, data, train, steps, built.network)
             resumable = options.distribute != "multiworker"
             if resumable and training.is_finished(output, recipe):
-                print(f"{output} holds the finished training, which is evaluated; delete the folder to train again")
+                show(f"{output} holds the finished training, which is evaluated; delete the folder to train again")
             verbose = "auto" if sys.stdout.isatty() else 2  # without control characters in files
             history = training.train(recipe, built.model, train, validation, output, devices, resumable, verbose)
             draw(recipe, built, train, history, output)
@@ -203,4 +204,5 @@ if __name__ == "__main__":
         print("\ntrain_cifar.py: interrupted", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError) as error:
-        sys.exit(f"train_cifar.py: error: {in_words_of_the_options(error)}")
+        show(f"train_cifar.py: error: {printable(in_words_of_the_options(error))}", error=True)
+        sys.exit(1)

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from keras_mma import forms
 from keras_mma.errors import InputError, first_line
 
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.unfinished")
@@ -103,8 +104,12 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> dict:
+def read_json(path: str | os.PathLike, form: dict | None = None) -> dict:
     """Read a dict.
+
+    Args:
+        path: A JSON file.
+        form: What it must hold, see `keras_mma.forms.fault`; any dict by default.
 
     Raises:
         InputError: if the file cannot be read, or holds anything else.
@@ -115,4 +120,7 @@ def read_json(path: str | os.PathLike) -> dict:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object. Received: {type(value).__name__}")
+    wrong = forms.fault(value, form or {})
+    if wrong:
+        raise InputError(f"{path} is damaged: {wrong}")
     return value

@@ -233,6 +233,8 @@ def test_one_hot_vectors_of_what_is_no_class_index_are_nan():
     for dtype in ("int32", "int64", "float32"):
         encoded = ops.convert_to_numpy(one_hot(ops.convert_to_tensor(labels.astype(dtype)), 3))
         np.testing.assert_array_equal(encoded, [[1, 0, 0], [np.nan] * 3, [np.nan] * 3, [0, 0, 1]])
+    encoded = ops.convert_to_numpy(one_hot(ops.convert_to_tensor(np.array([0.5, 2.0], "float32")), 3))
+    np.testing.assert_array_equal(encoded, [[np.nan] * 3, [0, 0, 1]])
     if BACKEND != "jax":  # which has no wider integers by default
         encoded = ops.convert_to_numpy(one_hot(ops.convert_to_tensor(np.array([2**32 + 1, 1])), 3))
         np.testing.assert_array_equal(encoded, [[np.nan] * 3, [0, 1, 0]])
@@ -264,3 +266,14 @@ def test_labels_of_several_heads_meet_their_predictions():
         map_heads(pair, {"a": "1", "c": "2"}, ["a", "b"], ["a", "b"])
     with pytest.raises(ValueError, match="^`y` must have labels for 2 heads. Received: labels for 3$"):
         map_heads(pair, ["1", "2", "3"], ["a", "b"], ["a", "b"])
+    # What holds for a structure holds for those inside it: the names of the heads, that of the labels, and no labels.
+    assert map_heads(pair, [{"out": "1"}], ["a"], ["out"]) == [{"out": ("1a", "y['out']")}]
+    assert map_heads(pair, [["1"]], [["a"]], None, "sample_weight") == [[("1a", "sample_weight")]]
+    assert map_heads(pair, ("1", ("2", None)), ["a", "b", "c"], None) == (("1a", "y"), (("2b", "y"), None))
+
+
+def test_errors_say_how_many_classes_there_are_where_that_is_known():
+    with pytest.raises(ValueError, match=r"soft labels of shape \(batch, classes\), "):
+        encode(np.zeros((2, 3, 4)), None)
+    with pytest.raises(ValueError, match=r"soft labels of shape \(batch, 5\), "):
+        encode(np.zeros((2, 3, 4)), 5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import mutants
+from benchmarks import mutant_reasons, mutants
 
 
 @pytest.mark.parametrize(
@@ -13,27 +13,28 @@ from benchmarks import mutants
         ('raise ValueError("`site` must be one")', "raise ValueError(None)", False),
         ('method="area"', 'method="XXareaXX"', False),
         ('f(1, "two words")', 'f(2, "two words")', False),
+        ("f\"of {a or 'b'} things\"", "f\"of {a and 'b'} things\"", False),
         ('x = "a" if b else "c"', 'x = "a" if not b else "c"', False),
     ],
 )
 def test_changes_of_words_alone_are_told_from_others(before, after, expected):
-    assert mutants.is_of_words([f"-    {before}", f"+    {after}"]) == expected
+    assert mutant_reasons.is_of_words([f"-    {before}", f"+    {after}"]) == expected
 
 
 def test_a_reason_belongs_to_a_function_and_a_change():
     reasons = [{"function": r"resampling\.x_resize$", "change": "dtype=None", "reason": "it is the default"}]
     name = "keras_mma.resampling.x_resize__mutmut_3"
     change = ["-x = f(y, dtype=dtype)", "+x = f(y, dtype=None)"]
-    assert mutants.reason_of({"name": name, "change": change}, reasons) == "it is the default"
+    assert mutant_reasons.reason_of({"name": name, "change": change}, reasons) == "it is the default"
     other = "keras_mma.resampling.x_resize_matrix__mutmut_3"
-    assert mutants.reason_of({"name": other, "change": change}, reasons) is None
-    assert mutants.reason_of({"name": name, "change": ["-x = 1", "+x = 2"]}, reasons) is None
+    assert mutant_reasons.reason_of({"name": other, "change": change}, reasons) is None
+    assert mutant_reasons.reason_of({"name": name, "change": ["-x = 1", "+x = 2"]}, reasons) is None
 
 
 def test_the_score_leaves_out_equivalent_mutants(monkeypatch, tmp_path):
     reasons = tmp_path / "mutants.toml"
     reasons.write_text('[[reason]]\nfunction = "x_f$"\nchange = "2"\nreason = "both are even"\n')
-    monkeypatch.setattr(mutants, "REASONS", reasons)
+    monkeypatch.setattr(mutant_reasons, "PATH", reasons)
     survivors = [
         {"name": "keras_mma.plans.x_f__mutmut_1", "change": ["-x = 4", "+x = 2"]},
         {"name": "keras_mma.plans.x_g__mutmut_7", "change": ["-x = 4", "+x = 5"]},

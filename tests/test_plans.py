@@ -219,3 +219,16 @@ def test_segmentation_masks_are_moved_as_the_images_are(rng, count):
         own = masks[sample].ravel()[own_source[sample]]
         other = masks[partner[sample]].ravel()[source[sample]]
         assert mixed[sample].tolist() == [own[0].tolist(), other[1].tolist()]
+
+
+def test_labels_may_be_a_list(plan):
+    labels = np.eye(3)[[0, 1, 2, 0, 1, 2]].tolist()
+    expected = oracles.mix_labels(np.array(labels), numpy_plan(plan))
+    np.testing.assert_allclose(ops.convert_to_numpy(plans.mix_labels(labels, plan)), expected, atol=1e-6)
+
+
+def test_no_gradient_reaches_the_mask_or_the_weight(monkeypatch, rng):
+    stopped = []
+    monkeypatch.setattr(ops, "stop_gradient", lambda value: stopped.append(value.shape) or value)
+    plans.make(np.arange(2), rng.random((2, 3, 4, 1), dtype="float32"), rng.random(2, dtype="float32"))
+    assert {tuple(shape) for shape in stopped} >= {(2, 3, 4, 1), (2,)}

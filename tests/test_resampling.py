@@ -66,6 +66,13 @@ def test_maps_are_resized_to_an_unknown_size(needs_tensorflow, rng, size):
         np.testing.assert_allclose(dynamic(tf.constant(value)), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(1, 4), (4, 1)])
+def test_maps_of_one_row_or_column_and_several_channels(rng, size):
+    maps = rng.random((2, *size, 3), dtype="float32")
+    expected = np.concatenate([ops.convert_to_numpy(resize(maps[..., [c]], 2, 2)) for c in range(3)], axis=-1)
+    np.testing.assert_allclose(ops.convert_to_numpy(resize(maps, 2, 2)), expected, atol=1e-6)
+
+
 def test_an_unknown_method_raises():
     with pytest.raises(ValueError, match="`method` must be one of"):
         resize_matrix(4, 2, "cubic")

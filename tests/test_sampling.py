@@ -1,6 +1,7 @@
 """Statistics of the random draws."""
 
 import pickle
+import threading
 
 import keras
 import numpy as np
@@ -242,9 +243,20 @@ def test_a_number_is_read_after_it_was_changed(half_precision):
         assert keras.backend.standardize_dtype(number.state.dtype) == "float32"
 
 
+def test_a_thread_waits_until_another_has_drawn():
+    generator = sampling.SeedGenerator(3)
+    thread = threading.Thread(target=generator.next)
+    with generator.lock:
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 def test_only_the_process_that_made_a_generator_is_its_own(monkeypatch):
     generator = sampling.SeedGenerator(3)
-    before = state_of(generator)
+    before, parent = state_of(generator), generator.lock
     generator.enter_process()
     assert state_of(generator) == before
     monkeypatch.setattr(sampling.os, "getpid", lambda: 1)
@@ -253,6 +265,7 @@ def test_only_the_process_that_made_a_generator_is_its_own(monkeypatch):
             generator.enter_process()
         return
     lock = generator.lock
+    assert lock is not parent
     generator.enter_process()  # without a number of multiprocessing: a fork of the user's own
     assert generator._process == 1 and state_of(generator) == before and lock is generator.lock
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path, PurePath
 
 from keras_mma.errors import InputError, first_line
-from keras_mma.files import entries, remove_unfinished, write
+from keras_mma.files import entries, read_json, remove_unfinished, write
 
 # Lists the files that were written, in the folder itself.
 MARKER = ".keras-mma.json"
@@ -114,9 +114,9 @@ class OutputFolder:
         self._place(LOCK)
         if self._place(MARKER).exists():
             try:
-                marker = json.loads((self.path / MARKER).read_text())
+                marker = read_json(self.path / MARKER, {"content": str, "files": [str]})
                 content, self._written = marker["content"], set(map(_inside, marker["files"]))
-            except (ValueError, KeyError, TypeError) as error:
+            except ValueError as error:
                 raise InputError(f"`output` {self.path} has a damaged {MARKER}: {first_line(error)}") from error
             if content != self.content:
                 raise InputError(f"`output` must not hold a {content}: choose another folder. Received: {self.path}")

@@ -1,16 +1,15 @@
 """The report: JSON for programs; Markdown, one HTML page and pictures for people."""
 
 import json
-import math
 from pathlib import Path
 
-from keras_mma import markdown, plotting
+from keras_mma import forms, markdown, plotting
 from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import page, sheets
 from keras_mma.robustness.sections import SECTIONS
 
 SCHEMA = "keras_mma.robustness/2"
-# What a report must hold so that another run or a comparison can read it; see `fault`.
+# What a report must hold so that another run or a comparison can read it; see `forms.fault`.
 FORM = {
     "model": {"path": str, "sha256": str, "classes": int},
     "dataset": {"name": str, "n": int, "total": int, "image_shape": [int] * 3, "sha256?": str, "class_names?": [str]},
@@ -62,7 +61,7 @@ def read(path):
         raise InputError(
             f"{path} must be a report of this version ({SCHEMA}): evaluate the model again. Received: {_schema(report)}"
         )
-    wrong = fault(report, FORM)
+    wrong = forms.fault(report, FORM)
     if wrong:
         raise InputError(f"{path} is a damaged report: {wrong}")
     return report
@@ -70,39 +69,6 @@ def read(path):
 
 def _schema(report):
     return repr(report.get("schema"))[:60] if isinstance(report, dict) else type(report).__name__
-
-
-def fault(value, form, place=""):
-    """Describe in one line what is wrong with a value.
-
-    Args:
-        value: Plain values, as JSON holds them.
-        form: What it must be: a type or several, a set of values, a list of one form or of as many forms as there must
-            be values, or a dict of forms by key. A key that ends in `?` may be missing; the key `str` stands for any.
-        place: Where the value stands, such as `"clean.error"`.
-
-    Returns:
-        A string, or `None` if nothing is wrong.
-    """
-    if isinstance(form, set):
-        return None if value in form else f"{place} is {value!r:.60}"
-    if isinstance(form, list):
-        if not isinstance(value, list) or len(form) not in (1, len(value)):
-            return f"{place} must be a list" + (f" of {len(form)}" if len(form) > 1 else "")
-        inner = [(part, form[i % len(form)], f"{place}[{i}]") for i, part in enumerate(value)]
-    elif isinstance(form, dict):
-        if not isinstance(value, dict):
-            return f"{place or 'all of it'} must be an object"
-        form = dict.fromkeys(value, form[str]) if str in form else form
-        missing = [key for key in form if not key.endswith("?") and key not in value]
-        if missing:
-            return f"{place + ' ' if place else ''}lacks {missing[0]}"
-        known = {key.removesuffix("?"): part for key, part in form.items()}
-        inner = [(value[key], part, f"{place}.{key}".lstrip(".")) for key, part in known.items() if key in value]
-    else:
-        is_good = isinstance(value, form) and not (isinstance(value, float) and not math.isfinite(value))
-        return None if is_good else f"{place} is {value!r:.60}"
-    return next((wrong for part in inner if (wrong := fault(*part))), None)
 
 
 def save(report, folder, setting=None):

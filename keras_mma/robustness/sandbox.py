@@ -12,7 +12,17 @@ import sys
 from keras_mma.errors import InputError
 from keras_mma.terminal import show
 
-_CHILD = "import sys, keras_mma_command; sys.exit(keras_mma_command.main())"
+# Standard input ends when the parent does, however it ends; the process then ends with its whole group.
+_END_WITH_PARENT = """\
+import os, signal, sys, threading
+
+def end():
+    os.read(0, 1)
+    os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(1)
+
+threading.Thread(target=end, daemon=True).start()
+"""
+_CHILD = "import keras_mma_command; sys.exit(keras_mma_command.main())"
 
 
 def run(words: list[str], minutes: float = 60.0, gibibytes: float = 16.0) -> int:
@@ -33,7 +43,9 @@ def run(words: list[str], minutes: float = 60.0, gibibytes: float = 16.0) -> int
     for name, value in (("sandbox_minutes", minutes), ("sandbox_gib", gibibytes)):
         if not 0 < value < float("inf"):
             raise InputError(f"`{name}` must be a positive number. Received: {name}={value}")
-    process = subprocess.Popen([sys.executable, "-c", _CHILD, *words], start_new_session=True)
+    # -P: no modules from the current folder, which may hold anything.
+    command = [sys.executable, "-P", "-c", _END_WITH_PARENT + _CHILD, *words]
+    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.PIPE)
     try:
         limit_memory(process.pid, int(gibibytes * 2**30))
         status = process.wait(60 * minutes)

@@ -5,11 +5,25 @@ import hashlib
 import re
 from pathlib import Path
 
-from keras_mma import files
-from keras_mma.errors import InputError
+from keras_mma import files, forms, packing
+from keras_mma.errors import InputError, first_line
 from keras_mma.study import plan as plans
 
 SCHEMA = "keras_mma.study.cell/1"
+#: What a record must hold beside its accuracy, see `keras_mma.forms.fault`.
+FORM = {
+    "method": str,
+    "seed": int,
+    "setting": dict,
+    "part": set(plans.PARTS),
+    "recipe": dict,
+    "images": int,
+    "diverged?": forms.OPTIONAL_INTEGER,
+    "loss?": forms.OPTIONAL_NUMBER,
+    "seconds?": forms.NUMBER,
+    "seconds_per_epoch?": forms.OPTIONAL_NUMBER,
+    "correct?": (str, type(None)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +129,53 @@ def read_records(folder):
                 f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again. "
                 f"Received: {record.get('schema')!r:.60}"
             )
+        wrong = _fault(record)
+        if wrong:
+            raise InputError(f"{path} is damaged: {wrong}; delete the file to run the cell again")
         records[path.stem] = record
     return records
+
+
+def check_records(folder, records, cells):
+    """Raise an `InputError` if the record of a cell is that of another training.
+
+    Args:
+        folder: The folder of the study.
+        records: Dict from the names of cells to their records.
+        cells: List of `Cell`s.
+    """
+    for cell in cells:
+        difference = cell.name in records and _difference(records[cell.name], cell)
+        if difference:
+            raise InputError(
+                f"{record_path(folder, cell)} is the record of another training, with {difference}; delete the file to "
+                "run the cell again"
+            )
+
+
+def _fault(record):
+    """What is wrong with a record, in one line, or `None`."""
+    key = f"{record['part']}_accuracy"
+    wrong = forms.fault(record, FORM | {key: forms.NUMBER})
+    if wrong is None and not 0 <= record[key] <= 1:
+        return f"{key} is {record[key]}"
+    if wrong is None and record.get("correct") is not None:
+        try:
+            packing.unpack(record["correct"], record["images"])
+        except ValueError as error:
+            return f"correct: {first_line(error)}"
+    return wrong
+
+
+def _difference(record, cell):
+    """How a record differs from the training of its cell, in one line, or `None`."""
+    expected = {"method": cell.method, "seed": cell.seed, "setting": cell.setting, "part": cell.part}
+    recipe = {name: value for name, value in cell.recipe.items() if name != "data_dir"}
+    for kept, planned in ((record, expected), (record["recipe"], recipe)):
+        for name, value in planned.items():
+            if kept.get(name) != value:
+                return f"{name}={kept.get(name)!r:.60} instead of {value!r:.60}"
+    return None
 
 
 def accuracy_of(record):

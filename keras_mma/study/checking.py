@@ -7,7 +7,7 @@ from typing import NamedTuple
 from keras_mma.errors import InputError
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
-from keras_mma.study import running
+from keras_mma.study import running, tuning
 
 #: Largest difference between two runs of one cell, in percentage points.
 TOLERANCE = 0.5
@@ -42,7 +42,8 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
     Raises:
         InputError: if there is no such cell, or it fails.
     """
-    records, plan = study_cells.read_records(folder), plans.read(folder)
+    plan = plans.read(folder)
+    records, _ = tuning.read_records(folder, plan)
     cells = {cell.name: cell for cell in study_cells.of_plan(plan) if cell.name in records}
     if name is None:
         name = next((name for name in cells if records[name].get("diverged") is None), None)

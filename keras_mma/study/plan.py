@@ -9,7 +9,7 @@ import itertools
 import json
 from pathlib import Path
 
-from keras_mma import files
+from keras_mma import files, forms
 from keras_mma.errors import InputError
 from keras_mma.study import arms as study_arms
 from keras_mma.study import provenance
@@ -20,6 +20,32 @@ DIMENSIONS = ("fraction", "network", "image_size", "epochs")
 #: Settings of a recipe that do not belong to the study, but to its arms and cells.
 OF_CELLS = ("method", "mixer_arguments", "adapt_arguments", "seed", *DIMENSIONS)
 PARTS = ("test", "validation")
+#: What a plan must hold, see `keras_mma.forms.fault`; without the tuning, which may be `None`.
+FORM = {
+    "written": str,
+    "measure": str,
+    "commit": (str, type(None)),
+    "versions": {str: str},
+    "baseline": str,
+    "margin": forms.NUMBER,
+    "seeds": int,
+    "first_seed": int,
+    "arms": {str: {"method": str, "mixer_arguments": dict, "adapt_arguments": dict, "mixing_points?": [str]}},
+    "part": set(PARTS),
+    "images": {"dataset": str, "selection": str, "n": int, "classes": int},
+    "recipe": {"dataset": str, "batch_size": int, "learning_rate": forms.NUMBER, "weight_decay": forms.NUMBER},
+    "dimensions": {
+        "fraction": [forms.NUMBER],
+        "network": [str],
+        "image_size": [forms.OPTIONAL_INTEGER],
+        "epochs": [int],
+    },
+    "tuning": (dict, type(None)),
+    "looks": [int],
+    "extensions": [{"date": str, "from": int, "to": int, "looked_at": int}],
+}
+_MOST_SEEDS = 10_000  # far more than anybody trains
+_TUNING = {"learning_rate": [forms.NUMBER], "weight_decay": [forms.NUMBER], "seeds": int}
 #: Entries that identify a study. The number of seeds is not among them.
 _FIXED = ("arms", "baseline", "margin", "first_seed", "part", "recipe", "dimensions", "tuning", "images")
 
@@ -141,9 +167,13 @@ def read(folder):
     plan = files.read_json(path)
     if plan.get("schema") != SCHEMA:
         raise InputError(f"{path} must be a plan of this version ({SCHEMA}). Received: {plan.get('schema')}")
-    missing = [name for name in (*_FIXED, "seeds", "looks", "extensions") if name not in plan]
-    if missing:
-        raise InputError(f"{path} is damaged: {', '.join(missing)} is missing")
+    wrong = forms.fault(plan, FORM) or (plan["tuning"] and forms.fault(plan["tuning"], _TUNING, "tuning"))
+    if not wrong and plan["baseline"] not in plan["arms"]:
+        wrong = f"baseline is {plan['baseline']!r:.60}"
+    if not wrong and not (0 < plan["margin"] < 100 and plan["first_seed"] >= 0 and 2 <= plan["seeds"] <= _MOST_SEEDS):
+        wrong = "margin, first_seed or seeds is out of range"
+    if wrong:
+        raise InputError(f"{path} is damaged: {wrong}")
     return without_places(plan)
 
 

@@ -2,13 +2,31 @@
 
 from pathlib import Path
 
-from keras_mma import files, markdown
+from keras_mma import files, forms, markdown
+from keras_mma.errors import InputError
 from keras_mma.study import cells as study_cells
 from keras_mma.study import figures, tables, tuning
 from keras_mma.study import plan as plans
 from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
+_INTERVAL = {"n": int, "mean": forms.NUMBER, **dict.fromkeys(("sd", "low", "high"), forms.OPTIONAL_NUMBER)}
+#: What an earlier report must hold of the robustness, see `keras_mma.forms.fault`.
+_ROBUSTNESS = {
+    "images": int,
+    "settings": [
+        {
+            "title": str,
+            "measures": [
+                {
+                    "measure": str,
+                    "baseline": _INTERVAL,
+                    "comparisons": [_INTERVAL | {"method": str, "verdict?": str}],
+                }
+            ],
+        }
+    ],
+}
 #: Alternative texts of the figures.
 _TEXTS = {
     "seeds.png": "Every training is a dot. A line joins the trainings of one seed. Diamonds are means with 95 % "
@@ -58,10 +76,26 @@ def rewrite(folder):
     """
     folder = Path(folder)
     plan = plans.read(folder)
-    tuned, before = (
-        files.read_json(folder / name) if (folder / name).exists() else None for name in ("tuned.json", "report.json")
-    )
-    return save(folder, plan, study_cells.read_records(folder), before and before["robustness"], tuned)
+    records, tuned = tuning.read_records(folder, plan)
+    return save(folder, plan, records, _read_robustness(folder / "report.json", plan), tuned)
+
+
+def _read_robustness(path, plan):
+    """What was measured of the models, from an earlier report; `None` where nothing was."""
+    if not path.exists():
+        return None
+    robustness = files.read_json(path, {"robustness": (dict, type(None))})["robustness"]
+    if robustness is None:
+        return None
+    wrong = forms.fault(robustness, _ROBUSTNESS, "robustness")
+    others = [name for name in plan["arms"] if name != plan["baseline"]]
+    for setting in () if wrong else robustness["settings"]:
+        for measure in setting["measures"]:
+            if [comparison["method"] for comparison in measure["comparisons"]] != others:
+                wrong = "robustness is of other methods than the plan"
+    if wrong:
+        raise InputError(f"{path} is damaged: {wrong}; run the study again with `evaluate`")
+    return robustness
 
 
 def make(plan, records, robustness=None, tuned=None):

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from keras_mma import files, packing
+from keras_mma import files, forms, packing
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
@@ -199,8 +199,8 @@ def _progress_path(output):
 def _progress(output):
     """Epochs and seconds of a cell in earlier runs."""
     try:
-        return json.loads(_progress_path(output).read_text())
-    except (OSError, ValueError):
+        return files.read_json(_progress_path(output), {"epochs": int, "seconds": forms.NUMBER})
+    except InputError:  # there is none, or it is damaged: the epochs themselves are in the history
         return {"epochs": 0, "seconds": 0.0}
 
 

@@ -198,28 +198,29 @@ def check_models(plan):
 
 
 def _carry_out(folder, plan, options, resources, train):
-    tuned = None
+    _, tuned = tuning.read_records(folder, plan)  # before hours of training
     if plan["tuning"] is not None:
         todo = tuning.cells_of(plan)
         outcome = running.run(todo, folder, train, **resources)
         if outcome.finished < len(todo):
             return Study(_report(folder, plan), outcome.stopped, outcome.failures)
-        tuned = tuning.choose(plan, study_cells.read_records(folder))
+        _, tuned = tuning.read_records(folder, plan)
         files.write_json(folder / "tuned.json", tuned)
     cells = study_cells.of_plan(plan, tuned)
     outcome = running.run(cells, folder, train, evaluation.after_training(folder, options), **resources)
     robustness = None
     if options is not None and outcome.finished == len(cells):
-        records = study_cells.read_records(folder)
+        records, _ = tuning.read_records(folder, plan)
         where = {name: resources[name] for name in ("jobs", "scheduler")}
         measured = evaluation.measure(cells, records, folder, options["only"], options["limit"], **where)
         images = min(options["limit"] or plan["images"]["n"], plan["images"]["n"])
         robustness = evaluation.compare(plan, measured, images)
-    return Study(_report(folder, plan, robustness, tuned), outcome.stopped, outcome.failures)
+    return Study(_report(folder, plan, robustness), outcome.stopped, outcome.failures)
 
 
-def _report(folder, plan, robustness=None, tuned=None):
-    return report.save(folder, plans.without_places(plan), study_cells.read_records(folder), robustness, tuned)
+def _report(folder, plan, robustness=None):
+    records, tuned = tuning.read_records(folder, plan)
+    return report.save(folder, plans.without_places(plan), records, robustness, tuned)
 
 
 def _settings(regime, settings):

@@ -89,8 +89,8 @@ def _check_config(output, config, digests):
         files.write(path, json.dumps(config | {"sha256": digests} | versions, indent=2) + "\n")
         return
     try:
-        before = json.loads(path.read_text())
-    except ValueError as error:
+        before = files.read_json(path, {"sha256?": {str: str}})
+    except InputError as error:
         raise InputError(f"{path} is damaged: choose another `output` folder") from error
     changed = [name for name in config if before.get(name) != config[name]]
     if changed:
@@ -250,8 +250,9 @@ def read_rows(path):
     if not path.exists():
         return {}
     lines = [line for line in path.read_text(errors="replace").splitlines(keepends=True) if line.endswith("\n")]
+    lines = [line for line in lines if len(line) < csv.field_size_limit()]
     rows = {}
-    for row in csv.DictReader(lines):
+    for row in csv.DictReader(lines, quoting=csv.QUOTE_NONE):
         if None in row or None in row.values():
             continue
         try:

@@ -85,6 +85,31 @@ def choose(plan, records):
     return chosen
 
 
+def read_records(folder, plan):
+    """The records in the folder of a study, after they have been compared with its plan.
+
+    Args:
+        folder: The folder of the study.
+        plan: Its plan.
+
+    Returns:
+        The records, a dict from the names of cells, and what `choose` returns; `None` in place of the latter if the
+        plan has no tuning, or the tuning has not finished.
+
+    Raises:
+        InputError: if a record is damaged, or of another training.
+    """
+    records, tuned = study_cells.read_records(folder), None
+    if plan["tuning"] is not None:
+        todo = cells_of(plan)
+        study_cells.check_records(folder, records, todo)
+        if any(cell.name not in records for cell in todo):
+            return records, None
+        tuned = choose(plan, records)
+    study_cells.check_records(folder, records, study_cells.of_plan(plan, tuned))
+    return records, tuned
+
+
 def at_the_edge(plan, chosen):
     """Names of the settings that ended at the edge of the grid, for each key of `choose` that has some."""
     edges = {}

@@ -42,6 +42,26 @@ def test_partners_form_a_single_cycle(rng):
     assert sorted(visited) == list(range(17)) and sample == 0
 
 
+def test_the_start_of_the_cycle_is_drawn(monkeypatch, rng):
+    starts, seed, inner = set(), sampling.SeedGenerator(1), pairing._farthest
+    monkeypatch.setattr(
+        pairing,
+        "_farthest",
+        lambda maps, start, groups: starts.add(int(to_numpy(start)[0])) or inner(maps, start, groups),
+    )
+    maps = ops.convert_to_tensor(rng.random((4, 2, 2, 1)).astype("float32"))
+    for _ in range(40):
+        pairing.farthest(maps, seed)
+    assert starts == {0, 1, 2, 3}
+
+
+def test_each_device_pairs_its_own_samples(monkeypatch, rng):
+    monkeypatch.setattr(pairing, "device_groups", lambda batch_size: 2 if batch_size == 6 else 1)
+    maps = ops.convert_to_tensor(rng.random((6, 2, 2, 1)).astype("float32"))
+    partner = to_numpy(pairing.farthest(maps, sampling.SeedGenerator(1)))
+    assert (partner // 3).tolist() == [0, 0, 0, 1, 1, 1] and sorted(partner) == list(range(6))
+
+
 def test_distances_equal_the_loop(rng):
     maps = rng.random((6, 5, 7, 1)).astype("float32")
     maps[2] = 0

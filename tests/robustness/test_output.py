@@ -74,7 +74,7 @@ def test_other_content_and_a_damaged_marker_are_refused(tmp_path):
         folder.write("a.txt", "ours")
     with pytest.raises(InputError, match="must not hold a report: choose"), OutputFolder(tmp_path / "ours", "study"):
         pass
-    for text in ("", "[]", "{}", json.dumps({"content": "report", "files": 3})):
+    for text in ("", "[]", "{}", json.dumps({"content": "report", "files": 3}), "[" * 100_000):
         (tmp_path / "ours" / MARKER).write_text(text)
         with pytest.raises(InputError, match="has a damaged"), OutputFolder(tmp_path / "ours", "report"):
             pass

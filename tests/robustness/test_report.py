@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from keras_mma import markdown
+from keras_mma import forms, markdown
 from keras_mma.robustness import InputError, comparison, page, report
 from keras_mma.robustness.metrics import complement
 from keras_mma.robustness.output import OutputFolder
@@ -80,7 +80,7 @@ def test_whatever_is_missing_is_refused_or_not_needed():
     accepted = 0
     for path in places(REPORT):
         damaged = without(REPORT, path)
-        if report.fault(damaged, report.FORM) is None:
+        if forms.fault(damaged, report.FORM) is None:
             accepted += 1
             comparison.to_markdown([REPORT, damaged], "ab")
             [section.errors(damaged) for section in SECTIONS if section.name in damaged]

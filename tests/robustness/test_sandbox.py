@@ -54,6 +54,31 @@ def test_time_is_limited_and_nothing_keeps_running(monkeypatch, tmp_path):
         assert not _runs(pid)
 
 
+def test_nothing_keeps_running_when_the_parent_is_ended(tmp_path):
+    pids = tmp_path / "pids"
+    code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    parent = (
+        "import sys; from keras_mma.robustness import sandbox; sandbox._CHILD = sys.argv[1]; sandbox.run(sys.argv[2:])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent, code, str(pids)])
+    deadline = time.monotonic() + 120
+    while not (pids.exists() and pids.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while _runs(int(pids.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(int(pids.read_text()))
+
+
+def test_modules_of_the_current_folder_are_not_imported(monkeypatch, tmp_path):
+    (tmp_path / "keras_mma_command.py").write_text("def main():\n    return 99\n")
+    monkeypatch.chdir(tmp_path)
+    child(monkeypatch, "import keras_mma_command; sys.exit(keras_mma_command.__file__ == sys.argv[1])")
+    assert sandbox.run([str(tmp_path / "keras_mma_command.py")]) == 0
+
+
 def _runs(pid):
     try:
         os.kill(pid, 0)

@@ -11,7 +11,7 @@ from keras_mma.study import arms, cells, plan
 
 RECIPE = {"dataset": "digits", "batch_size": 64, "learning_rate": 0.1, "weight_decay": 5e-4}
 DIMENSIONS = {"fraction": [1.0], "network": ["wideresnet-10-1"], "image_size": [None], "epochs": [3]}
-IMAGES = {"dataset": "digits", "n": 1000, "selection": "the test part", "sha256": "ab"}
+IMAGES = {"dataset": "digits", "n": 1000, "classes": 10, "selection": "the test part", "sha256": "ab"}
 
 
 def make_plan(methods=("none", "cutmix", "saliencymix+mma"), seeds=5, baseline="none", **changes):
@@ -30,6 +30,7 @@ def make_record(cell, accuracy, images=1000, diverged=None, **changes):
         "method": cell.method,
         "seed": cell.seed,
         "setting": cell.setting,
+        "recipe": cell.recipe,
         "part": cell.part,
         f"{cell.part}_accuracy": accuracy,
         "images": images,

@@ -65,7 +65,30 @@ def test_folders_that_hold_anything_else_are_refused(tmp_path):
         with pytest.raises(InputError, match=match):
             plan.read(tmp_path)
     (tmp_path / "plan.json").write_text(json.dumps({"schema": plan.SCHEMA}))
-    with pytest.raises(InputError, match="is damaged: arms, baseline"):
+    with pytest.raises(InputError, match="is damaged: lacks written"):
+        plan.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"arms": []}, "arms must be an object"),
+        ({"arms": {"none": 3}}, "arms.none must be an object"),
+        ({"seeds": "5"}, "seeds is '5'"),
+        ({"seeds": 10**9}, "seeds is out of range"),
+        ({"dimensions": {}}, "dimensions lacks fraction"),
+        ({"recipe": None}, "recipe must be an object"),
+        ({"images": {"n": "x"}}, "images lacks dataset"),
+        ({"baseline": "other"}, "baseline is 'other'"),
+        ({"looks": 3}, "looks must be a list"),
+        ({"tuning": {"learning_rate": 3}}, "tuning lacks weight_decay"),
+        ({"tuning": []}, r"tuning is \[\]"),
+        ({"part": ["test"]}, r"part is \['test'\]"),
+    ],
+)
+def test_a_plan_of_another_form_is_refused(tmp_path, changes, match):
+    (tmp_path / "plan.json").write_text(json.dumps(fakes.make_plan() | changes))
+    with pytest.raises(InputError, match=f"plan.json is damaged: .*{match}"):
         plan.read(tmp_path)
 
 

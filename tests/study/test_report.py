@@ -9,9 +9,11 @@ import pytest
 from scipy import stats
 
 from keras_mma import markdown, packing
+from keras_mma.errors import InputError
 from keras_mma.study import analysis, cells, power, report, statistics, tables
 from tests.study import fakes
 
+INTERVAL = {"n": 5, "mean": 1.0, "sd": 1.0, "low": 0.0, "high": 2.0}
 GAINS = {"none": 0.0, "cutmix": 0.03, "saliencymix+mma": -0.02}
 
 
@@ -259,3 +261,28 @@ def test_pooled_errors_need_methods_that_vary_alike():
     for seed in range(8):  # one method that varies a hundred times as much
         records[f"cutmix-seed{seed}"]["test_accuracy"] = 0.75 + 0.2 * (-1) ** seed
     assert analyzed(plan, records)[0]["cutmix"]["pooled"] is None
+
+
+@pytest.mark.parametrize(
+    ("robustness", "match"),
+    [
+        (3, "robustness is 3"),
+        ({"images": 5}, "robustness lacks settings"),
+        ({"images": 5, "settings": [{"title": "", "measures": [{}]}]}, r"settings\[0\].measures\[0\] lacks measure"),
+        (
+            {
+                "images": 5,
+                "settings": [{"title": "", "measures": [{"measure": "a", "baseline": INTERVAL, "comparisons": []}]}],
+            },
+            "of other methods than the plan",
+        ),
+    ],
+)
+def test_a_damaged_report_does_not_pass_its_robustness_on(tmp_path, robustness, match):
+    plan = fakes.make_plan()
+    report.save(tmp_path, plan, fakes.make_records(plan, dict.fromkeys(plan["arms"], 0.0)))
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    before = json.loads((tmp_path / "report.json").read_text())
+    (tmp_path / "report.json").write_text(json.dumps(before | {"robustness": robustness}))
+    with pytest.raises(InputError, match=f"report.json is damaged: .*{match}"):
+        report.rewrite(tmp_path)

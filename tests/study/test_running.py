@@ -16,7 +16,7 @@ import pytest
 
 from keras_mma import packing
 from keras_mma.errors import InputError
-from keras_mma.study import cells, running
+from keras_mma.study import cells, running, tuning
 from tests.study import fakes
 
 ROOT = Path(__file__).parents[2]
@@ -216,6 +216,62 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "records" / "none-seed0.json").write_text(json.dumps({"schema": "other"}))
     with pytest.raises(InputError, match="must be a record of this version"):
         cells.read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"test_accuracy": 7.0}, "test_accuracy is 7.0"),
+        ({"test_accuracy": "x"}, "test_accuracy is 'x'"),
+        ({"test_accuracy": None}, "test_accuracy is None"),
+        ({"test_accuracy": float("nan")}, "test_accuracy is nan"),
+        ({"correct": "AAAA"}, "correct: ValueError: a text of 1000 values must have 125 bytes"),
+        ({"correct": 5}, "correct is 5"),
+        ({"seconds_per_epoch": "x"}, "seconds_per_epoch is 'x'"),
+        ({"part": ["test"]}, "must be a record of this version"),
+        ({"recipe": []}, r"recipe is \[\]"),
+    ],
+)
+def test_a_record_of_another_form_is_named(tmp_path, changes, match):
+    plan = fakes.make_plan()
+    cell = cells.of_plan(plan)[0]
+    record = fakes.make_record(cell, 0.7) | changes
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "none-seed0.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"none-seed0.json .*{match}.*; delete (it|the file) to run the cell again"):
+        cells.read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seed": 77}, "seed=77 instead of 0"),
+        ({"method": "other"}, "method='other' instead of 'none'"),
+        ({"recipe": {"epochs": 999}}, "epochs=999 instead of 3"),
+        ({"setting": {}}, "setting={} instead of"),
+    ],
+)
+def test_a_record_of_another_training_is_refused(tmp_path, changes, match):
+    plan = fakes.make_plan()
+    record = fakes.make_record(cells.of_plan(plan)[0], 0.7)
+    changes = {key: record[key] | value if key == "recipe" else value for key, value in changes.items()}
+    (tmp_path / "records").mkdir()
+    path = tmp_path / "records" / "none-seed0.json"
+    path.write_text(json.dumps(record))
+    assert tuning.read_records(tmp_path, plan) == ({"none-seed0": record}, None)
+    path.write_text(json.dumps(record | changes))
+    with pytest.raises(InputError, match=f"none-seed0.json is the record of another training, with .*{match}"):
+        tuning.read_records(tmp_path, plan)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"epochs": "x", "seconds": 1}', "[" * 100_000])
+def test_damaged_progress_counts_as_none(tmp_path, text):
+    (cell, *_) = make_cells()
+    folder = cells.training_folder(tmp_path, cell)
+    folder.mkdir(parents=True)
+    (folder / "progress.json").write_text(text)
+    assert running.count_epochs(cell, tmp_path) == 0
+    assert running.run([cell], tmp_path, fakes.train).finished == 1
 
 
 @pytest.fixture

@@ -199,9 +199,15 @@ def test_a_folder_belongs_to_one_recipe_on_one_dataset(data, tmp_path):
         match = f"holds a run on other data: the {part} images of digits have changed; choose another folder"
         with pytest.raises(InputError, match=match), training.claim(output, RECIPE, make_parts(part), {"devices": 2}):
             pass
-    (output / "config.json").write_text("{")
-    with pytest.raises(InputError, match="config.json is damaged"), training.claim(output, RECIPE, data):
-        pass
+    for text in ("{", "[]", "null", '{"sha256": null}', "[" * 100_000):
+        (output / "config.json").write_text(text)
+        with pytest.raises(InputError, match="config.json is damaged"), training.claim(output, RECIPE, data):
+            pass
+
+
+def test_a_line_of_the_history_that_is_too_long_is_skipped(tmp_path):
+    (tmp_path / "history.csv").write_text(f'epoch,loss\n0,1.5\n1,"{"9" * 200_000}"\n2,"1\n3,2.5\n')
+    assert training.read_rows(tmp_path / "history.csv") == {0: {"loss": 1.5}, 3: {"loss": 2.5}}
 
 
 def test_a_changed_folder_of_images_is_refused_when_a_run_resumes(tmp_path):

@@ -1,0 +1,39 @@
+"""What the values of a JSON file must be, so that a damaged file, or one from elsewhere, is refused in one line."""
+
+import math
+
+#: Forms of values that may be absent.
+NUMBER, OPTIONAL_NUMBER, OPTIONAL_INTEGER = (int, float), (int, float, type(None)), (int, type(None))
+
+
+def fault(value, form, place=""):
+    """Describe in one line what is wrong with a value.
+
+    Args:
+        value: Plain values, as JSON holds them.
+        form: What it must be: a type or several, a set of values, a list of one form or of as many forms as there must
+            be values, or a dict of forms by key. A key that ends in `?` may be missing; the key `str` stands for any.
+        place: Where the value stands, such as `"clean.error"`.
+
+    Returns:
+        A string, or `None` if nothing is wrong.
+    """
+    if isinstance(form, set):
+        return None if any(value == other for other in form) else f"{place} is {value!r:.60}"
+    if isinstance(form, list):
+        if not isinstance(value, list) or len(form) not in (1, len(value)):
+            return f"{place} must be a list" + (f" of {len(form)}" if len(form) > 1 else "")
+        inner = [(part, form[i % len(form)], f"{place}[{i}]") for i, part in enumerate(value)]
+    elif isinstance(form, dict):
+        if not isinstance(value, dict):
+            return f"{place or 'all of it'} must be an object"
+        form = dict.fromkeys(value, form[str]) if str in form else form
+        missing = [key for key in form if not key.endswith("?") and key not in value]
+        if missing:
+            return f"{place + ' ' if place else ''}lacks {missing[0]}"
+        known = {key.removesuffix("?"): part for key, part in form.items()}
+        inner = [(value[key], part, f"{place}.{key}".lstrip(".")) for key, part in known.items() if key in value]
+    else:
+        is_good = isinstance(value, form) and not (isinstance(value, float) and not math.isfinite(value))
+        return None if is_good else f"{place} is {value!r:.60}"
+    return next((wrong for part in inner if (wrong := fault(*part))), None)
