@@ -80,7 +80,7 @@ _HEAD = """\
 mutmut puts small faults into the source, one at a time: another operator, number, string or argument. Where it makes
 many, some are drawn by chance and *tested*. A mutant is *killed* if a quick test of its module fails or takes too long.
 *Equivalent* ones survive because no test could see them, for the reason given below. The score is the share of the
-others that is killed. Tests were written for survivors, so mutants that nobody has looked at would score less.
+others that is killed. Tests were written for survivors, so a fresh sample would score lower.
 
 ```sh
 python -m benchmarks.mutants --output docs/results/mutants.json
