@@ -53,6 +53,18 @@ def entries(folder: str | os.PathLike) -> list[str]:
     return sorted(entry.name for entry in Path(folder).iterdir() if not _UNFINISHED.fullmatch(entry.name))
 
 
+def make_folder(folder: str | os.PathLike) -> None:
+    """Make an output folder and those above it, where they do not exist.
+
+    Raises:
+        InputError: if that is not possible, for example because the disk is read-only.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"`output` {folder} cannot be written to: {first_line(error)}") from error
+
+
 def require_space(folder: str | os.PathLike, size: int) -> None:
     """Raise the error of a full disk unless there is room, for a library that does not survive a full disk.
 

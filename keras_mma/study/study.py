@@ -280,7 +280,7 @@ def _locked(folder):
     existed = folder.exists()
     if existed and not folder.is_dir():
         raise InputError(f"`output` must be a folder. Received: the file {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     files.refuse_links(folder)
     path = folder / ".lock"
     try:

@@ -43,7 +43,7 @@ def claim(output, recipe, data, settings=None):
     if output.exists() and not output.is_dir():
         raise InputError(f"`output` must be a folder. Received: the file {output}")
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    output.mkdir(parents=True, exist_ok=True)
+    files.make_folder(output)
     files.refuse_links(output)
     lock = output / ".lock"
     is_new = not lock.exists()

@@ -70,3 +70,13 @@ def test_links_in_the_folder_of_a_training_are_refused(tmp_path):
     with pytest.raises(InputError, match="must not hold links"), training.claim(tmp_path / "run", None, None):
         pass
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, name="file/below"):
+    (tmp_path / "file").write_text("")
+    match = "`output` .* cannot be written to: (NotADirectoryError|OSError)"
+    with pytest.raises(InputError, match=match), training.claim(tmp_path / name, None, None):
+        pass
+    with pytest.raises(InputError, match=match), studies._locked(tmp_path / name):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
