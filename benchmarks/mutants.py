@@ -80,11 +80,13 @@ _HEAD = """\
 mutmut puts small faults into the source, one at a time: another operator, number, string or argument. Where it makes
 many, some are drawn by chance and *tested*. A mutant is *killed* if a quick test of its module fails or takes too long.
 *Equivalent* ones survive because no test could see them, for the reason given below. The score is the share of the
-others that is killed. Tests were written for survivors, so a fresh sample would score lower.
+others that is killed. {tests}
 
 ```sh
-python -m benchmarks.mutants --output docs/results/mutants.json
+python -m benchmarks.mutants {options}--output docs/results/{name}.json
 ```"""
+_FIRST_DRAW = "Tests were written for survivors: another draw scores lower (see [the second](mutants-second.md))."
+_OTHER_DRAW = "No test was written for the survivors of this draw before it was scored."
 
 
 def make_folder(folder, files, tests):
@@ -109,7 +111,7 @@ def make_folder(folder, files, tests):
         stream.write("\n[tool.mutmut]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
 
 
-def mutate(module, workers, limit, chosen=None):
+def mutate(module, workers, limit, chosen=None, draw=0):
     """Make and test the mutants of a module.
 
     Args:
@@ -117,6 +119,7 @@ def mutate(module, workers, limit, chosen=None):
         workers: Number of processes.
         limit: Largest number of mutants that are tested, drawn by chance.
         chosen: List of the names of mutants that are tested instead.
+        draw: Seed of the draw.
 
     Returns:
         A dict with the number of mutants that were `made`, the `counts` of those tested by status, and `survivors`:
@@ -136,7 +139,7 @@ def mutate(module, workers, limit, chosen=None):
     # This makes the mutants, and fails because none has the name.
     process = mutmut("run", "none")
     names = sorted(statuses_of())
-    drawn = sorted(random.Random(0).sample(names, limit)) if limit < len(names) else names
+    drawn = sorted(random.Random(draw).sample(names, limit)) if limit < len(names) else names
     drawn = drawn if chosen is None else chosen
     if drawn:
         process = mutmut("run", "--max-children", str(workers), *drawn)
@@ -224,7 +227,11 @@ def render(record):
                 sections.append(f"- {name}: {change}")
     packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     head = [
-        *_HEAD.splitlines(),
+        *_HEAD.format(
+            tests=_OTHER_DRAW if record.get("draw") else _FIRST_DRAW,
+            options=f"--draw {record['draw']} " if record.get("draw") else "",
+            name="mutants-second" if record.get("draw") else "mutants",
+        ).splitlines(),
         "",
         f"{packages}; on PyTorch, and survivors on TensorFlow too.",
         "",
@@ -248,16 +255,18 @@ def main(arguments=None):
     )
     parser.add_argument("--again", action="store_true", help="Test only the survivors of the record.")
     parser.add_argument("--limit", type=int, default=500, help="Largest number of mutants of a module.")
+    parser.add_argument("--draw", type=int, default=0, help="Seed of the draw of mutants.")
     parser.add_argument("--workers", type=int, default=2, help="Number of processes.")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file; the page is beside it.")
     options = parser.parse_args(arguments)
     record = json.loads(options.output.read_text()) if options.output.exists() else {"modules": {}}
+    record["draw"] = options.draw
     record["versions"] = timing.versions("mutmut", "pytest", "keras", "torch", "tensorflow")
     for module in options.modules:
         if options.again:
             part = mutate_again(module, options.workers, record["modules"][module])
         else:
-            part = mutate(module, options.workers, options.limit)
+            part = mutate(module, options.workers, options.limit, draw=options.draw)
         part |= timing.stamp()
         record["modules"][module] = part
         print(f"{module}: {part['counts']}", flush=True)
