@@ -250,7 +250,7 @@ def test_boxes_raise(data, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("low_level", [None, "P2"])
+@pytest.mark.parametrize("low_level", [pytest.param(None, marks=pytest.mark.exhaustive), "P2"])
 def test_a_deeplab_of_keras_hub_trains_saves_and_exports(needs_tensorflow, low_level, rng, tmp_path):
     import keras_hub
     import tensorflow as tf
