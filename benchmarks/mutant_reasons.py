@@ -1,12 +1,12 @@
 """Why no test can fail on a mutant: the words of a message, or what `mutants.toml` says."""
 
+import ast
 import difflib
 import re
 import tomllib
 from pathlib import Path
 
 PATH = Path(__file__).with_name("mutants.toml")
-FIELD = re.compile(r"\{[^{}]*\}")
 STRING = re.compile(r"""f?(["'])(?:(?!\1).)*\1""")
 
 
@@ -19,9 +19,12 @@ def is_of_words(change):
     """Whether a change is one of the words of a message alone: of a string with a space in it."""
 
     def without_words(found):
+        if " " not in found[0]:
+            return found[0]
         # What is in the braces of an f-string is no word.
-        kept = "".join(FIELD.findall(found[0])) if found[0].startswith("f") else ""
-        return f'""{kept}' if " " in found[0] else found[0]
+        parts = ast.parse(found[0], mode="eval").body.values if found[0].startswith("f") else ()
+        fields = [ast.unparse(part.value) for part in parts if isinstance(part, ast.FormattedValue)]
+        return '""' + "".join(STRING.sub(without_words, field) for field in fields)
 
     before, after = (STRING.sub(without_words, line) for line in before_and_after(change))
     return before == after

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -127,7 +128,7 @@ def read_json(path: str | os.PathLike, form: dict | None = None) -> dict:
         InputError: if the file cannot be read, or holds anything else.
     """
     try:
-        value = json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text(), parse_constant=_refuse, parse_float=_finite)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(value, dict):
@@ -136,3 +137,11 @@ def read_json(path: str | os.PathLike, form: dict | None = None) -> dict:
     if wrong:
         raise InputError(f"{path} is damaged: {wrong}")
     return value
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)

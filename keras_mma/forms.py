@@ -1,9 +1,8 @@
 """What the values of a JSON file must be, so that a damaged file, or one from elsewhere, is refused in one line."""
 
-import math
-
 #: Forms of values that may be absent.
 NUMBER, OPTIONAL_NUMBER, OPTIONAL_INTEGER = (int, float), (int, float, type(None)), (int, type(None))
+_LARGEST = 1e300
 
 
 def fault(value, form, place=""):
@@ -27,13 +26,16 @@ def fault(value, form, place=""):
     elif isinstance(form, dict):
         if not isinstance(value, dict):
             return f"{place or 'all of it'} must be an object"
-        form = dict.fromkeys(value, form[str]) if str in form else form
-        missing = [key for key in form if not key.endswith("?") and key not in value]
-        if missing:
-            return f"{place + ' ' if place else ''}lacks {missing[0]}"
-        known = {key.removesuffix("?"): part for key, part in form.items()}
+        if str in form:
+            known = dict.fromkeys(value, form[str])
+        else:
+            missing = [key for key in form if not key.endswith("?") and key not in value]
+            if missing:
+                return f"{place + ' ' if place else ''}lacks {missing[0]}"
+            known = {key.removesuffix("?"): part for key, part in form.items()}
         inner = [(value[key], part, f"{place}.{key}".lstrip(".")) for key, part in known.items() if key in value]
     else:
-        is_good = isinstance(value, form) and not (isinstance(value, float) and not math.isfinite(value))
+        # NaN, infinity and what no float holds are no numbers.
+        is_good = isinstance(value, form) and not (isinstance(value, (int, float)) and not abs(value) < _LARGEST)
         return None if is_good else f"{place} is {value!r:.60}"
     return next((wrong for part in inner if (wrong := fault(*part))), None)

@@ -26,6 +26,8 @@ ALLOWED = {
     "infinitely many images": "it is quoted by the error of the caller",
     "damaged": "it is caught by the caller, which measures again",
     "{path} is a damaged report: {wrong}": "it names what is wrong and where",
+    "{text} is not JSON": "it is quoted by the error of the caller",
+    "`output` {self.path} has a damaged {MARKER}": "it quotes the error of this package about the file",
     "{path} is damaged: {wrong}": "it names what is wrong and where",
     "{record_path(folder, cell)} is the record of another training": "it names what differs, and what to do",
     "the report of {report['model']['path']} is damaged": "it names the report",

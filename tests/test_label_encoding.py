@@ -277,3 +277,10 @@ def test_errors_say_how_many_classes_there_are_where_that_is_known():
         encode(np.zeros((2, 3, 4)), None)
     with pytest.raises(ValueError, match=r"soft labels of shape \(batch, 5\), "):
         encode(np.zeros((2, 3, 4)), 5)
+
+
+def test_strings_are_refused_with_their_dtype_where_they_have_one():
+    with pytest.raises(ValueError, match="Received: labels of strings$"):
+        refuse_strings(["a", "b"])
+    with pytest.raises(ValueError, match="Received: labels of dtype <U1$"):
+        refuse_strings(np.array(["a", "b"]))

@@ -14,6 +14,7 @@ from benchmarks import mutant_reasons, mutants
         ('method="area"', 'method="XXareaXX"', False),
         ('f(1, "two words")', 'f(2, "two words")', False),
         ("f\"of {a or 'b'} things\"", "f\"of {a and 'b'} things\"", False),
+        ("f\"of {f'a {b}' if c else 'd'} things\"", "f\"of {f'a {b}' if c or True else 'd'} things\"", False),
         ('x = "a" if b else "c"', 'x = "a" if not b else "c"', False),
     ],
 )

@@ -117,7 +117,7 @@ class OutputFolder:
                 marker = read_json(self.path / MARKER, {"content": str, "files": [str]})
                 content, self._written = marker["content"], set(map(_inside, marker["files"]))
             except ValueError as error:
-                raise InputError(f"`output` {self.path} has a damaged {MARKER}: {first_line(error)}") from error
+                raise InputError(f"`output` {self.path} has a damaged {MARKER}: {error}") from error
             if content != self.content:
                 raise InputError(f"`output` must not hold a {content}: choose another folder. Received: {self.path}")
             for name in self._written:

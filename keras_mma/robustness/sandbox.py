@@ -45,7 +45,9 @@ def run(words: list[str], minutes: float = 60.0, gibibytes: float = 16.0) -> int
             raise InputError(f"`{name}` must be a positive number. Received: {name}={value}")
     # -P: no modules from the current folder, which may hold anything.
     command = [sys.executable, "-P", "-c", _END_WITH_PARENT + _CHILD, *words]
-    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.PIPE)
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place not in ("", "."))}
+    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.PIPE, env=environment)
     try:
         limit_memory(process.pid, int(gibibytes * 2**30))
         status = process.wait(60 * minutes)

@@ -151,6 +151,11 @@ def check_records(folder, records, cells):
                 f"{record_path(folder, cell)} is the record of another training, with {difference}; delete the file to "
                 "run the cell again"
             )
+    numbers = sorted({records[cell.name]["images"] for cell in cells if cell.name in records})
+    if len(numbers) > 1:
+        raise InputError(
+            f"the records in {Path(folder) / 'records'} must be of the same images. Received: {numbers} images"
+        )
 
 
 def _fault(record):
@@ -159,6 +164,8 @@ def _fault(record):
     wrong = forms.fault(record, FORM | {key: forms.NUMBER})
     if wrong is None and not 0 <= record[key] <= 1:
         return f"{key} is {record[key]}"
+    if wrong is None and record["images"] < 1:
+        return f"images is {record['images']}"
     if wrong is None and record.get("correct") is not None:
         try:
             packing.unpack(record["correct"], record["images"])
@@ -174,7 +181,7 @@ def _difference(record, cell):
     for kept, planned in ((record, expected), (record["recipe"], recipe)):
         for name, value in planned.items():
             if kept.get(name) != value:
-                return f"{name}={kept.get(name)!r:.60} instead of {value!r:.60}"
+                return f"{name}={kept[name]!r:.60} instead of {value!r:.60}" if name in kept else f"{name} missing"
     return None
 
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from keras_mma import files
+from keras_mma import files, forms
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import analysis, sequential
 from keras_mma.study import cells as study_cells
@@ -69,10 +69,10 @@ def measure_cell(cell, folder, sections, limit):
     if record.get("diverged") is not None:
         return None
     # Another training of the cell has another loss.
-    identity = {"sections": list(sections), "limit": limit, "loss": record["loss"]}
+    identity = {"sections": list(sections), "limit": limit, "loss": record.get("loss")}
     path = study_cells.measurement_path(folder, cell)
     try:
-        kept = files.read_json(path) if path.exists() else {}
+        kept = files.read_json(path, {"accuracies": {str: forms.NUMBER}}) if path.exists() else {}
     except InputError as error:
         raise InputError(f"{error}; delete the file to measure the model again") from None
     if {key: kept.get(key) for key in identity} != identity:

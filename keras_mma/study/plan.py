@@ -4,6 +4,7 @@ It is written before the first training, and the report quotes it. Seeds may be 
 done after a look at the results, it marks the study as extended.
 """
 
+import dataclasses
 import datetime
 import itertools
 import json
@@ -167,14 +168,34 @@ def read(folder):
     plan = files.read_json(path)
     if plan.get("schema") != SCHEMA:
         raise InputError(f"{path} must be a plan of this version ({SCHEMA}). Received: {plan.get('schema')}")
-    wrong = forms.fault(plan, FORM) or (plan["tuning"] and forms.fault(plan["tuning"], _TUNING, "tuning"))
-    if not wrong and plan["baseline"] not in plan["arms"]:
-        wrong = f"baseline is {plan['baseline']!r:.60}"
-    if not wrong and not (0 < plan["margin"] < 100 and plan["first_seed"] >= 0 and 2 <= plan["seeds"] <= _MOST_SEEDS):
-        wrong = "margin, first_seed or seeds is out of range"
+    wrong = _fault(plan)
     if wrong:
         raise InputError(f"{path} is damaged: {wrong}")
     return without_places(plan)
+
+
+def _fault(plan):
+    """What is wrong with a plan, in one line, or `None`."""
+    wrong = forms.fault(plan, FORM)
+    if wrong is None and plan["tuning"] is not None:
+        wrong = forms.fault(plan["tuning"], _TUNING, "tuning")
+    if wrong is not None:
+        return wrong
+    known = {field.name for field in dataclasses.fields(study_arms.Arm)}
+    unknown = sorted({name for settings in plan["arms"].values() for name in settings} - known)
+    looks = plan["looks"]
+    ranges = {
+        f"arms has the unknown {', '.join(unknown)}": not unknown,
+        f"arms has {len(plan['arms'])} entries": len(plan["arms"]) >= 2,
+        f"baseline is {plan['baseline']!r:.60}": plan["baseline"] in plan["arms"],
+        f"margin is {plan['margin']}": 0 < plan["margin"] < 100,
+        f"first_seed is {plan['first_seed']}": plan["first_seed"] >= 0,
+        f"seeds is {plan['seeds']}": 2 <= plan["seeds"] <= _MOST_SEEDS,
+        f"looks is {looks}": looks == sorted(set(looks)) and all(2 <= look < plan["seeds"] for look in looks),
+        f"images.n is {plan['images']['n']}": plan["images"]["n"] > 0,
+        "tuning.seeds is out of range": plan["tuning"] is None or 1 <= plan["tuning"]["seeds"] <= _MOST_SEEDS,
+    }
+    return next((text for text, is_good in ranges.items() if not is_good), None)
 
 
 def extend(plan, seeds, looked_at):

@@ -93,6 +93,9 @@ def _read_robustness(path, plan):
         for measure in setting["measures"]:
             if [comparison["method"] for comparison in measure["comparisons"]] != others:
                 wrong = "robustness is of other methods than the plan"
+            for interval in (measure["baseline"], *measure["comparisons"]):
+                if len({interval[name] is None for name in ("sd", "low", "high")}) > 1:
+                    wrong = "an interval of the robustness has one end only"
     if wrong:
         raise InputError(f"{path} is damaged: {wrong}; run the study again with `evaluate`")
     return robustness

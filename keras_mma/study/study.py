@@ -117,7 +117,9 @@ def study(
     folder = Path(output)
     resources = {"jobs": jobs, "scheduler": scheduler, "budget_minutes": budget_minutes, "progress": progress}
     with _locked(folder):
-        plan = plans.settle(folder, plan, lambda old: study_cells.complete_seeds(old, study_cells.read_records(folder)))
+        plan = plans.settle(
+            folder, plan, lambda old: study_cells.complete_seeds(old, tuning.read_records(folder, old)[0])
+        )
         if on_plan is not None:
             on_plan(plan)
         return _carry_out(folder, plan, options, resources, train)

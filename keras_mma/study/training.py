@@ -91,6 +91,8 @@ def _check_config(output, config, digests):
     try:
         before = files.read_json(path, {"sha256?": {str: str}})
     except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         raise InputError(f"{path} is damaged: choose another `output` folder") from error
     changed = [name for name in config if before.get(name) != config[name]]
     if changed:

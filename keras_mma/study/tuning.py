@@ -35,6 +35,8 @@ def make_grid(recipe, learning_rate=None, weight_decay=None, seeds=1):
             values = [float(f"{factor * value:.3g}") for factor in FACTORS] if value else [value]
         if not all(math.isfinite(value) and value >= 0 for value in values):
             raise InputError(f"`tune_{name}` must be finite numbers, not negative. Received: {values}")
+        if len({f"{value:g}" for value in values}) < len(set(values)):  # the names of the trainings have six digits
+            raise InputError(f"`tune_{name}` must be numbers that differ in the first six digits. Received: {values}")
         grid[name] = sorted(set(values))
     if seeds < 1:
         raise InputError(f"`tune_seeds` must be a positive integer. Received: tune_seeds={seeds}")

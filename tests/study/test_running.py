@@ -224,10 +224,12 @@ def test_a_damaged_record_is_named(tmp_path):
         ({"test_accuracy": 7.0}, "test_accuracy is 7.0"),
         ({"test_accuracy": "x"}, "test_accuracy is 'x'"),
         ({"test_accuracy": None}, "test_accuracy is None"),
-        ({"test_accuracy": float("nan")}, "test_accuracy is nan"),
+        ({"test_accuracy": float("nan")}, "NaN is not JSON"),
         ({"correct": "AAAA"}, "correct: ValueError: a text of 1000 values must have 125 bytes"),
         ({"correct": 5}, "correct is 5"),
         ({"seconds_per_epoch": "x"}, "seconds_per_epoch is 'x'"),
+        ({"images": 0, "correct": None}, "images is 0"),
+        ({"seconds": 10**400}, "seconds is 1000"),
         ({"part": ["test"]}, "must be a record of this version"),
         ({"recipe": []}, r"recipe is \[\]"),
     ],
@@ -262,6 +264,20 @@ def test_a_record_of_another_training_is_refused(tmp_path, changes, match):
     path.write_text(json.dumps(record | changes))
     with pytest.raises(InputError, match=f"none-seed0.json is the record of another training, with .*{match}"):
         tuning.read_records(tmp_path, plan)
+
+
+def test_records_of_different_images_are_refused(tmp_path):
+    plan = fakes.make_plan()
+    (tmp_path / "records").mkdir()
+    for cell, images in zip(cells.of_plan(plan)[:2], (1000, 2000), strict=True):
+        (tmp_path / "records" / f"{cell.name}.json").write_text(json.dumps(fakes.make_record(cell, 0.7, images)))
+    with pytest.raises(InputError, match=r"must be of the same images. Received: \[1000, 2000\] images"):
+        tuning.read_records(tmp_path, plan)
+
+
+def test_a_grid_of_values_with_the_same_name_is_refused():
+    with pytest.raises(InputError, match="`tune_learning_rate` must be numbers that differ in the first six digits"):
+        tuning.make_grid({"weight_decay": 0.0}, learning_rate=[0.1, 0.1000000001])
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"epochs": "x", "seconds": 1}', "[" * 100_000])
