@@ -86,7 +86,7 @@ others that is killed. {tests}
 python -m benchmarks.mutants {options}--output docs/results/{name}.json
 ```"""
 _FIRST_DRAW = "Tests were written for survivors: another draw scores lower (see [the second](mutants-second.md))."
-_OTHER_DRAW = "No test was written for the survivors of this draw before it was scored."
+_OTHER_DRAW = "No test was written for survivors of this draw, but some were drawn before, in [the first](mutants.md)."
 
 
 def make_folder(folder, files, tests):
