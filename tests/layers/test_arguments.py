@@ -39,6 +39,11 @@ def test_the_least_integer():
             arguments.integer("name", value, 2)
 
 
+def test_a_mixer_for_the_input_only_is_named():
+    with pytest.raises(ValueError, match=r"`sites` must be \(0,\) for ResizeMix, which .* Received: sites=\(0, 1\)"):
+        layers.ResizeMix(sites=(0, 1))
+
+
 def test_a_box_that_moves_is_for_the_input_only():
     with pytest.raises(ValueError, match="^`scheme` must be .* Received: scheme='salient_to_salient', sites=.*1"):
         layers.SaliencyMix(scheme="salient_to_salient", sites=(0, 1))

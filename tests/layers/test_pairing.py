@@ -55,10 +55,17 @@ def test_the_start_of_the_cycle_is_drawn(monkeypatch, rng):
     assert starts == {0, 1, 2, 3}
 
 
-def test_each_device_pairs_its_own_samples(monkeypatch, rng):
+@pytest.mark.parametrize("scheme", ["distance", "shuffle", "derangement", "roll"])
+def test_each_device_pairs_its_own_samples(monkeypatch, rng, scheme):
     monkeypatch.setattr(pairing, "device_groups", lambda batch_size: 2 if batch_size == 6 else 1)
-    maps = ops.convert_to_tensor(rng.random((6, 2, 2, 1)).astype("float32"))
-    partner = to_numpy(pairing.farthest(maps, sampling.SeedGenerator(1)))
+    maps, seed = ops.convert_to_tensor(rng.random((6, 2, 2, 1)).astype("float32")), sampling.SeedGenerator(1)
+    pairs = {
+        "distance": lambda: pairing.farthest(maps, seed),
+        "shuffle": lambda: pairing.shuffle(6, seed),
+        "derangement": lambda: pairing.derangement(6, seed),
+        "roll": lambda: pairing.roll(6),
+    }
+    partner = to_numpy(pairs[scheme]())
     assert (partner // 3).tolist() == [0, 0, 0, 1, 1, 1] and sorted(partner) == list(range(6))
 
 

@@ -1,5 +1,6 @@
 """The kernels that blur maps, and the levels of images."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -32,3 +33,8 @@ def test_the_cube_root_of_lab_has_two_branches():
 def test_levels_of_a_map_of_zeros_are_zeros():
     zeros = ops.zeros((1, 2, 3))
     assert (ops.convert_to_numpy(_to_levels(zeros, ops.zeros((1, 1, 1)))) == 0).all()
+
+
+def test_levels_are_float32_under_half_precision(half_precision):
+    levels = to_levels(ops.convert_to_tensor(np.full((1, 2, 2, 3), 7, "uint8")))
+    assert keras.backend.standardize_dtype(levels.dtype) == "float32"
