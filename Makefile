@@ -33,6 +33,7 @@ test: lint
 # pytest does not ignore what it is told to run.
 ON_JAX := $(filter-out tests/peers tests/test_visualization.py,$(PORTABLE)) \
 	--ignore=tests/models/test_mixing_points.py --ignore=tests/layers/test_mixer_files.py
+SAMPLE := "not valuewise and not pairwise and not exhaustive"
 test-all: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "(slow or valuewise or pairwise) and not exhaustive"
 	KERAS_BACKEND=torch $(PYTEST) -m "(slow or valuewise) and not pairwise and not exhaustive" $(SMOKE)
