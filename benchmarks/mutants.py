@@ -86,7 +86,9 @@ others that is killed. {tests}
 python -m benchmarks.mutants {options}--output docs/results/{name}.json
 ```"""
 _FIRST_DRAW = "Tests were written for survivors: another draw scores lower (see [the second](mutants-second.md))."
-_OTHER_DRAW = "No test was written for survivors of this draw, but some were drawn before, in [the first](mutants.md)."
+_OTHER_DRAW = (
+    "It was scored before tests were written for its survivors; some mutants are in [the first](mutants.md) too."
+)
 
 
 def make_folder(folder, files, tests):

@@ -30,6 +30,8 @@ def test_a_reason_belongs_to_a_function_and_a_change():
     other = "keras_mma.resampling.x_resize_matrix__mutmut_3"
     assert mutant_reasons.reason_of({"name": other, "change": change}, reasons) is None
     assert mutant_reasons.reason_of({"name": name, "change": ["-x = 1", "+x = 2"]}, reasons) is None
+    elsewhere = ["-x = f(y, dtype=None)", "+x = f(None, dtype=None)"]  # the text is in the line, but did not change
+    assert mutant_reasons.reason_of({"name": name, "change": elsewhere}, reasons) is None
 
 
 def test_the_score_leaves_out_equivalent_mutants(monkeypatch, tmp_path):
