@@ -87,7 +87,7 @@ python -m benchmarks.mutants {options}--output docs/results/{name}.json
 ```"""
 _FIRST_DRAW = "Tests were written for survivors: another draw scores lower (see [the second](mutants-second.md))."
 _OTHER_DRAW = (
-    "It was scored before tests were written for its survivors; some mutants are in [the first](mutants.md) too."
+    "This draw was scored before tests were written for its survivors; some mutants are in [the first](mutants.md) too."
 )
 
 
