@@ -30,9 +30,10 @@ test: lint
 # The rest: slow tests and larger samples on TensorFlow, slow tests and samples of the other portable tests on PyTorch and
 # JAX. Compilation makes JAX the slowest, so it runs a sample of the conventions only, in `test`, and leaves out tests in
 # which the backend matters little.
-# pytest does not ignore what it is told to run.
-ON_JAX := $(filter-out tests/peers tests/test_visualization.py,$(PORTABLE)) \
-	--ignore=tests/models/test_mixing_points.py --ignore=tests/layers/test_mixer_files.py
+ON_JAX := tests/models tests/callbacks tests/distribution tests/robustness/test_model.py tests/test_label_maps.py \
+	tests/test_zero_loss_dense.py tests/test_keras_names.py \
+	$(addprefix tests/layers/test_,label_rules.py random_choice.py follow_plan.py feature_mix_adapt.py) \
+	--ignore=tests/models/test_mixing_points.py
 SAMPLE := "not valuewise and not pairwise and not exhaustive"
 test-all: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "(slow or valuewise or pairwise) and not exhaustive"

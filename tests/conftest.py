@@ -60,6 +60,8 @@ def pytest_collection_modifyitems(items):
     backend = keras.backend.backend()
     on_tensorflow = backend == "tensorflow"
     for item in items:
+        if item.get_closest_marker("exhaustive"):
+            continue
         if hasattr(item, "callspec") and (item.get_closest_marker("sampled") or not on_tensorflow):
             tables[item.nodeid.partition("[")[0]].append(item)
     for number, table in enumerate(tables.values()):

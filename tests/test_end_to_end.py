@@ -40,7 +40,7 @@ def test_a_pipeline_augments_and_mixes(needs_tensorflow, mixer):
     assert (max(map(len, named)) > 1) == (mixer is not None)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_quick_run_trains_on_one_and_on_two_cores(needs_tensorflow, tmp_path):
     cores = sorted(os.sched_getaffinity(0))[:2]
     words = ["--quick", "--output", str(tmp_path), "--cores", *map(str, range(1, len(cores) + 1))]

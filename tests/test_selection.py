@@ -24,7 +24,7 @@ class Item:
         self.marker, self.markers = marker.mark, []
 
     def get_closest_marker(self, name):
-        return self.marker if name == "sampled" else None
+        return self.marker if name == self.marker.name else None
 
     def add_marker(self, marker):
         self.markers.append(marker.name)
@@ -65,7 +65,7 @@ def test_several_tests_together_have_every_value_on_another_backend(monkeypatch,
 def test_each_value_is_run_on_another_backend(monkeypatch):
     factors = {"case": CASES, "sites": [(0,), (1,), (0, 1)], "mode": ["graph", "xla"]}
     table = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
-    items = [Item(params, pytest.mark.parametrize) for params in table]
+    items = [Item(params, pytest.mark.slow) for params in table]
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     pytest_collection_modifyitems(items)
     kept = [item for item in items if not {"pairwise", "exhaustive"} & set(item.markers)]
@@ -82,6 +82,15 @@ def test_a_table_of_one_row_is_run_on_another_backend(monkeypatch):
     assert not any(item.markers for item in items)
 
 
+def test_what_is_marked_exhaustive_is_in_no_sample(monkeypatch):
+    cases = ["slow to compile", "a", "b"]
+    items = [Item({"case": case}, pytest.mark.sampled) for case in cases]
+    items[0].marker = pytest.mark.exhaustive.mark
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    pytest_collection_modifyitems(items)
+    assert [item.markers for item in items] == [[], [], ["valuewise"]]
+
+
 def marked_tests(marker):
     """`FILE::TEST` of every test with a marker, on itself or some of its parameters; `FILE` where all tests have it."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
@@ -95,7 +104,7 @@ def marked_tests(marker):
                     yield f"{path.relative_to(ROOT)}::{node.name}"
 
 
-@pytest.mark.parametrize("marker", ["slow", "sampled"])
+@pytest.mark.parametrize("marker", ["slow", "sampled", "exhaustive"])
 def test_the_documentation_lists_every_test_that_the_fast_suite_leaves_out(marker):
     page = (ROOT / "docs" / "testing.md").read_text()
     section = page.split(f"## Marked `{marker}`")[1].split("\n## ")[0]

@@ -24,7 +24,7 @@ from keras_mma import layers
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_quick_run_writes_every_part_and_the_page(needs_tensorflow, tmp_path):
     pytest.importorskip("cv2")
     process = subprocess.run(

@@ -85,7 +85,9 @@ def test_a_killed_run_resumes_and_finishes_with_all_epochs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["none", "cutmix+mma", "manifold", "guidedmixup+mma"])
+@pytest.mark.parametrize(
+    "method", ["none", "cutmix+mma", "guidedmixup+mma", pytest.param("manifold", marks=pytest.mark.exhaustive)]
+)
 def test_every_kind_of_method_takes_a_step(tmp_path, method):
     extra = {"cutmix+mma": ["--mixed-precision"], "guidedmixup+mma": ["--attribution", "gradient"]}.get(method, [])
     done = run(*SMALL, "--fraction", 0.1, "--epochs", 1, "--method", method, *extra, "--output", tmp_path)
@@ -134,7 +136,7 @@ def test_the_devices_of_a_machine(tmp_path, kind, backend):
     assert json.loads((tmp_path / "config.json").read_text())["distribute"] == kind
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_workers(tmp_path):
     workers = [f"localhost:{port}" for port in free_ports(2)]
     arguments = [*SMALL, "--epochs", 1, "--distribute", "multiworker", "--output", tmp_path]

@@ -26,6 +26,7 @@ MODES = {
     "mixed_bfloat16": {"policy": "mixed_bfloat16"},
 }
 SITES = [(0, 1, 2), (0,), (1,), (2,)]
+QUICKLY_COMPILED = (layers.MixUp, layers.CutMix, layers.ResizeMix)
 ADAPTERS = [
     {},
     {"temperature": 1.0, "preserve_ratio": False},
@@ -69,10 +70,26 @@ def is_meaningful(mode, sites, case):
     return mode != "xla" or 0 in sites  # XLA compiles slowly; (0, 1, 2) includes the other sites
 
 
+def marks(mode, case, compiled=()):
+    """The marks of a combination, with those of a compiled one. PyTorch compiles saliency for up to six minutes."""
+    if keras.backend.backend() == "torch" and mode == "xla" and case.cls not in QUICKLY_COMPILED:
+        return pytest.mark.exhaustive
+    return compiled if mode == "xla" else ()
+
+
+def cases_and_modes(cases, **settings):
+    for case, mode in itertools.product(cases, MODES):
+        yield pytest.param(case, mode, marks=marks(mode, case, **settings))
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     ("mode", "sites", "case"),
-    [values for values in itertools.product(MODES, SITES, CASES) if is_meaningful(*values)],
+    [
+        pytest.param(mode, sites, case, marks=marks(mode, case))
+        for mode, sites, case in itertools.product(MODES, SITES, CASES)
+        if is_meaningful(mode, sites, case)
+    ],
     ids=str,
 )
 def test_the_loss_is_zero(mode, sites, case, rng):
@@ -96,19 +113,16 @@ def test_the_loss_is_zero_for_every_adaptation(case, adapt, rng):
     assert losses(model, images, labels, epochs=4).max() < 1e-9
 
 
+ATTRIBUTION_CASES = [
+    Case(layers.SaliencyMix, {"detector": "activation", "attribution_layer": "features1"}),
+    Case(layers.GuidedMixup, {"detector": "gradient"}),
+    Case(layers.PuzzleMix, {"detector": "gradient", "grids": (2, 8)}),
+    Case(layers.AttentiveMix, {"detector": "gradient", "detector_size": 6}),
+]
+
+
 @pytest.mark.sampled
-# Compiling the minimization of PuzzleMix takes minutes on PyTorch, which unrolls its sweeps.
-@pytest.mark.parametrize("mode", [pytest.param(mode, marks=[pytest.mark.slow] * (mode == "xla")) for mode in MODES])
-@pytest.mark.parametrize(
-    "case",
-    [
-        Case(layers.SaliencyMix, {"detector": "activation", "attribution_layer": "features1"}),
-        Case(layers.GuidedMixup, {"detector": "gradient"}),
-        Case(layers.PuzzleMix, {"detector": "gradient", "grids": (2, 8)}),
-        Case(layers.AttentiveMix, {"detector": "gradient", "detector_size": 6}),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("case", "mode"), cases_and_modes(ATTRIBUTION_CASES, compiled=pytest.mark.slow), ids=str)
 def test_the_loss_is_zero_with_attributions_of_the_network(case, mode, rng):
     cls, settings = case
     policy = MODES[mode].get("policy", "float32")
@@ -118,13 +132,13 @@ def test_the_loss_is_zero_with_attributions_of_the_network(case, mode, rng):
     assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
 
 
+PROPORTIONAL_CASES = [case for case in MOVING_CASES if not is_calibrated(case)]
+
+
 @pytest.mark.sampled
-@pytest.mark.parametrize("case", [case for case in MOVING_CASES if not is_calibrated(case)], ids=str)
-@pytest.mark.parametrize("mode", [pytest.param(mode, marks=[pytest.mark.slow] * (mode == "xla")) for mode in MODES])
-def test_the_loss_is_zero_for_mixers_that_move_pixels(mode, case, rng):
+@pytest.mark.parametrize(("case", "mode"), cases_and_modes(PROPORTIONAL_CASES, compiled=pytest.mark.slow), ids=str)
+def test_the_loss_is_zero_for_mixers_that_move_pixels(case, mode, rng):
     cls, settings = case
-    if mode == "xla" and cls is layers.PuzzleMix and keras.backend.backend() == "torch":
-        pytest.skip("PyTorch takes six minutes to compile it")
     policy = MODES[mode].get("policy", "float32")
     keras.config.set_dtype_policy(policy)
     images, labels = images_and_labels(rng)

@@ -142,7 +142,13 @@ def test_networks_train_through_mixify(network, batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", [hub_resnet, lambda: application("ResNet50")], ids=["KerasHub", "ResNet50"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(hub_resnet, id="KerasHub"),
+        pytest.param(lambda: application("ResNet50"), id="ResNet50", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_network_is_fine_tuned_through_mixify_and_then_exported(needs_tensorflow, build, batch, tmp_path):
     import tensorflow as tf
 
