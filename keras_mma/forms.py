@@ -1,8 +1,23 @@
 """What the values of a JSON file must be, so that a damaged file, or one from elsewhere, is refused in one line."""
 
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """The form of numbers of a range, both ends included."""
+
+    low: float
+    high: float
+
+
+NUMBER = (int, float)
 #: Forms of values that may be absent.
-NUMBER, OPTIONAL_NUMBER, OPTIONAL_INTEGER = (int, float), (int, float, type(None)), (int, type(None))
+OPTIONAL_NUMBER, OPTIONAL_INTEGER = (*NUMBER, type(None)), (int, type(None))
+#: Errors, accuracies and confidences.
+SHARE = Between(0, 1)
 _LARGEST = 1e300
+_ROUNDING = 1e-6
 
 
 def fault(value, form, place=""):
@@ -10,8 +25,9 @@ def fault(value, form, place=""):
 
     Args:
         value: Plain values, as JSON holds them.
-        form: What it must be: a type or several, a set of values, a list of one form or of as many forms as there must
-            be values, or a dict of forms by key. A key that ends in `?` may be missing; the key `str` stands for any.
+        form: What it must be: a type or several, a set or a range of values, a list of one form or of as many forms as
+            there must be values, or a dict of forms by key. A key that ends in `?` may be missing; the key `str` stands
+            for any.
         place: Where the value stands, such as `"clean.error"`.
 
     Returns:
@@ -19,6 +35,9 @@ def fault(value, form, place=""):
     """
     if isinstance(form, set):
         return None if any(value == other for other in form) else f"{place} is {value!r:.60}"
+    if isinstance(form, Between):
+        is_good = isinstance(value, NUMBER) and form.low - _ROUNDING <= value <= form.high + _ROUNDING
+        return None if is_good else f"{place} must be a number from {form.low} to {form.high}, and is {value!r:.60}"
     if isinstance(form, list):
         if not isinstance(value, list) or len(form) not in (1, len(value)):
             return f"{place} must be a list" + (f" of {len(form)}" if len(form) > 1 else "")

@@ -39,7 +39,7 @@ ALLOWED = {
     "errno.ENOSPC": "it is the error of a full disk, as the system raises it",
     "{name} is outside of the folder": "it is quoted by the error of the caller",
     "the evaluation took longer than": "it names the limit and what to do",
-    "the evaluation {how}: it may need more memory": "it names the limit that may be the cause",
+    "the evaluation {how}: if memory was short, allow": "it names the limit that may be the cause",
     "str(error)": "it is an error of this package, passed on",
 }
 

@@ -64,8 +64,10 @@ def run(words: list[str], minutes: float = 60.0, gibibytes: float = 16.0) -> int
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if status == 1 or status < 0:
-        how = "failed" if status == 1 else f"was ended by {signal.Signals(-status).name}"
-        raise InputError(f"the evaluation {how}: it may need more memory than the {gibibytes:g} GiB of `sandbox_gib`")
+        how = "failed as printed above" if status == 1 else f"was ended by {signal.Signals(-status).name}"
+        raise InputError(
+            f"the evaluation {how}: if memory was short, allow more than the {gibibytes:g} GiB of `sandbox_gib`"
+        )
     return status
 
 

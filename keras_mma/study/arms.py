@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 from keras_mma.errors import InputError, first_line
+from keras_mma.terminal import printable
 
 SPELLING = (
     "METHOD, METHOD(ARGUMENT=VALUE, ...) or MIXER(...)+mma(...), with an optional name before it, as in "
@@ -128,6 +129,11 @@ def read_file(path):
         raise InputError(f"`arms` {path} cannot be read: {first_line(error)}") from error
     if not isinstance(table, dict) or not table or not all(isinstance(value, str) for value in table.values()):
         raise InputError(f"`arms` {path} must be a table from names to arms, each a text. Received: {table!r:.100}")
+    for name in table:
+        if not name.strip() or printable(name) != name:
+            raise InputError(
+                f"`arms` {path} must have names of visible characters in one line. Received: {name!r:.100}"
+            )
     arms = [parse(spelling) for spelling in table.values()]
     return [dataclasses.replace(arm, name=name) for name, arm in zip(table, arms, strict=True)]
 

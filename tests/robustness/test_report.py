@@ -28,8 +28,11 @@ def test_a_report_is_read_back(tmp_path):
     [
         ("model", None, "lacks model"),
         ("clean/nll", None, "clean lacks nll"),
-        ("clean/error", "0.5", "clean.error is '0.5'"),
-        ("clean/error", float("nan"), "clean.error is nan"),
+        ("clean/error", "0.5", "clean.error must be a number from 0 to 1, and is '0.5'"),
+        ("clean/error", float("nan"), "clean.error must be a number from 0 to 1, and is nan"),
+        ("clean/error", 1.2, "clean.error must be a number from 0 to 1, and is 1.2"),
+        ("clean/ece", -0.1, "clean.ece must be a number from 0 to 1, and is -0.1"),
+        ("clean/nll", float("inf"), "clean.nll is inf"),
         ("clean/error_interval", [0.1], "clean.error_interval must be a list of 2"),
         ("run", [], "run must be an object"),
         ("corruption/results/fog/severities", [{}] * 5, r"corruption.results.fog.severities\[0\] lacks error"),

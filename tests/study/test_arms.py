@@ -111,6 +111,9 @@ def test_arms_of_a_file(tmp_path):
         ("a.json", "[]", "must be a table"),
         ("a.json", '{"x": 1}', "must be a table"),
         ("a.json", '{"x": "cutmix("}', "must be spelled"),
+        ("a.json", '{" ": "cutmix"}', "names of visible characters in one line. Received: ' '"),
+        ("a.toml", '"x\\ny" = "cutmix"', r"names of visible characters in one line. Received: 'x\\ny'"),
+        ("a.json", '{"x\\u001b[2J": "cutmix"}', "names of visible characters in one line"),
     ],
 )
 def test_files_that_are_refused(tmp_path, name, content, match):

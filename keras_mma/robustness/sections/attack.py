@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from keras_mma import plotting
+from keras_mma import forms, plotting
 from keras_mma.markdown import sentence
 from keras_mma.packing import pack, unpack
 from keras_mma.robustness.metrics import (
@@ -18,7 +18,6 @@ from keras_mma.robustness.metrics import (
 from keras_mma.robustness.perturbations.attacks import ATTACKS, Source, measure_fgsm, measure_pgd
 from keras_mma.robustness.run import Part, Section
 
-_NUMBER = (int, float)
 _COLORS = {"fgsm": plotting.BLUE, "pgd": plotting.RED}
 
 
@@ -28,15 +27,15 @@ class Attack(Section):
     name = "attack"
     form = {
         "left_out": (str, type(None)),
-        "zero_gradients": (int, type(None)),
+        "zero_gradients": forms.OPTIONAL_INTEGER,
         "results": [
             {
                 "attack": set(ATTACKS),
-                "epsilon_255": _NUMBER,
+                "epsilon_255": forms.NUMBER,
                 "steps": int,
                 "restarts": int,
-                "robust_accuracy": _NUMBER,
-                "robust_accuracy_interval": [_NUMBER, _NUMBER],
+                "robust_accuracy": forms.SHARE,
+                "robust_accuracy_interval": [forms.SHARE, forms.SHARE],
                 "correct?": str,
             }
         ],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mma import markdown, plotting
+from keras_mma import forms, markdown, plotting
 from keras_mma.robustness import sheets
 from keras_mma.robustness.metrics import (
     Tally,
@@ -14,7 +14,6 @@ from keras_mma.robustness.metrics import (
 )
 from keras_mma.robustness.run import Part, Section
 
-_NUMBER = (int, float)
 #: Numbers of the pictures and of the classes that are shown, those with the largest errors.
 WORST, CLASSES = 12, 20
 #: Largest difference of confidence and accuracy that is called calibrated.
@@ -27,15 +26,15 @@ class Clean(Section):
     name = "clean"
     sheet_file = "clean-worst.png"
     form = {
-        "error": _NUMBER,
-        "error_interval": [_NUMBER, _NUMBER],
-        "nll": _NUMBER,
-        "brier": _NUMBER,
-        "ece": _NUMBER,
+        "error": forms.SHARE,
+        "error_interval": [forms.SHARE, forms.SHARE],
+        "nll": forms.NUMBER,
+        "brier": forms.NUMBER,
+        "ece": forms.SHARE,
         "correct?": str,
-        "bins": {"count": [_NUMBER], "confidence": [_NUMBER], "accuracy": [_NUMBER]},
-        "by_class?": {"count": [int], "errors": [int], "taken_for": [(int, type(None))]},
-        "worst?": [{"row": int, "label": int, "predicted": int, "confidence": _NUMBER}],
+        "bins": {"count": [forms.NUMBER], "confidence": [forms.SHARE], "accuracy": [forms.SHARE]},
+        "by_class?": {"count": [int], "errors": [int], "taken_for": [forms.OPTIONAL_INTEGER]},
+        "worst?": [{"row": int, "label": int, "predicted": int, "confidence": forms.SHARE}],
     }
 
     def parts(self, setting):

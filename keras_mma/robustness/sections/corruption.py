@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mma import plotting
+from keras_mma import forms, plotting
 from keras_mma.markdown import escape, sentence
 from keras_mma.robustness import sheets
 from keras_mma.robustness.metrics import change, enumerate_words, errors_of_images, percent
@@ -12,7 +12,6 @@ from keras_mma.robustness.run import Section
 from keras_mma.robustness.sections import relative
 from keras_mma.robustness.sections.relative import EXTRA, benchmark, title
 
-_NUMBER = (int, float)
 _SEVERITIES = corruptions.SEVERITIES
 # A corruption that adds at most this error at every severity is called harmless.
 _HARMLESS = 0.02
@@ -36,13 +35,13 @@ class Corruption(Section):
         "results": {
             str: {
                 "group": str,
-                "mean_error": _NUMBER,
-                "severities": [{"error": _NUMBER, "ece": _NUMBER, "correct?": str}] * len(_SEVERITIES),
+                "mean_error": forms.SHARE,
+                "severities": [{"error": forms.SHARE, "ece": forms.SHARE, "correct?": str}] * len(_SEVERITIES),
             }
         },
-        "group_mean_errors": {str: _NUMBER},
-        "mean_error": _NUMBER,
-        "relative_mean_error": (*_NUMBER, type(None)),
+        "group_mean_errors": {str: forms.SHARE},
+        "mean_error": forms.SHARE,
+        "relative_mean_error": forms.OPTIONAL_NUMBER,
         "baseline?": (dict, type(None)),
     }
 

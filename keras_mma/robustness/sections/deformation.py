@@ -4,13 +4,11 @@ import re
 
 import numpy as np
 
-from keras_mma import plotting
+from keras_mma import forms, plotting
 from keras_mma.robustness import sheets
 from keras_mma.robustness.metrics import change, complement, error_bars, errors_of_images, percent
 from keras_mma.robustness.perturbations.deformations import DEFORMATIONS, deform, title
 from keras_mma.robustness.run import Section
-
-_NUMBER = (int, float)
 
 
 class Deformation(Section):
@@ -19,7 +17,8 @@ class Deformation(Section):
     name = "deformation"
     sheet_file = "deformation-images.png"
     form = {
-        f"{name}?": {"error": _NUMBER, "error_interval": [_NUMBER, _NUMBER], "correct?": str} for name in DEFORMATIONS
+        f"{name}?": {"error": forms.SHARE, "error_interval": [forms.SHARE, forms.SHARE], "correct?": str}
+        for name in DEFORMATIONS
     }
 
     def parts(self, setting):

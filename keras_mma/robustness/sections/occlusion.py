@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mma import plotting
+from keras_mma import forms, plotting
 from keras_mma.errors import InputError
 from keras_mma.markdown import code, escape
 from keras_mma.robustness import sheets
@@ -10,7 +10,6 @@ from keras_mma.robustness.metrics import Tally, complement, enumerate_words, err
 from keras_mma.robustness.perturbations.occlusion import GRID, ORDERS, SHARES, occlude, paint, rank_patches
 from keras_mma.robustness.run import Part, Section
 
-_NUMBER = (int, float)
 _LABELS = {
     "random": ("random", "#555555"),
     "salient_first": ("salient first", plotting.RED),
@@ -31,8 +30,8 @@ class Occlusion(Section):
     sheet_file = "occlusion-images.png"
     form = {
         "detector": str,
-        "shares": [_NUMBER] * len(SHARES),
-        "accuracy": {order: [_NUMBER] * len(SHARES) for order in ORDERS},
+        "shares": [forms.SHARE] * len(SHARES),
+        "accuracy": {order: [forms.SHARE] * len(SHARES) for order in ORDERS},
         "results?": {order: [{"correct?": str}] * len(SHARES) for order in ORDERS},
     }
 
