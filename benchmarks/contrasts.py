@@ -1,0 +1,116 @@
+"""Contrasts of the accuracies of a study: sums of its methods with weights, for each seed, with t intervals.
+
+    python -m benchmarks.contrasts docs/results/saliencymix docs/results/plans/saliencymix-contrasts.toml
+
+answers what a comparison with the baseline does not: the effect of one part of a method, or whether a gain grows with
+the number of epochs. The file is a table from the names of contrasts to weights, which sum to 0:
+
+    [growth]
+    "cutmix epochs=200" = 1
+    "none epochs=200" = -1
+    "cutmix epochs=25" = -1
+    "none epochs=25" = 1
+
+A method stands alone where the study has one setting only.
+"""
+
+import argparse
+import math
+import sys
+import tomllib
+from pathlib import Path
+
+from keras_mma import files, forms, markdown
+from keras_mma.errors import InputError, first_line
+from keras_mma.study import statistics
+
+_REPORT = {
+    "plan": {"seeds": int, "first_seed": int},
+    "analysis": {"complete": bool},
+    "cells": [{"method": str, "seed": int, "setting": dict, "accuracy": forms.Between(0, 100), "images": int}],
+}
+
+
+def main(arguments=None):
+    """Print the contrasts of a study as a Markdown table; 2 and one line if they cannot be computed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", type=Path, help="folder with the report.json of a finished study")
+    parser.add_argument("contrasts", type=Path, help=".toml file")
+    options = parser.parse_args(arguments)
+    try:
+        report = files.read_json(options.study / "report.json", _REPORT)
+        print(to_markdown(measure(report, read(options.contrasts))), end="")
+    except InputError as error:
+        print(f"contrasts: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def read(path):
+    """The contrasts of a file, a dict from their names to dicts from methods to weights."""
+    try:
+        contrasts = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+    wrong = forms.fault(contrasts, {str: {str: forms.NUMBER}})
+    if wrong or not contrasts:
+        raise InputError(f"{path} must be a table from contrasts to weights of methods: {wrong or 'it is empty'}")
+    for name, weights in contrasts.items():
+        if not weights or abs(sum(weights.values())) > 1e-9:
+            raise InputError(f"the weights of {name} must sum to 0. Received: {sum(weights.values()):g}")
+    return contrasts
+
+
+def measure(report, contrasts):
+    """The `Interval` of each contrast, in percentage points, and its p value after Holm's correction.
+
+    Raises:
+        InputError: if the study is not finished, or has no such method.
+    """
+    if not report["analysis"]["complete"]:
+        raise InputError("the study must be finished, because contrasts of a part of it would be a look at its results")
+    plan = report["plan"]
+    seeds = range(plan["first_seed"], plan["first_seed"] + plan["seeds"])
+    intervals = {}
+    for name, weights in contrasts.items():
+        accuracies = {method: _accuracies(report["cells"], method, seeds) for method in weights}
+        images = next(iter(accuracies.values()))[1]
+        values = [sum(weight * accuracies[method][0][seed] for method, weight in weights.items()) for seed in seeds]
+        # A rounded accuracy has the variance r^2 / 12, so this is the resolution of a difference that varies as much.
+        resolution = 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
+        intervals[name] = statistics.mean_interval(values, resolution=resolution)
+    adjusted = statistics.holm([statistics.p_value(interval) for interval in intervals.values()])
+    return {name: (interval, p) for (name, interval), p in zip(intervals.items(), adjusted, strict=True)}
+
+
+def _accuracies(cells, text, seeds):
+    """The accuracies of a method by seed, and the number of images. `text` may name the setting."""
+    method, *setting = text.split(" ")
+    chosen = dict(part.partition("=")[::2] for part in setting)
+    found = {}
+    for cell in cells:
+        if cell["method"] == method and all(str(cell["setting"].get(key)) == value for key, value in chosen.items()):
+            if cell["seed"] in found:
+                raise InputError(f"{text} must name one setting of the study. Received: {cell['setting']} and another")
+            found[cell["seed"]] = cell
+    missing = [seed for seed in seeds if seed not in found]
+    if missing:
+        raise InputError(f"the study has no training of {text} with seed {missing[0]}")
+    return {seed: cell["accuracy"] for seed, cell in found.items()}, found[seeds[0]]["images"]
+
+
+def to_markdown(measured):
+    """A table of contrasts."""
+    rows = [
+        [markdown.escape(name), f"{interval.mean:+.2f}", _ends(interval), f"{p:.3f}"]
+        for name, (interval, p) in measured.items()
+    ]
+    return markdown.table(["contrast, in points", "mean", "95 % interval", "p, corrected"], rows) + "\n"
+
+
+def _ends(interval):
+    return "–" if interval.low is None else f"[{interval.low:.2f}, {interval.high:.2f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Contrasts of a study."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import contrasts
+from keras_mma.errors import InputError
+
+PLANS = Path(__file__).parents[1] / "docs" / "results" / "plans"
+
+
+@pytest.fixture
+def report(rng):
+    """A finished study of three methods and two numbers of epochs with four seeds, 3 to 6."""
+    cells = [
+        {
+            "method": method,
+            "seed": seed,
+            "setting": {"epochs": epochs},
+            "accuracy": rng.uniform(40, 60),
+            "images": 10000,
+        }
+        for method in ("none", "cutmix", "soft")
+        for epochs in (25, 200)
+        for seed in (3, 4, 5, 6)
+    ]
+    return {"plan": {"seeds": 4, "first_seed": 3}, "analysis": {"complete": True}, "cells": cells}
+
+
+def accuracies(report, method, epochs):
+    return np.array(
+        [c["accuracy"] for c in report["cells"] if c["method"] == method and c["setting"]["epochs"] == epochs]
+    )
+
+
+def test_a_contrast_is_the_t_interval_of_weighted_sums_within_seeds(report):
+    growth = {"cutmix epochs=200": 1, "none epochs=200": -1, "cutmix epochs=25": -1, "none epochs=25": 1}
+    half = {"soft epochs=25": 0.5, "cutmix epochs=25": 0.5, "none epochs=25": -1}
+    measured = contrasts.measure(report, {"growth": growth, "half": half})
+    late, early = ({m: accuracies(report, m, e) for m in ("none", "cutmix", "soft")} for e in (200, 25))
+    expected = {
+        "growth": late["cutmix"] - late["none"] - (early["cutmix"] - early["none"]),
+        "half": (early["soft"] + early["cutmix"]) / 2 - early["none"],
+    }
+    p_values = []
+    for name, values in expected.items():
+        result = stats.ttest_1samp(values, 0)
+        interval = measured[name][0]
+        assert (interval.low, interval.high) == pytest.approx(tuple(result.confidence_interval(0.95)))
+        assert interval.mean == pytest.approx(values.mean())
+        p_values.append(result.pvalue)
+    smaller, larger = sorted(p_values)
+    by_holm = {smaller: min(1, 2 * smaller), larger: min(1, max(2 * smaller, larger))}
+    assert [p for _, p in measured.values()] == pytest.approx([by_holm[p] for p in p_values])
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        ({"zzz epochs=25": 1, "none epochs=25": -1}, "no training of zzz epochs=25 with seed 3"),
+        ({"cutmix epochs=50": 1, "none epochs=25": -1}, "no training of cutmix epochs=50"),
+        ({"cutmix": 1, "none epochs=25": -1}, "cutmix must name one setting"),
+    ],
+)
+def test_methods_that_the_study_does_not_have_once(report, weights, match):
+    with pytest.raises(InputError, match=match):
+        contrasts.measure(report, {"x": weights})
+
+
+def test_an_unfinished_study_is_refused(report):
+    report["analysis"]["complete"] = False
+    with pytest.raises(InputError, match="must be finished"):
+        contrasts.measure(report, {"x": {"cutmix epochs=25": 1, "none epochs=25": -1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "it is empty"),
+        ("x = 1", "weights of methods: x must be"),
+        ("[x]\na = 1\nb = -2", "sum to 0. Received: -1"),
+        ("[", "read"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, text, match):
+    path = tmp_path / "contrasts.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=match):
+        contrasts.read(path)
+
+
+def test_the_command_prints_a_table(report, tmp_path, capsys):
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    path = PLANS / "length-contrasts.toml"
+    assert contrasts.main([str(tmp_path), str(path)]) == 2
+    assert "contrasts: error: the study has no training of saliencymix epochs=200" in capsys.readouterr().err
+    path = tmp_path / "one.toml"
+    path.write_text('[gain]\n"soft epochs=25" = 1\n"none epochs=25" = -1\n')
+    assert contrasts.main([str(tmp_path), str(path)]) == 0
+    gain = (accuracies(report, "soft", 25) - accuracies(report, "none", 25)).mean()
+    assert f"| gain | {gain:+.2f} | [" in capsys.readouterr().out
+
+
+def test_the_parts_of_saliency_mix_are_balanced():
+    """In the half of the combinations, the effect of a part is free of those of the others and of their pairs."""
+    planned = contrasts.read(PLANS / "saliencymix-contrasts.toml")
+    *parts, against_cutmix = planned.values()
+    signs = [np.sign([weights[arm] for arm in parts[0]]) for weights in parts]
+    pairs = [a * b for i, a in enumerate(signs) for b in signs[i + 1 :]]
+    for i, sign in enumerate(signs):
+        assert sign.sum() == 0 and not any(np.dot(sign, other) for other in signs[i + 1 :] + pairs)
+    for weights, (first, second) in zip(
+        parts, [("correct", "noise"), ("sample", "batch"), ("shift", "clip"), ("area", "saliency")], strict=True
+    ):
+        assert all(
+            (weight > 0) == (first in arm.split("_")) == (second not in arm.split("_"))
+            for arm, weight in weights.items()
+        )
+    assert against_cutmix == {"correct_sample_shift_area": 1, "cutmix": -1}
