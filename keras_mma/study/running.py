@@ -74,14 +74,16 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
     (folder / "records").mkdir(parents=True, exist_ok=True)
     (folder / "trainings").mkdir(exist_ok=True)
     todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
-    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 and not scheduler else None
+    own_workers = jobs > 1 and not scheduler
+    threads = max(1, (os.cpu_count() or 1) // jobs) if own_workers else None
+    parent = os.getpid() if own_workers else None
 
     def count():
         return sum(count_epochs(cell, folder) for cell in cells)
 
     bar = progress_bar.show(sum(cell.recipe["epochs"] for cell in cells), count) if progress else _NO_BAR
     with _heeding_interruptions(), bar:
-        states = for_each(run_cell, todo, (folder, train, after, deadline, threads), jobs, scheduler)
+        states = for_each(run_cell, todo, (folder, train, after, deadline, threads, parent), jobs, scheduler)
     named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
     return Outcome(
         finished=sum(study_cells.record_path(folder, cell).exists() for cell in cells),
@@ -90,13 +92,14 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
     )
 
 
-def run_cell(cell, folder, train, after=None, deadline=None, threads=None):
+def run_cell(cell, folder, train, after=None, deadline=None, threads=None, parent=None):
     """Run one cell, unless another process has finished it meanwhile.
 
     Args:
         cell, folder, train, after: See `run`.
         deadline: Time at which the budget ends, in seconds since the epoch of `time.time`.
         threads: Number of threads of TensorFlow; by default as many as there are cores.
+        parent: Number of the process that started this one. Once it has ended, the budget has ended too.
 
     Returns:
         `FINISHED`, `OUT_OF_TIME` or the first line of an error.
@@ -113,11 +116,16 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None):
     def spent():
         return before + time.perf_counter() - started
 
+    def is_over(seconds=0.0):
+        # A process whose parent has ended is given another one.
+        is_orphan = parent is not None and os.getppid() != parent
+        return is_orphan or (deadline is not None and time.time() + seconds > deadline)
+
     def on_epoch(epochs, seconds):
         files.write(_progress_path(output), json.dumps({"epochs": epochs, "seconds": spent()}))
         if _INTERRUPTED.is_set():
             raise KeyboardInterrupt
-        if deadline is not None and time.time() + seconds > deadline and epochs < cell.recipe["epochs"]:
+        if is_over(seconds) and epochs < cell.recipe["epochs"]:
             raise OutOfTime
 
     try:
@@ -125,7 +133,7 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None):
         with _ONE_AT_A_TIME, _locked(output.with_name(f".{cell.name}.lock"), cell):
             if record.exists():
                 return FINISHED
-            if deadline is not None and time.time() >= deadline:
+            if is_over():
                 return OUT_OF_TIME
             before = _progress(output)["seconds"]
             result = train(cell, output, on_epoch)

@@ -186,8 +186,9 @@ def test_a_killed_run_resumes(tmp_path, jobs):
     deadline = time.monotonic() + 90
     while sum(running.count_epochs(cell, tmp_path) for cell in todo) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)  # the workers of two jobs outlive it for a while
+    process.send_signal(signal.SIGKILL)
     process.wait()
+    time.sleep(3)  # the workers of two jobs outlive it until the end of an epoch
     before = sum(running.count_epochs(cell, tmp_path) for cell in todo)
     assert 4 <= before < 12
     assert running.run(todo, tmp_path, fakes.train) == running.Outcome(4, False, {})
