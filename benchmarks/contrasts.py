@@ -15,6 +15,7 @@ A method stands alone where the study has one setting only.
 """
 
 import argparse
+import functools
 import math
 import sys
 import tomllib
@@ -22,10 +23,11 @@ from pathlib import Path
 
 from keras_mma import files, forms, markdown
 from keras_mma.errors import InputError, first_line
-from keras_mma.study import statistics
+from keras_mma.study import sequential, statistics
+from keras_mma.study.plan import DIMENSIONS
 
 _REPORT = {
-    "plan": {"seeds": int, "first_seed": int},
+    "plan": {"seeds": int, "first_seed": int, "looks": [int]},
     "analysis": {"complete": bool},
     "cells": [{"method": str, "seed": int, "setting": dict, "accuracy": forms.Between(0, 100), "images": int}],
 }
@@ -64,6 +66,8 @@ def read(path):
 def measure(report, contrasts):
     """The `Interval` of each contrast, in percentage points, and its p value after Holm's correction.
 
+    As in the report, the level is stricter if the study was extended after a look at its results.
+
     Raises:
         InputError: if the study is not finished, or has no such method.
     """
@@ -71,6 +75,7 @@ def measure(report, contrasts):
         raise InputError("the study must be finished, because contrasts of a part of it would be a look at its results")
     plan = report["plan"]
     seeds = range(plan["first_seed"], plan["first_seed"] + plan["seeds"])
+    level = functools.partial(sequential.sequential_level, (*plan["looks"], plan["seeds"]))
     intervals = {}
     for name, weights in contrasts.items():
         accuracies = {method: _accuracies(report["cells"], method, seeds) for method in weights}
@@ -78,15 +83,18 @@ def measure(report, contrasts):
         values = [sum(weight * accuracies[method][0][seed] for method, weight in weights.items()) for seed in seeds]
         # A rounded accuracy has the variance r^2 / 12, so this is the resolution of a difference that varies as much.
         resolution = 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
-        intervals[name] = statistics.mean_interval(values, resolution=resolution)
-    adjusted = statistics.holm([statistics.p_value(interval) for interval in intervals.values()])
+        intervals[name] = statistics.mean_interval(values, 1 - level(), resolution)
+    adjusted = statistics.holm([statistics.p_value(interval) for interval in intervals.values()], level)
     return {name: (interval, p) for (name, interval), p in zip(intervals.items(), adjusted, strict=True)}
 
 
 def _accuracies(cells, text, seeds):
     """The accuracies of a method by seed, and the number of images. `text` may name the setting."""
-    method, *setting = text.split(" ")
-    chosen = dict(part.partition("=")[::2] for part in setting)
+    words, chosen = text.split(" "), {}
+    while words[-1].partition("=")[0] in DIMENSIONS:
+        name, _, value = words.pop().partition("=")
+        chosen[name] = value
+    method = " ".join(words)
     found = {}
     for cell in cells:
         if cell["method"] == method and all(str(cell["setting"].get(key)) == value for key, value in chosen.items()):
@@ -105,7 +113,7 @@ def to_markdown(measured):
         [markdown.escape(name), f"{interval.mean:+.2f}", _ends(interval), f"{p:.3f}"]
         for name, (interval, p) in measured.items()
     ]
-    return markdown.table(["contrast, in points", "mean", "95 % interval", "p, corrected"], rows) + "\n"
+    return markdown.table(["contrast, in points", "mean", "interval", "p, corrected"], rows) + "\n"
 
 
 def _ends(interval):

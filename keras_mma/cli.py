@@ -257,7 +257,7 @@ def main(arguments=None, load_package=None):
     except (InputError, OSError) as error:
         resumes = (arguments or sys.argv[1:])[0] in _RESUMING
         is_full = isinstance(error, OSError) and files.is_full_disk(error) and resumes
-        message = files.full_disk(options["output"]) if is_full else str(error)
+        message = files.full_disk(options["output"] or options.get("report")) if is_full else str(error)
         message = with_flags(message, (options.keys() | sandbox.keys()) - {"model", "reports"}).replace(
             "`model`", "MODEL"
         )

@@ -9,6 +9,7 @@ from scipy import stats
 
 from benchmarks import contrasts
 from keras_mma.errors import InputError
+from keras_mma.study import sequential
 
 PLANS = Path(__file__).parents[1] / "docs" / "results" / "plans"
 
@@ -28,7 +29,7 @@ def report(rng):
         for epochs in (25, 200)
         for seed in (3, 4, 5, 6)
     ]
-    return {"plan": {"seeds": 4, "first_seed": 3}, "analysis": {"complete": True}, "cells": cells}
+    return {"plan": {"seeds": 4, "first_seed": 3, "looks": []}, "analysis": {"complete": True}, "cells": cells}
 
 
 def accuracies(report, method, epochs):
@@ -56,6 +57,26 @@ def test_a_contrast_is_the_t_interval_of_weighted_sums_within_seeds(report):
     smaller, larger = sorted(p_values)
     by_holm = {smaller: min(1, 2 * smaller), larger: min(1, max(2 * smaller, larger))}
     assert [p for _, p in measured.values()] == pytest.approx([by_holm[p] for p in p_values])
+
+
+def test_an_extended_study_has_the_levels_of_its_report(report):
+    report["plan"]["looks"] = [2]
+    gain, loss = {"soft epochs=25": 1, "none epochs=25": -1}, {"soft epochs=25": -1, "none epochs=25": 1}
+    (interval, p), _ = contrasts.measure(report, {"gain": gain, "loss": loss}).values()
+    values = accuracies(report, "soft", 25) - accuracies(report, "none", 25)
+    level = sequential.sequential_level((2, 4))
+    assert (interval.low, interval.high) == pytest.approx(
+        tuple(stats.ttest_1samp(values, 0).confidence_interval(1 - level))
+    )
+    alone = stats.ttest_1samp(values, 0).pvalue
+    assert p == pytest.approx(min(1, alone * 0.05 / sequential.sequential_level((2, 4), 2)))
+
+
+def test_a_name_may_have_spaces(report):
+    for cell in report["cells"]:
+        cell["method"] = cell["method"].replace("soft", "my soft arm")
+    measured = contrasts.measure(report, {"gain": {"my soft arm epochs=25": 1, "none epochs=25": -1}})
+    assert measured["gain"][0].n == 4
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ ALLOWED = {
     "{files.full_disk(folder)} (": "it names the folder and what to do",
     "errno.ENOSPC": "it is the error of a full disk, as the system raises it",
     "{name} is outside of the folder": "it is quoted by the error of the caller",
+    "a worker has ended, perhaps for lack of memory": "it names the likely cause and what to do",
     "the evaluation took longer than": "it names the limit and what to do",
     "the evaluation {how}: if memory was short, allow": "it names the limit that may be the cause",
     "str(error)": "it is an error of this package, passed on",

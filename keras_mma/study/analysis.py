@@ -32,7 +32,9 @@ def analyze(plan, records):
     complete = finished == len(cells)
     judge(comparisons, plan["margin"], looks, complete)
     for setting in settings:
-        setting["detectable"] = _detectable(setting["comparisons"], len(comparisons))
+        setting["detectable"] = _detectable(
+            setting["comparisons"], sequential.sequential_level(looks, len(comparisons))
+        )
     return {
         "finished": finished,
         "planned": len(cells),
@@ -154,13 +156,13 @@ def _noise(by_arm, images):
     return {"disagreement": share, "floor": 100 * statistics.noise_floor(share, images)}
 
 
-def _detectable(comparisons, family):
+def _detectable(comparisons, level):
     """The smallest difference that a study of this many seeds sees in four of five cases, by the median spread."""
     spreads = [(comparison["sd"], comparison["n"]) for comparison in comparisons if comparison["sd"] is not None]
     if not spreads:
         return None
     sd, n = float(np.median([sd for sd, _ in spreads])), min(n for _, n in spreads)
-    return power.detectable_difference(n, sd, level=statistics.ALPHA / family)
+    return power.detectable_difference(n, sd, level=level)
 
 
 def _points(records):

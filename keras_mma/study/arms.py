@@ -189,8 +189,10 @@ def _value(node, argument, text):
     if len(items) > 1:
         return tuple(_value(item, argument, text) for item in items)
     try:
-        return ast.literal_eval(node)
-    except ValueError:
+        value = ast.literal_eval(node)
+        json.dumps(value)  # as in the plan: no sets, no ellipsis
+        return value
+    except (ValueError, TypeError):
         raise InputError(f"{argument} must be a number, a word or a list such as 0-1-2. Received: {text}") from None
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import logging
 import math
-import shutil
 import time
 import types
 
@@ -27,7 +26,8 @@ def train_cell(cell, output, on_epoch):
 
     Args:
         cell: A `keras_mma.study.cells.Cell`.
-        output: Folder of the training. It resumes there, and leaves `history.csv`, `model.keras` and `saved_model/`.
+        output: Folder of the training. It resumes there, and leaves `history.csv`, `model.keras`, `saved_model/` and
+            `states/`.
         on_epoch: Function that is called with the number of epochs and the seconds of the last one.
 
     Returns:
@@ -49,12 +49,14 @@ def train_cell(cell, output, on_epoch):
             losses = history["loss"]
             if not math.isfinite(losses[-1]):  # an interrupted training that diverged in its last epoch
                 raise Diverged(len(losses))
+            found = measure(built.network, measured, settings.batch_size)
+            if not math.isfinite(found["loss"]):  # its last step, or statistics that only inference uses
+                raise Diverged(len(losses))
         except Diverged as error:
             result |= {"accuracy": 1 / measured.classes, "loss": None, "diverged": error.epoch}
         else:
             training.save(built.model, output)
-            result |= measure(built.network, measured, settings.batch_size) | {"diverged": None}
-        shutil.rmtree(output / "states", ignore_errors=True)
+            result |= found | {"diverged": None}
     return result | {"seconds_per_epoch": watch.seconds_per_epoch}
 
 

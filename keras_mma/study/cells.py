@@ -91,10 +91,19 @@ def key_of(method, setting):
     return " ".join([method, *(f"{name}={setting[name]}" for name in plans.DIMENSIONS)])
 
 
-def complete_seeds(plan, records):
-    """Number of seeds of a plan for which every cell has a record."""
-    missing = {cell.seed for cell in of_plan(plan) if cell.name not in records}
-    return plan["seeds"] - len(missing)
+def method_of(key):
+    """The method of a text that `key_of` made. Its name may have spaces."""
+    return key.rsplit(" ", len(plans.DIMENSIONS))[0]
+
+
+def compared_seeds(plan, records):
+    """The largest number of seeds with which an arm can be compared with the baseline in one of the settings."""
+    baseline, *others = sorted(plans.arms_of(plan), key=lambda arm: arm.name != plan["baseline"])
+    return max(
+        sum(all(make(plan, arm, seed, setting).name in records for arm in pair) for seed in plans.seeds_of(plan))
+        for setting in plans.settings_of(plan)
+        for pair in ((baseline, other) for other in others)
+    )
 
 
 def record_path(folder, cell):

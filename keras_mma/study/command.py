@@ -217,7 +217,7 @@ def describe(plan):
     print(
         f"{plan['images']['n']:,} images of the {plan['part']} part. If paired differences have a standard "
         f"deviation of 0.5 points, {plan['seeds']} seeds detect a difference of {least:.1f} points with a power of "
-        f"80 %; {plan['margin']:g} points need {wanted:,} seeds"
+        f"80 %; {plan['margin']:g} points need {'more than 1,000,000' if wanted is None else f'{wanted:,}'} seeds"
     )
 
 

@@ -1,6 +1,7 @@
 """Robustness of the exported models of a study, as paired differences."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 
@@ -30,9 +31,10 @@ def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None
     Raises:
         InputError: if a model cannot be measured.
     """
-    from keras_mma.study.running import for_each
+    from keras_mma.study.workers import for_each
 
     exported = [cell for cell in cells if records[cell.name].get("diverged") is None]
+    folder = Path(folder).absolute()  # workers of a scheduler have other current folders
     results = for_each(measure_cell, exported, (folder, tuple(sections), limit), jobs, scheduler)
     measured = {cell.name: result for cell, result in zip(exported, results, strict=True)}
     if not measured:

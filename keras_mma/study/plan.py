@@ -108,14 +108,14 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
     return json.loads(json.dumps(plan))  # as it is when read from the file
 
 
-def settle(folder, plan, complete_seeds):
+def settle(folder, plan, compared_seeds):
     """Write the plan of a new study, or check it against the plan of an existing one.
 
     Args:
         folder: The folder of the study.
         plan: What `make` returned.
-        complete_seeds: Function of the existing plan that returns the number of seeds with which all of its cells
-            have finished.
+        compared_seeds: Function of the existing plan that returns for how many seeds there are results that can be
+            compared.
 
     Returns:
         The plan in effect: the old one, with seeds added where `plan` has more of them.
@@ -146,7 +146,7 @@ def settle(folder, plan, complete_seeds):
             f"be dropped after a look at the results. Received: seeds={plan['seeds']}"
         )
     if plan["seeds"] > before["seeds"]:
-        before = extend(before, plan["seeds"], complete_seeds(before))
+        before = extend(before, plan["seeds"], compared_seeds(before))
         files.write_json(path, before)
     return before if place is None else before | {"recipe": before["recipe"] | {"data_dir": place}}
 
@@ -204,7 +204,7 @@ def extend(plan, seeds, looked_at):
     Args:
         plan: A plan.
         seeds: The new number.
-        looked_at: For how many seeds all results could be seen. From 2 on, they could be compared.
+        looked_at: For how many seeds there are results that can be compared. From 2 on, they have an interval.
 
     Returns:
         A new plan.

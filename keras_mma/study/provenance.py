@@ -1,5 +1,6 @@
 """The code and the versions with which a record was made."""
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -22,13 +23,18 @@ def versions():
     return installed
 
 
+@functools.cache
 def commit():
-    """The commit of this package's source, with `+changes` where it differs, or `None` for an installed package."""
+    """The commit of this package's source, with `+changes` where it differs, or `None` for an installed package.
+
+    It is read once, because a process keeps the code that it has loaded.
+    """
     folder = Path(__file__).parents[1]
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None  # a package inside the virtual environment of another project
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    return _git(folder, "rev-parse", "HEAD") + ("+changes" if changes else "")
+    head = _git(folder, "rev-parse", "HEAD")
+    return head and head + ("+changes" if changes else "")
 
 
 def _git(folder, *words):

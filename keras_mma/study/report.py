@@ -66,7 +66,8 @@ def rewrite(folder):
     """Write the report of a study again, from its plan and records. Neither images nor trainings are needed.
 
     Args:
-        folder: The folder of a study. What was measured of its models is taken from `report.json`.
+        folder: The folder of a study. What was measured of its models is taken from `report.json`, unless the plan has
+            more seeds since then.
 
     Returns:
         The content of `report.json`, a dict.
@@ -89,16 +90,17 @@ def _read_robustness(path, plan):
         return None
     wrong = forms.fault(robustness, _ROBUSTNESS, "robustness")
     others = [name for name in plan["arms"] if name != plan["baseline"]]
+    intervals = []
     for setting in () if wrong else robustness["settings"]:
         for measure in setting["measures"]:
             if [comparison["method"] for comparison in measure["comparisons"]] != others:
                 wrong = "robustness is of other methods than the plan"
-            for interval in (measure["baseline"], *measure["comparisons"]):
-                if len({interval[name] is None for name in ("sd", "low", "high")}) > 1:
-                    wrong = "an interval of the robustness has one end only"
+            intervals += [measure["baseline"], *measure["comparisons"]]
+    if any(len({interval[name] is None for name in ("sd", "low", "high")}) > 1 for interval in intervals):
+        wrong = "an interval of the robustness has one end only"
     if wrong:
         raise InputError(f"{path} is damaged: {wrong}; run the study again with `evaluate`")
-    return robustness
+    return robustness if all(interval["n"] == plan["seeds"] for interval in intervals) else None
 
 
 def make(plan, records, robustness=None, tuned=None):
@@ -156,10 +158,8 @@ def warnings(report):
                     "counts with the accuracy of chance."
                 )
     for key, names in tuning.at_the_edge(plan, report["tuned"]).items() if report["tuned"] else ():
-        sentences.append(
-            f"The tuned {' and '.join(names).replace('_', ' ')} of {markdown.code(key.split()[0])} is the largest or "
-            "the smallest of the grid. A wider grid may be better."
-        )
+        what = f"{' and '.join(names).replace('_', ' ')} of {markdown.code(study_cells.method_of(key))}"
+        sentences.append(f"The tuned {what} is the largest or the smallest of the grid. A wider grid may be better.")
     commits = sorted({str(cell.get("commit")) for cell in cells})
     if len(commits) > 1:
         sentences.append(f"The trainings were made by different commits: {markdown.escape(', '.join(commits))}.")

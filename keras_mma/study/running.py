@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -15,11 +16,9 @@ from keras_mma import files, forms, packing
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
-from keras_mma.study import progress_bar, provenance
+from keras_mma.study import progress_bar, provenance, workers
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
-# In seconds.
-_SCHEDULER_TIMEOUT = 20
 # A process has one random state and one Keras session: threads of a worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
 _INTERRUPTED = threading.Event()
@@ -70,7 +69,7 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
         InputError: if the disk is full, or the scheduler cannot be reached.
     """
     deadline = None if budget_minutes is None else time.time() + 60 * budget_minutes
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # workers of a scheduler have other current folders
     (folder / "records").mkdir(parents=True, exist_ok=True)
     (folder / "trainings").mkdir(exist_ok=True)
     todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
@@ -83,7 +82,7 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
 
     bar = progress_bar.show(sum(cell.recipe["epochs"] for cell in cells), count) if progress else _NO_BAR
     with _heeding_interruptions(), bar:
-        states = for_each(run_cell, todo, (folder, train, after, deadline, threads, parent), jobs, scheduler)
+        states = workers.for_each(run_cell, todo, (folder, train, after, deadline, threads, parent), jobs, scheduler)
     named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
     return Outcome(
         finished=sum(study_cells.record_path(folder, cell).exists() for cell in cells),
@@ -117,8 +116,8 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
         return before + time.perf_counter() - started
 
     def is_over(seconds=0.0):
-        # A process whose parent has ended is given another one.
-        is_orphan = parent is not None and os.getppid() != parent
+        # Where processes have a new parent once theirs has ended. joblib may also call this in the process itself.
+        is_orphan = parent not in (None, os.getppid(), os.getpid())
         return is_orphan or (deadline is not None and time.time() + seconds > deadline)
 
     def on_epoch(epochs, seconds):
@@ -135,9 +134,13 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
                 return FINISHED
             if is_over():
                 return OUT_OF_TIME
+            if not record.parent.is_dir():  # another machine
+                return f"a worker needs the folder of the study. Received: {folder}, which it does not have"
+            provenance.commit()  # that of the code in memory, and not of what it becomes meanwhile
             before = _progress(output)["seconds"]
             result = train(cell, output, on_epoch)
             files.write_json(record, _record(cell, result, spent()))
+            shutil.rmtree(output / "states", ignore_errors=True)  # the training needs no resuming any more
             if after is not None:
                 after(cell)
             return FINISHED
@@ -233,53 +236,3 @@ def _record(cell, result, seconds):
         "versions": provenance.versions(),
     }
     return plans.without_places(record)
-
-
-def for_each(function, items, arguments, jobs=1, scheduler=None):
-    """Call a function for each item, in this process, in several or on the workers of a scheduler.
-
-    Args:
-        function: Function of an item and the arguments.
-        items: List.
-        arguments: Tuple.
-        jobs: Number of processes.
-        scheduler: Address of a scheduler of `dask.distributed`, or `None`.
-
-    Returns:
-        The list of what the calls returned.
-    """
-    if not scheduler and jobs == 1:
-        return [function(item, *arguments) for item in items]
-    import joblib
-
-    with contextlib.ExitStack() as stack:
-        if scheduler:
-            stack.enter_context(_client(scheduler))
-            stack.enter_context(joblib.parallel_config(backend="dask"))
-        else:
-            # On the command line, no lines that TensorFlow logs. The module beside the package imports nothing heavy.
-            command = sys.modules.get("keras_mma_command")
-            quiet = {} if command is None else {"initializer": command.load_quietly}
-            stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs, **quiet))
-        # One item at a time for each worker: they are long, and an interrupted batch would lose the others.
-        parallel = joblib.Parallel(batch_size=1, pre_dispatch="all" if scheduler else "2*n_jobs")
-        return parallel(joblib.delayed(function)(item, *arguments) for item in items)
-
-
-def _client(scheduler):
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise InputError("`scheduler` needs dask.distributed: pip install 'keras-mma[dask]'") from error
-    try:
-        client = Client(scheduler, timeout=_SCHEDULER_TIMEOUT)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"`scheduler` {scheduler} cannot be reached: {first_line(error)}") from error
-    try:
-        client.wait_for_workers(1, timeout=_SCHEDULER_TIMEOUT)
-    except TimeoutError as error:
-        client.close()
-        raise InputError(
-            f"`scheduler` must have at least one worker: start `dask worker`. Received: {scheduler} without any"
-        ) from error
-    return client

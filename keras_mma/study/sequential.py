@@ -42,21 +42,30 @@ def sequential_level(looks, comparisons=1):
 @functools.lru_cache(maxsize=256)
 def sequential_levels(looks, comparisons=1):
     """The level at each look, as `sequential_level` gives it at that look: a tuple. The arguments are the same."""
+    first = ALPHA / comparisons
     if len(looks) == 1:
-        return (ALPHA / comparisons,)
+        return (first,)
     p_values = _null_studies(looks)
     count = p_values.shape[1]
-    alive, spent, levels = np.ones(count, bool), 0, []
-    for look, p in zip(looks, p_values, strict=True):
-        extra = ALPHA_OF_EXTENSIONS * (1 - (looks[0] / look) ** 2)
-        may_spend = round(count * (ALPHA + extra) / comparisons) - spent
-        candidates = p[alive]
-        level = float(np.partition(candidates, may_spend)[may_spend]) if look > looks[0] else ALPHA / comparisons
+    # By rank: how many studies the first look stops has no sampling error then.
+    alive = np.ones(count, bool)
+    alive[np.argpartition(p_values[0], round(count * first))[: round(count * first)]] = False
+    spent, levels = 0, [first]
+    for before, look, p in zip(looks, looks[1:], p_values[1:], strict=False):
+        may_spend = round(count * _extra(looks[0], look) / comparisons) - spent
+        level = np.partition(p[alive], may_spend)[may_spend] if may_spend > 0 else 0.0
+        # Whatever the other looks do, a look adds no more than its level. Few of the simulated studies may be left.
+        level = max(float(level), (_extra(looks[0], look) - _extra(looks[0], before)) / comparisons)
         rejected = alive & (p < level)
         spent += int(rejected.sum())
         alive &= ~rejected
         levels.append(level)
     return tuple(levels)
+
+
+def _extra(first, look):
+    """The error that the looks after the first one may have added together."""
+    return ALPHA_OF_EXTENSIONS * (1 - (first / look) ** 2)
 
 
 @functools.lru_cache(maxsize=4)

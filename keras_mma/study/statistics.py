@@ -229,7 +229,9 @@ def two_way(table):
     of_seeds = max(0.0, (arms * float(table.mean(1).var(ddof=1)) - residual) / arms)
     total = residual + of_seeds
     # Two arms have mirrored residuals, which say nothing about which of them varies more; so do two seeds.
-    likeness = float(stats.levene(*residuals.T, center="median").pvalue) if arms > 2 and seeds > 2 and residual else 1.0
+    likeness = 1.0
+    if arms > 2 and seeds > 2 and residual > (1e-9 * np.abs(table).max()) ** 2:  # more than rounding
+        likeness = float(stats.levene(*residuals.T, center="median").pvalue)
     return TwoWay(math.sqrt(residual), df, math.sqrt(of_seeds), of_seeds / total if total else 0.0, likeness)
 
 

@@ -1,22 +1,15 @@
 """Run a study: plan, trainings, statistics and report."""
 
 import contextlib
-import dataclasses
+import time
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
-
 from keras_mma import files, plotting
-from keras_mma.errors import InputError, first_line
-from keras_mma.study import arms as study_arms
-from keras_mma.study import cell_training, evaluation, recipe, report, running, tuning
+from keras_mma.errors import InputError
+from keras_mma.study import cell_training, evaluation, planning, report, running, tuning
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
-from keras_mma.study.regimes import REGIMES
-
-#: Settings of a recipe that a study does not take: they belong to its arms and cells.
-NOT_SETTINGS = ("method", "mixer_arguments", "adapt_arguments", "seed")
 
 
 class Study(NamedTuple):
@@ -101,7 +94,7 @@ def study(
             "`tune_learning_rate` and `tune_weight_decay` apply to `tune` only. Received: "
             f"tune_learning_rate={tune_learning_rate}, tune_weight_decay={tune_weight_decay}, tune=False"
         )
-    plan = make_plan(
+    plan = planning.make(
         methods,
         baseline,
         regime,
@@ -118,150 +111,55 @@ def study(
     resources = {"jobs": jobs, "scheduler": scheduler, "budget_minutes": budget_minutes, "progress": progress}
     with _locked(folder):
         plan = plans.settle(
-            folder, plan, lambda old: study_cells.complete_seeds(old, tuning.read_records(folder, old)[0])
+            folder, plan, lambda old: study_cells.compared_seeds(old, tuning.read_records(folder, old)[0])
         )
         if on_plan is not None:
             on_plan(plan)
         return _carry_out(folder, plan, options, resources, train)
 
 
-def make_plan(methods, baseline=None, regime=None, settings=None, grid=None, **arguments):
-    """The plan of a study, after its settings have been checked.
-
-    Args:
-        methods, baseline, regime: See `study`.
-        settings: Dict of settings of the recipe.
-        grid: `None`, or a dict with the arguments of `keras_mma.study.tuning.make_grid`.
-        **arguments: Other arguments of `keras_mma.study.plan.make`.
-
-    Returns:
-        A plan.
-
-    Raises:
-        InputError: If an argument is invalid.
-    """
-    arms = [arm if isinstance(arm, study_arms.Arm) else study_arms.parse(arm) for arm in methods]
-    if baseline is None:
-        names = [arm.name for arm in arms]
-        baseline = "none" if "none" in names else next(iter(names), None)
-    study_arms.check(arms, baseline, recipe.METHODS)
-    shared, dimensions = _settings(regime, settings or {})
-    parts = {}
-    for image_size in dimensions["image_size"]:
-        parts[image_size] = cell_training.load(_recipe(shared, dimensions, arms[0], image_size=image_size))
-    part = arguments.get("part", "test")
-    if part == "validation" or grid is not None:
-        _check_validation(parts, shared)
-    data = next(iter(parts.values()))
-    images = getattr(data, part if part in plans.PARTS else "test")
-    plan = plans.make(
-        arms,
-        baseline,
-        recipe=shared,
-        dimensions=dimensions,
-        images={
-            "dataset": shared["dataset"],
-            "n": len(images),
-            "classes": images.classes,
-            "selection": images.selection,
-            "sha256": images.digest(),
-            "training_images": len(data.train),
-            "training_sha256": data.train.digest(),
-        },
-        tuning=None if grid is None else tuning.make_grid(shared, **grid),
-        **arguments,
-    )
-    check_models(plan)
-    return plan
-
-
-def check_models(plan):
-    """Build the model of every arm once, so that a wrong argument is found before the first training.
-
-    Raises:
-        InputError: if a model cannot be built.
-    """
-    for setting in plans.settings_of(plan):
-        network = None
-        for arm in plans.arms_of(plan):
-            cell = study_cells.make(plan, arm, plan["first_seed"], setting)
-            try:
-                settings = cell_training.make_recipe(cell)
-                train = cell_training.load(settings).train
-                train = train.balanced_subset(settings.fraction, settings.seed)
-                if network is None:
-                    network = recipe.make_network(settings, train)
-                recipe.add_mixing(settings, network)
-            except InputError:
-                raise
-            except (ValueError, TypeError) as error:
-                raise InputError(f"`methods` {arm.name} cannot be built: {first_line(error)}") from error
-    keras.backend.clear_session()
-
-
 def _carry_out(folder, plan, options, resources, train):
     _, tuned = tuning.read_records(folder, plan)  # before hours of training
+    budget = resources.pop("budget_minutes")
+    deadline = None if budget is None else time.time() + 60 * budget
+
+    def run(cells, after=None):
+        left = None if deadline is None else (deadline - time.time()) / 60
+        return running.run(cells, folder, train, after, budget_minutes=left, **resources)
+
     if plan["tuning"] is not None:
         todo = tuning.cells_of(plan)
-        outcome = running.run(todo, folder, train, **resources)
+        outcome = run(todo)
         if outcome.finished < len(todo):
             return Study(_report(folder, plan), outcome.stopped, outcome.failures)
         _, tuned = tuning.read_records(folder, plan)
         files.write_json(folder / "tuned.json", tuned)
     cells = study_cells.of_plan(plan, tuned)
-    outcome = running.run(cells, folder, train, evaluation.after_training(folder, options), **resources)
-    robustness = None
-    if options is not None and outcome.finished == len(cells):
-        records, _ = tuning.read_records(folder, plan)
-        where = {name: resources[name] for name in ("jobs", "scheduler")}
+    outcome = run(cells, evaluation.after_training(folder, options))
+    robustness, stopped = None, outcome.stopped
+    if options is not None and outcome.finished == len(cells) and not outcome.failures:
+        stopped = deadline is not None and time.time() > deadline
+        if not stopped:
+            robustness = _measure(folder, plan, cells, options, resources)
+    return Study(_report(folder, plan, robustness), stopped, outcome.failures)
+
+
+def _measure(folder, plan, cells, options, resources):
+    """What `evaluation.compare` returns. A study whose models cannot be measured has the report of its trainings."""
+    records, _ = tuning.read_records(folder, plan)
+    where = {name: resources[name] for name in ("jobs", "scheduler")}
+    try:
         measured = evaluation.measure(cells, records, folder, options["only"], options["limit"], **where)
-        images = min(options["limit"] or plan["images"]["n"], plan["images"]["n"])
-        robustness = evaluation.compare(plan, measured, images)
-    return Study(_report(folder, plan, robustness), outcome.stopped, outcome.failures)
+    except Exception:
+        _report(folder, plan)
+        raise
+    images = min(options["limit"] or plan["images"]["n"], plan["images"]["n"])
+    return evaluation.compare(plan, measured, images)
 
 
 def _report(folder, plan, robustness=None):
     records, tuned = tuning.read_records(folder, plan)
     return report.save(folder, plans.without_places(plan), records, robustness, tuned)
-
-
-def _settings(regime, settings):
-    """The settings that all cells share, and the lists of values of those that can have several."""
-    if regime is not None and regime not in REGIMES:
-        raise InputError(f"`regime` must be one of {', '.join(REGIMES)}. Received: regime={regime!r}")
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(recipe.Recipe)
-        if field.default is not dataclasses.MISSING and field.name not in NOT_SETTINGS
-    }
-    unknown = sorted(set(settings) - set(defaults))
-    if unknown:
-        raise InputError(
-            f"`{unknown[0]}` must be a setting of the recipe: {', '.join(defaults)}. "
-            f"Received: {unknown[0]}={settings[unknown[0]]!r}"
-        )
-    merged = defaults | (REGIMES[regime] if regime else {}) | settings
-    if merged["image_size"] is None and str(merged["dataset"]).startswith("folder:"):
-        merged["image_size"] = 32
-    dimensions = {}
-    for name in plans.DIMENSIONS:
-        value = merged.pop(name)
-        dimensions[name] = list(value) if isinstance(value, list | tuple) else [value]
-    return merged, dimensions
-
-
-def _recipe(shared, dimensions, arm, **changes):
-    values = {name: values[0] for name, values in dimensions.items()}
-    return recipe.Recipe(**shared | values | arm.settings() | changes)
-
-
-def _check_validation(parts, shared):
-    for data in parts.values():
-        if not hasattr(data, "validation"):
-            raise InputError(
-                "`validation_fraction` must be positive for measuring on the validation part and for `tune`. Received: "
-                f"validation_fraction={shared['validation_fraction']}"
-            )
 
 
 def _check_sections(sections, limit):

@@ -80,8 +80,9 @@ def verdict(comparison, margin):
     if needed is not None:
         text += f"; {needed:,} seeds would show {margin:g} points"
     observed = comparison.get("seeds_needed_as_observed")
-    if observed is not None and observed < needed:
-        text += f", {observed:,} seeds {abs(comparison['mean']):.2f} points"
+    if observed is not None and (needed is None or observed < needed):
+        words = "; {:,} seeds would show {:.2f} points" if needed is None else ", {:,} seeds {:.2f} points"
+        text += words.format(observed, abs(comparison["mean"]))
     return text
 
 
@@ -274,7 +275,7 @@ def _seeds(quoted):
     text = f"{quoted['seeds']} ({seeds[0]} to {seeds[-1]})"
     for extension in quoted["extensions"]:
         text += f"; raised from {extension['from']} to {extension['to']} on {escape(extension['date'])}"
-        text += f" when {extension['looked_at']} were complete"
+        text += f" when results of {extension['looked_at']} could be compared"
     return text
 
 

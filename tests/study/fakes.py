@@ -54,6 +54,11 @@ def make_records(plan_, gains, sd=0.003, mean=0.72, seed=0, images=1000):
     return records
 
 
+def ends(cell, output, on_epoch):
+    """A training that ends its process, as the system does where memory is short."""
+    os._exit(9)
+
+
 def train(cell, output, on_epoch):
     """A training that resumes: a line for each epoch in a file, and an accuracy that follows from the cell."""
     output.mkdir(exist_ok=True)

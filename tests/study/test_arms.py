@@ -80,6 +80,10 @@ def test_what_a_text_means(text, expected):
         "lambda: 0",
         "'cutmix'",
         "x=" + "-" * 100_000 + "1",
+        "cutmix(alpha=...)",
+        "cutmix(alpha={1,2})",
+        "cutmix(alpha=b'x')",
+        "cutmix(alpha=1j)",
     ],
 )
 def test_what_spells_no_arm(text):

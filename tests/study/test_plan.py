@@ -159,8 +159,25 @@ def test_the_cells_of_a_plan():
     tuned = {cells.key_of("x", todo[0].setting): {"learning_rate": 0.3}}
     rates = {cell.name: cell.recipe["learning_rate"] for cell in cells.of_plan(made, tuned)}
     assert {name for name, rate in rates.items() if rate == 0.3} == {"x-0.1-8-seed0", "x-0.1-8-seed1"}
-    records = {cell.name: None for cell in todo if cell.seed == 0}
-    assert cells.complete_seeds(made, records) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_done", "expected"),
+    [
+        (lambda cell: False, 0),
+        (lambda cell: cell.seed < 2, 2),
+        (lambda cell: cell.setting["epochs"] == 3, 4),  # all of one setting, nothing of the other
+        (lambda cell: cell.method != "x", 4),  # one method fails
+        (lambda cell: cell.method != "none", 0),  # no baseline, no difference
+        (lambda cell: cell.seed == (cell.method == "none"), 0),  # no pair
+        (lambda cell: cell.seed % 3 == 0 or cell.method == "cutmix", 2),
+    ],
+)
+def test_for_how_many_seeds_results_can_be_compared(is_done, expected):
+    dimensions = fakes.DIMENSIONS | {"epochs": [3, 5]}
+    made = fakes.make_plan(("cutmix", "none", "x=mixup"), 4, dimensions=dimensions)
+    records = {cell.name: None for cell in cells.of_plan(made) if is_done(cell)}
+    assert cells.compared_seeds(made, records) == expected
 
 
 def test_names_of_arms_become_names_of_files():
@@ -171,6 +188,8 @@ def test_names_of_arms_become_names_of_files():
 
 
 def test_which_code_made_a_record(tmp_path, monkeypatch):
-    assert len(provenance.commit().removesuffix("+changes")) == 40
+    commit = provenance.commit()
+    assert len(commit.removesuffix("+changes")) == 40
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "keras_mma" / "study" / "provenance.py"))
-    assert provenance.commit() is None
+    assert provenance.commit() == commit  # a process keeps the code that it has loaded
+    assert provenance.commit.__wrapped__() is None

@@ -10,7 +10,7 @@ from scipy import stats
 
 from keras_mma import markdown, packing
 from keras_mma.errors import InputError
-from keras_mma.study import analysis, cells, power, report, statistics, tables
+from keras_mma.study import analysis, cells, evaluation, power, report, sequential, statistics, tables
 from tests.study import fakes
 
 INTERVAL = {"n": 5, "mean": 1.0, "sd": 1.0, "low": 0.0, "high": 2.0}
@@ -80,6 +80,21 @@ def test_the_number_of_seeds_for_the_difference_that_was_seen():
     text = tables.verdict(comparison, 0.5)
     assert text.endswith(f"{comparison['seeds_needed']} seeds would show 0.5 points, {needed} seeds 1.30 points")
     assert "seeds_needed_as_observed" not in judged([0.6, -0.5, 0.4, 0.2])
+
+
+def test_more_seeds_than_anybody_can_train_are_not_named():
+    comparison = judged([1.0, -80.0, 0.5, 0.2, 0.3], margin=0.01)
+    assert comparison["seeds_needed"] is None and comparison["seeds_needed_as_observed"] < 100
+    words = f"; {comparison['seeds_needed_as_observed']} seeds would show 15.60 points"
+    assert tables.verdict(comparison, 0.01) == "cannot be told" + words
+
+
+def test_an_extended_study_detects_at_its_own_level():
+    plan = fakes.make_plan(("none", "cutmix"), seeds=6) | {"looks": [3]}
+    comparisons, setting = analyzed(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.01}))
+    level = sequential.sequential_level((3, 6))
+    expected = power.detectable_difference(6, comparisons["cutmix"]["sd"], level=level)
+    assert setting["detectable"] == pytest.approx(expected)
 
 
 def test_a_difference_that_the_correction_takes_back_is_explained():
@@ -261,6 +276,20 @@ def test_pooled_errors_need_methods_that_vary_alike():
     for seed in range(8):  # one method that varies a hundred times as much
         records[f"cutmix-seed{seed}"]["test_accuracy"] = 0.75 + 0.2 * (-1) ** seed
     assert analyzed(plan, records)[0]["cutmix"]["pooled"] is None
+
+
+@pytest.mark.parametrize(("seeds", "is_kept"), [(5, True), (3, False)])
+def test_the_robustness_of_fewer_seeds_than_the_plan_has_is_left_out(tmp_path, seeds, is_kept):
+    plan = fakes.make_plan(("none", "cutmix"), 5)
+    records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.01})
+    measured = {cell.name: {"error": 50.0 + cell.seed} for cell in cells.of_plan(plan)}
+    robustness = evaluation.compare(fakes.make_plan(("none", "cutmix"), seeds), measured, 100)
+    report.save(tmp_path, plan, records, robustness)
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    for name, record in records.items():
+        (tmp_path / "records").mkdir(exist_ok=True)
+        (tmp_path / "records" / f"{name}.json").write_text(json.dumps(record))
+    assert (report.rewrite(tmp_path)["robustness"] is not None) == is_kept
 
 
 @pytest.mark.parametrize(

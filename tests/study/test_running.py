@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from keras_mma import packing
 from keras_mma.errors import InputError
-from keras_mma.study import cells, running, tuning
+from keras_mma.study import cells, running, tuning, workers
 from tests.study import fakes
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +158,40 @@ def test_an_interruption_that_is_lost_ends_the_run_after_the_epoch(tmp_path):
         signal.signal(signal.SIGINT, previous)
     assert [running.count_epochs(cell, tmp_path) for cell in make_cells()] == [2, 0, 0, 0]
     assert running.run(make_cells(), tmp_path, fakes.train).finished == 4
+
+
+def test_a_cell_ends_with_the_process_that_started_it(tmp_path):
+    cell = make_cells()[0]
+    (tmp_path / "records").mkdir()
+    assert running.run_cell(cell, tmp_path, fakes.train, parent=os.getpid() + 1) == running.OUT_OF_TIME
+    # joblib calls it in this very process where it cannot start others.
+    assert running.run_cell(cell, tmp_path, fakes.train, parent=os.getpid()) == running.FINISHED
+
+
+def test_what_resumes_a_training_is_kept_until_it_is_recorded(tmp_path):
+    cell = make_cells()[0]
+    states = cells.training_folder(tmp_path, cell) / "states"
+
+    def train(cell, output, on_epoch):
+        states.mkdir(parents=True)
+        return fakes.train(cell, output, on_epoch) | {"loss": math.nan}
+
+    outcome = running.run([cell], tmp_path, train)
+    assert "not JSON compliant" in outcome.failures[cell.name] and states.exists()
+    states.rmdir()
+    assert running.run([cell], tmp_path, lambda *words: train(*words) | {"loss": 1.0}).finished == 1
+    assert not states.exists()
+
+
+def test_a_worker_without_the_folder_of_the_study_trains_nothing(tmp_path):
+    reason = running.run_cell(make_cells()[0], tmp_path / "elsewhere", None)
+    assert reason.startswith("a worker needs the folder of the study. Received: ")
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_ended_is_told(tmp_path):
+    with pytest.raises(InputError, match="a worker has ended, perhaps for lack of memory: use fewer `jobs`; the same"):
+        running.run(make_cells(), tmp_path, fakes.ends, jobs=2)
 
 
 @pytest.mark.slow
@@ -333,7 +368,7 @@ def test_the_workers_of_a_scheduler_run_each_cell_once(tmp_path, cluster):
 
 def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(running, "_SCHEDULER_TIMEOUT", 1)
+    monkeypatch.setattr(workers, "_SCHEDULER_TIMEOUT", 1)
     with pytest.raises(InputError, match="`scheduler` 127.0.0.1:1 cannot be reached"):
         running.run(make_cells(), tmp_path, fakes.train, scheduler="127.0.0.1:1")
     with (
@@ -347,10 +382,10 @@ def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
 def test_the_workers_of_the_command_print_no_lines_that_tensorflow_logs():
     code = (
         "import sys, keras_mma_command\n"
-        "from keras_mma.study import cells, running\n"
+        "from keras_mma.study import cells, workers\n"
         "print('imported', file=sys.stderr, flush=True)\n"
         "setting = dict.fromkeys(cells.plans.DIMENSIONS, 1)\n"
-        "assert len(running.for_each(cells.key_of, ['a', 'b'], (setting,), jobs=2)) == 2\n"
+        "assert len(workers.for_each(cells.key_of, ['a', 'b'], (setting,), jobs=2)) == 2\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)

@@ -182,6 +182,9 @@ def test_arms_that_vary_unlike_each_other_are_noticed():
     unlike = like * [0.05, 0.05, 0.05, 4]
     assert s.two_way(like).likeness > 0.05 > s.two_way(unlike).likeness
     assert s.two_way(np.ones((3, 3))).likeness == 1
+    # Nothing varies over the seeds but rounding errors.
+    for accuracy in np.linspace(1, 99, 40) / 7:
+        assert s.two_way(np.full((5, 4), accuracy) + np.array([0, 0, 100 / 26, 1 / 3])).likeness == 1
 
 
 def test_the_disagreement_is_the_mean_over_all_pairs():
@@ -226,6 +229,17 @@ def false_positives(looks, comparisons=1, studies=40_000):
 def test_an_extended_study_has_at_most_six_percent_false_positives(looks):
     assert 0.045 < false_positives(looks) <= 0.06
     assert false_positives(looks, comparisons=4, studies=10_000) <= 0.06
+
+
+@pytest.mark.parametrize("looks", [(8, 9), (9, 10), (15, 16), (5, 6, 7), (2, 3), (5, 10)])
+def test_many_comparisons_share_the_error_of_a_small_extension(looks):
+    for comparisons in (10, 20, 22, 36, 40):
+        levels = sequential.sequential_levels(looks, comparisons)
+        assert all(0 < level < 0.05 / comparisons for level in levels[1:]), (comparisons, levels)
+    # P values as they are without any difference: nothing is significant.
+    p_values = [(rank + 0.5) / 40 for rank in range(40)]
+    adjusted = s.holm(p_values, lambda remaining: sequential.sequential_level(looks, remaining))
+    assert min(adjusted) >= 0.5
 
 
 def test_without_the_plan_the_false_positives_are_too_many():

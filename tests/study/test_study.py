@@ -17,7 +17,17 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the recipe feeds its networks by tf.data", allow_module_level=True)
 
 from keras_mma.errors import InputError  # noqa: E402
-from keras_mma.study import cell_training, cells, checking, command, plan, running, study, tuning  # noqa: E402
+from keras_mma.study import (  # noqa: E402
+    cell_training,
+    cells,
+    checking,
+    command,
+    plan,
+    planning,
+    running,
+    study,
+    tuning,
+)
 from keras_mma.study.__main__ import main  # noqa: E402
 from tests.study import fakes  # noqa: E402
 
@@ -55,18 +65,18 @@ def test_the_plan_is_written_before_the_first_training(tmp_path):
 
 
 def test_the_recipe_is_the_default_changed_by_the_regime_changed_by_single_settings(tmp_path):
-    settings, dimensions = study._settings("visible", {"batch_size": 50, "epochs": [5, 10]})
+    settings, dimensions = planning._settings("visible", {"batch_size": 50, "epochs": [5, 10]})
     assert (settings["dataset"], settings["batch_size"], settings["augmentation"]) == ("cifar10", 50, False)
     assert dimensions == {"fraction": [0.1], "network": ["wideresnet-10-2"], "image_size": [16], "epochs": [5, 10]}
-    settings, dimensions = study._settings(None, {"dataset": "folder:x"})
+    settings, dimensions = planning._settings(None, {"dataset": "folder:x"})
     assert dimensions["image_size"] == [32] and settings["learning_rate"] == 0.1
-    assert study._settings("recognised", {})[1]["network"] == ["resnet20"]
+    assert planning._settings("recognised", {})[1]["network"] == ["resnet20"]
     with pytest.raises(
         InputError, match="`regime` must be one of visible, recognised, realistic. Received: regime='x'"
     ):
-        study._settings("x", {})
+        planning._settings("x", {})
     with pytest.raises(InputError, match="`seed` must be a setting of the recipe"):
-        study._settings(None, {"seed": 3})
+        planning._settings(None, {"seed": 3})
 
 
 def test_for_one_seed_all_methods_have_the_same_recipe(tmp_path):
@@ -90,10 +100,46 @@ def test_more_seeds_extend_a_study(tmp_path):
     assert len(after) == 6 and all(after[name] == record for name, record in before.items())
 
 
+def test_a_margin_that_no_study_can_see_is_described(tmp_path, capsys):
+    run(tmp_path, margin=0.0001, on_plan=command.describe)
+    assert "0.0001 points need more than 1,000,000 seeds" in capsys.readouterr().out
+
+
 def test_a_budget_leaves_an_unfinished_report(tmp_path):
     done = run(tmp_path, budget_minutes=-1)
     assert done.stopped and done.report["analysis"]["finished"] == 0
     assert not run(tmp_path).stopped
+
+
+def test_the_budget_is_shared_by_the_tuning_the_trainings_and_the_measurements(tmp_path, monkeypatch):
+    budgets, now = [], [0.0]
+    monkeypatch.setattr(study.time, "time", lambda: now[0])
+    runs = running.run
+
+    def spend(todo, folder, train, after=None, budget_minutes=None, **resources):
+        budgets.append(budget_minutes)
+        now[0] += 60 * 6
+        return runs(todo, folder, train, **resources)
+
+    monkeypatch.setattr(running, "run", spend)
+    done = run(tmp_path, tune=True, tune_weight_decay=[0.0], evaluate=["clean"], budget_minutes=10)
+    assert budgets == [10, 4] and done.stopped and done.report["analysis"]["complete"]
+    assert done.report["robustness"] is None
+
+
+def test_a_study_whose_models_cannot_be_measured_has_a_report(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise InputError("no model")
+
+    monkeypatch.setattr(study.evaluation, "after_training", lambda *_: None)
+    monkeypatch.setattr(study.evaluation, "measure", fail)
+    with pytest.raises(InputError, match="no model"):
+        run(tmp_path, evaluate=["clean"])
+    assert json.loads((tmp_path / "report.json").read_text())["analysis"]["complete"]
+    # What fails after a training is told, and the report is written all the same.
+    monkeypatch.setattr(study.evaluation, "after_training", lambda *_: fail)
+    done = run(tmp_path / "other", evaluate=["clean"])
+    assert done.failures["none-seed0"] == "InputError: no model" and done.report["analysis"]["complete"]
 
 
 def test_failures_are_returned_and_the_report_is_unfinished(tmp_path, monkeypatch):
@@ -379,6 +425,15 @@ def test_a_check_runs_a_cell_again(tmp_path, capsys, fake_trainings):
         checking.rerun(tmp_path, fakes.train, "x")
 
 
+def test_a_real_cell_whose_last_step_overflows_has_diverged(tmp_path, monkeypatch):
+    (cell, *_) = cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, dimensions=fakes.DIMENSIONS | {"epochs": [1]}))
+    cell = cells.Cell(**vars(cell) | {"recipe": cell.recipe | {"fraction": 0.1}})
+    measure = cell_training.measure
+    monkeypatch.setattr(cell_training, "measure", lambda *words: measure(*words) | {"loss": float("nan")})
+    result = cell_training.train_cell(cell, tmp_path / "x", lambda *_: None)
+    assert result["diverged"] == 1 and result["loss"] is None and not (tmp_path / "x" / "saved_model").exists()
+
+
 def test_a_real_cell_that_diverges_has_the_accuracy_of_chance(tmp_path):
     (made,) = [
         cell
@@ -391,7 +446,7 @@ def test_a_real_cell_that_diverges_has_the_accuracy_of_chance(tmp_path):
     cell = cells.Cell(made.name, made.method, made.seed, made.setting, recipe, made.part)
     result = cell_training.train_cell(cell, tmp_path / "x", lambda *_: None)
     assert result["diverged"] == 1 and result["accuracy"] == 0.1 and "correct" not in result
-    assert not (tmp_path / "x" / "saved_model").exists() and not (tmp_path / "x" / "states").exists()
+    assert not (tmp_path / "x" / "saved_model").exists()
     # What a process that was killed right after this epoch leaves behind.
     history = (tmp_path / "x" / "history.csv").read_text().splitlines()
     assert len(history) == 2 and "nan" in history[1]

@@ -195,6 +195,12 @@ def test_a_folder_belongs_to_one_recipe_on_one_dataset(data, tmp_path):
         training.claim(output, RECIPE, data, {"devices": 3}),
     ):
         pass
+    # The images may be elsewhere, and where they are is not written.
+    moved = dataclasses.replace(RECIPE, data_dir="/elsewhere")
+    with training.claim(output, moved, data, {"devices": 2}):
+        pass
+    with training.claim(tmp_path / "moved", moved, data) as other:
+        assert "elsewhere" not in (other / "config.json").read_text()
     for part in ("train", "test"):
         match = f"holds a run on other data: the {part} images of digits have changed; choose another folder"
         with pytest.raises(InputError, match=match), training.claim(output, RECIPE, make_parts(part), {"devices": 2}):

@@ -1,0 +1,128 @@
+"""Make the plan of a study from its arguments, after they have been checked with its images and models."""
+
+import dataclasses
+
+import keras
+
+from keras_mma.errors import InputError, first_line
+from keras_mma.study import arms as study_arms
+from keras_mma.study import cell_training, recipe, tuning
+from keras_mma.study import cells as study_cells
+from keras_mma.study import plan as plans
+from keras_mma.study.regimes import REGIMES
+
+#: Settings of a recipe that a study does not take: they belong to its arms and cells.
+NOT_SETTINGS = ("method", "mixer_arguments", "adapt_arguments", "seed")
+
+
+def make(methods, baseline=None, regime=None, settings=None, grid=None, **arguments):
+    """The plan of a study, after its settings have been checked.
+
+    Args:
+        methods, baseline, regime: See `keras_mma.study.study.study`.
+        settings: Dict of settings of the recipe.
+        grid: `None`, or a dict with the arguments of `keras_mma.study.tuning.make_grid`.
+        **arguments: Other arguments of `keras_mma.study.plan.make`.
+
+    Returns:
+        A plan.
+
+    Raises:
+        InputError: If an argument is invalid.
+    """
+    arms = [arm if isinstance(arm, study_arms.Arm) else study_arms.parse(arm) for arm in methods]
+    if baseline is None:
+        names = [arm.name for arm in arms]
+        baseline = "none" if "none" in names else next(iter(names), None)
+    study_arms.check(arms, baseline, recipe.METHODS)
+    shared, dimensions = _settings(regime, settings or {})
+    parts = {}
+    for image_size in dimensions["image_size"]:
+        parts[image_size] = cell_training.load(_recipe(shared, dimensions, arms[0], image_size=image_size))
+    part = arguments.get("part", "test")
+    if part == "validation" or grid is not None:
+        _check_validation(parts, shared)
+    data = next(iter(parts.values()))
+    images = getattr(data, part if part in plans.PARTS else "test")
+    plan = plans.make(
+        arms,
+        baseline,
+        recipe=shared,
+        dimensions=dimensions,
+        images={
+            "dataset": shared["dataset"],
+            "n": len(images),
+            "classes": images.classes,
+            "selection": images.selection,
+            "sha256": images.digest(),
+            "training_images": len(data.train),
+            "training_sha256": data.train.digest(),
+        },
+        tuning=None if grid is None else tuning.make_grid(shared, **grid),
+        **arguments,
+    )
+    check_models(plan)
+    return plan
+
+
+def check_models(plan):
+    """Build the model of every arm once, so that a wrong argument is found before the first training.
+
+    Raises:
+        InputError: if a model cannot be built.
+    """
+    for setting in plans.settings_of(plan):
+        network = None
+        for arm in plans.arms_of(plan):
+            cell = study_cells.make(plan, arm, plan["first_seed"], setting)
+            try:
+                settings = cell_training.make_recipe(cell)
+                train = cell_training.load(settings).train
+                train = train.balanced_subset(settings.fraction, settings.seed)
+                if network is None:
+                    network = recipe.make_network(settings, train)
+                recipe.add_mixing(settings, network)
+            except InputError:
+                raise
+            except (ValueError, TypeError) as error:
+                raise InputError(f"`methods` {arm.name} cannot be built: {first_line(error)}") from error
+    keras.backend.clear_session()
+
+
+def _settings(regime, settings):
+    """The settings that all cells share, and the lists of values of those that can have several."""
+    if regime is not None and regime not in REGIMES:
+        raise InputError(f"`regime` must be one of {', '.join(REGIMES)}. Received: regime={regime!r}")
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(recipe.Recipe)
+        if field.default is not dataclasses.MISSING and field.name not in NOT_SETTINGS
+    }
+    unknown = sorted(set(settings) - set(defaults))
+    if unknown:
+        raise InputError(
+            f"`{unknown[0]}` must be a setting of the recipe: {', '.join(defaults)}. "
+            f"Received: {unknown[0]}={settings[unknown[0]]!r}"
+        )
+    merged = defaults | (REGIMES[regime] if regime else {}) | settings
+    if merged["image_size"] is None and str(merged["dataset"]).startswith("folder:"):
+        merged["image_size"] = 32
+    dimensions = {}
+    for name in plans.DIMENSIONS:
+        value = merged.pop(name)
+        dimensions[name] = list(value) if isinstance(value, list | tuple) else [value]
+    return merged, dimensions
+
+
+def _recipe(shared, dimensions, arm, **changes):
+    values = {name: values[0] for name, values in dimensions.items()}
+    return recipe.Recipe(**shared | values | arm.settings() | changes)
+
+
+def _check_validation(parts, shared):
+    for data in parts.values():
+        if not hasattr(data, "validation"):
+            raise InputError(
+                "`validation_fraction` must be positive for measuring on the validation part and for `tune`. Received: "
+                f"validation_fraction={shared['validation_fraction']}"
+            )
