@@ -30,9 +30,9 @@ class Mixer(sampling.SeededLayer):
             `"distance"` (a greedy cycle from each image to the one whose saliency is farthest). In a batch that is
             sharded over devices, partners are on the same device.
         detector: Saliency detector, for mixers that need one: `"fine_grained"`, `"spectral_residual"`,
-            `"frequency_tuned"`, a name registered with `keras_mma.saliency.register`, or a callable from images
-            (batch, height, width, channels) to maps (batch, height, width, 1); inside a `MixModel`, also an
-            attribution of the network being trained: `"activation"` or `"gradient"`.
+            `"smooth_spectral_residual"`, `"frequency_tuned"`, a name registered with `keras_mma.saliency.register`, or
+            a callable from images (batch, height, width, channels) to maps (batch, height, width, 1); inside a
+            `MixModel`, also an attribution of the network being trained: `"activation"` or `"gradient"`.
         detector_size: Height and width in pixels at which the detector works; by default those of the images. An
             attribution passes images of this size through the network, which must accept it.
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default

@@ -31,7 +31,7 @@ class RandomChoice(Mixer):
 
     Raises:
         ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the partner, the probabilities do
-            not match, or `partner`, `detector` or `label` is passed.
+            not match, or `partner`, `detector` or `label="saliency"` is passed.
 
     Example:
 
