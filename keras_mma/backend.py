@@ -165,12 +165,18 @@ def xla_if_it_pays_off(is_labeled, height, width):
     return without_xla() if is_small and not is_labeled else contextlib.nullcontext()
 
 
-def stateless_call():
-    """A context for calling layers outside the training step: their losses and state updates are discarded."""
-    if keras.backend.backend() == "jax":
-        # Keras' JAX trainer already runs in a scope that holds the traced weights; another scope would hide them.
-        return contextlib.nullcontext()
-    return keras.StatelessScope(collect_losses=False)
+@contextlib.contextmanager
+def stateless_call(model):
+    """A context for calling a model outside the training step: its losses and state updates are discarded."""
+    is_jax = keras.backend.backend() == "jax"
+    # Keras' JAX trainer already runs in a scope that holds the traced weights, which another scope would hide. It also
+    # calls layers without the model, so that each forgets the losses of its previous call.
+    weights = [(weight, weight.value) for weight in model.variables] if is_jax else []
+    losses = [(layer, set(layer._loss_ids)) for layer in model._flatten_layers()] if is_jax else []
+    with keras.StatelessScope(weights, collect_losses=False):
+        yield
+    for layer, before in losses:
+        layer._loss_ids.update(before)
 
 
 def compiled_once(method):

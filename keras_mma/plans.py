@@ -151,7 +151,7 @@ def active_partner(plan, is_unmixed=None):
 def blend(own, partner, mask):
     """`mask * own + (1 - mask) * partner` in the dtype of `own`; integers are blended in float32 and rounded.
 
-    Where the mask is 1, the result is `own` bit for bit.
+    Where the mask is 1, the result is `own` bit for bit, and where it is 0, `partner`.
 
     Args:
         own, partner: Tensors of the same shape and dtype.
@@ -164,7 +164,7 @@ def blend(own, partner, mask):
         mixed = mask * ops.cast(own, "float32") + (1.0 - mask) * ops.cast(partner, "float32")
         mixed = ops.cast(ops.round(mixed), dtype)
     # 0 times infinity is NaN, and float32 has no integers above 2^24.
-    return ops.where(mask == 1.0, own, mixed)
+    return ops.where(mask == 1.0, own, ops.where(mask == 0.0, partner, mixed))
 
 
 def mix_images(

@@ -110,12 +110,17 @@ class SeededLayer(keras.layers.Layer):
 
     # Keras does not save seed states; without them, a resumed training would repeat its draws.
     def save_own_variables(self, store):
+        super().save_own_variables(store)  # variables of the layer of a user
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
 
     def load_own_variables(self, store):
         # A file of the network without its mixer has none.
         if "seed_state" in store:
             self.seed_generator.state.assign(store["seed_state"][...])
+        names = set(store.keys()) - {"seed_state"}
+        others = {name: store[name] for name in names}
+        if others:
+            super().load_own_variables(others)
 
     def __reduce__(self):
         load, arguments = super().__reduce__()

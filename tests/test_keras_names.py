@@ -46,6 +46,19 @@ def flatten_layers(model):
     assert model.layers[1].inner[0] in list(model._flatten_layers())
 
 
+def loss_ids(model):
+    layer = keras.layers.ActivityRegularization(l2=1.0)
+    with keras.StatelessScope(collect_losses=True):
+        layer(np.ones((1, 3), "float32"))
+        kept = set(layer._loss_ids)
+        assert len(kept) == len(layer.losses) == 1
+        with keras.StatelessScope(collect_losses=False):
+            layer(np.ones((1, 3), "float32"))
+        assert not layer.losses
+        layer._loss_ids.update(kept)
+        assert len(layer.losses) == 1
+
+
 def keras_history(model):
     layer, index, _ = model.output._keras_history
     assert layer is model.layers[1] and index == 0
@@ -110,7 +123,15 @@ CHECKS = dict(
     zip(
         [row[0] for row in PRIVATE + OTHERS],
         [
-            *(flatten_layers, keras_history, inbound_nodes, get_call_context, symbolic_build, distribute_strategy),
+            *(
+                flatten_layers,
+                loss_ids,
+                keras_history,
+                inbound_nodes,
+                get_call_context,
+                symbolic_build,
+                distribute_strategy,
+            ),
             *(initial_seed, multi_worker_mode, node, state, loss_and_updates, symbolic_call, weight_paths),
         ],
         strict=True,

@@ -232,3 +232,13 @@ def test_no_gradient_reaches_the_mask_or_the_weight(monkeypatch, rng):
     monkeypatch.setattr(ops, "stop_gradient", lambda value: stopped.append(value.shape) or value)
     plans.make(np.arange(2), rng.random((2, 3, 4, 1), dtype="float32"), rng.random(2, dtype="float32"))
     assert {tuple(shape) for shape in stopped} >= {(2, 3, 4, 1), (2,)}
+
+
+def test_where_the_mask_is_0_the_partner_is_kept_bit_for_bit():
+    mask = np.array([0.0, 1.0, 0.0, 0.5], "float32")
+    own, partner = np.array([np.nan, np.inf, 3.0, 2.0], "float32"), np.array([1.0, np.nan, -np.inf, 4.0], "float32")
+    blended = ops.convert_to_numpy(plans.blend(*map(ops.convert_to_tensor, (own, partner, mask))))
+    np.testing.assert_array_equal(blended, [1.0, np.inf, -np.inf, 3.0])
+    large = np.full(4, 2**24 + 1, "int32")
+    blended = ops.convert_to_numpy(plans.blend(*map(ops.convert_to_tensor, (large, large + 2, mask))))
+    assert blended[:3].tolist() == [2**24 + 3, 2**24 + 1, 2**24 + 3]

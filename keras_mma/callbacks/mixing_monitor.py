@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import io
 import os
+import random
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_mma import plans
-from keras_mma.models.site_features import site_features
+from keras_mma.models.site_features import at_input, site_features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,6 +106,7 @@ class MixingMonitor(keras.callbacks.Callback):
         self.frequency, self.samples, self.tensorboard = frequency, samples, tensorboard
         #: The figures that were written, a dict for each report.
         self.figures: list[dict[str, float]] = []
+        self._earlier: list[dict] = []
         self._writer: Any = None
         self._counts: Any = None
         self._last, self._cost = 0.0, 0.0
@@ -112,6 +114,8 @@ class MixingMonitor(keras.callbacks.Callback):
     def set_model(self, model: Any) -> None:
         super().set_model(model)
         sites = sorted(site_features(model).mixer.sites)  # raises for other models
+        if len(model.inputs) > 1:
+            raise ValueError(f"`MixingMonitor` needs a model with one input. Received: {len(model.inputs)} inputs")
         with getattr(model, "distribute_strategy", _NO_STRATEGY).scope():
             self._counts = _SiteCounts(sites)
         model.set_plan_metrics(self._counts)
@@ -122,12 +126,19 @@ class MixingMonitor(keras.callbacks.Callback):
             import tensorflow as tf
 
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        table = self.log_dir / "mixing.csv"
+        if table.exists():
+            with table.open(newline="") as file:
+                self._earlier = list(csv.DictReader(file))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         start = time.perf_counter()
         is_early = start - self._last < _TIMES * self._cost if self.frequency is None else epoch % self.frequency
         if not is_early:
+            # A copy of a mixer without a seed draws one, from the numbers by which Keras shuffles a `PyDataset`.
+            state = random.getstate()
             self._report(epoch)
+            random.setstate(state)
             self._last = time.perf_counter()
             self._cost = self._last - start
 
@@ -141,10 +152,13 @@ class MixingMonitor(keras.callbacks.Callback):
 
         for name, figure in pictures.items():
             plotting.save(figure, self.log_dir / f"{name}-{epoch + 1:04d}.png")
+        # A training that was resumed goes on with the table.
+        rows = [row for row in self._earlier if int(row["epoch"]) < self.figures[0]["epoch"]] + self.figures
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, self.figures[0])
+        # Some figures are missing where they mean nothing, such as the jump across the edge of a mask without one.
+        writer = csv.DictWriter(table, dict.fromkeys(name for row in rows for name in row), restval="")
         writer.writeheader()
-        writer.writerows(self.figures)
+        writer.writerows(rows)
         files.write(self.log_dir / "mixing.csv", table.getvalue())
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -220,7 +234,7 @@ def measure(model: Any, images: Any) -> dict[str, float]:
 
     sites = site_features(model)
     features = sites.model(images, training=False)
-    mixer = sites.mixer.copy(sites=(0,), probability=1.0)
+    mixer = at_input(sites.mixer)
     _, plan = mixer(features[0], training=True)
     plan = dict(plan)
     weight = ops.convert_to_numpy(plan["weight"])

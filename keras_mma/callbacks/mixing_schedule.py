@@ -1,5 +1,6 @@
 """Mixing that changes during training."""
 
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -83,6 +84,13 @@ class MixingSchedule(keras.callbacks.Callback):
             name: before[name] if name in before and last[name] == value else value for name, value in current.items()
         }
         _INTERRUPTED[mixer] = (self._before, current)
+        if self.active != (None, None) and self.schedules["probability"] is None and self._before["probability"] == 0:
+            warnings.warn(
+                f"`active` has no effect, because the `probability` of {mixer.name!r} is 0, as in a model that was "
+                "saved in an epoch without mixing: assign `model.mixer.probability`, or pass a `probability`. "
+                f"Received: active={self.active}",
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         mixer = self.model.mixer
@@ -92,7 +100,7 @@ class MixingSchedule(keras.callbacks.Callback):
         is_active = epoch in range(self.params["epochs"])[slice(*self.active)]
         if not is_active:
             mixer.probability = 0.0
-        elif self.schedules["probability"] is None:
+        elif self.schedules["probability"] is None and self.active != (None, None):
             mixer.probability = self._before["probability"]
         _INTERRUPTED[mixer] = (self._before, _values(mixer))
 

@@ -11,8 +11,9 @@ import inspect
 import keras
 from keras import ops
 
-from keras_mma import label_encoding, plans
+from keras_mma import label_encoding
 from keras_mma.backend import has_foreign_symbols, known_shape, refuse_wide_integers
+from keras_mma.layers import labeled_batches
 
 _FOLLOWED = contextvars.ContextVar("followed", default=None)
 KEYS = ("images", "labels", "sample_weight", "segmentation_masks")
@@ -32,7 +33,7 @@ def read_for(mixer, images, labels=None, sample_weight=None):
         if "labels" in batch:
             encode = functools.partial(label_encoding.encode, classes=mixer.num_classes)
             batch = {**batch, "labels": keras.tree.map_structure(encode, batch["labels"])}
-        check_labeled(batch, mixer)
+        labeled_batches.check(batch, mixer)
     return batch, write
 
 
@@ -149,69 +150,6 @@ def is_counted(batch):
         )
     leaves = [ops.reshape(leaf, (-1,)) != 0 for leaf in keras.tree.flatten(batch["sample_weight"])]
     return functools.reduce(ops.logical_or, leaves)
-
-
-def check_labeled(batch, mixer):
-    """Raise a `ValueError` unless a mixer can mix this labeled batch.
-
-    Args:
-        batch: The batch as a dict, its labels encoded.
-        mixer: The `Mixer`.
-    """
-    if mixer.sites != (0,):
-        raise ValueError(
-            "`sites` must be (0,) for a labeled batch, which is mixed before it reaches a network. "
-            f"Received: sites={mixer.sites}"
-        )
-    size = batch["images"].shape[0]
-    for name in ("labels", "sample_weight"):
-        for leaf in keras.tree.flatten(batch.get(name)):
-            if leaf is not None and None not in (size, leaf.shape[0]) and leaf.shape[0] != size:
-                raise ValueError(
-                    f"`{name}` must have as many samples as `images`: expected {size}. "
-                    f"Received: shape {tuple(leaf.shape)}"
-                )
-    if "segmentation_masks" in batch:
-        _check_segmentation_masks(batch["segmentation_masks"], batch["images"], mixer)
-
-
-def _check_segmentation_masks(masks, images, mixer):
-    shape = tuple(masks.shape)
-    expected = (images.shape[0], *mixer.image_size(images.shape))
-    fits = len(shape) in (3, 4) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=False)
-    )
-    if not fits:
-        raise ValueError(
-            "`segmentation_masks` must be of shape (batch, height, width) or (batch, height, width, classes), where "
-            f"(batch, height, width) is {expected} as for the images. Received: shape {shape}"
-        )
-    if not mixer.has_binary_mask and not keras.backend.is_float_dtype(masks.dtype):
-        raise ValueError(
-            f"`segmentation_masks` must be float class shares (one-hot) for {type(mixer).__name__}, whose mask "
-            "blends: class indices cannot be blended. "
-            f"Received: dtype {keras.backend.standardize_dtype(masks.dtype)}"
-        )
-
-
-def mix_targets(batch, plan, source=None, own_source=None):
-    """The labels, sample weights and segmentation masks of a batch, mixed by the plan.
-
-    Args:
-        batch: The batch as a dict, its labels encoded.
-        plan: The plan.
-        source, own_source: See `plans.mix_images`.
-
-    Returns:
-        A dict with those of these keys that the batch has.
-    """
-    mixed = {}
-    for name, mix in (("labels", plans.mix_labels), ("sample_weight", plans.mix_sample_weight)):
-        if name in batch:
-            mixed[name] = keras.tree.map_structure(lambda leaf, mix=mix: mix(leaf, plan), batch[name])
-    if (masks := batch.get("segmentation_masks")) is not None:
-        mixed["segmentation_masks"] = plans.mix_segmentation_masks(masks, plan, source, own_source)
-    return mixed
 
 
 @contextlib.contextmanager

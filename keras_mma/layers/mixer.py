@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_mma import plans, sampling
 from keras_mma.backend import compiled_once, xla_if_it_pays_off
-from keras_mma.layers import arguments, input_forms, label_rules, masks, pairing
+from keras_mma.layers import arguments, input_forms, label_rules, labeled_batches, masks, pairing
 from keras_mma.saliency import detector as detectors
 
 
@@ -81,6 +81,8 @@ class Mixer(sampling.SeededLayer):
     has_binary_mask = True
     #: Whether the mixer moves or resizes the partner's image, which the plan cannot describe to feature sites.
     is_input_only = False
+    #: Whether all of the partner's image is shown, though shrunk.
+    shows_whole_partner = False
     #: Whether one draw of lam, of the box and of `probability` holds for the whole batch.
     draws_per_batch = False
     #: Whether a `MixModel` applies `label="sumix"`.
@@ -147,8 +149,7 @@ class Mixer(sampling.SeededLayer):
     @compiled_once
     def _mix_batch(self, batch):
         """Sample, make the plan and mix: the mixed batch and the plan, in a dict."""
-        height, width = self.image_size(ops.shape(batch["images"]))
-        is_labeled = input_forms.is_labeled(batch)
+        is_labeled, (height, width) = input_forms.is_labeled(batch), self.image_size(ops.shape(batch["images"]))
         site = 0 if is_labeled else self.sample_site()
         partner, mask, weight = self.sample(batch["images"])
         if self.ignore_zero_weight:
@@ -237,9 +238,8 @@ class Mixer(sampling.SeededLayer):
         if self.label != "saliency":
             input_forms.check_comparison(self)
             return mask.mean(height, width)
-        own_maps = plans.moved(maps, mask.own_source)
-        partner_maps = plans.partner_images(maps, partner, source=mask.source)
-        return label_rules.saliency_weight(own_maps, partner_maps, mask.rasterize(height, width), self.norm)
+        values = mask.rasterize(height, width)
+        return label_rules.weight_of_mask(values, mask, partner, maps, self.norm, self.shows_whole_partner)
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = input_forms.read_for(self, images, labels, sample_weight)
@@ -254,8 +254,8 @@ class Mixer(sampling.SeededLayer):
         return write(batch)
 
     def get_config(self):
-        names = ("probability", "partner", "detector_size", "attribution_layer", "label", "num_classes")
-        names += ("ignore_zero_weight", "requires_mix_model", "data_format")
+        names = ("probability", "partner", "detector_size", "attribution_layer", "label", "num_classes", "data_format")
+        names += ("ignore_zero_weight", "requires_mix_model")
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in names},
@@ -271,8 +271,9 @@ class Mixer(sampling.SeededLayer):
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
+        other_sites = {"site_weights": None} if "sites" in changes else {}
         # The detector itself: a callable need not be registered to be copied.
-        copy = type(self)(**{**self.get_config(), "detector": self.detector, **changes})
+        copy = type(self)(**{**self.get_config(), "detector": self.detector, **other_sites, **changes})
         if copy.detector is self.detector and copy.detector_size == self.detector_size:
             copy._detect = self._detect  # keeps an attached network, which takes that size
         return copy
@@ -297,4 +298,4 @@ class Mixer(sampling.SeededLayer):
             return batch
         if self.sites != (0,):
             return {"images": ops.cond(plan["site"] == 0, mix_images, lambda: batch["images"])}
-        return {"images": mix_images(), **input_forms.mix_targets(batch, plan, mask.source, mask.own_source)}
+        return {"images": mix_images(), **labeled_batches.mix(batch, plan, mask.source, mask.own_source)}

@@ -76,6 +76,12 @@ def _takes_two_labels(name, head):
 
 
 def _refuse_sparse(argument, structure):
+    for metric in keras.tree.flatten(structure):
+        if getattr(metric, "sparse_y_true", False):  # one-hot labels would be counted as classes 0 and 1
+            raise ValueError(
+                f"`{argument}` must take soft labels: use `keras.metrics.OneHotMeanIoU` or `OneHotIoU`. "
+                f"Received: {argument}={type(metric).__name__}"
+            )
     for name in _names(structure):
         if _plain(name).startswith(("sparsecategorical", "sparsetopk")):
             raise ValueError(

@@ -76,11 +76,11 @@ class NetworkView:
         return len(shape) == 4 and (shape[1:3] if self.data_format == "channels_last" else shape[2:]) != (1, 1)
 
     def predictions(self, images):
-        with stateless_call():
+        with stateless_call(self._predict):
             return self._predict(images, training=False)
 
     def features(self, images):
-        with stateless_call():
+        with stateless_call(self._features):
             return self._features(images, training=False)
 
     def to_channels_last(self, maps):

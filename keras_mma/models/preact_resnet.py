@@ -19,7 +19,7 @@ def PreActResNet18(
     """Pre-activation ResNet-18 for small images.
 
     Args:
-        input_shape: (height, width, channels).
+        input_shape: (height, width, channels), in the data format of Keras.
         classes: Number of classes.
         name: Name of the model.
         preprocessing: Layers applied to the images first, such as a `keras.layers.Normalization`.
@@ -50,7 +50,7 @@ def WideResNet(
     Args:
         depth: Number of convolutions, 6 n + 4: 10, 16, 22, 28, 40.
         width: Factor of the number of channels, a positive integer.
-        input_shape: (height, width, channels).
+        input_shape: (height, width, channels), in the data format of Keras.
         classes: Number of classes.
         dropout: Rate of the dropout between the two convolutions of a block, in [0, 1).
         name: Name of the model.
@@ -98,11 +98,17 @@ def _resnet(
 def _block(x, channels, strides, dropout, prefix, name):
     y = _norm_relu(x, f"{prefix}_1")
     # The projection takes the activated features, as in the papers.
-    shortcut = x if strides == 1 and x.shape[-1] == channels else _conv(y, channels, 1, strides, f"{prefix}_shortcut")
+    is_same = strides == 1 and x.shape[channel_axis()] == channels
+    shortcut = x if is_same else _conv(y, channels, 1, strides, f"{prefix}_shortcut")
     y = _norm_relu(_conv(y, channels, 3, strides, f"{prefix}_conv1"), f"{prefix}_2")
     if dropout:
         y = layers.Dropout(dropout, name=f"{prefix}_dropout")(y)
     return layers.Add(name=name)([_conv(y, channels, 3, name=f"{prefix}_conv2"), shortcut])
+
+
+def channel_axis():
+    """The axis of the channels of features, by the data format of Keras, in which convolutions work."""
+    return -1 if keras.config.image_data_format() == "channels_last" else 1
 
 
 def _conv(x, channels, kernel, strides=1, name=None):
@@ -112,5 +118,5 @@ def _conv(x, channels, kernel, strides=1, name=None):
 
 
 def _norm_relu(x, prefix):
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{prefix}_bn")(x)
+    x = layers.BatchNormalization(channel_axis(), momentum=0.9, epsilon=1e-5, name=f"{prefix}_bn")(x)
     return layers.ReLU(name=f"{prefix}_relu")(x)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import Input, Model, layers, regularizers
 
+from keras_mma.models.preact_resnet import channel_axis
+
 
 def ResNet20(
     input_shape: tuple[int, ...] = (32, 32, 3),
@@ -16,7 +18,7 @@ def ResNet20(
     """ResNet-20 for small images, with the activation after the addition.
 
     Args:
-        input_shape: (height, width, channels).
+        input_shape: (height, width, channels), in the data format of Keras.
         classes: Number of classes.
         name: Name of the model.
         preprocessing: Layers applied to the images first, such as a `keras.layers.Normalization`.
@@ -43,18 +45,21 @@ def ResNet20(
             name=name,
         )(x)
 
+    def norm(name):
+        return layers.BatchNormalization(channel_axis(), name=name)
+
     x = inputs = Input(input_shape, name="images")
     for layer in preprocessing:
         x = layer(x)
-    x = layers.BatchNormalization(name="stem_bn")(conv(x, 16, 3, 1, "stem"))
+    x = norm("stem_bn")(conv(x, 16, 3, 1, "stem"))
     x = layers.ReLU(name="stem_relu")(x)
     for stage, channels in enumerate((16, 32, 64), 1):
         for block in (1, 2, 3):
             prefix = f"stage{stage}_block{block}"
             strides = 2 if stage > 1 and block == 1 else 1
-            y = layers.BatchNormalization(name=f"{prefix}_bn1")(conv(x, channels, 3, strides, f"{prefix}_conv1"))
+            y = norm(f"{prefix}_bn1")(conv(x, channels, 3, strides, f"{prefix}_conv1"))
             y = layers.ReLU(name=f"{prefix}_relu1")(y)
-            y = layers.BatchNormalization(name=f"{prefix}_bn2")(conv(y, channels, 3, 1, f"{prefix}_conv2"))
+            y = norm(f"{prefix}_bn2")(conv(y, channels, 3, 1, f"{prefix}_conv2"))
             shortcut = x if strides == 1 else conv(x, channels, 1, strides, f"{prefix}_shortcut")
             x = layers.Add(name=f"{prefix}_add")([y, shortcut])
             x = layers.ReLU(name=f"stage{stage}" if block == 3 else f"{prefix}_relu2")(x)

@@ -62,3 +62,12 @@ def site_features(
     inputs, values = graph.fresh_inputs(model.input)
     graph.rebuild_graph(outputs[0], values, call)
     return SiteFeatures(mixer, dict(sorted(layers.items())), keras.Model(inputs, features))
+
+
+def at_input(mixer, **changes):
+    """A copy of a mixer that mixes every sample at the input, with some arguments changed.
+
+    By itself, without the predictions that SUMix compares, its labels follow the area instead.
+    """
+    label = "area" if mixer.label == "sumix" else mixer.label
+    return mixer.copy(**{"sites": (0,), "probability": 1.0, "label": label, **changes})

@@ -66,10 +66,11 @@ def check(y, predictions, output_names, ignore_class=None, name="y"):
 
 
 def _check_head(predictions, name):
-    if len(predictions.shape) not in (1, 2, 4):
+    if len(predictions.shape) not in (2, 4):
         raise ValueError(
-            f"`{name}` must be labels of predictions (batch, classes) or (batch, height, width, classes). Others, such "
-            f"as boxes, cannot be mixed. Received: predictions of shape {tuple(predictions.shape)}"
+            f"`{name}` must be labels of predictions (batch, classes), where one output is (batch, 1), or (batch, "
+            "height, width, classes). Others, such as boxes, cannot be mixed. "
+            f"Received: predictions of shape {tuple(predictions.shape)}"
         )
 
 

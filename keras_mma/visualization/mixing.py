@@ -12,7 +12,7 @@ from keras_mma import label_encoding, plans, plotting
 from keras_mma.layers import tokens
 from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.mixer import Mixer
-from keras_mma.models.site_features import site_features
+from keras_mma.models.site_features import at_input, site_features
 from keras_mma.saliency import fine_grained
 from keras_mma.visualization.grid import WIDTH, draw_grid, in_words, show, value_range
 
@@ -225,7 +225,7 @@ def attention_of(layer: FeatureMixAdapt, features: Any, plan: dict) -> Any:
 
 def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray]:
     """Mixed images, plan and saliency of a call at the input that mixes every sample."""
-    mixer = mixer.copy(sites=(0,), probability=1.0, data_format="channels_last")
+    mixer = at_input(mixer, data_format="channels_last")
     mixed, plan = mixer(images, training=True)
     find_saliency = fine_grained if mixer.detector is None else mixer.saliency_maps
     saliency = _numpy(find_saliency(ops.convert_to_tensor(images)))

@@ -157,3 +157,74 @@ def test_arguments_that_are_refused(rng, tmp_path, monkeypatch):
     network.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     with pytest.raises(ValueError, match="`model` must be a `MixModel`"):
         train(network, rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path)])
+
+
+def test_a_figure_that_means_nothing_for_a_draw_is_left_empty(rng, tmp_path, monkeypatch):
+    jumps = iter([None, 0.5, None, None, 0.5, 0.5])
+    monkeypatch.setattr(mixing_monitor, "edge_jump", lambda *_: next(jumps))
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=1, tensorboard=False)
+    train(make_model(layers.RandomChoice(seed=1), at=["first"]), rng, [monitor])
+    with open(tmp_path / "mixing.csv") as file:
+        assert [row["site1/edge_jump"] for row in csv.DictReader(file)] == ["", "0.5", ""]
+
+
+def test_a_training_that_is_resumed_goes_on_with_the_table(rng, tmp_path):
+    model = make_model(layers.CutMix(seed=1))
+    images, labels = blobs(rng, 8).astype("float32"), np.eye(3)[np.arange(8) % 3]
+
+    def fit(first, last):
+        monitor = mixing_monitor.MixingMonitor(images, tmp_path, samples=0, frequency=1, tensorboard=False)
+        model.fit(images, labels, initial_epoch=first, epochs=last, verbose=0, callbacks=[monitor])
+        with open(tmp_path / "mixing.csv") as file:
+            return [(int(row["epoch"]), row["mixer/weight_mean"]) for row in csv.DictReader(file)]
+
+    before = fit(0, 3)
+    after = fit(2, 4)  # the third epoch was interrupted and is repeated
+    assert [epoch for epoch, _ in after] == [1, 2, 3, 4] and after[:2] == before[:2]
+    assert [epoch for epoch, _ in fit(0, 1)] == [1]
+
+
+@pytest.mark.parametrize(
+    "mixer",
+    [
+        lambda: layers.CutMix(sites=(0, 1), site_weights=[1, 3]),
+        lambda: layers.CutMix(label="sumix", sites=(0, 1)),
+        lambda: layers.RandomChoice([layers.CutMix(sites=(0, 1), site_weights=[1, 2])], sites=(0, 1)),
+    ],
+)
+def test_every_mixer_can_be_watched(rng, tmp_path, mixer):
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=1, tensorboard=False)
+    train(make_model(mixer(), at=["first"]), rng, [monitor], epochs=1)
+    assert 0 < monitor.figures[0]["mixer/weight_mean"] < 1
+
+
+def test_a_model_with_two_inputs_is_refused(rng, tmp_path):
+    images, other = keras.Input((16, 20, 3)), keras.Input((2,))
+    x, plan = layers.CutMix()(images)
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras_mma.MixModel([images, other], (keras.layers.Dense(3)(pooled), plan))
+    with pytest.raises(ValueError, match="`MixingMonitor` needs a model with one input. Received: 2 inputs"):
+        mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, tensorboard=False).set_model(model)
+
+
+def test_the_order_of_the_batches_is_not_disturbed(rng, tmp_path):
+    class Batches(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            self.seen.append(index)
+            return blobs(np.random.default_rng(index), 4).astype("float32"), np.eye(3)[np.arange(4) % 3]
+
+    def order(monitors):
+        model, batches = make_model(layers.CutMix(), at=[]), Batches()
+        keras.utils.set_random_seed(7)
+        model.fit(batches, epochs=3, verbose=0, callbacks=monitors)
+        return batches.seen
+
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=1, tensorboard=False)
+    assert order([monitor]) == order([])

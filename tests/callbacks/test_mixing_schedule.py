@@ -134,3 +134,22 @@ def test_an_interrupted_training_does_not_leave_its_values_to_the_next_one():
     model.mixer.probability = 0.5  # set by the user after the interruption
     fit(model, 2, MixingSchedule(active=(0, -1)))
     assert model.mixer.probability == 0.5
+
+
+def test_a_number_that_is_not_scheduled_is_left_alone():
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.mixer.probability = 0.0
+
+    recorder = Recorder()
+    fit(build(), 3, Stop(), MixingSchedule(alpha=[1, 2, 3]), recorder)
+    assert recorder.settings == {0: (1.0, 1.0), 1: (0.0, 2.0), 2: (0.0, 3.0)}
+
+
+def test_a_model_that_was_saved_without_mixing_is_told(recwarn):
+    with pytest.warns(UserWarning, match="`active` has no effect, because the `probability` of .* is 0"):
+        fit(build(layers.MixUp(probability=0.0)), 1, MixingSchedule(active=(1, None)))
+    recwarn.clear()
+    fit(build(layers.MixUp(probability=0.0)), 1, MixingSchedule([1.0], active=(1, None)))
+    assert not [warning for warning in recwarn if "has no effect" in str(warning.message)]

@@ -202,6 +202,21 @@ class TestLabels:
             with pytest.raises(ValueError, match=f"`{argument}` must take soft labels"):
                 network().compile("sgd", **{"loss": CROSSENTROPY, argument: value})
 
+    @pytest.mark.parametrize("metric", [keras.metrics.MeanIoU(5), keras.metrics.IoU(5, [1])], ids=["MeanIoU", "IoU"])
+    def test_overlaps_of_class_indices_raise(self, metric):
+        with pytest.raises(ValueError, match="use `keras.metrics.OneHotMeanIoU` or `OneHotIoU`. Received: metrics="):
+            network().compile("sgd", CROSSENTROPY, metrics=[metric])
+        network().compile("sgd", CROSSENTROPY, metrics=[keras.metrics.OneHotMeanIoU(5)])
+
+    def test_an_output_without_an_axis_of_classes_raises(self):
+        inputs = keras.Input((8, 8, 3))
+        x, plan = layers.CutMix()(inputs)
+        output = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
+        model = keras_mma.MixModel(inputs, (keras.layers.Reshape(())(output), plan))
+        model.compile("sgd", "mse")
+        with pytest.raises(ValueError, match=r"where one output is \(batch, 1\).*Received: predictions of shape"):
+            model.fit(np.zeros((8, 8, 8, 3)), np.arange(8) % 2, verbose=0)
+
 
 class TestConstruction:
     def build(self, mixer_sites, sites, bypass_plan=(), bypass_features=()):

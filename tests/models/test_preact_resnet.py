@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mma.models import PreActResNet18, WideResNet
+from keras_mma.models import PreActResNet18, ResNet20, WideResNet
 
 
 def test_preact_resnet18_has_the_published_size():
@@ -63,3 +63,15 @@ def test_arguments():
 def test_logits_are_float32_in_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
     assert WideResNet(10, 1).output.dtype == "float32"
+
+
+@pytest.mark.parametrize("build", [lambda **shape: WideResNet(10, 1, **shape), PreActResNet18, ResNet20])
+def test_channels_may_come_first(build):
+    channels_last = build(input_shape=(32, 16, 3))
+    keras.config.set_image_data_format("channels_first")
+    model = build(input_shape=(3, 32, 16))
+    assert [tuple(weight.shape) for weight in model.weights] == [
+        tuple(weight.shape) for weight in channels_last.weights
+    ]
+    assert [layer.name for layer in model.layers] == [layer.name for layer in channels_last.layers]
+    assert model.get_layer("stage2").output.shape[2:] == channels_last.get_layer("stage2").output.shape[1:3]

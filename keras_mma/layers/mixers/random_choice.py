@@ -58,6 +58,11 @@ class RandomChoice(Mixer):
         mixers = [MixUp(alpha=0.8), CutMix(alpha=1.0)] if mixers is None else mixers
         if not isinstance(mixers, (list, tuple)) or not mixers or not all(isinstance(m, Mixer) for m in mixers):
             raise ValueError(f"`mixers` must be a list of at least one `Mixer`. Received: mixers={mixers!r}")
+        if any(isinstance(mixer, RandomChoice) for mixer in mixers):
+            raise ValueError(
+                "`mixers` must not be choices themselves: list their mixers, with the products of the probabilities. "
+                f"Received: mixers={mixers!r}"
+            )
         if probabilities is None:
             probabilities = [1 / len(mixers)] * len(mixers)
         probabilities = [arguments.fraction("probabilities", probability) for probability in probabilities]

@@ -20,7 +20,7 @@ class ResizeMix(Mixer):
         x~  = x outside the box, the shrunk partner inside,    y~ = mean(M) y + (1 - mean(M)) y_partner
 
     The partner is shrunk to its nearest pixels, so that segmentation masks of class indices can follow. Only images can
-    be shrunk: this mixer has no feature sites.
+    be shrunk: this mixer has no feature sites. With `label="saliency"`, all of the partner's saliency counts as pasted.
 
     Args:
         scale: Smallest and largest t, in (0, 1].
@@ -38,7 +38,7 @@ class ResizeMix(Mixer):
           and true labels, 2020, arXiv:2012.11101, section 3.
     """
 
-    is_input_only = True
+    is_input_only = shows_whole_partner = True
 
     def __init__(self, *, scale: tuple[float, float] = (0.1, 0.8), **kwargs: Any) -> None:
         super().__init__(**kwargs)
