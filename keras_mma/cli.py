@@ -106,19 +106,8 @@ def _add_evaluate(commands, summary):
 
 def evaluate(model, dataset, **options):
     """Evaluate a model and print the most important figures."""
-    needed = [
-        "scipy",
-        "cv2",
-        "PIL",
-        "matplotlib",
-        "tqdm",
-        "filelock",
-        "markdown_it",
-        *["sklearn"] * (dataset == "digits"),
-    ]
-    missing = [name for name in needed if not importlib.util.find_spec(name)]
-    if missing:
-        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[robustness]'")
+    packages = ["scipy", "cv2", "PIL", "matplotlib", "tqdm", "filelock", "markdown_it"]
+    _require(*packages, *["sklearn"] * (dataset == "digits"))
     from keras_mma import robustness
 
     report = robustness.evaluate(model, dataset, **options, progress=True)
@@ -127,6 +116,12 @@ def evaluate(model, dataset, **options):
     for line in robustness.headlines(report):
         show(line)
     show(f"wrote {options['output']}/report.html")
+
+
+def _require(*packages):
+    missing = [name for name in packages if not importlib.util.find_spec(name)]
+    if missing:
+        raise InputError(f"{', '.join(missing)} must be installed: pip install 'keras-mma[robustness]'")
 
 
 def _add_compare(commands, summary):
@@ -159,6 +154,7 @@ def _add_compare(commands, summary):
 
 def compare(reports, output, against):
     """Print tables over several reports, and write them with plots where a folder is named."""
+    _require("scipy", "matplotlib", "filelock", "markdown_it")
     from keras_mma import robustness
 
     show(robustness.compare(reports, output, against).removesuffix("\n"))

@@ -125,9 +125,11 @@ def decode(file, image_size=None, resize="antialiased"):
                     f"Received: {height} x {width} pixels"
                 )
             return resizing.resize_image(_rgb(picture), image_size, resize)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # Pillow's own, such as DecompressionBombError, and ValueError or SyntaxError of formats
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{file} cannot be read: {first_line(error)}") from error  # the system's, not the file's
         raise DamagedFile(f"{file} is damaged or not an image: {first_line(error)}") from error
 
 

@@ -16,7 +16,9 @@ NAMES = "digits, cifar10, cifar100, tfds:NAME, folder:PATH or arrays:FOLDER"
 #: The parts of a dataset.
 PARTS = ("train", "validation", "test")
 # Folders and splits that hold a validation part.
-_VALIDATION = ("validation", "val", "valid")
+#: Names of folders, in lower case, and the parts that they hold.
+_PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+_PARTS |= dict.fromkeys(("valid", "val", "validation"), "validation")
 
 
 def load(
@@ -196,20 +198,22 @@ def _folder_readers(name, path, image_size, resize, skip_damaged):
 
 
 def _array_readers(name, path):
-    return {
-        part: functools.partial(arrays.read_arrays, below, name) for part, below in _part_folders(name, path).items()
-    }
+    folders = _part_folders(name, path, has_classes=False)
+    return {part: functools.partial(arrays.read_arrays, below, name) for part, below in folders.items()}
 
 
-def _part_folders(name, path):
-    """The folders of the parts; without parts, everything is `"train"`."""
+def _part_folders(name, path, has_classes=True):
+    """The folders of the parts; without parts, everything is `"train"`. A class may have the name of a part, too."""
     if not path.is_dir():
         raise InputError(f"`dataset` {name.partition(':')[0]}:PATH must name a folder. Received: {path}")
-    folders = {part: path / part for part in ("train", "test") if (path / part).is_dir()}
-    for validation in _VALIDATION:
-        if folders and (path / validation).is_dir():
-            folders["validation"] = path / validation
-            break
+    below = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    named = {_PARTS[entry.name.lower()]: entry for entry in below if entry.name.lower() in _PARTS}
+    are_classes = len(named) < len(below) and not all(
+        any(map(Path.is_dir, entry.iterdir())) for entry in named.values()
+    )
+    folders = {} if are_classes else {part: named[part] for part in ("train", "test") if part in named}
+    if folders and "validation" in named:
+        folders["validation"] = named["validation"]
     return folders or {"train": path}
 
 

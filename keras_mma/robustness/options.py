@@ -4,6 +4,7 @@ import dataclasses
 
 from keras_mma.datasets import RESIZES
 from keras_mma.errors import InputError
+from keras_mma.robustness.perturbations.attacks import RESTARTS
 from keras_mma.robustness.sections import SECTIONS
 
 
@@ -68,7 +69,7 @@ class Options:
         metavar="EPSILON",
     )
     steps: int = _option(20, "Number of steps of PGD.", type=int, metavar="N")
-    restarts: int = _option(2, "Number of random starts of PGD.", type=int, metavar="N")
+    restarts: int = _option(RESTARTS, "Number of random starts of PGD.", type=int, metavar="N")
     detector: str = _option(
         "fine_grained", "Saliency detector that orders the patches of the occlusion.", metavar="NAME"
     )
@@ -114,8 +115,17 @@ class Options:
                 raise InputError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
         if self.resize != "antialiased" and self.image_size is None:
             raise InputError(f"`resize` needs `image_size`. Received: resize={self.resize!r}, image_size=None")
-        if self.epsilons is not None and not (len(self.epsilons) and all(0 < value <= 255 for value in self.epsilons)):
-            raise InputError(f"`epsilons` must be levels between 0 and 255. Received: epsilons={self.epsilons}")
+        if self.epsilons is not None:
+            values = self.epsilons.tolist() if hasattr(self.epsilons, "tolist") else self.epsilons
+            values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
+            if not (values and all(isinstance(value, (int, float)) and 0 < value <= 255 for value in values)):
+                raise InputError(f"`epsilons` must be levels between 0 and 255. Received: epsilons={self.epsilons}")
+            object.__setattr__(self, "epsilons", values)
+        if not isinstance(self.detector, str):  # the report names it
+            raise InputError(
+                "`detector` must be the name of a detector; `keras_mma.saliency.register` names a function. Received: "
+                f"detector={self.detector!r}"
+            )
         if self.outputs not in (None, "logits", "probabilities"):
             raise InputError(f"`outputs` must be logits or probabilities. Received: outputs={self.outputs!r}")
 

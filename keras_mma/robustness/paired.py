@@ -62,13 +62,14 @@ def over_seeds(differences):
         differences: One number for each pair, at least one.
 
     Returns:
-        A `Difference`. One pair has no interval.
+        A `Difference`. One pair has no interval, and neither do equal differences: errors are shares of a finite number
+        of images, so that differences which agree show no precision.
     """
     from scipy.stats import t
 
     values = np.asarray(differences, "float64")
     count, mean = len(values), float(values.mean())
-    if count == 1:
+    if count == 1 or np.ptp(values) < 1e-9:
         return Difference(mean)
     half = float(t.isf(0.025, count - 1) * values.std(ddof=1) / math.sqrt(count))
     return Difference(mean, mean - half, mean + half)

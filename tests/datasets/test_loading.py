@@ -277,3 +277,27 @@ def test_sets_of_tensorflow_datasets_that_cannot_be_used_are_refused(serve):
     serve(ConnectionError("no network\nat all"))
     with pytest.raises(InputError, match="not available from tensorflow-datasets: ConnectionError: no network$"):
         datasets.load("cifar10")
+
+
+def test_parts_may_be_capitalized_and_classes_may_be_called_like_parts(tmp_path):
+    for part in ("Train", "Test"):
+        save_classes(tmp_path / "parts" / part, [("cat", 3), ("dog", 3)])
+    parts = datasets.load(f"folder:{tmp_path / 'parts'}", image_size=8, validation_fraction=0)
+    assert parts.train.class_names == ("cat", "dog") and len(parts.train) == len(parts.test) == 6
+    save_classes(tmp_path / "flat", [("bus", 5), ("car", 5), ("train", 5)])
+    flat = datasets.load(f"folder:{tmp_path / 'flat'}", image_size=8, validation_fraction=0)
+    assert flat.train.class_names == ("bus", "car", "train") and len(flat.train) + len(flat.test) == 15
+
+
+def test_a_machine_without_memory_has_no_damaged_files(tmp_path, monkeypatch):
+    save_classes(tmp_path, [("a", 5), ("b", 5)])
+    from keras_mma.datasets import folder
+
+    for error in (MemoryError(), OSError(24, "Too many open files")):
+
+        def fail(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(folder, "_rgb", fail)
+        with pytest.raises((MemoryError, InputError), match="|Too many open files"):
+            datasets.load(f"folder:{tmp_path}", image_size=8, skip_damaged=True, validation_fraction=0).test  # noqa: B018

@@ -191,6 +191,9 @@ def test_epsilons_steps_and_restarts_are_recorded():
         ["PGD-7, 1 random start", "0.5/255"],
         ["PGD-7, 1 random start", "16/255"],
     ]
+    # In a comparison, attacks with other numbers of starts are not the same.
+    labels = [list(Attack().errors({"attack": part})) for part in (report["attack"], section)]
+    assert "PGD-20 8/255" in labels[0] and "PGD-7×1 16/255" in labels[1] and "FGSM 16/255" in labels[1]
 
 
 @pytest.mark.parametrize("form", ["keras", "SavedModel"])

@@ -147,3 +147,19 @@ def test_the_gradient_does_not_vanish_with_certainty():
     gradients = conventions.margin_gradient(np.array([[80.0, 0.0, -1.0]], "float32"), np.array([0]), "logits")
     assert gradients[0] == pytest.approx([-1, 0.7311, 0.2689], abs=1e-4)
     assert np.isfinite(conventions.margin_gradient(np.array([[1.0, 0.0]]), np.array([0]), "probabilities")).all()
+
+
+def test_numbers_may_be_passed_without_a_tuple(rng):
+    pixels = rng.integers(0, 256, (1, 2, 2, 3), dtype="uint8")
+    preprocess = Preprocess(scale=1 / 127.5, mean=1.0, std=np.array([1.0, 2.0, 4.0])).checked()
+    assert preprocess == Preprocess(1 / 127.5, (1.0,), (1.0, 2.0, 4.0))
+    preprocess.check(3)
+    assert preprocess.apply(pixels).shape == pixels.shape and "mean=1" in str(preprocess)
+    for changes, match in (
+        ({"order": "BGR"}, "order must be rgb or bgr. Received: 'BGR'"),
+        ({"std": 0.0}, "std not 0"),
+        ({"mean": "x"}, "must have numbers"),
+        ({"scale": float("nan")}, "must be finite"),
+    ):
+        with pytest.raises(InputError, match=match):
+            Preprocess(**changes).checked()

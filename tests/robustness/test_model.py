@@ -327,3 +327,46 @@ def test_data_and_outputs_that_do_not_fit_are_refused(needs_tensorflow, tmp_path
             checked(path, images)
     checked(tmp_path / "sigmoid", images, kind="probabilities")
     checked(tmp_path / "sigmoid", images, kind="logits")
+
+
+def test_outputs_that_later_batches_contradict_are_refused(tmp_path):
+    """Logits of a first batch may lie in [0, 1] by chance."""
+    inputs = keras.Input((16, 16, 3))
+    logit = keras.layers.Rescaling(1 / 50, offset=-1)(keras.layers.GlobalAveragePooling2D()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(logit))
+    classifier = from_keras(model)
+    images = np.zeros((2, 16, 16, 3), "uint8")
+    images[0] += 60
+    classifier.check(images[:1], 2, True)
+    assert classifier.kind == "probabilities"
+    with pytest.raises(InputError, match="`outputs` must be given, because the first outputs look like probabilities"):
+        classifier.probabilities(images)
+
+
+def test_an_image_without_a_finite_gradient_is_left_as_it_is(monkeypatch, rng):
+    classifier = from_keras(networks.untrained(classes=3))
+    images = rng.integers(0, 256, (3, 16, 16, 3), dtype="uint8")
+    classifier.check(images, 3, True)
+    pull_back = classifier._attacked_pull_back
+
+    def broken(*arguments):
+        values, gradient = pull_back(*arguments)
+        gradient = np.array(gradient)
+        gradient[1, 2, 3] = np.nan
+        return values, gradient
+
+    monkeypatch.setattr(classifier, "_attacked_pull_back", broken)
+    _, gradient = classifier.attack_gradient(images.astype("float32"), np.array([0, 1, 2]))
+    assert np.isfinite(gradient).all() and gradient[0].any() and not gradient[1].any() and gradient[2].any()
+
+
+def test_without_logits_the_outputs_are_attacked(monkeypatch, rng):
+    classifier = from_keras(networks.untrained(classes=3, activation="softmax"))
+
+    def fail():
+        raise TypeError("the head cannot be copied")
+
+    monkeypatch.setattr(classifier, "_logits", fail)
+    images = rng.integers(0, 256, (3, 16, 16, 3), dtype="uint8")
+    classifier.check(images, 3, True)
+    assert classifier.why_no_gradient(images, np.array([0, 1, 2])) is None and classifier.attacked == "outputs"

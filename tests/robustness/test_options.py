@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 
+import numpy as np
 import pytest
 
 from keras_mma.robustness import InputError, Options
@@ -52,3 +53,12 @@ def test_the_docstring_describes_every_option():
     text = inspect.getdoc(Options)
     for field in dataclasses.fields(Options):
         assert f"\n    {field.name}: {field.metadata['help']}\n" in text
+
+
+def test_levels_may_be_an_array_and_a_detector_has_a_name():
+    assert Options(epsilons=np.array([4.0, 8.0])).epsilons == (4.0, 8.0) and Options(epsilons=8).epsilons == (8,)
+    for epsilons in ([], [0], ["x"], "8"):
+        with pytest.raises(InputError, match="`epsilons` must be levels between 0 and 255"):
+            Options(epsilons=epsilons)
+    with pytest.raises(InputError, match="`detector` must be the name of a detector"):
+        Options(detector=lambda images: images)

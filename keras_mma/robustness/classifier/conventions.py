@@ -65,6 +65,23 @@ class Preprocess(NamedTuple):
             raise InputError(f"`preprocess` scale and std must not be 0. Received: {' '.join(words)!r}")
         return cls(**values)
 
+    def checked(self) -> "Preprocess":
+        """The same with tuples of floats, whatever numbers were passed.
+
+        Raises:
+            InputError: if a value is out of range.
+        """
+        try:
+            scale = float(self.scale)
+            mean, std = (tuple(map(float, np.atleast_1d(values).ravel())) for values in (self.mean, self.std))
+        except (TypeError, ValueError):
+            raise InputError(f"`preprocess` must have numbers such as 0.5. Received: {tuple(self)}") from None
+        if not (np.isfinite([scale, *mean, *std]).all() and scale and all(std)):
+            raise InputError(f"`preprocess` must be finite, and scale and std not 0. Received: {tuple(self)}")
+        if self.order not in ("rgb", "bgr"):
+            raise InputError(f"`preprocess` order must be rgb or bgr. Received: {self.order!r}")
+        return Preprocess(scale, mean, std, self.order)
+
     def check(self, channels: int) -> None:
         """Refuse a number of means or deviations that does not fit the channels of the images."""
         for name in ("mean", "std"):
@@ -135,7 +152,7 @@ def decide_outputs(outputs):
     is_binary = values.shape[1] == 1
     seen = f"of {len(values)} images lie in [{low:.4g}, {high:.4g}], "
     seen += "one for each" if is_binary else f"samples sum to {sums.min():.4g} to {sums.max():.4g}"
-    if low >= -1e-6 and high <= 1 + 1e-3 and (is_binary or np.abs(sums - 1).max() <= 1e-2):
+    if are_probabilities(values):
         return "probabilities", f"inferred from the values: outputs {seen}"
     if low < 0:
         return "logits", f"inferred from the values: outputs {seen}"
@@ -143,6 +160,13 @@ def decide_outputs(outputs):
         "`outputs` must be logits or probabilities, because the values do not show which they are: logits of "
         f"{len(values)} images would include a negative one, probabilities would sum to 1. Received: outputs {seen}"
     )
+
+
+def are_probabilities(outputs):
+    """Whether the values of outputs (n, classes) can be probabilities."""
+    values = np.asarray(outputs, "float64")
+    is_one = values.shape[1] == 1 or np.abs(values.sum(axis=1) - 1).max() <= 1e-2
+    return bool(values.min() >= -1e-6 and values.max() <= 1 + 1e-3 and is_one)
 
 
 def check_outputs(outputs, kind):

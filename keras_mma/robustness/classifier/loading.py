@@ -34,7 +34,7 @@ def load(
         InputError: if there is no such model, or it does not take one batch of images and give one output.
     """
     path = Path(path)
-    preprocess = preprocess or Preprocess()
+    preprocess = (preprocess or Preprocess()).checked()
     if path.is_dir() and ((path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists()):
         return _load_saved_model(path, signature, preprocess, output_name)
     if path.is_file() and path.suffix in (".keras", ".h5"):
@@ -51,6 +51,7 @@ def from_keras(model, path="in memory", sha256=None, preprocess=None, output_nam
     """A Keras model as a `Classifier`, on the backend that Keras runs on. See `load`."""
     import keras
 
+    preprocess = (preprocess or Preprocess()).checked()
     inputs = getattr(model, "inputs", None) or []
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in inputs]
@@ -67,7 +68,7 @@ def from_keras(model, path="in memory", sha256=None, preprocess=None, output_nam
     run, pull_back = gradients.of_keras(model)
     dtype = keras.backend.standardize_dtype(inputs[0].dtype)
     logits = functools.partial(gradients.logits_of_keras, model)
-    return Classifier(run, pull_back, tuple(inputs[0].shape), dtype, preprocess or Preprocess(), description, logits)
+    return Classifier(run, pull_back, tuple(inputs[0].shape), dtype, preprocess, description, logits)
 
 
 def _load_keras(path, preprocess, output_name):

@@ -39,6 +39,7 @@ class Classifier:
     ) -> None:
         self._run, self._pull_back, self._logits = run, pull_back, logits
         # What is attacked: the outputs, or the logits from which they come.
+        self._is_inferred = False
         self.attacked, self._attacked_pull_back = "outputs", pull_back
         self.input_shape, self.dtype, self.preprocess = tuple(input_shape), dtype, preprocess
         self.description = description
@@ -90,6 +91,7 @@ class Classifier:
             raise InputError(f"the model must have the {classes} classes of the dataset. Received: {received} classes")
         if not np.isfinite(values).all():
             raise InputError("the model's outputs must be finite. Received: NaN or infinity for the first images")
+        self._is_inferred = kind is None
         if kind is None:
             self.kind, why = conventions.decide_outputs(values)
         else:
@@ -107,7 +109,15 @@ class Classifier:
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Outputs (n, classes) of images (n, height, width, channels) 0 to 255, as an array."""
-        return conventions.two_columns(self._predict(self._run, pixels), self.kind)
+        values = self._predict(self._run, pixels)
+        if self.kind == "probabilities" and np.isfinite(values).all():
+            if self._is_inferred and not conventions.are_probabilities(values):
+                raise InputError(
+                    "`outputs` must be given, because the first outputs look like probabilities and later ones do not. "
+                    f"Received: outputs from {values.min():.4g} to {values.max():.4g}"
+                )
+            conventions.check_outputs(np.clip(values, 0, None) if self._is_inferred else values, self.kind)
+        return conventions.two_columns(values, self.kind)
 
     def _predict(self, run, pixels):
         def timed(inputs):
@@ -142,8 +152,9 @@ class Classifier:
                 )
 
         values, gradient = self._in_batches(self._to_inputs(pixels), run, labels)
-        if not np.isfinite(gradient).all():
-            raise InputError("the model's gradient must be finite. Received: NaN or infinity")
+        # As if nothing reached the pixels: the report counts such images, and warns of them.
+        is_finite = np.isfinite(gradient).all(axis=(1, 2, 3), keepdims=True)
+        gradient = np.where(is_finite, gradient, np.zeros_like(gradient))
         if self._channels_first:
             gradient = gradient.transpose(0, 2, 3, 1)
         return conventions.two_columns(_standard(values), kind), self.preprocess.pull_back(gradient)
@@ -154,6 +165,9 @@ class Classifier:
             return f"the model takes {self.dtype}, through which no gradient flows"
         try:
             self._find_logits(pixels)
+        except Exception:  # the outputs themselves are attacked then
+            self.attacked = "outputs"
+        try:
             _, gradient = self.attack_gradient(pixels.astype("float32"), labels)
         except Exception as error:
             return f"the model gives no gradient: {first_line(error)}"

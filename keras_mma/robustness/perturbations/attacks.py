@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_mma.robustness.perturbations.seeds import generators
 
+#: Random starts of PGD by default.
+RESTARTS = 2
 # The attacks, and the largest changes in levels of 255 with which they are measured by default.
 ATTACKS = {"fgsm": (2, 4, 8), "pgd": (4, 8)}
 

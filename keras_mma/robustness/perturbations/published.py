@@ -36,6 +36,11 @@ def source(options, dataset):
     """The source of corrupted images that the option `corruptions` names, unless they are regenerated."""
     names = CORRUPTIONS + EXTRA_CORRUPTIONS * options.extra_corruptions
     if options.corruptions == "tfds":
+        if tuple(dataset.shape) != (32, 32, 3):
+            raise InputError(
+                "`corruptions` tfds needs color images of 32 x 32 pixels: omit `image_size`, or regenerate the "
+                f"corruptions. Received: {' x '.join(map(str, dataset.shape))}"
+            )
         return TensorflowDatasets(dataset.name, options.data_dir, names)
     return Folder(options.corruptions, dataset, names)
 

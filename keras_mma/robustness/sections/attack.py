@@ -15,7 +15,7 @@ from keras_mma.robustness.metrics import (
     errors_of_images,
     percent,
 )
-from keras_mma.robustness.perturbations.attacks import ATTACKS, Source, measure_fgsm, measure_pgd
+from keras_mma.robustness.perturbations.attacks import ATTACKS, RESTARTS, Source, measure_fgsm, measure_pgd
 from keras_mma.robustness.run import Part, Section
 
 _COLORS = {"fgsm": plotting.BLUE, "pgd": plotting.RED}
@@ -145,10 +145,7 @@ class Attack(Section):
         return dict(zip(labels, map(percent, accuracies), strict=True))
 
     def errors(self, report):
-        return {
-            f"{_title(entry)} {entry['epsilon_255']:g}/255": 1 - entry["robust_accuracy"]
-            for entry in report["attack"]["results"]
-        }
+        return {_label(entry): 1 - entry["robust_accuracy"] for entry in report["attack"]["results"]}
 
     def outcomes(self, report):
         entries, count = report["attack"]["results"], report["dataset"]["n"]
@@ -215,6 +212,12 @@ def _masked(entries):
 
 def _title(entry):
     return "FGSM" if entry["attack"] == "fgsm" else f"PGD-{entry['steps']}"
+
+
+def _label(entry):
+    """The attack and what it may do, so that only equal ones are compared: more random starts leave fewer correct."""
+    starts = "" if entry["attack"] == "fgsm" or entry["restarts"] == RESTARTS else f"×{entry['restarts']}"
+    return f"{_title(entry)}{starts} {entry['epsilon_255']:g}/255"
 
 
 def _restarts(count):
