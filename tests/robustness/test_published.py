@@ -17,13 +17,15 @@ def test_cifar_10_c_comes_from_tensorflow_datasets(monkeypatch):
         test = "the test part"
 
     monkeypatch.setattr(datasets, "load", lambda name, data_dir: loaded.append((name, data_dir)) or Parts)
-    source = published.TensorflowDatasets("cifar10", "here")
+    source = published.TensorflowDatasets("cifar10", data_dir="here")
     assert {source.load(name, 2) for name in published.CORRUPTIONS} == {"the test part"}
     assert loaded[0] == ("tfds:cifar10_corrupted/gaussian_noise_2", "here")
     names = [name for name, _ in loaded]
     assert "tfds:cifar10_corrupted/frosted_glass_blur_2" in names and "tfds:cifar10_corrupted/elastic_2" in names
     with pytest.raises(InputError, match="needs `dataset` cifar10; CIFAR-100-C is read from the folder"):
         published.TensorflowDatasets("cifar100")
+    with pytest.raises(InputError, match="needs color images of 32 x 32 pixels.* Received: 64 x 64 x 3"):
+        published.TensorflowDatasets("cifar10", (64, 64, 3))
 
 
 def test_a_sixteenth_corruption_leaves_the_published_files_readable(tmp_path, monkeypatch):

@@ -36,23 +36,23 @@ def source(options, dataset):
     """The source of corrupted images that the option `corruptions` names, unless they are regenerated."""
     names = CORRUPTIONS + EXTRA_CORRUPTIONS * options.extra_corruptions
     if options.corruptions == "tfds":
-        if tuple(dataset.shape) != (32, 32, 3):
-            raise InputError(
-                "`corruptions` tfds needs color images of 32 x 32 pixels: omit `image_size`, or regenerate the "
-                f"corruptions. Received: {' x '.join(map(str, dataset.shape))}"
-            )
-        return TensorflowDatasets(dataset.name, options.data_dir, names)
+        return TensorflowDatasets(dataset.name, dataset.shape, options.data_dir, names)
     return Folder(options.corruptions, dataset, names)
 
 
 class TensorflowDatasets:
     """CIFAR-10-C as `cifar10_corrupted/NAME_SEVERITY` of tensorflow-datasets."""
 
-    def __init__(self, dataset_name, data_dir=None, names=CORRUPTIONS):
+    def __init__(self, dataset_name, shape=(32, 32, 3), data_dir=None, names=CORRUPTIONS):
         if dataset_name != "cifar10":
             raise InputError(
                 "`corruptions` tfds is CIFAR-10-C and needs `dataset` cifar10; CIFAR-100-C is read from the folder of "
                 f"its .npy files. Received: dataset={dataset_name!r}"
+            )
+        if tuple(shape) != (32, 32, 3):
+            raise InputError(
+                "`corruptions` tfds needs color images of 32 x 32 pixels: omit `image_size`, or regenerate the "
+                f"corruptions. Received: {' x '.join(map(str, shape))}"
             )
         self.data_dir, self.names = data_dir, names
         self.label, self.identity = "CIFAR-10-C, published (tensorflow-datasets)", "tfds"
