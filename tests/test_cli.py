@@ -383,7 +383,7 @@ def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F
     means = [f"{100 * report['corruption']['mean_error']:.1f} %" for report in (first, second)]
     cells = rows["**corruption, mean error** (regenerated, CIFAR severities)"]
     assert [cell.strip(" |") for cell in cells] == means
-    assert rows["rotation ±20°, error"][1].strip(" |") == "-" == rows["PGD-20 8/255, robust accuracy"][1].strip(" |")
+    assert rows["rotation ±20°, error"][1].strip(" |") == "-" == rows["PGD-20×1 8/255, robust accuracy"][1].strip(" |")
     assert (output / "comparison.png").read_bytes().startswith(b"\x89PNG")
     robustness.evaluate(digits[2], "digits", limit=41, only=["clean"], output=tmp_path / "c")
     (tmp_path / "text.json").write_text("{}")
