@@ -153,7 +153,9 @@ class MixingMonitor(keras.callbacks.Callback):
         for name, figure in pictures.items():
             plotting.save(figure, self.log_dir / f"{name}-{epoch + 1:04d}.png")
         # A training that was resumed goes on with the table.
-        rows = [row for row in self._earlier if int(row["epoch"]) < self.figures[0]["epoch"]] + self.figures
+        first = self.figures[0]["epoch"]
+        earlier = [row for row in self._earlier if (row.get("epoch") or "").isdecimal() and int(row["epoch"]) < first]
+        rows = [*earlier, *self.figures]
         table = io.StringIO(newline="")
         # Some figures are missing where they mean nothing, such as the jump across the edge of a mask without one.
         writer = csv.DictWriter(table, dict.fromkeys(name for row in rows for name in row), restval="")

@@ -16,9 +16,9 @@ NAMES = "digits, cifar10, cifar100, tfds:NAME, folder:PATH or arrays:FOLDER"
 #: The parts of a dataset.
 PARTS = ("train", "validation", "test")
 # Folders and splits that hold a validation part.
-#: Names of folders, in lower case, and the parts that they hold.
+#: Names of folders, in lower case, and the parts that they hold. Of several for one part, the first is taken.
 _PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-_PARTS |= dict.fromkeys(("valid", "val", "validation"), "validation")
+_PARTS |= dict.fromkeys(("validation", "val", "valid"), "validation")
 
 
 def load(
@@ -207,7 +207,8 @@ def _part_folders(name, path, has_classes=True):
     if not path.is_dir():
         raise InputError(f"`dataset` {name.partition(':')[0]}:PATH must name a folder. Received: {path}")
     below = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
-    named = {_PARTS[entry.name.lower()]: entry for entry in below if entry.name.lower() in _PARTS}
+    by_name = {entry.name.lower(): entry for entry in below}
+    named = {part: by_name[word] for word, part in reversed(_PARTS.items()) if word in by_name}
     are_classes = len(named) < len(below) and not all(
         any(map(Path.is_dir, entry.iterdir())) for entry in named.values()
     )

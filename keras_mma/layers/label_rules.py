@@ -5,18 +5,18 @@ from keras import ops
 from keras_mma import plans
 
 
-def weight_of_mask(values, mask, partner, maps, norm=1, shows_whole_partner=False):
+def weight_of_mask(mask, height, width, partner, maps, norm=1, shows_whole_partner=False):
     """The share of the label by the saliency that a mask keeps and pastes, float32 (batch,).
 
     Args:
-        values: The mask as a float32 tensor (batch, height, width, 1).
-        mask: The same as a mask of `keras_mma.layers.masks`, which says how images are moved.
+        mask: A mask of `keras_mma.layers.masks`.
+        height, width: Size of the images.
         partner: Int32 tensor (batch,).
         maps: Saliency maps of the images.
         norm: 1 or 2.
         shows_whole_partner: Whether all of the partner's image is shown where the mask is 0, though shrunk.
     """
-    own = plans.moved(maps, mask.own_source)
+    values, own = mask.rasterize(height, width), plans.moved(maps, mask.own_source)
     # All of the saliency is then pasted. The moved map would repeat its border outside the mask.
     pasted = 1.0 - values if shows_whole_partner else plans.partner_images(maps, partner, source=mask.source)
     return saliency_weight(own, pasted, values, norm)

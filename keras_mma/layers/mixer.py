@@ -238,8 +238,7 @@ class Mixer(sampling.SeededLayer):
         if self.label != "saliency":
             input_forms.check_comparison(self)
             return mask.mean(height, width)
-        values = mask.rasterize(height, width)
-        return label_rules.weight_of_mask(values, mask, partner, maps, self.norm, self.shows_whole_partner)
+        return label_rules.weight_of_mask(mask, height, width, partner, maps, self.norm, self.shows_whole_partner)
 
     def compute_output_spec(self, images, labels=None, sample_weight=None, training=None):
         batch, write = input_forms.read_for(self, images, labels, sample_weight)

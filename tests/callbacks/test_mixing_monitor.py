@@ -182,6 +182,8 @@ def test_a_training_that_is_resumed_goes_on_with_the_table(rng, tmp_path):
     after = fit(2, 4)  # the third epoch was interrupted and is repeated
     assert [epoch for epoch, _ in after] == [1, 2, 3, 4] and after[:2] == before[:2]
     assert [epoch for epoch, _ in fit(0, 1)] == [1]
+    (tmp_path / "mixing.csv").write_text("a,epoch\n1\n2,x\n")  # of something else
+    assert [epoch for epoch, _ in fit(1, 2)] == [2]
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,10 @@ def test_parts_may_be_capitalized_and_classes_may_be_called_like_parts(tmp_path)
         save_classes(tmp_path / "parts" / part, [("cat", 3), ("dog", 3)])
     parts = datasets.load(f"folder:{tmp_path / 'parts'}", image_size=8, validation_fraction=0)
     assert parts.train.class_names == ("cat", "dog") and len(parts.train) == len(parts.test) == 6
+    save_classes(tmp_path / "parts" / "training", [("cat", 1), ("dog", 1)])  # the name that is taken stands first
+    save_classes(tmp_path / "parts" / "docs", [("cat", 1)])
+    again = datasets.load(f"folder:{tmp_path / 'parts'}", image_size=8, validation_fraction=0)
+    assert len(again.train) == 6 and again.train.class_names == ("cat", "dog")
     save_classes(tmp_path / "flat", [("bus", 5), ("car", 5), ("train", 5)])
     flat = datasets.load(f"folder:{tmp_path / 'flat'}", image_size=8, validation_fraction=0)
     assert flat.train.class_names == ("bus", "car", "train") and len(flat.train) + len(flat.test) == 15

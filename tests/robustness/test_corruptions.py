@@ -502,3 +502,10 @@ def test_jpeg_and_pixelate_come_out_at_whole_levels(images):
     buffer = io.BytesIO()
     Image.fromarray(images[0]).save(buffer, "JPEG", quality=80)
     assert (corrupt(images[:1], "jpeg_compression", 1)[0] == np.asarray(Image.open(buffer))).all()
+
+
+def test_images_of_other_channels_are_refused_with_advice():
+    for count in (1, 3):
+        registry.check_channels(count)
+    with pytest.raises(InputError, match="need images of 1 or 3 channels: name the other sections with `only`.* 4$"):
+        registry.check_channels(4)

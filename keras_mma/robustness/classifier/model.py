@@ -110,7 +110,7 @@ class Classifier:
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Outputs (n, classes) of images (n, height, width, channels) 0 to 255, as an array."""
         values = self._predict(self._run, pixels)
-        if self.kind == "probabilities" and np.isfinite(values).all():
+        if self.kind == "probabilities" and len(values) and np.isfinite(values).all():
             if self._is_inferred and not conventions.are_probabilities(values):
                 raise InputError(
                     "`outputs` must be given, because the first outputs look like probabilities and later ones do not. "

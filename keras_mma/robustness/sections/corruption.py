@@ -3,7 +3,6 @@
 import numpy as np
 
 from keras_mma import forms, plotting
-from keras_mma.errors import InputError
 from keras_mma.markdown import escape, sentence
 from keras_mma.robustness import sheets
 from keras_mma.robustness.metrics import change, enumerate_words, errors_of_images, percent
@@ -48,11 +47,8 @@ class Corruption(Section):
 
     def parts(self, setting):
         names, label = _names(setting), _label(setting)
-        if setting.published is None and setting.dataset.shape[-1] not in (1, 3):
-            raise InputError(
-                "the corruptions need images of 1 or 3 channels: name the other sections with `only`. "
-                f"Received: {setting.dataset.shape[-1]} channels"
-            )
+        if setting.published is None:
+            registry.check_channels(setting.dataset.shape[-1])
         if setting.baseline is not None:
             relative.check_baseline(setting.baseline, names, label)
         if "frost" in names and setting.published is None:

@@ -148,6 +148,14 @@ def corrupt(
     return changed if quality is None else np.stack([as_jpeg(image, quality) for image in changed])
 
 
+def check_channels(count):
+    """Refuse images that cannot be corrupted, before anything is measured."""
+    if count not in (1, 3):
+        raise InputError(
+            f"the corruptions need images of 1 or 3 channels: name the other sections with `only`. Received: {count}"
+        )
+
+
 def as_jpeg(image, quality):
     """Encode a uint8 image (height, width, channels) as JPEG of a quality and decode it."""
     from PIL import Image
