@@ -344,7 +344,7 @@ def test_outputs_that_later_batches_contradict_are_refused(tmp_path):
 
 
 def test_an_image_without_a_finite_gradient_is_left_as_it_is(monkeypatch, rng):
-    classifier = from_keras(networks.untrained(classes=3))
+    classifier = from_keras(networks.untrained(classes=3, activation="softmax"))
     images = rng.integers(0, 256, (3, 16, 16, 3), dtype="uint8")
     classifier.check(images, 3, True)
     pull_back = classifier._attacked_pull_back
