@@ -33,7 +33,7 @@ test: lint
 ON_JAX := tests/models tests/callbacks tests/distribution tests/robustness/test_model.py tests/test_label_maps.py \
 	tests/test_zero_loss_dense.py tests/test_keras_names.py \
 	$(addprefix tests/layers/test_,label_rules.py random_choice.py follow_plan.py feature_mix_adapt.py) \
-	--ignore=tests/models/test_mixing_points.py
+	$(addprefix --ignore=tests/models/test_,mixing_points.py networks.py preact_resnet.py resnet20.py segmentation.py site_features.py)
 SAMPLE := "not valuewise and not pairwise and not exhaustive"
 test-all: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "(slow or valuewise or pairwise) and not exhaustive"
