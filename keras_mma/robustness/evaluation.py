@@ -19,7 +19,7 @@ from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, 
 from keras_mma.robustness.options import Options
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.perturbations import corruptions, published
-from keras_mma.robustness.run import FORM, Setting, run
+from keras_mma.robustness.run import FORM, Setting, run, unfinished
 
 
 class NotRepeatable(InputError):
@@ -67,7 +67,8 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
         if setting.baseline is not None:
             comparison.check_comparable([result, setting.baseline], ["this evaluation", checked.baseline])
         parts = [part for section in checked.sections for part in section.parts(setting)]
-        measured = run(parts, folder, _key(result, setting), checked.progress, setting.classifier.clock)
+        key = _key(result, setting)
+        measured = run(parts, folder, key, checked.progress, setting.classifier.clock)
         if measured.damaged:
             names = ", ".join(measured.damaged)
             result["warnings"].append(f"a damaged part of the interrupted run was measured again: {names}")
@@ -77,6 +78,7 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
         result["run"] |= {"seconds": measured.seconds, "time": measured.time, "parts_resumed": len(measured.resumed)}
         if folder is not None:
             report.save(result, folder, setting)
+            folder.remove(folder.written(unfinished(key)))
     return result
 
 

@@ -210,7 +210,7 @@ def run(parts, folder=None, key="", progress=False, clock=None):
     from tqdm import tqdm
 
     clock = clock or Clock()
-    paths = {part.name: f"unfinished/{key}/{part.name.replace('/', '-')}.json" for part in parts}
+    paths = {part.name: f"{unfinished(key)}{part.name.replace('/', '-')}.json" for part in parts}
     kept, damaged = {}, []
     for name, path in paths.items():
         if folder is not None and (folder.path / path).exists():
@@ -235,6 +235,11 @@ def run(parts, folder=None, key="", progress=False, clock=None):
     seconds = sum(entry["seconds"] for entry in kept.values())
     kinds = {kind: sum(entry["time"][kind] for entry in kept.values()) for kind in (*KINDS, "rest")}
     return Measured(results, seconds, kinds, resumed, damaged)
+
+
+def unfinished(key=""):
+    """Where the finished parts of an evaluation are kept until its report is written; without a key, of all of them."""
+    return f"unfinished/{key}/" if key else "unfinished/"
 
 
 def _pack(entry):

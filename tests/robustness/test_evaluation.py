@@ -244,6 +244,9 @@ def test_an_interrupted_run_resumes_from_the_finished_parts(digits, tmp_path, mo
     assert {path.name for path in (tmp_path / "report").iterdir()} == {MARKER, ".lock", "unfinished"}
     kept = list((tmp_path / "report" / "unfinished").rglob("*.json"))
     assert len(kept) == 29
+    robustness.evaluate(digits[2], "digits", **{**arguments, "limit": 9, "only": ["clean"]})
+    assert sorted((tmp_path / "report" / "unfinished").rglob("*.json")) == sorted(kept)
+    del measured[30:]
     report = robustness.evaluate(digits[2], "digits", **arguments)
     assert len(measured) == 30 + 1 + 70 + 8 - 29 and report["run"]["parts_resumed"] == 29
     assert list(compare(figures(expected), figures(report))) == []
