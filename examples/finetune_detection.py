@@ -2,7 +2,7 @@
 
     python examples/finetune_detection.py --output runs/detection
 
-takes some ten minutes on two cores; docs/results/detection.md shows what it printed. For each seed, `train_cifar.py`
+takes about ten minutes on two cores; docs/results/detection.md has the results. For each seed, `train_cifar.py`
 trains two classifiers of digits, one without mixing and one by SaliencyMix, into the output folder. The backbone of
 each, up to its last activation, gets the head of `small_fcos.py` and is fine-tuned as a whole on few scenes: digits on
 photographs, in gray. Both arms of a seed have the same scenes, initial weights of the head and batches. The score is

@@ -2,7 +2,7 @@
 
     python examples/segment_digits.py --output runs/segmentation.json
 
-takes some minutes on two cores; docs/results/segmentation.md shows what it printed. The classes are the ground and the
+takes a few minutes on two cores; docs/results/segmentation.md has the results. The classes are the ground and the
 ten digits, whose pixels weigh more. Pixels on the edge of a digit are ignored. Both arms of a seed have the same
 scenes, initial weights and batches. Mixed scenes are those of SaliencyMix, at the input or after the first block
 (`mixify` finds that point: the skip connections go around all later ones); the labels of each pixel are mixed by the

@@ -3,7 +3,7 @@
     python examples/train_cifar.py --dataset digits --method saliencymix+mma --network wideresnet-10-1 \
         --epochs 20 --output runs/digits
 
-takes a minute on two cores and printed a test accuracy of 0.9933. The paper's setting is
+takes a minute on two cores and printed a test accuracy of 0.9933. The recipe of the mixing papers, for a GPU, is
 
     python examples/train_cifar.py --dataset cifar10 --method saliencymix+mma --epochs 200 --output runs/cifar10
 

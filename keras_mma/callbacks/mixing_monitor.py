@@ -28,8 +28,8 @@ _TIMES = 20
 class MixingMonitor(keras.callbacks.Callback):
     """Writes pictures of mixed images and of adapted masks, and figures about them, while a `MixModel` trains.
 
-    The images are those that are passed, mixed by a copy of the mixer and with the features of the network at the
-    end of an epoch. Training is not disturbed: its draws are the same with and without the callback.
+    Both come from the images that are passed, a copy of the mixer, and the features of the network at the end of an
+    epoch. Training is not disturbed: its draws are the same with and without the callback.
 
     The figures of an epoch are `site{k}/rate`, the share of the training steps since the last report in which site k
     fired; the mean and the standard deviation of the mixer's weights; and, for each `FeatureMixAdapt` at site k, the

@@ -33,8 +33,8 @@ class MixingSchedule(keras.callbacks.Callback):
 
     Raises:
         ValueError: If `probability` or `alpha` is neither a sequence nor a function, or `active` is not a pair of
-            integers or `None`; when training starts, if a sequence is shorter than the training, the model is no
-            `MixModel`, or its mixer has no `alpha`.
+            integers or `None`; when training starts, if a sequence is shorter than the training, the model is
+            not a `MixModel`, or its mixer has no `alpha`.
 
     Example:
 

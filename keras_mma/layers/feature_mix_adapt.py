@@ -40,15 +40,15 @@ class FeatureMixAdapt(FeatureMixer):
     """Mixes feature maps by the mixer's mask, adapted to them by attention and smoothed by softmax.
 
     With m the mixer's mask at the resolution of the feature map, blurred, and A the spatial attention of each map,
-    mean_c |F| scaled to a mean and a standard deviation of 1 and cut off at 0 (a reconstruction: of the paper's text,
-    only the order of the steps is the source):
+    mean_c |F| scaled to a mean and a standard deviation of 1 and cut off at 0 (a reconstruction: only the order of the
+    steps comes from the paper):
 
         a   = (m + A_own) / T + s,    b = (1 - m + A_partner) / T
         M   = exp a / (exp a + exp b)
         F~  = M F + (1 - M) F_partner,    weight = mean_hw(M)
 
-    where s is the number per sample for which mean_hw(M) = mean_hw(m). The label keeps the mixer's share, but for what
-    the blur changes in masks that touch the border: 0.01 on average for maps of 4 x 4, less for larger ones. A sample
+    where s is the number per sample for which mean_hw(M) = mean_hw(m). The label keeps the mixer's share, except
+    where the blur changes masks that touch the border: 0.01 on average for 4 x 4 maps, less for larger ones. A sample
     that the mixer left unmixed stays exactly as it is. Only the site that the plan names computes anything; outside
     training, no site does.
 

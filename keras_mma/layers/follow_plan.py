@@ -37,8 +37,8 @@ class FollowPlan(keras.layers.Layer):
         A tensor like `other`.
 
     Raises:
-        ValueError: If `other` has another number of samples than the plan or an unsupported rank, or holds integers
-            that are no maps; or if the plan is none. `MixModel` raises if the mixer moves the partner's image and
+        ValueError: If `other` has an unsupported rank or a different number of samples than the plan, or holds integers
+            but is not a map; or if `plan` is not a plan. `MixModel` raises if the mixer moves the partner's image and
             `other` is a map, because the plan does not say where to.
 
     Example:

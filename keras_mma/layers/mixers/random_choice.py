@@ -26,8 +26,8 @@ class RandomChoice(Mixer):
         probabilities: Probability of each mixer, non-negative numbers with a sum of 1; equal by default.
         per: `"step"` chooses one mixer for the whole batch, and only its saliency is computed. `"sample"` chooses one
             for each sample.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `seed`, ...; those on
-            partners, detectors and labels belong to the mixers.
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `seed`, ...; but
+            `partner`, `detector` and `label="saliency"` belong to the mixers. `label="sumix"` belongs to this layer.
 
     Raises:
         ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the partner, the probabilities do

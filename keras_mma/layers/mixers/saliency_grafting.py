@@ -33,8 +33,8 @@ class SaliencyGrafting(Mixer):
         grid: Number g of cells along each side of an image, a positive integer.
         temperature: T, positive. The higher it is, the more cells exceed the default threshold; near 0, only the most
             salient ones do.
-        threshold: Smallest value of the softmax that makes a cell a candidate, in [0, 1]; 1 / g^2, the mean, by
-            default.
+        threshold: Value, in [0, 1], that the softmax of a cell must exceed to make it a candidate; 1 / g^2, the mean,
+            by default.
         norm: Norm of I, 1 or 2.
         detector: As for `Mixer`. The paper uses an attribution of the network being trained: `"activation"` or
             `"gradient"`, inside a `MixModel`. A detector of images, such as `"fine_grained"`, needs no network.
