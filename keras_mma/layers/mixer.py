@@ -37,11 +37,10 @@ class Mixer(sampling.SeededLayer):
             attribution passes images of this size through the network, which must accept it.
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
             the last layer that returns feature maps.
-        label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the
-            share of saliency that is kept, relative to the sum of the shares that are kept and pasted. `"sumix"`: the
-            share of the area, weighted by how close the network's prediction of the mixed sample is to those of the two
-            clean ones; inside a `MixModel`, which makes one more forward pass.
-        num_classes: Number of classes, needed to one-hot encode the integer labels of labeled batches.
+        label: `"area"`: a sample keeps the share of its label that the mask keeps of its image. `"saliency"`: the share
+            of saliency that is kept, relative to what is kept and pasted. `"sumix"`: the share of the area, weighted by
+            how close the network's predictions of the mixed and the clean samples are; in a `MixModel` only.
+        num_classes: Number of classes, to one-hot encode the integer labels of labeled batches.
         ignore_zero_weight: Whether samples with a sample weight of 0 are neither mixed nor chosen as partners, so that
             nothing of them reaches the loss. Requires labeled batches with sample weights.
         requires_mix_model: Whether images without labels may be mixed inside a model only if it is a `MixModel`, which
@@ -270,9 +269,10 @@ class Mixer(sampling.SeededLayer):
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
-        other_sites = {"site_weights": None} if "sites" in changes else {}
-        # The detector itself: a callable need not be registered to be copied.
-        copy = type(self)(**{**self.get_config(), "detector": self.detector, **other_sites, **changes})
+        config = {**self.get_config(), "detector": self.detector}  # itself: a callable need not be registered
+        if arguments.sites(changes.get("sites", self.sites)) != self.sites:
+            config["site_weights"] = None
+        copy = type(self)(**{**config, **changes})
         if copy.detector is self.detector and copy.detector_size == self.detector_size:
             copy._detect = self._detect  # keeps an attached network, which takes that size
         return copy

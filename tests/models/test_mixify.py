@@ -166,3 +166,11 @@ def test_adapters_inherit_the_data_format_of_the_mixer():
     mixed = keras_mma.mixify(model, layers.CutMix(data_format="channels_first"), at=["conv"])
     (adapter,) = [layer for layer in mixed.layers if isinstance(layer, layers.FeatureMixAdapt)]
     assert adapter.data_format == "channels_first"
+
+
+def test_the_weights_of_the_sites_stay():
+    network = keras_mma.models.WideResNet(10, 1, classes=4)
+    mixer = layers.CutMix(sites=(0, 1, 2), site_weights=[8, 1, 1])
+    assert keras_mma.mixify(network, mixer, at=["stage1", "stage2"]).mixer.site_weights == (8, 1, 1)
+    assert mixer.copy(probability=0.5).site_weights == mixer.copy(sites=[0, 1, 2]).site_weights == (8, 1, 1)
+    assert mixer.copy(sites=(0, 2)).site_weights is None  # weights belong to the sites
