@@ -60,6 +60,14 @@ def is_encoder(layer):
     return (type(layer).__module__, type(layer).__name__) in ENCODERS
 
 
+def is_known(layer):
+    """Whether a layer is an encoder with the structure that `layers_of` knows."""
+    try:
+        return is_encoder(layer) and bool(layers_of(layer))
+    except ValueError:
+        return False
+
+
 def is_block(layer):
     """Whether a layer is a block of an encoder."""
     return type(getattr(layer, "layer", layer)).__name__ in _BLOCKS
@@ -71,13 +79,18 @@ def layers_of(encoder):
     Raises:
         ValueError: If the encoder has another structure than that of the KerasHub versions which are supported.
     """
+    wanted = (
+        f"{encoder.name!r} must have the layers of a {type(encoder).__name__} of KerasHub 0.32, for features to be "
+        "mixed inside it. Received: a version "
+    )
     try:
         layers = ENCODERS[type(encoder).__module__, type(encoder).__name__](encoder)
     except AttributeError as error:
-        raise ValueError(
-            f"{encoder.name!r} must have the layers of a {type(encoder).__name__} of KerasHub 0.32, for features to be "
-            f"mixed inside it. Received: a version without them ({error})"
-        ) from error
+        raise ValueError(f"{wanted}without them ({error})") from error
+    called = {id(getattr(layer, "layer", layer)) for layer in layers}
+    others = [x.name for x in encoder._flatten_layers(include_self=False, recursive=False) if id(x) not in called]
+    if others:
+        raise ValueError(f"{wanted}with others: {others}")
     return layers
 
 

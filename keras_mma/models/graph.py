@@ -229,6 +229,11 @@ def rebuild_graph(outputs, values, call, enter_nested=lambda path, layer: False,
     return keras.tree.map_structure(lambda tensor: values[id(tensor)], outputs)
 
 
+def enter_all(path, layer):
+    """For `rebuild_graph`: enter every nested model and every encoder whose structure is known."""
+    return not encoders.is_encoder(layer) or encoders.is_known(layer)
+
+
 def layers_by_path(outputs, path=""):
     """All layers in the graph behind symbolic outputs by their paths, including those of nested models."""
     layers = {}
@@ -240,7 +245,7 @@ def layers_by_path(outputs, path=""):
         layers.setdefault(name, layer)
         if is_transparent(layer):
             layers |= layers_by_path(output_of(layer), name)
-        elif encoders.is_encoder(layer):
+        elif encoders.is_known(layer):
             layers |= {f"{name}/{part.name}": part for part in encoders.layers_of(layer)}
     return layers
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_mma import layers
-from keras_mma.models import graph
+from keras_mma.models import encoders, graph
 from keras_mma.models.augmentation import end_of_augmentation
 from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixing_points import find_image, mixing_points, why_none
@@ -180,13 +180,16 @@ def _names(at):
 
 def _find(model, at):
     """The paths of the named layers. A layer is named by its path, or by its name where that is unique."""
-    paths = list(graph.layers_by_path(graph.output_of(model)))
+    paths = graph.layers_by_path(graph.output_of(model))
     points = []
     for wanted in at:
         matches = [path for path in paths if path == wanted] or [
             path for path in paths if path.rpartition("/")[2] == wanted
         ]
         if not matches:
+            for path, layer in paths.items():
+                if encoders.is_encoder(layer) and wanted.startswith(f"{path}/"):
+                    encoders.layers_of(layer)  # raises if its structure is not known
             names = [*paths, *(path.rpartition("/")[2] for path in paths)]
             close = list(dict.fromkeys(difflib.get_close_matches(wanted, names)))
             hint = f" Did you mean {close}?" if close else " `keras_mma.mixing_points` lists the candidates."

@@ -257,9 +257,7 @@ def _calls(model, source, data_format):
     image = keras.Input(batch_shape=shape, dtype=source.dtype)
     depending = {id(image): image}
     others = {id(other): keras.Input(batch_shape=other.shape, dtype=other.dtype) for other in model.inputs}
-    outputs = graph.rebuild_graph(
-        graph.output_of(model), {**others, id(source): image}, call, enter_nested=lambda path, layer: True
-    )
+    outputs = graph.rebuild_graph(graph.output_of(model), {**others, id(source): image}, call, graph.enter_all)
     return image, calls, outputs
 
 

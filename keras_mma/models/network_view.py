@@ -105,7 +105,7 @@ def _resized(model, size, data_format):
         resized = keras.Input(batch_shape=shape, dtype=images.dtype)
         values = {id(images): resized}
         # A nested model would accept its own size only; its layers may accept any.
-        outputs = graph.rebuild_graph(graph.output_of(model), values, call, enter_nested=lambda path, layer: True)
+        outputs = graph.rebuild_graph(graph.output_of(model), values, call, graph.enter_all)
         result = keras.Model(resized, outputs)
         called.append(model.name)
         # Some layers state shapes without looking at their inputs. This traces what they compute, for a single image: a

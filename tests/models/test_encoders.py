@@ -6,7 +6,7 @@ import pytest
 
 import keras_mma
 from keras_mma import layers
-from keras_mma.models import encoders
+from keras_mma.models import encoders, graph
 from tests.pictures import blobs
 from tests.tracing import UNTRACED, predictions
 
@@ -100,13 +100,39 @@ def test_features_after_a_block_are_those_of_the_partner_where_the_mask_is_0(net
     np.testing.assert_allclose(mixed, expected, atol=1e-5)
 
 
-def test_an_encoder_of_another_structure_raises(needs_tensorflow):
-    plain = hub("ViT")
-    encoder = next(layer for layer in plain._flatten_layers() if encoders.is_encoder(layer))
-    blocks, encoder.__dict__["layer_norm"] = encoder.layer_norm, None
-    del encoder.__dict__["layer_norm"]
-    with pytest.raises(ValueError, match="'vit_encoder' must have the layers of a ViTEncoder .* Received: a version"):
+def encoder_of(network):
+    return next(layer for layer in network._flatten_layers() if encoders.is_encoder(layer))
+
+
+@pytest.mark.parametrize("name", ["ViT", "DeiT"])
+def test_an_encoder_of_another_structure_is_one_layer(name):
+    plain = hub(name)
+    encoder = encoder_of(plain)
+    encoder._tracker.unlock()
+    encoder.further = keras.layers.Dropout(0.1, name="further")
+    match = (
+        rf"'{encoder.name}' must have the layers of a {name}Encoder .* Received: a version with others: \['further'\]"
+    )
+    with pytest.raises(ValueError, match=match):
         encoders.layers_of(encoder)
-    assert blocks is not None
+    paths = list(graph.layers_by_path(plain.output))
+    (path,) = [path for path in paths if path.endswith(encoder.name)]
+    assert not [path for path in paths if "transformer_block" in path]
+    assert all("transformer_block" not in point.name for point in keras_mma.mixing_points(plain))
+    assert keras_mma.mixify(plain, layers.CutMix(), at=[]).mixer.sites == (0,)
+    with pytest.raises(ValueError, match=match):
+        keras_mma.mixify(plain, layers.CutMix(), at=[f"{path}/transformer_block_1"])
+
+
+@pytest.mark.parametrize("name", ["ViT", "DeiT"])
+def test_an_encoder_without_a_layer_raises(name):
+    encoder = encoder_of(hub(name))
+    del encoder.__dict__["layer_norm"]
+    assert not encoders.is_known(encoder)
+    with pytest.raises(ValueError, match=f"must have the layers of a {name}Encoder .* Received: a version without"):
+        encoders.layers_of(encoder)
+
+
+def test_an_encoder_that_is_called_on_more_than_features_raises():
     with pytest.raises(ValueError, match="must be called on features alone.* Received: a call with 1 more"):
-        encoders.rerun(encoder, (1, "mask"), {}, None)
+        encoders.rerun(encoder_of(hub("ViT")), (1, "mask"), {}, None)
