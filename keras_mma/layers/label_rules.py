@@ -80,10 +80,18 @@ def sumix_weight(weight, clean, mixed, partner):
     Returns:
         A float32 tensor (batch,), without gradient.
 
+    Raises:
+        ValueError: If there is one class only, for which the two distances are always equal.
+
     References:
         - H. Qin et al., SUMix: mixup with semantic and uncertain information, ECCV 2024, arXiv:2407.07805: the ratio of
           the shares. The distance is a reconstruction.
     """
+    if clean.shape[1] == 1:
+        raise ValueError(
+            "`label='sumix'` must have predictions of at least two classes: use two outputs and a categorical loss. "
+            f"Received: predictions of shape {tuple(clean.shape)}"
+        )
     own, mixed = _probabilities(clean), _probabilities(mixed)
     other = plans.take_partner(own, partner)
     kept = weight * ops.exp(-_distance(mixed, own, other))

@@ -50,6 +50,15 @@ def test_a_mixed_sample_that_looks_like_the_partner_gets_more_of_its_label():
     assert weight[0] < 0.4 and weight[1] > 0.6
 
 
+def test_sumix_requires_two_classes():
+    inputs = keras.Input((8, 8, 3))
+    x, plan = layers.CutMix(label="sumix")(inputs)
+    model = keras_mma.MixModel(inputs, (keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x)), plan))
+    match = r"`label='sumix'` must have predictions of at least two classes.* Received: predictions of shape \(4, 1\)"
+    with pytest.raises(ValueError, match=match):
+        model(np.zeros((4, 8, 8, 3)), training=True)
+
+
 def averaging(mixer, at=()):
     """A network that predicts the mean of each channel, as logits."""
     inputs = x = keras.Input((16, 16, 4))
@@ -160,7 +169,6 @@ def test_sumix_without_a_network_raises(rng):
     for call in (
         lambda: layers.CutMix(label="sumix")(images, labels),
         lambda: layers.CutMix(label="sumix")(images, training=True),
-        lambda: layers.RandomChoice([layers.CutMix(label="sumix")])(images, labels),
         lambda: layers.RandomChoice(label="sumix")(images, labels),
     ):
         with pytest.raises(ValueError, match="`label='sumix'` needs a network, .* Received: no network"):

@@ -96,6 +96,16 @@ def test_a_model_trains_is_saved_and_resumes_training(rng, tmp_path):
         ({"mixers": MIXERS, "probabilities": [1.5, -0.5]}, r"`probabilities` must be a number in \[0, 1\]"),
         ({"mixers": MIXERS, "per": "batch"}, "`per` must be one of"),
         ({"mixers": [layers.RandomChoice(), layers.CutMix()]}, "`mixers` must not be choices themselves"),
+        (
+            {"mixers": [layers.CutMix(), layers.ResizeMix()]},
+            "`mixers` must not move or resize.* Received: 'resize_mix'",
+        ),
+        ({"mixers": [layers.PuzzleMix(transport=True)]}, "`mixers` must not move or resize.* Received: 'puzzle_mix"),
+        (
+            {"mixers": [layers.CutMix(label="sumix")]},
+            "`label='sumix'` and `ignore_zero_weight` must be passed to a Ran",
+        ),
+        ({"mixers": [layers.CutMix(ignore_zero_weight=True)]}, "must be passed to a RandomChoice, not to its mixers"),
         ({"partner": "roll"}, "must be passed to the mixers.* Received: partner='roll'"),
         ({"label": "saliency", "detector": "fine_grained"}, "must be passed to the mixers.* Received: .*fine_grained"),
     ],
@@ -105,7 +115,10 @@ def test_invalid_arguments_raise(arguments, match):
         layers.RandomChoice(**arguments)
 
 
-def test_a_mixer_that_moves_its_box_raises(rng):
-    mixer = layers.RandomChoice([layers.SaliencyMix(scheme="salient_to_salient")])
+def test_a_mixer_of_a_user_that_moves_the_image_raises(rng):
+    class Moving(layers.SaliencyMix):
+        is_input_only = property(lambda self: False, lambda self, value: None)
+
+    mixer = layers.RandomChoice([Moving(scheme="salient_to_salient")])
     with pytest.raises(ValueError, match="`mixers` must not move or resize the image"):
         mixer(blobs(rng, 4), training=True)

@@ -27,11 +27,12 @@ class RandomChoice(Mixer):
         per: `"step"` chooses one mixer for the whole batch, and only its saliency is computed. `"sample"` chooses one
             for each sample.
         **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `seed`, ...; but
-            `partner`, `detector` and `label="saliency"` belong to the mixers. `label="sumix"` belongs to this layer.
+            `partner`, `detector` and `label="saliency"` belong to the mixers. `label="sumix"` and `ignore_zero_weight`
+            belong to this layer.
 
     Raises:
-        ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the partner, the probabilities do
-            not match, or `partner`, `detector` or `label="saliency"` is passed.
+        ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the image or has an argument that
+            belongs to this layer, the probabilities do not match, or this layer is passed one of theirs.
 
     Example:
 
@@ -63,6 +64,14 @@ class RandomChoice(Mixer):
                 "`mixers` must not be choices themselves: list their mixers, with the products of the probabilities. "
                 f"Received: mixers={mixers!r}"
             )
+        for mixer in mixers:
+            if mixer.is_input_only:
+                raise ValueError(f"`mixers` must not move or resize the image. Received: {mixer.name!r}, which does")
+            if mixer.label == "sumix" or mixer.ignore_zero_weight:
+                raise ValueError(
+                    "`label='sumix'` and `ignore_zero_weight` must be passed to a RandomChoice, not to its mixers. "
+                    f"Received: {mixer.name!r} with one of them"
+                )
         if probabilities is None:
             probabilities = [1 / len(mixers)] * len(mixers)
         probabilities = [arguments.fraction("probabilities", probability) for probability in probabilities]
