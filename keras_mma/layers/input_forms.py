@@ -148,8 +148,9 @@ def is_counted(batch):
             "`ignore_zero_weight` requires labeled batches with sample weights, because a mixer inside a model sees "
             f"the images alone. Received: a batch of {sorted(batch)}"
         )
-    leaves = [ops.reshape(leaf, (-1,)) != 0 for leaf in keras.tree.flatten(batch["sample_weight"])]
-    return functools.reduce(ops.logical_or, leaves)
+    leaves = keras.tree.flatten(batch["sample_weight"])
+    counted = [ops.any(ops.reshape(leaf, (ops.shape(leaf)[0], -1)) != 0, axis=1) for leaf in leaves]
+    return functools.reduce(ops.logical_or, counted)
 
 
 @contextlib.contextmanager

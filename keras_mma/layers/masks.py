@@ -56,8 +56,8 @@ class Uniform(NamedTuple):
             own = ops.cast(images, "float32")
             mixed = own + (1.0 - lam) * (ops.cast(partner_images, "float32") - own)
             mixed = ops.cast(ops.round(mixed), dtype)
-        # Unmixed samples stay bit for bit; see `plans.blend`.
-        return ops.where(lam == 1.0, images, mixed)
+        # Where only one of the two shows, it stays bit for bit; see `plans.blend`.
+        return ops.where(lam == 1.0, images, ops.where(lam == 0.0, partner_images, mixed))
 
 
 class Box(NamedTuple):

@@ -40,6 +40,21 @@ def test_mixing_equals_that_of_the_dense_mask(rng, kind, dtype, data_format):
     np.testing.assert_allclose(mixed, expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", [masks.Uniform, masks.Box])
+def test_where_only_one_of_the_two_shows_the_other_may_be_nan(rng, kind, dtype):
+    mask = make(kind)
+    dense, partner = ops.convert_to_numpy(mask.rasterize(HEIGHT, WIDTH)), np.array([3, 4, 0, 1, 2])
+    values = ops.convert_to_numpy(ops.cast(ops.cast(rng.normal(size=(5, HEIGHT, WIDTH, 1)), dtype), "float32"))
+    values[dense == 0] = np.nan
+    images = ops.cast(ops.convert_to_tensor(values), dtype)
+    mixed = masks.mix(images, ops.convert_to_tensor(partner), mask, "channels_last")
+    mixed = ops.convert_to_numpy(ops.cast(mixed, "float32"))
+    for share, shown in ((1, values), (0, values[partner])):
+        np.testing.assert_array_equal(mixed[dense == share], shown[dense == share])
+        assert np.isfinite(mixed[dense == share]).any()
+
+
 @pytest.mark.parametrize("kind", [masks.Uniform, masks.Box])
 def test_mean_and_unmixed_samples_equal_those_of_the_dense_mask(kind):
     mask = make(kind)

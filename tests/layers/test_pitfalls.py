@@ -80,6 +80,16 @@ class TestSamplesOfWeightZero:
         assert np.isfinite(mixed[kept]).all() and np.isfinite(mixed_labels[kept]).all()
         assert not np.array_equal(mixed[kept], images[kept])
 
+    def test_samples_whose_pixels_all_weigh_0_are_ignored(self, rng):
+        images, labels, weights = blobs(rng, 8, 8, 8).astype("float32"), one_hot(rng, 8), np.ones((8, 8, 8), "float32")
+        weights[4:] = 0
+        weights[2, 1:] = 0  # still counted
+        images[4:] = np.nan
+        mixer = layers.MixUp(alpha=50.0, partner="roll", ignore_zero_weight=True, seed=1)
+        mixed = to_numpy(mixer(images, labels, weights)[0])
+        np.testing.assert_array_equal(mixed[4:], images[4:])
+        assert np.isfinite(mixed[:4]).all() and (mixed[2] != images[2]).any()
+
     def test_they_require_weights(self, rng):
         mixer = layers.CutMix(ignore_zero_weight=True)
         for call in (lambda: mixer(blobs(rng), one_hot(rng)), lambda: mixer(blobs(rng), training=True)):
