@@ -16,9 +16,20 @@ def largest_share(y, predictions):
     return keras.ops.max(y, axis=-1)
 
 
+class CountCalls(keras.layers.Layer):
+    """Counts its calls from Python: those of a compiled step are its traces."""
+
+    calls = 0
+
+    def call(self, x):
+        self.calls += 1
+        return x
+
+
 def build(mixer=None, **compile_arguments):
     inputs = keras.Input((8, 8, 3))
     x, plan = (mixer or layers.MixUp(partner="derangement", alpha=50.0, seed=1))(inputs)
+    x = CountCalls(name="count")(x)
     outputs = keras.layers.Dense(8)(keras.layers.GlobalAveragePooling2D()(x))
     model = keras_mma.MixModel(inputs, (outputs, plan))
     model.compile("sgd", "mse", metrics=[largest_share], **compile_arguments)
@@ -35,11 +46,12 @@ class Recorder(keras.callbacks.Callback):
 
     def __init__(self, stop_at=None):
         super().__init__()
-        self.settings, self.stop_at = {}, stop_at
+        self.settings, self.calls, self.stop_at = {}, [], stop_at
 
     def on_epoch_end(self, epoch, logs=None):
         mixer = self.model.mixer
         self.settings[epoch] = (mixer.probability, mixer.alpha)
+        self.calls.append(self.model.get_layer("count").calls)
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.stop_at:
@@ -54,8 +66,11 @@ def test_training_steps_follow_the_schedule_without_another_trace(mode):
     alphas = {2: 1e-3}
     schedule = MixingSchedule([1, 0, 1, 1, 1], alpha=lambda epoch: alphas.get(epoch, 50), active=(0, -1))
     model = build(**mode)
-    shares = fit(model, 5, schedule).history["largest_share"]
+    recorder = Recorder()
+    shares = fit(model, 5, schedule, recorder).history["largest_share"]
     assert shares[0] < 0.7 and shares[1] == 1 and shares[2] > 0.95 and shares[3] < 0.7 and shares[4] == 1
+    is_compiled = not model.run_eagerly and keras.backend.backend() != "torch"
+    assert (len(set(recorder.calls)) == 1) == is_compiled
     assert (model.mixer.probability, model.mixer.alpha) == (1.0, 50.0)
     assert fit(model, 1).history["largest_share"][0] < 0.7
 
