@@ -165,6 +165,27 @@ def draw_cards(images):
         path = IMAGES / f"{name}.png"
         visualization.show_mixing(mixer(**arguments), images, samples=samples, features=features, path=path)
     draw_transport(images)
+    draw_channels(images)
+
+
+def draw_channels(images):
+    """Six channels of features of an image and of its partner, and as `CatchUpMix` mixes them."""
+    colors = images.astype("float32").reshape(len(images), 40, 4, 40, 4, 3).mean((2, 4)) / 255
+    light = colors.mean(-1)
+    edges = [np.maximum(sign * np.gradient(light, axis=axis), 0) * 3 for axis in (1, 2) for sign in (1, -1)]
+    features = np.stack([light, 1 - light, *edges], -1)
+    names = ["light", "dark", "darker above", "darker below", "darker on the left", "darker on the right"]
+    mixer = layers.MixUp(sites=(1,), partner="roll", alpha=50.0, seed=3)
+    _, plan = mixer(images, training=True)
+    mixed, plan = layers.CatchUpMix(site=1)(features, plan, training=True)
+    mixed, weight = keras.ops.convert_to_numpy(mixed)[1], keras.ops.convert_to_numpy(plan["weight"])[1]
+    pictures = {}
+    for row, maps in (("image", features[1]), ("partner", features[0]), (f"mixed, weight {weight:.2f}", mixed)):
+        for channel, name in enumerate(names):
+            source = "its own" if np.array_equal(maps[..., channel], features[1, ..., channel]) else "the partner's"
+            title = f"{row}\n{source if row.startswith('mixed') else name}"
+            pictures[title + " " * channel] = np.uint8(255 * np.minimum(maps[..., channel], 1))
+    draw_row(pictures, IMAGES / "catchupmix.png", rows=3)
 
 
 def draw_transport(images):

@@ -62,7 +62,7 @@ def make_energy(own, partner, own_image, partner_image, lam, beta=1.2, gamma=0.5
     border of two blocks, and n^2 blocks:
 
         E(z) = sum_i (1 - z_i) s_i + z_i s_partner_i - eta / n^2 log P(z_i | lam)
-             + beta / (16 n) sum_ij (z_i - z_j)^2 + gamma D_ij(z_i, z_j)
+             + beta / (16 n) sum_ij ((z_i - z_j)^2 + gamma D_ij(z_i, z_j))
         P(1) = lam^2,    P(1/2) = 2 lam (1 - lam),    P(0) = (1 - lam)^2
 
     D_ij is |x - x'| for the images that z shows at both sides, and quadratic between.

@@ -26,7 +26,7 @@ class PuzzleMix(Mixer):
     block in {0, 1/2, 1} minimizes, with s the saliency of a block as a share of the whole:
 
         E(z) = sum_i (1 - z_i) s_i + z_i s_partner_i - eta / n^2 log P(z_i | lam)
-             + beta / (16 n) sum_ij (z_i - z_j)^2 + gamma D_ij(z_i, z_j)
+             + beta / (16 n) sum_ij ((z_i - z_j)^2 + gamma D_ij(z_i, z_j))
         P(1) = lam^2,    P(1/2) = 2 lam (1 - lam),    P(0) = (1 - lam)^2
 
     over neighboring blocks i, j, with D_ij the difference of the pixels at both sides of their border. With M the
