@@ -57,6 +57,11 @@ def parser():
         choices=["activation", "gradient"],
         help="saliency according to the network instead of a detector; activation by default for saliencygrafting",
     )
+    add(
+        "--label",
+        choices=["area", "saliency", "sumix"],
+        help="share of the label that a sample keeps: of the area, or of saliency, by SUMix; the mixer's by default",
+    )
     add("--network", default="preactresnet18", help="preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH")
     add("--epochs", type=int, default=200)
     add("--batch-size", type=int, default=128)
@@ -84,7 +89,7 @@ def make_recipe(options):
         settings["image_size"] = 32
     if options.detector and options.attribution:
         raise InputError("`detector` and `attribution` exclude each other")
-    arguments = {"alpha": options.alpha, "probability": options.probability}
+    arguments = {"alpha": options.alpha, "probability": options.probability, "label": options.label}
     arguments["detector"] = options.detector or options.attribution
     arguments = {name: value for name, value in arguments.items() if value is not None}
     return Recipe(**settings, mixer_arguments=arguments)

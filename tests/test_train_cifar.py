@@ -187,6 +187,7 @@ def example(monkeypatch):
         (["--detector", "fine_grained", "--attribution", "gradient"], "exclude each other"),
         (["--method", "guidedmixup", "--alpha", "1"], "`alpha` has no meaning for `method` guidedmixup"),
         (["--method", "cutmix", "--detector", "fine_grained"], "`detector` has no effect without"),
+        (["--method", "cutmix", "--label", "saliency"], "`detector` is required in CutMix"),
         (["--method", "none", "--alpha", "1"], "`alpha` has no meaning for `method` none"),
         (["--mixing-points", "stage9"], "`at` must name layers"),
         (["--distribute", "jax"], "needs the environment's KERAS_BACKEND=jax. Received: tensorflow"),
@@ -224,6 +225,7 @@ def test_the_options_are_the_recipe(example, tmp_path):
     assert recipe() == Recipe()
     changed = recipe("--method", "saliencymix", "--alpha", "0.5", "--attribution", "gradient", "--no-augmentation")
     assert changed.mixer_arguments == {"alpha": 0.5, "detector": "gradient"} and not changed.augmentation
+    assert recipe("--label", "sumix").mixer_arguments == {"label": "sumix"}
     assert recipe("--dataset", "folder:x").image_size == 32 and recipe("--dataset", "cifar10").image_size is None
     assert recipe("--dataset", "folder:x", "--image-size", "64").image_size == 64
 
