@@ -19,7 +19,7 @@ from keras_mma.robustness.classifier import Classifier, Preprocess, from_keras, 
 from keras_mma.robustness.options import Options
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.perturbations import corruptions, published
-from keras_mma.robustness.run import FORM, Setting, run, unfinished
+from keras_mma.robustness.run import FORM, Setting, part_path, run
 
 
 class NotRepeatable(InputError):
@@ -78,7 +78,7 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
         result["run"] |= {"seconds": measured.seconds, "time": measured.time, "parts_resumed": len(measured.resumed)}
         if folder is not None:
             report.save(result, folder, setting)
-            folder.remove(folder.written(unfinished(key)))
+            folder.remove([part_path(key, part.name) for part in parts])
     return result
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_mma import forms, markdown, plotting
 from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import page, sheets
-from keras_mma.robustness.run import unfinished
+from keras_mma.robustness.run import UNFINISHED
 from keras_mma.robustness.sections import SECTIONS
 
 SCHEMA = "keras_mma.robustness/2"
@@ -90,7 +90,7 @@ def save(report, folder, setting=None):
     }
     for name, content in (contents | texts).items():
         folder.write(name, content)
-    folder.remove(set(folder.written()) - set(contents) - set(texts) - set(folder.written(unfinished())))
+    folder.remove(set(folder.written()) - set(contents) - set(texts) - set(folder.written(UNFINISHED)))
 
 
 def _pictures(report, setting):

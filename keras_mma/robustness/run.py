@@ -15,6 +15,8 @@ from keras_mma.robustness.prefetching import prefetch
 
 #: Changes with the form of the results of parts, so that parts of another form are not used.
 FORM = 2
+#: Where finished parts are kept until the report of their evaluation is written.
+UNFINISHED = "unfinished/"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ class Part(NamedTuple):
 class Section:
     """The base of the sections of the report. A new one is a subclass and an entry in `sections.SECTIONS`.
 
-    `form` says what the section of a report must hold, see `report.fault`. `sheet_file` is the name of the file of its
+    `form` says what the section of a report must hold, see `forms.fault`. `sheet_file` is the name of the file of its
     pictures, or `None`.
     """
 
@@ -210,7 +212,7 @@ def run(parts, folder=None, key="", progress=False, clock=None):
     from tqdm import tqdm
 
     clock = clock or Clock()
-    paths = {part.name: f"{unfinished(key)}{part.name.replace('/', '-')}.json" for part in parts}
+    paths = {part.name: part_path(key, part.name) for part in parts}
     kept, damaged = {}, []
     for name, path in paths.items():
         if folder is not None and (folder.path / path).exists():
@@ -237,9 +239,9 @@ def run(parts, folder=None, key="", progress=False, clock=None):
     return Measured(results, seconds, kinds, resumed, damaged)
 
 
-def unfinished(key=""):
-    """Where the finished parts of an evaluation are kept until its report is written; without a key, of all of them."""
-    return f"unfinished/{key}/" if key else "unfinished/"
+def part_path(key, name):
+    """The file of a finished part, below the output folder, of the settings that a key identifies."""
+    return f"{UNFINISHED}{key}/{name.replace('/', '-')}.json"
 
 
 def _pack(entry):

@@ -246,9 +246,12 @@ def test_an_interrupted_run_resumes_from_the_finished_parts(digits, tmp_path, mo
     assert len(kept) == 29
     robustness.evaluate(digits[2], "digits", **{**arguments, "limit": 9, "only": ["clean"]})
     assert sorted((tmp_path / "report" / "unfinished").rglob("*.json")) == sorted(kept)
+    clean = robustness.evaluate(digits[2], "digits", **{**arguments, "only": ["clean"]})
+    assert clean["run"]["parts_resumed"] == 1  # the only finished part that is not needed any more
+    assert {path.name for path in kept} - {path.name for path in tmp_path.rglob("unfinished/*/*")} == {"clean.json"}
     del measured[30:]
     report = robustness.evaluate(digits[2], "digits", **arguments)
-    assert len(measured) == 30 + 1 + 70 + 8 - 29 and report["run"]["parts_resumed"] == 29
+    assert len(measured) == 30 + 1 + 70 + 8 - 28 and report["run"]["parts_resumed"] == 28
     assert list(compare(figures(expected), figures(report))) == []
     assert not (tmp_path / "report" / "unfinished").exists() and (tmp_path / "report" / "report.json").exists()
 
