@@ -15,7 +15,6 @@ from keras_mma.errors import InputError
 NAMES = "digits, cifar10, cifar100, tfds:NAME, folder:PATH or arrays:FOLDER"
 #: The parts of a dataset.
 PARTS = ("train", "validation", "test")
-# Folders and splits that hold a validation part.
 #: Names of folders, in lower case, and the parts that they hold. Of several for one part, the first is taken.
 _PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 _PARTS |= dict.fromkeys(("validation", "val", "valid"), "validation")
@@ -209,8 +208,10 @@ def _part_folders(name, path, has_classes=True):
     below = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     by_name = {entry.name.lower(): entry for entry in below}
     named = {part: by_name[word] for word, part in reversed(_PARTS.items()) if word in by_name}
-    are_classes = len(named) < len(below) and not all(
-        any(map(Path.is_dir, entry.iterdir())) for entry in named.values()
+    are_classes = (
+        has_classes
+        and len(named) < len(below)
+        and not all(any(map(Path.is_dir, entry.iterdir())) for entry in named.values())
     )
     folders = {} if are_classes else {part: named[part] for part in ("train", "test") if part in named}
     if folders and "validation" in named:

@@ -150,6 +150,9 @@ def test_arrays_from_a_folder(tmp_path):
         np.save(tmp_path / part / "labels.npy", np.arange(10)[rows] % 3)
     data = datasets.load(f"arrays:{tmp_path}", validation_fraction=0)
     assert (data.test.arrays()[0][..., 0] == images[7:]).all() and (data.train.arrays()[0][..., 0] == images[:7]).all()
+    (tmp_path / "notes").mkdir()  # arrays have no folders of classes: any other folder means nothing
+    again = datasets.load(f"arrays:{tmp_path}", validation_fraction=0)
+    assert len(again.train) == 7 and (again.test.arrays()[0] == data.test.arrays()[0]).all()
 
 
 def test_damaged_arrays_are_refused(tmp_path):
@@ -293,15 +296,21 @@ def test_parts_may_be_capitalized_and_classes_may_be_called_like_parts(tmp_path)
     assert flat.train.class_names == ("bus", "car", "train") and len(flat.train) + len(flat.test) == 15
 
 
-def test_a_machine_without_memory_has_no_damaged_files(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "expected", "match"),
+    [
+        (MemoryError("no room"), MemoryError, "^no room$"),
+        (OSError(24, "Too many open files"), InputError, r"cannot be read: OSError: \[Errno 24\] Too many open files$"),
+    ],
+)
+def test_a_machine_without_memory_has_no_damaged_files(tmp_path, monkeypatch, error, expected, match):
     save_classes(tmp_path, [("a", 5), ("b", 5)])
     from keras_mma.datasets import folder
 
-    for error in (MemoryError(), OSError(24, "Too many open files")):
+    def fail(picture):
+        raise error
 
-        def fail(*arguments, error=error):
-            raise error
-
-        monkeypatch.setattr(folder, "_rgb", fail)
-        with pytest.raises((MemoryError, InputError), match="|Too many open files"):
-            datasets.load(f"folder:{tmp_path}", image_size=8, skip_damaged=True, validation_fraction=0).test  # noqa: B018
+    monkeypatch.setattr(folder, "_rgb", fail)
+    with pytest.raises(expected, match=match) as caught:
+        datasets.load(f"folder:{tmp_path}", image_size=8, skip_damaged=True, validation_fraction=0).test  # noqa: B018
+    assert not isinstance(caught.value, folder.DamagedFile)
