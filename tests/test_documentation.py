@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import callbacks, cli, robustness, visualization
+from keras_mma import callbacks, cli, datasets, robustness, visualization
 from keras_mma.robustness.classifier import conventions
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +32,9 @@ PUBLIC += [getattr(keras_mma.metrics, name) for name in keras_mma.metrics.__all_
 BASES = (keras_mma.layers.Mixer, keras_mma.layers.FeatureMixer)
 MEASURING = [
     callbacks.MixingMonitor,
+    callbacks.MixingSchedule,
+    datasets.load,
+    datasets.Dataset,
     robustness.evaluate,
     robustness.corrupt,
     robustness.deform,

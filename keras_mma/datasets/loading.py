@@ -62,7 +62,7 @@ def load(
 
     >>> data = keras_mma.datasets.load("digits")
     >>> len(data.train), len(data.validation), len(data.test), data.test.shape
-    (1212, 135, 450, (16, 16, 1))
+    (1211, 136, 450, (16, 16, 1))
     """
     resizing.check_resize(image_size, resize)
     if not 0 <= validation_fraction < 1:
