@@ -11,6 +11,7 @@ import pytest
 import keras_mma
 from keras_mma import layers, plotting, visualization
 from keras_mma.errors import InputError
+from keras_mma.resampling import resize
 from keras_mma.visualization import grid
 from tests.pictures import blobs
 
@@ -95,9 +96,17 @@ def test_adapted_masks_are_those_of_the_layers(rng):
 
 
 def test_a_model_is_plotted_with_the_saliency_of_its_network(rng):
-    _, model = make_model(detector="activation")
-    figure = visualization.plot_mixing(model, blobs(rng, 4), samples=2)
-    assert len(figure.axes) == 10 and np.asarray(figure.axes[2].images[0].get_array()).max() > 0
+    network, model = make_model(detector="activation")
+    images = blobs(rng, 4)
+    figure = visualization.plot_mixing(model, images, samples=2)
+    assert len(figure.axes) == 10
+    features = keras.ops.convert_to_numpy(keras.Model(network.inputs[0], network.get_layer("pool").output)(images))
+    energy = keras.ops.convert_to_numpy(resize(np.square(features).mean(-1, keepdims=True), 16, 20, "bilinear"))
+    partners = np.stack([np.asarray(figure.axes[5 * sample + 1].images[0].get_array()) for sample in range(2)])
+    for sample, partner in enumerate(partners):
+        (number,) = [i for i, image in enumerate(images) if np.allclose(image / 255, partner, atol=1e-5)]
+        shown = np.asarray(figure.axes[5 * sample + 2].images[0].get_array())
+        np.testing.assert_allclose(shown, energy[number, ..., 0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("values", ["uint8", "unit", "standardized", "gray"])
@@ -142,8 +151,20 @@ def test_too_few_class_names_are_refused(rng, labels):
 
 
 def test_a_column_of_class_indices_takes_more_names_than_it_has_classes(rng):
-    figure = visualization.plot_mixing(layers.CutMix(), blobs(rng, 3), [[0], [1], [1]], ["cat", "dog", "bird"])
-    assert figure.axes
+    for names in (None, ["cat", "dog", "bird"]):
+        figures = [
+            visualization.plot_mixing(layers.CutMix(seed=3), blobs(rng, 3), labels, names)
+            for labels in ([[0], [1], [1]], [0, 1, 1])
+        ]
+        column, vector = ([axis.get_xlabel() for axis in figure.axes[4::5][:3]] for figure in figures)
+        assert column == vector and all(column)
+        own = [caption.split()[0].strip(":") for caption in column]
+        assert set(own) <= ({"0", "1"} if names is None else {"cat", "dog"})
+
+
+def test_class_indices_of_one_class_are_written(rng):
+    figure = visualization.plot_gallery({"mixup": layers.MixUp(seed=1)}, blobs(rng, 2), [0, 0])
+    assert [axis.get_xlabel() for axis in figure.axes] == ["0"] * 4
 
 
 def test_long_class_names_are_cut():

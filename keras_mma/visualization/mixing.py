@@ -35,8 +35,8 @@ def plot_mixing(
         mixer: A `Mixer`, or a `MixModel`, whose mixer is plotted with the saliency that its network finds. The plot
             shows one training call in which the input is the site that fires and every sample is mixed.
         images: Images (batch, height, width, channels) of any dtype and range.
-        labels: Class indices (batch,) or vectors (batch, classes), or `None`. With labels, the label of the mixed image
-            is drawn as a bar below it.
+        labels: Class indices (batch,) or (batch, 1), or vectors (batch, classes), or `None`. With labels, the label of
+            the mixed image is drawn as a bar below it.
         class_names: Names of the classes; their indices by default.
         samples: Number of samples to plot.
         features: Optional dict from names of mixing points to their features (batch, height, width, channels); the
@@ -157,7 +157,7 @@ def plot_gallery(
     Args:
         mixers: Dict from names to `Mixer`s.
         images: Images (batch, height, width, channels) of any dtype and range; all are plotted.
-        labels: Class indices (batch,) or vectors (batch, classes), or `None`.
+        labels: Class indices (batch,) or (batch, 1), or vectors (batch, classes), or `None`.
         class_names: Names of the classes; their indices by default.
         path: PNG file to which the plot is saved, or `None`.
 
@@ -234,11 +234,14 @@ def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray
 
 def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
     labels = np.asarray(labels)
-    are_indices = labels.ndim == 1 or (labels.shape[-1] == 1 and class_names is not None)
+    is_integer = np.issubdtype(labels.dtype, np.integer)
+    are_indices = labels.ndim == 1 or (labels.shape[-1] == 1 and (is_integer or class_names is not None))
     least = int(labels.max()) + 1 if are_indices else labels.shape[-1]
     count = least if class_names is None else len(class_names)
     if count < least or (not are_indices and count > least):
         raise ValueError(f"`class_names` must have the names of {least} classes. Received: {count} names")
+    if are_indices:
+        count = max(count, 2)  # a label of one class is read as the value of one output
     return _numpy(label_encoding.encode(ops.convert_to_tensor(labels), count, "labels"))
 
 
