@@ -10,7 +10,8 @@ A plan is a plain dict of tensors, so that it flows through a Functional graph b
 | `site` | () int32 | the site that fires in this step: 0 the input, k `FeatureMixAdapt(site=k)`, -1 none |
 
 Labels that are vectors follow the weight, labels that are maps follow the mask. A `FeatureMixAdapt` that fires replaces
-both by those of its adapted mask, so that the weight is the mean of the mask (unless it is calibrated by saliency).
+both by those of its adapted mask, so that the weight is the mean of the mask. At the input, the mixer's `label` may
+weight it by saliency.
 
 All functions in this module are pure.
 """
@@ -21,7 +22,7 @@ import keras
 from keras import ops
 
 from keras_mma import moving
-from keras_mma.backend import device_groups, scaled
+from keras_mma.backend import device_groups, known_values, scaled
 
 __all__ = ["mix_images", "mix_labels", "mix_sample_weight", "mix_segmentation_masks", "take_partner"]
 
@@ -260,7 +261,20 @@ def mix_segmentation_masks(masks: Any, plan: dict, source: Any = None, own_sourc
 
     Returns:
         A tensor of the same shape and dtype.
+
+    Raises:
+        ValueError: If the masks are integers and the plan's mask, where its values are known, has others than 0 and 1,
+            because the mean of two class indices is another class.
     """
+    dtype = keras.backend.standardize_dtype(masks.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        shares = known_values(plan["mask"])
+        if shares is not None and not ((shares == 0) | (shares == 1)).all():
+            raise ValueError(
+                "`masks` must be float class shares where the plan's mask has values between 0 and 1, because class "
+                "indices cannot be averaged: one-hot encode them, `keras.ops.one_hot(masks, num_classes)`. "
+                f"Received: masks of shape {tuple(masks.shape)} and dtype {dtype}"
+            )
     if len(masks.shape) == 3:
         return ops.squeeze(mix_segmentation_masks(ops.expand_dims(masks, -1), plan, source, own_source), -1)
     return mix_images(masks, plan, source=source, own_source=own_source)

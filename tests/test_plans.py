@@ -119,6 +119,15 @@ def test_segmentation_masks_follow_a_binary_mask(rng):
     np.testing.assert_array_equal(ops.convert_to_numpy(plans.mix_segmentation_masks(classes, plan)), expected)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_class_indices_of_pixels_are_not_averaged(plan, rng, dtype):
+    classes = rng.integers(0, 9, (6, 16, 20)).astype(dtype)
+    with pytest.raises(ValueError, match=f"`masks` must be float class shares.*one-hot encode.*dtype {dtype}"):
+        plans.mix_segmentation_masks(classes, plan)
+    shares = plans.mix_segmentation_masks(ops.one_hot(classes, 9), plan)
+    np.testing.assert_allclose(ops.convert_to_numpy(shares).sum(-1), 1.0, atol=1e-6)
+
+
 def test_an_unmixed_plan_changes_nothing(rng):
     images = blobs(rng, 3)
     plan = plans.unmixed(3, 16, 20)
