@@ -6,6 +6,7 @@ its antialiasing has no XLA kernel).
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -27,12 +28,18 @@ def resize(maps: Any, height: Any, width: Any, method: str = "area") -> Any:
     Returns:
         A tensor (batch, height, width, channels) of the same dtype.
 
+    Raises:
+        ValueError: If the maps are not floats: the weights of the pixels are fractions.
+
     Example:
 
     >>> maps = np.arange(4.0).reshape(1, 2, 2, 1)
     >>> keras.ops.convert_to_numpy(keras_mma.resampling.resize(maps, 1, 4))[0, :, :, 0].tolist()
     [[1.0, 1.0, 2.0, 2.0]]
     """
+    dtype = keras.backend.standardize_dtype(maps.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(f"`maps` must be floats: cast them before. Received: maps of dtype {dtype}")
     source_height, source_width = ops.shape(maps)[1:3]
     if _is_static(source_height, source_width, height, width) and (source_height, source_width) == (
         height,

@@ -107,3 +107,9 @@ def test_a_binary_mask_stays_exactly_0_and_1_away_from_its_edge(size):
     right, left = columns * 22 / size[1] >= 11, (columns + 1) * 22 / size[1] <= 11
     assert (resized[:, :, right] == 1.0).all() and (resized[:, :, left] == 0.0).all()
     assert (resized[:, :, ~(right | left)] % 1.0 != 0.0).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_maps_of_integers_are_refused(dtype):
+    with pytest.raises(ValueError, match=f"`maps` must be floats.*Received: maps of dtype {dtype}"):
+        resize(np.ones((1, 4, 4, 1), dtype), 2, 2)
