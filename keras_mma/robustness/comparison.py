@@ -258,6 +258,13 @@ def _short_names(names):
 def _method_names(names, count):
     """Two names for two groups of reports: what the names of each have in common."""
     short = [name.removesuffix("/report.json") for name in _short_names(names)]
-    common = [os.path.commonprefix(part) if len(part) > 1 else part[0] for part in (short[:count], short[count:])]
+    common = [_common_prefix(part) if len(part) > 1 else part[0] for part in (short[:count], short[count:])]
     common = [re.sub(r"[-_./ ]*(seed)?[-_./ ]*$", "", name) for name in common]
     return common if all(common) and common[0] != common[1] else ["first", "second"]
+
+
+def _common_prefix(names):
+    """What names begin with, without the first digits of numbers that differ."""
+    prefix = os.path.commonprefix(names)
+    is_cut = all(name[len(prefix) :][:1].isdigit() for name in names)
+    return prefix.rstrip("0123456789") if is_cut else prefix

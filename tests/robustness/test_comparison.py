@@ -132,6 +132,8 @@ def test_names_of_methods():
     assert names(["r/a-seed0", "r/a-seed1", "r/b-seed0", "r/b-seed1"], 2) == ["a", "b"]
     assert names(["r/a/0/report.json", "r/b/0/report.json"], 1) == ["a/0", "b/0"]
     assert names(["r/0", "r/1", "r/2", "r/3"], 2) == ["first", "second"]
+    assert names([f"r/{name}-{seed}" for name in ("mixed", "plain") for seed in (10, 11, 12)], 3) == ["mixed", "plain"]
+    assert names(["r/vit16/0", "r/vit16/1", "r/vit32/0", "r/vit32/1"], 2) == ["vit16", "vit32"]
 
 
 def test_the_files_of_a_comparison(tmp_path):
