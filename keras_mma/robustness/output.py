@@ -1,11 +1,10 @@
 """The folder that a command writes to: new, empty or its own, and used by one process at a time."""
 
 import contextlib
-import json
 from pathlib import Path, PurePath
 
 from keras_mma.errors import InputError, first_line
-from keras_mma.files import entries, read_json, remove_unfinished, write
+from keras_mma.files import entries, read_json, remove_unfinished, write, write_json
 
 # Lists the files that were written, in the folder itself.
 MARKER = ".keras-mma.json"
@@ -68,8 +67,7 @@ class OutputFolder:
                 )
         if new:
             self._written |= new
-            marker = {"content": self.content, "files": sorted(self._written)}
-            write(self.path / MARKER, json.dumps(marker, indent=1) + "\n")
+            self._write_marker()
 
     def write(self, name, content):
         """Write text or bytes to a file, which is complete or not there."""
@@ -83,13 +81,20 @@ class OutputFolder:
         return sorted(name for name in self._written if name.startswith(prefix))
 
     def remove(self, names):
-        """Remove files that were written, and folders that become empty."""
-        for name in self._written & set(names):
+        """Remove files that were written, and folders that become empty. Their names are free again."""
+        removed = self._written & set(names)
+        for name in removed:
             path = self._place(name)
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 for parent in path.relative_to(self.path).parents[:-1]:
                     (self.path / parent).rmdir()
+        if removed:
+            self._written -= removed
+            self._write_marker()
+
+    def _write_marker(self):
+        write_json(self.path / MARKER, {"content": self.content, "files": sorted(self._written)})
 
     def _place(self, name):
         """The path of a file. A link to it, or to a folder above it, could lead anywhere."""
@@ -133,7 +138,7 @@ class OutputFolder:
     def _remove_lock(self):
         """Remove the lock file of a folder in which nothing was written."""
         with contextlib.suppress(OSError):
-            if not self._written:
+            if not (self.path / MARKER).exists():
                 (self.path / LOCK).unlink()
 
     def _remove_folders(self):

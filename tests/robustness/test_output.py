@@ -27,7 +27,17 @@ def test_a_new_or_empty_folder_is_written_to_and_again(tmp_path, exists):
     with OutputFolder(path, "report") as folder:
         assert folder.written() == ["a.txt", "below/b.bin"]
         folder.remove(folder.written("below/"))
+        assert folder.written() == ["a.txt"]
     assert names(path) == [MARKER, LOCK, "a.txt"]
+    assert json.loads((path / MARKER).read_text()) == {"content": "report", "files": ["a.txt"]}
+    (path / "below").mkdir()
+    (path / "below" / "b.bin").write_text("mine")  # of a name that was ours once
+    with (
+        OutputFolder(path, "report") as folder,
+        pytest.raises(InputError, match="b.bin, which keras-mma did not write"),
+    ):
+        folder.write("below/b.bin", b"bytes")
+    assert (path / "below" / "b.bin").read_text() == "mine"
 
 
 @pytest.mark.parametrize("exists", [True, False])
