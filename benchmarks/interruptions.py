@@ -22,6 +22,7 @@ from pathlib import Path
 from benchmarks import timing
 
 ROOT = Path(__file__).parents[1]
+JOBS = ("training", "evaluation", "study")
 #: Keys that measure the time of a run, or say how often it was resumed.
 VOLATILE = {"seconds", "seconds_per_epoch", "cost", "started", "time", "parts_resumed"}
 
@@ -110,7 +111,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20, help="How often each job is killed.")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", nargs="+", default=["training", "evaluation", "study"])
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
     parser.add_argument("--output", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import fuzz, version_matrix
+from benchmarks import fuzz, interruptions, version_matrix
 
 STATISTICS = """
 ============================ Hypothesis Statistics =============================
@@ -42,6 +42,12 @@ def test_random_cases_are_drawn_and_recorded(tmp_path):
     assert fuzz.main([*words, "--tests", test]) == 0
     (run,) = json.loads((tmp_path / "fuzz.json").read_text())["runs"]
     assert run["seed"] == 3 and run["tests"][test]["passed"] >= 7 and run["tests"][test]["failed"] == 0
+
+
+def test_unknown_jobs_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        interruptions.main(["--jobs", "evaluations"])
+    assert "invalid choice: 'evaluations'" in capsys.readouterr().err
 
 
 def test_unknown_versions_are_refused(capsys):
