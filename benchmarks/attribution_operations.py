@@ -77,7 +77,7 @@ def main(arguments=None):
             "operations": counts,
             "missing": missing,
         }
-        timing.write(options.output, json.dumps(record, indent=1) + "\n")
+        timing.write_json(options.output, record)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ cheaper way, prints a table, and writes the JSON file and a page beside it. `--q
 """
 
 import argparse
-import json
 import os
 import re
 import textwrap
@@ -24,7 +23,7 @@ from scipy import stats
 
 import keras_mma
 from benchmarks import operations
-from benchmarks.timing import stamp, versions, write
+from benchmarks.timing import stamp, versions, write, write_json
 from benchmarks.trained_network import add_options, load_network, recorded_command, run_command
 from keras_mma import datasets, layers, sampling
 from keras_mma.errors import InputError
@@ -257,7 +256,7 @@ def run(options, words):
     }
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        write(options.output, json.dumps(record, indent=1) + "\n")
+        write_json(options.output, record)
         write(options.output.with_suffix(".md"), render(record))
         print(f"wrote {options.output.with_suffix('.md')}")
     return record

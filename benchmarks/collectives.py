@@ -8,7 +8,6 @@ counts the communicating operations and the bytes of their results on each devic
 """
 
 import argparse
-import json
 import math
 import os
 import re
@@ -22,7 +21,7 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.timing import QUICK, write
+from benchmarks.timing import QUICK, write_json
 from keras_mma import layers, plans
 
 BATCH, SIZE, CLASSES, CHANNELS = 128, 32, 10, 64
@@ -114,7 +113,7 @@ def main():
         command = "python -m benchmarks.collectives" + " --quick" * options.quick
         record = {"command": command, "devices": 2, "batch": BATCH, "size": SIZE}
         record |= {"jax": jax.__version__, "keras": keras.__version__, "rows": rows}
-        write(options.output, json.dumps(record, indent=2) + "\n")
+        write_json(options.output, record)
 
 
 if __name__ == "__main__":

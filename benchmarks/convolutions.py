@@ -7,7 +7,6 @@ which calls the network with smaller images, should avoid that size.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -56,7 +55,7 @@ def main(arguments=None):
         print(f"{side} x {side}: {milliseconds}, XLA to TensorFlow {ratio['median']:.2f}")
         record["maps"].append({"side": side, "milliseconds": milliseconds, "ratio": ratio})
     if options.output:
-        timing.write(options.output, json.dumps(record, indent=1) + "\n")
+        timing.write_json(options.output, record)
 
 
 if __name__ == "__main__":

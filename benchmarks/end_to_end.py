@@ -216,7 +216,7 @@ def main(arguments=None):
             seconds = in_process({"network": network, **settings}, available[:cores])
             rows = summarize(seconds, options.steps * options.batch_size)
             record["runs"].append({"network": network, "cores": cores, "rows": rows, "rounds_in_seconds": seconds})
-            timing.write(target, json.dumps(record, indent=1) + "\n")
+            timing.write_json(target, record)
             timing.write(target.with_suffix(".md"), render(record))
             for row in rows:
                 print(f"{network}, {cores} cores, {row['method']:<36} {_cell(row)}", flush=True)

@@ -193,7 +193,7 @@ def main(arguments=None):
         shares = record["evaluation"][name]["shares"].items()
         print(f"evaluation of {name}: " + ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in shares))
         if options.output:
-            timing.write(options.output, json.dumps(record, indent=1) + "\n")
+            timing.write_json(options.output, record)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ runs tests/fuzz once with each seed. A failure is printed as pytest prints it, w
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -44,7 +43,7 @@ def main(arguments=None):
         total = {kind: sum(counts[kind] for counts in tests.values()) for kind in KINDS}
         print(f"seed {seed}: " + ", ".join(f"{count:,} {kind}" for kind, count in total.items()), flush=True)
         if options.output:
-            timing.write(options.output, json.dumps(record, indent=1) + "\n")
+            timing.write_json(options.output, record)
     return max(run_record["status"] != 0 for run_record in record["runs"])
 
 

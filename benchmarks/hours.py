@@ -122,7 +122,7 @@ def train(method, dataset, seconds):
         "growth": growth(watch.samples),
         "traces": watch.traces_of_two_epochs if is_traced else None,
         "later_traces": watch.traces - watch.traces_of_two_epochs if is_traced else None,
-        "losses": [watch.losses[0], watch.losses[-1]],
+        "losses": [loss if np.isfinite(loss) else None for loss in (watch.losses[0], watch.losses[-1])],
         "finite": watch.finite and all(np.isfinite(weight).all() for weight in model.get_weights()),
     }
 
@@ -159,7 +159,7 @@ def main(arguments=None):
                 **timing.stamp(),
                 "trainings": rows,
             }
-            timing.write(options.output, json.dumps(record, indent=1) + "\n")
+            timing.write_json(options.output, record)
     return int(not all(map(is_good, rows)))
 
 

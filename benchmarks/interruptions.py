@@ -142,7 +142,7 @@ def main(arguments=None):
             equal, killed = (sum(row[key] for row in found) for key in ("equal", "killed"))
             print(f"{name}: {seconds:.0f} s undisturbed; killed {killed} times, equal results {equal} of {len(found)}")
     if options.output:
-        timing.write(options.output, json.dumps(record, indent=1) + "\n")
+        timing.write_json(options.output, record)
     return 0 if all(row["equal"] for job in record["jobs"].values() for row in job["runs"]) else 1
 
 

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import importlib
 import itertools
-import json
 import os
 import re
 from pathlib import Path
@@ -22,7 +21,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 
 import keras_mma
-from benchmarks.timing import write
+from benchmarks.timing import write_json
 from keras_mma import backend, layers, plans
 from keras_mma.layers import pairing
 from keras_mma.saliency import detector
@@ -239,7 +238,7 @@ def main():
         record = {"command": f"KERAS_BACKEND={name} python -m benchmarks.lowering", "batch": BATCH}
         record |= {"platforms": list(PLATFORMS) if name == "jax" else ["xla"], "keras": keras.__version__}
         record |= {name: importlib.import_module(name).__version__, "rows": rows}
-        write(options.output, json.dumps(record, indent=1) + "\n")
+        write_json(options.output, record)
 
 
 if __name__ == "__main__":

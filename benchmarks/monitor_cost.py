@@ -9,7 +9,6 @@ epoch, so the script also says how long an epoch must be for the callback to tak
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -117,7 +116,7 @@ def main(arguments=None):
             text += f"takes {row['report_seconds']:.2f} s, 5 % of an epoch of {row['epoch_seconds']:.0f} s"
         print(text)
     if options.output:
-        timing.write(options.output, json.dumps(record, indent=2) + "\n")
+        timing.write_json(options.output, record)
 
 
 if __name__ == "__main__":

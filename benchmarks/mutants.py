@@ -272,7 +272,7 @@ def main(arguments=None):
         part |= timing.stamp()
         record["modules"][module] = part
         print(f"{module}: {part['counts']}", flush=True)
-        timing.write(options.output, json.dumps(record, indent=1) + "\n")
+        timing.write_json(options.output, record)
     timing.write(options.output.with_suffix(".md"), render(record))
 
 

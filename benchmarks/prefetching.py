@@ -10,7 +10,6 @@ networks are not trained, which does not change the time of a call.
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import sys
 import time
@@ -100,7 +99,7 @@ def main(arguments=None):
         test = datasets.load(options.dataset, data_dir=options.data_dir, image_size=side, validation_fraction=0).test
         record["networks"][name] = measure(name, from_keras(build(test.shape, test.classes), name), test, options)
         if options.output:
-            timing.write(options.output, json.dumps(record, indent=1) + "\n")
+            timing.write_json(options.output, record)
 
 
 if __name__ == "__main__":

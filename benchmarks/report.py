@@ -19,7 +19,7 @@ def render(record):
     page = [
         "# Throughput",
         "",
-        *_wrapped(
+        *wrapped(
             "All figures are ratios within one run: the median over interleaved rounds, with the minimum and the "
             "maximum in parentheses. Absolute times on a shared machine mean little; the few that are given show the "
             "scale of the work. Parts and single runs can be measured separately; each states its day, commit and "
@@ -41,7 +41,8 @@ def render(record):
     return "\n".join(page) + "\n"
 
 
-def _wrapped(text):
+def wrapped(text):
+    """The lines of a paragraph of Markdown."""
     return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
@@ -57,7 +58,7 @@ def _augmentation(part):
     lines = [
         "## Mixing alone",
         "",
-        *_wrapped(
+        *wrapped(
             f"Medians of {_measured(part)}. `{COPY}` is one pass over the batch that copies it. In `tf.data` and "
             "under `tf.function` (*compiled*), parts of the mixers are compiled with XLA automatically; the references "
             "run op by op. In the rows of XLA, a reference that XLA cannot compile is replaced by the same one without "
@@ -90,7 +91,7 @@ def _step(part):
     lines = [
         "## A training step",
         "",
-        *_wrapped(
+        *wrapped(
             "Times relative to a step without mixing (*plain*); every sample of every batch is mixed. The rows of "
             "site 1 and site 2 mix at the first and the second mixing point only. SaliencyMix + MMA is a model with "
             "all three sites, which fire in turn; its time is the mean over them. The mean over sites, where it was "
@@ -113,7 +114,7 @@ def _memory(part):
     lines = [
         "## Peak memory of training steps",
         "",
-        *_wrapped(
+        *wrapped(
             "Each method runs in separate processes. *Peak* is the largest resident size of the process (`VmHWM` of "
             "`/proc/self/status`) after three steps, one at each site if there are several; *growth* is the peak minus "
             "the resident size before the first step."
@@ -148,7 +149,7 @@ def _growth(part):
     lines = [
         "## Growth",
         "",
-        *_wrapped(
+        *wrapped(
             f"Medians of {_measured(part)}, compiled with XLA, uint8 images. Nanoseconds per pixel (for the distance "
             "pairing of 32-pixel images, per image), and their ratio to the first value. A constant ratio is linear "
             "growth; a falling one means that more pixels share the fixed cost of a call. The pairing compares every "
@@ -160,7 +161,7 @@ def _growth(part):
     if "crossing" in part:
         size = part["crossing"]
         where = "in no batch measured" if size is None else f"in batches of {size} and more"
-        lines += _wrapped(f"The pairing takes more than a fifth of the time of the rest of GuidedMixup {where}.")
+        lines += wrapped(f"The pairing takes more than a fifth of the time of the rest of GuidedMixup {where}.")
         lines.append("")
     lines += ["| method | axis | value | ns | to the first | to the best before |", "|---|---|---|---|---|---|"]
     for row in sorted(part["rows"], key=_order):
@@ -170,7 +171,7 @@ def _growth(part):
     if "memory" in part:
         lines += [
             "",
-            *_wrapped(
+            *wrapped(
                 "Bytes per pixel of intermediate and final results as XLA plans them on JAX, for a CPU, and their "
                 "ratio to the smallest of the values before. The images themselves, 3 bytes, are not counted."
             ),

@@ -20,7 +20,7 @@ import keras
 from benchmarks import augmentation, growth, training_step
 from benchmarks.bars import judge
 from benchmarks.report import render
-from benchmarks.timing import versions, write
+from benchmarks.timing import versions, write, write_json
 
 PARTS = {
     "augmentation": augmentation.measure,
@@ -63,7 +63,7 @@ def main(arguments=None):
         for part in PARTS[name](rounds, quick=options.quick, **chosen):
             record["parts"][name] = part
             record["bars"] = [] if options.quick else judge(record["parts"])
-            write(target, json.dumps(record, indent=1) + "\n")
+            write_json(target, record)
             write(target.with_suffix(".md"), render(record))
         print(f"{name}: {time.perf_counter() - start:.0f} s, written to {target}", flush=True)
     for bar in record["bars"]:

@@ -83,11 +83,16 @@ def stamp():
 
 
 def write(path, text):
-    """Write a file completely or not at all, in a folder that need not exist."""
+    """`keras_mma.files.write` in a folder that need not exist."""
+    from keras_mma import files  # imports Keras, which not every benchmark needs before its end
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    files.write(path, text)
+
+
+def write_json(path, record):
+    """`keras_mma.files.write_json` in a folder that need not exist."""
+    from keras_mma import files
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, record)

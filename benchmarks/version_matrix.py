@@ -49,7 +49,7 @@ def main(arguments=None):
         with tempfile.TemporaryDirectory(prefix="versions-") as folder:
             record["runs"].append({"environment": name, **run(python, ENVIRONMENTS[name], Path(folder), options)})
         print(json.dumps(record["runs"][-1]), flush=True)
-        timing.write(options.output, json.dumps(record, indent=1) + "\n")
+        timing.write_json(options.output, record)
     return int(any(found["status"] for found in record["runs"]))
 
 

@@ -9,7 +9,6 @@ spelled `mma(temperature=1, combine=add)` or `NAME=mma(...)`; `benchmarks/mask_a
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import keras
 from benchmarks.mask_adaptation import page
 from benchmarks.mask_adaptation import settings as settings_module
 from benchmarks.mask_adaptation.diagnosis import BARS, diagnose, meets
-from benchmarks.timing import stamp, versions, write
+from benchmarks.timing import stamp, versions, write, write_json
 from benchmarks.trained_network import add_options, load_network, recorded_command, run_command
 from keras_mma import datasets, layers
 from keras_mma.errors import InputError
@@ -106,7 +105,7 @@ def run(options, words):
         picture = options.output.with_suffix(".png")
         record["picture"] = picture.name
         page.draw(network, images[:64], mixer, settings, options.at).savefig(picture, dpi=110)
-        write(options.output.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+        write_json(options.output.with_suffix(".json"), record)
         write(options.output.with_suffix(".md"), page.render(record))
         print(f"wrote {options.output.with_suffix('.md')}")
     return record

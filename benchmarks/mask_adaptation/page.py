@@ -7,6 +7,7 @@ from keras import ops
 
 from benchmarks.mask_adaptation.diagnosis import BARS, Network, attach, meets, meets_all
 from benchmarks.mask_adaptation.settings import PLAIN, parse
+from benchmarks.report import wrapped
 from keras_mma.layers.feature_mix_adapt import activation, normalize
 from keras_mma.resampling import resize
 
@@ -50,7 +51,7 @@ def render(record):
     lines = [
         "# Mask adaptation, diagnosed",
         "",
-        *_wrapped(
+        *wrapped(
             "Does `FeatureMixAdapt` cure the two issues that its paper describes? *Saliency Mismatch*: a mask that "
             "keeps what is salient at the input need not keep what is significant in the features. *Hard Boundary "
             "Issue*: a binary mask makes edges in the features that no image makes."
@@ -60,7 +61,7 @@ def render(record):
         record["command"],
         "```",
         "",
-        *_wrapped(
+        *wrapped(
             f"{record['subject']} {record['measured']['day']}"
             f"{f', commit {commit}' if commit else ''}; "
             + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
@@ -80,7 +81,7 @@ def render(record):
         "",
         _MEANINGS,
         "",
-        *_wrapped(
+        *wrapped(
             "Limits: "
             + ", ".join(f"{name} {kind} {limit}" for name, (kind, limit) in BARS.items())
             + f". Figures beyond a limit are bold. The mixer's weights have a standard deviation of "
@@ -133,7 +134,7 @@ def _search(search):
     lines = [
         "## Which settings keep all limits",
         "",
-        *_wrapped(
+        *wrapped(
             f"{len(kept)} of {len(rows)} combinations keep all limits at every stage. The attentions `power-P`, "
             "`minmax` and `standard-G` are callables; `blur=S` is `edge_blur=S`, in cells. The table has the "
             "temperatures of "
@@ -240,10 +241,6 @@ def draw(network, images, mixer, settings, at=None, samples=2):
                     axis.set_title("\n".join(textwrap.wrap(title, 14)), fontsize=7)
             row[0].set_ylabel(point.name, fontsize=7)
     return figure
-
-
-def _wrapped(text):
-    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _show(value, is_missed=False):
