@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 
 from benchmarks import timing
+from benchmarks.trained_network import recorded_command
 
 ROOT = Path(__file__).parents[1]
 TEST = re.compile(r"^(tests/fuzz/\S+::\w+):$")
@@ -33,7 +34,9 @@ def main(arguments=None):
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file for the record.")
     options = parser.parse_args(arguments)
     backend = keras.backend.backend()
-    record = {"command": f"KERAS_BACKEND={backend} python -m benchmarks.fuzz", "cases": options.cases}
+    words = sys.argv[1:] if arguments is None else arguments
+    command = f"KERAS_BACKEND={backend} {recorded_command('fuzz', words)}"
+    record = {"command": command, "cases": options.cases}
     record |= {"versions": timing.versions("keras", backend, "hypothesis"), **timing.stamp(), "runs": []}
     for seed in options.seeds:
         start = time.perf_counter()

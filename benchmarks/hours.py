@@ -4,8 +4,8 @@
 
 trains a small network with each mixer, at feature sites where the mixer has them, for an equal share of the time, in
 one process. Each epoch ends with a smaller batch, so that there are two shapes. The record keeps the runs of other
-backends. The exit status is 1 if memory grows by more than 2 %, a step is traced again, or a loss or a weight is not
-finite.
+backends, and the rows of methods that were not run. The exit status is 1 if memory grows by more than 2 %, a step is
+traced again, or a loss or a weight is not finite.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import ctypes
 import gc
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import keras
 import numpy as np
 
 from benchmarks import timing
+from benchmarks.trained_network import recorded_command
 from keras_mma import datasets
 from keras_mma.study.recipe import MIXERS, Recipe, build
 
@@ -132,14 +134,24 @@ def is_good(row):
     return row["growth"] is not None and row["growth"] <= LIMIT and not row["later_traces"] and row["finite"]
 
 
+def rows_of_others(record, methods):
+    """The rows of an earlier run of methods that are not run now, each with the command and the place of its run."""
+    run = {name: record[name] for name in ("command", "versions", "day", "machine", "commit") if name in record}
+    return [run | row for row in record.get("trainings", []) if row["method"] not in methods]
+
+
 def main(arguments=None):
     """Train, print a row for each mixer, and write the record; the exit status is 1 if a limit is not kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, default=2.0, help="Time of all trainings together.")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file; the runs of other backends are kept.")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file; what was not run is kept.")
     options = parser.parse_args(arguments)
     backend = keras.backend.backend()
+    words = sys.argv[1:] if arguments is None else arguments
+    command = f"KERAS_BACKEND={backend} {recorded_command('hours', words)}"
+    earlier = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
+    kept = rows_of_others(earlier.get(backend, {}), options.methods)
     train_part = datasets.load("digits", image_size=16, validation_fraction=0).train
     dataset = train_part.take(train_part.rows(IMAGES))
     rows, start = [], time.perf_counter()
@@ -151,15 +163,14 @@ def main(arguments=None):
         keras.utils.clear_session()
         gc.collect()
         if options.output:
-            record = json.loads(options.output.read_text()) if options.output.exists() else {}
-            record[backend] = {
-                "command": f"KERAS_BACKEND={backend} python -m benchmarks.hours --hours {options.hours:g}",
+            record = {
+                "command": command,
                 "seconds": round(time.perf_counter() - start),
                 "versions": timing.versions("keras", backend),
                 **timing.stamp(),
-                "trainings": rows,
+                "trainings": kept + rows,
             }
-            timing.write_json(options.output, record)
+            timing.write_json(options.output, earlier | {backend: record})
     return int(not all(map(is_good, rows)))
 
 

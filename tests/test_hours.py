@@ -1,7 +1,9 @@
 """The benchmark of hours of training: what it notes and which limits it checks."""
 
 import json
+import shlex
 
+import keras
 import numpy as np
 import pytest
 
@@ -41,3 +43,21 @@ def test_a_short_run_writes_its_record(tmp_path):
     (run,) = [record[name] for name in record if name != "other"]
     assert [row["method"] for row in run["trainings"]] == ["gmix+mma", "resizemix"]
     assert all(row["finite"] and row["steps"] >= 3 for row in run["trainings"])
+
+
+def test_a_later_run_of_some_methods_keeps_the_rows_of_the_others(tmp_path, monkeypatch):
+    path, backend = tmp_path / "hours.json", keras.backend.backend()
+
+    def noted(method, dataset, seconds):
+        return GOOD | {"method": method, "seconds": seconds, "losses": [1.0, None]}
+
+    monkeypatch.setattr(hours, "train", noted)
+    commands = []
+    for methods in (["cutmix+mma", "resizemix"], ["resizemix"]):
+        words = ["--hours", "1", "--methods", *methods, "--output", str(path)]
+        commands.append(f"KERAS_BACKEND={backend} python -m benchmarks.hours {shlex.join(words)}")
+        assert hours.main(words) == 0
+    run = json.loads(path.read_text())[backend]
+    kept, new = run["trainings"]
+    assert kept["method"] == "cutmix+mma" and kept["command"] == commands[0] and kept["day"] == run["day"]
+    assert new["method"] == "resizemix" and "command" not in new and run["command"] == commands[1]

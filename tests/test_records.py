@@ -1,7 +1,9 @@
 """Commands that put tests on record: random cases, and other versions."""
 
 import json
+import shlex
 
+import keras
 import pytest
 
 from benchmarks import fuzz, interruptions, version_matrix
@@ -42,6 +44,14 @@ def test_random_cases_are_drawn_and_recorded(tmp_path):
     assert fuzz.main([*words, "--tests", test]) == 0
     (run,) = json.loads((tmp_path / "fuzz.json").read_text())["runs"]
     assert run["seed"] == 3 and run["tests"][test]["passed"] >= 7 and run["tests"][test]["failed"] == 0
+
+
+def test_the_command_of_random_cases_is_recorded_as_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "run", lambda seed, options: (0, {}))
+    words = ["--cases", "7", "--seeds", "3", "--tests", "tests/fuzz/a.py", "--output", str(tmp_path / "fuzz.json")]
+    assert fuzz.main(words) == 0
+    command = json.loads((tmp_path / "fuzz.json").read_text())["command"]
+    assert command == f"KERAS_BACKEND={keras.backend.backend()} python -m benchmarks.fuzz {shlex.join(words)}"
 
 
 def test_unknown_jobs_are_refused(capsys):
