@@ -92,7 +92,7 @@ def _tensors(network):
     return single, image
 
 
-def diagnose(network, images, mixer, settings, at=None, batch_size=100, with_distortion=True, on_progress=None):
+def diagnose(network, images, mixer, settings, at=None, batch_size=100, with_distortion=True):
     """Measure the adapted masks of every setting at every mixing point.
 
     Args:
@@ -103,10 +103,10 @@ def diagnose(network, images, mixer, settings, at=None, batch_size=100, with_dis
         at: Names of the mixing points, see `Network`.
         batch_size: Number of images that are mixed with each other.
         with_distortion: Whether to run the blocks, which takes most of the time.
-        on_progress: Function that is called with the number of images after each batch.
 
     Returns:
-        Dict with `stages`, `mixer_spread` (the standard deviation of the mixer's weights), `images` (their number),
+        Dict with `stages` (the names of the points), `blocks` (for each stage, the layer at which its block ends, or
+        `None`), `mixer_spread` (the standard deviation of the mixer's weights), `images` (their number),
         `mismatch` (for each stage, the mean correlation of the pooled saliency and the attention of an image, and the
         standard deviation of the attention) and `rows`, see `summarize`.
     """
@@ -124,8 +124,6 @@ def diagnose(network, images, mixer, settings, at=None, batch_size=100, with_dis
             for setting in settings:
                 for name, values in view.measure(setting).items():
                     sums.setdefault((setting, stage.name), {}).setdefault(name, []).append(values)
-        if on_progress:
-            on_progress(len(batch))
     weights = np.concatenate(weights)
     return {
         "stages": [stage.name for stage in parts.stages],
