@@ -5,15 +5,24 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mma.label_encoding import check_range
+
 __all__ = ["DominantAccuracy", "WeightedAccuracy"]
 
 
 def _vectors(y_true: Any, y_pred: Any) -> Any:
     """Labels as vectors; class indices (batch,) or (batch, 1) are one-hot encoded."""
+    classes = y_pred.shape[-1]
     if len(y_true.shape) < len(y_pred.shape):
         y_true = ops.expand_dims(y_true, -1)
-    if y_true.shape[-1] == 1 and y_pred.shape[-1] != 1:
-        y_true = ops.one_hot(ops.cast(y_true[..., 0], "int32"), y_pred.shape[-1])
+    if y_true.shape[-1] not in (None, 1, classes) and classes is not None:
+        raise ValueError(
+            f"`y_true` must hold class indices, or a share for each class of `y_pred` in its last axis, {classes}. "
+            f"Received: y_true of shape {tuple(y_true.shape)}, y_pred of shape {tuple(y_pred.shape)}"
+        )
+    if y_true.shape[-1] == 1 and classes != 1:
+        check_range(y_true, classes, "y_true")
+        y_true = ops.one_hot(ops.cast(y_true[..., 0], "int32"), classes)
     return ops.cast(y_true, "float32")
 
 
@@ -70,7 +79,7 @@ class DominantAccuracy(_MixedLabelAccuracy):
         A scalar in [0, 1].
 
     Raises:
-        ValueError: If the shapes do not agree.
+        ValueError: If the shapes do not agree, or, where the values are known, a label is no class index.
 
     Example:
 
@@ -107,7 +116,7 @@ class WeightedAccuracy(_MixedLabelAccuracy):
         A scalar in [0, 1].
 
     Raises:
-        ValueError: If the shapes do not agree.
+        ValueError: If the shapes do not agree, or, where the values are known, a label is no class index.
 
     Example:
 

@@ -68,3 +68,21 @@ def test_a_model_that_is_compiled_with_them_trains_and_loads(rng, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.evaluate(images, labels, verbose=0, return_dict=True) == pytest.approx(results)
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+@pytest.mark.parametrize("widths", [(3, 4), (4, 3), (3, 1)])
+def test_labels_of_another_number_of_classes_are_refused(name, widths):
+    labels, predictions = (np.full((2, width), 1 / width, "float32") for width in widths)
+    expected = rf"`y_true` must hold class indices, or .*, {widths[1]}. Received: y_true of shape \(2, {widths[0]}\)"
+    with pytest.raises(ValueError, match=expected):
+        getattr(metrics, name)()(labels, predictions)
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+@pytest.mark.parametrize("label", [-1, 3, 0.5])
+def test_what_is_no_class_index_is_refused(name, label):
+    for labels in ([0, label], [[0], [label]]):
+        match = f"`y_true` must be class indices from 0 to 2.*Received: y_true with the label {label}"
+        with pytest.raises(ValueError, match=match):
+            getattr(metrics, name)()(np.array(labels), np.eye(3, dtype="float32")[:2])
