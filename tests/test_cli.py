@@ -180,7 +180,7 @@ def test_the_entry_point_loads_the_package_before_it_runs_a_command(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("keras-mma: error: nowhere cannot be read as a report"), done.stderr
+    assert done.stderr.startswith("keras-mma: error: nowhere cannot be read"), done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -335,7 +335,7 @@ def test_bad_input_is_refused_in_one_line(digits, tmp_path, capsys):  # noqa: F8
         (three, arrays, ["--baseline", tmp_path / "hollow.json"], "hollow.json is a damaged report: lacks model"),
         (three, f"folder:{tmp_path / 'sizes'}", ["--image-size", "-1"], "--image-size must be a positive integer"),
         (three, arrays, ["--corruptions", "tfds"], "--corruptions tfds is CIFAR-10-C and needs --dataset cifar10"),
-        (three, arrays, ["--baseline", tmp_path / "none.json"], "none.json cannot be read as a report"),
+        (three, arrays, ["--baseline", tmp_path / "none.json"], "none.json cannot be read"),
         (three, arrays, ["--preprocess", "scale=x"], "must have numbers such as"),
         (three, arrays, ["--output", images], "--output must be a folder"),
         (good, "mnist", [], "--dataset must be digits, cifar10"),
@@ -392,7 +392,7 @@ def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F
         (tmp_path / "c", "are not comparable: n 40 and 41"),
         (tmp_path / "text.json", "must be a report of this version"),
         (tmp_path / "hollow.json", "hollow.json is a damaged report: lacks model"),
-        (tmp_path / "none", "cannot be read as a report"),
+        (tmp_path / "none", "cannot be read"),
     ]:
         assert match in refused(capsys, "compare", a, other, "--output", tmp_path / "not")
         assert not (tmp_path / "not").exists()

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from keras_mma import forms, markdown, plotting
-from keras_mma.errors import InputError, first_line
+from keras_mma.errors import InputError
+from keras_mma.files import read_json
 from keras_mma.robustness import page, sheets
 from keras_mma.robustness.run import UNFINISHED
 from keras_mma.robustness.sections import SECTIONS
@@ -54,22 +55,16 @@ def read(path):
     """
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
-    try:
-        report = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as a report: {first_line(error)}") from error
-    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+    report = read_json(path)
+    if report.get("schema") != SCHEMA:
+        received = repr(report.get("schema"))[:60]
         raise InputError(
-            f"{path} must be a report of this version ({SCHEMA}): evaluate the model again. Received: {_schema(report)}"
+            f"{path} must be a report of this version ({SCHEMA}): evaluate the model again. Received: {received}"
         )
     wrong = forms.fault(report, FORM)
     if wrong:
         raise InputError(f"{path} is a damaged report: {wrong}")
     return report
-
-
-def _schema(report):
-    return repr(report.get("schema"))[:60] if isinstance(report, dict) else type(report).__name__
 
 
 def save(report, folder, setting=None):
