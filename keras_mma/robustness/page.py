@@ -9,17 +9,17 @@ def title(report):
     return f"Robustness of {report['model']['path']}"
 
 
-def to_markdown(report, pictures=()):
+def to_markdown(report, pictures=None):
     """The report as Markdown.
 
     Args:
         report: What `evaluate` returns.
-        pictures: Names of the pictures beside it, or a dict from them to what they show.
+        pictures: Dict from the names of the pictures beside it to what they show, or `None` if there are none.
 
     Returns:
         A string.
     """
-    texts = pictures if isinstance(pictures, dict) else dict.fromkeys(pictures, "")
+    texts = pictures or {}
     blocks = [_header(report), *_summary(report)]
     for section in SECTIONS:
         blocks.append(f"## {section.name.capitalize()}")

@@ -100,7 +100,7 @@ def test_json_that_is_no_report_is_refused(tmp_path):
 
 
 def test_markdown_has_every_section_and_says_what_was_not_measured():
-    text = page.to_markdown(REPORT, ["clean.png", "attack.png"])
+    text = page.to_markdown(REPORT, {"clean.png": "", "attack.png": ""})
     times = "forward 50 %, gradient 30 %, perturbation 10 %, rest 10 %"
     assert f"| wall time | 2 s ({times}), 0 parts from an interrupted run |" in text
     old = REPORT | {"run": {key: value for key, value in REPORT["run"].items() if key != "time"}}
