@@ -45,6 +45,10 @@ examples:
 """
 
 
+#: Images of a gallery. A PNG file that is much wider could not be written.
+MOST_SAMPLES = 100
+
+
 def parse(arguments=None):
     """Parse the words of the command line. The attribute `command` is the function to call."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -187,8 +191,10 @@ def _add_gallery(commands, summary):
 
 def gallery(dataset, output, samples, seed, image_size, data_dir):
     """Draw images of a dataset through every mixer."""
-    if samples < 2:
-        raise InputError(f"`samples` must be at least 2. Received: samples={samples}")
+    if not 2 <= samples <= MOST_SAMPLES:
+        raise InputError(f"`samples` must be 2 to {MOST_SAMPLES}. Received: samples={samples}")
+    if seed < 0:
+        raise InputError(f"`seed` must not be negative. Received: seed={seed}")
     if not str(output).lower().endswith(".png"):
         raise InputError(f"`output` must be the name of a PNG file. Received: {output}")
     import numpy as np

@@ -367,6 +367,25 @@ def test_the_gallery_is_a_png_file(capsys):
     assert line.endswith("--output must be the name of a PNG file. Received: gallery.svg")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "match"),
+    [
+        ("--samples", "1", "--samples must be 2 to 100. Received: samples=1"),
+        ("--samples", "400", "--samples must be 2 to 100. Received: samples=400"),
+        ("--seed", "-1", "--seed must not be negative. Received: seed=-1"),
+    ],
+)
+def test_the_gallery_names_the_option_that_is_out_of_range(capsys, tmp_path, option, value, match):
+    assert refused(capsys, "gallery", option, value, "-o", tmp_path / "gallery.png").endswith(match)
+
+
+@pytest.mark.slow
+def test_the_gallery_draws_every_mixer(tmp_path, capsys):
+    path = tmp_path / "new" / "gallery.png"
+    assert cli.main(["gallery", "--dataset", "digits", "--samples", "2", "--seed", "3", "-o", str(path)]) == 0
+    assert capsys.readouterr().out == f"wrote {path}\n" and path.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F811
     networks.untrained((16, 16, 1), 10).save(tmp_path / "other.keras")
