@@ -10,7 +10,6 @@ record therefore has the robust accuracies by both algorithms too.
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -51,7 +50,10 @@ def earlier_survivors(classifier, pixels, labels, indices, options):
     """Measure the attacks on a batch as the package did before: FGSM and PGD anew at each epsilon, with all steps.
 
     Args:
-        classifier, pixels, labels, indices: As for `attacks.survives`.
+        classifier: A `Classifier`.
+        pixels: uint8 images (n, height, width, channels).
+        labels: Class indices (n,).
+        indices: Indices of the images in their dataset, which choose the random starts.
         options: `Options` of the evaluation.
 
     Returns:

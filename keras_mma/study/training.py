@@ -240,11 +240,6 @@ def _states(folder):
     return {int(path.name.partition(".")[0]): path for path in paths}
 
 
-def read_history(path):
-    """The columns of a `history.csv`, see `train`."""
-    return _columns(read_rows(path))
-
-
 def read_rows(path):
     """The complete rows of a `history.csv` by epoch: the last, where an epoch was run twice.
 

@@ -55,6 +55,11 @@ def make_model(recipe, train):
     return model
 
 
+def read_history(path):
+    """The columns of a `history.csv`, as `train` returns them."""
+    return training._columns(training.read_rows(path))
+
+
 def fit(recipe, data, output, **arguments):
     model = make_model(recipe, data.train)
     return training.train(recipe, model, data.train, data.validation, output, verbose=0, **arguments), model
@@ -98,12 +103,12 @@ def test_a_seed_repeats_a_training(undisturbed, data):
     history, model = fit(RECIPE, data, None)
     assert history == undisturbed[1] and (weights(model) == undisturbed[2]).all()
     assert list(history) == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"] and history["epoch"] == [0, 1, 2]
-    assert training.read_history(undisturbed[0] / "history.csv") == history
+    assert read_history(undisturbed[0] / "history.csv") == history
 
 
 def test_a_resumed_training_is_an_undisturbed_one(undisturbed, interrupted, data, tmp_path):
     shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
-    assert training.read_history(tmp_path / "history.csv")["epoch"] == [0, 1]
+    assert read_history(tmp_path / "history.csv")["epoch"] == [0, 1]
     history, model = fit(RECIPE, data, tmp_path)
     assert history == undisturbed[1] and (weights(model) == undisturbed[2]).all()
     assert (tmp_path / "history.csv").read_bytes() == (undisturbed[0] / "history.csv").read_bytes()
@@ -176,8 +181,8 @@ def test_a_row_that_cannot_be_written_leaves_the_rows_before_it(data, tmp_path, 
 )
 def test_complete_rows_of_a_history(tmp_path, text, expected):
     (tmp_path / "h.csv").write_text(text)
-    assert training.read_history(tmp_path / "h.csv") == expected
-    assert training.read_history(tmp_path / "nowhere.csv") == {"epoch": []}
+    assert read_history(tmp_path / "h.csv") == expected
+    assert read_history(tmp_path / "nowhere.csv") == {"epoch": []}
 
 
 def test_a_folder_belongs_to_one_recipe_on_one_dataset(data, tmp_path):

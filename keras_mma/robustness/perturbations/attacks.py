@@ -227,26 +227,3 @@ def _parts(attacked):
 
 def _count(parts):
     return sum(len(part.number) for part in parts)
-
-
-def survives(classifier, pixels, labels, name, epsilon, seed=0, indices=None, steps=20, restarts=1):
-    """Which images of an array are classified correctly, with and without attack.
-
-    Args:
-        classifier, pixels, labels: As for `fgsm`.
-        name: `"fgsm"` or `"pgd"`.
-        epsilon: Largest change of a value, in levels of 255.
-        seed: Non-negative integer.
-        indices: Indices of the images in their dataset, which choose the random starts; 0 to n - 1 by default.
-        steps: Number of steps of PGD.
-        restarts: Number of random starts of PGD. An image must survive all of them.
-
-    Returns:
-        A boolean array (n,). An image that is misclassified without attack does not survive.
-    """
-    indices = np.arange(len(pixels)) if indices is None else np.asarray(indices)
-    if name == "fgsm":
-        return measure_fgsm(classifier, pixels, labels, [epsilon]).survivors[0]
-    source = Source(lambda places: [(indices[places], pixels[places], labels[places])], len(pixels))
-    correct = classifier.predict(pixels).argmax(axis=1) == labels
-    return measure_pgd(classifier, source, correct, epsilon, seed, steps, restarts)
