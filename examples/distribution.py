@@ -26,6 +26,8 @@ def start(kind, devices=None):
         raise ValueError(f"--distribute {kind} needs the environment's KERAS_BACKEND={wanted}. Received: {backend}")
     if devices is not None and kind not in ("mirrored", "jax"):
         raise ValueError("--devices has no meaning without --distribute mirrored or jax")
+    if devices is not None and devices < 1:
+        raise ValueError(f"--devices must be at least 1. Received: {devices}")
     if kind == "mirrored":
         return _mirrored(devices)
     if kind == "multiworker":

@@ -11,6 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 
 import digit_scenes  # noqa: E402
+import distribution  # noqa: E402
 import paired_runs  # noqa: E402
 import segment_digits  # noqa: E402
 import small_fcos  # noqa: E402
@@ -74,6 +75,12 @@ def test_runs_are_recorded_and_not_repeated(tmp_path):
     assert "| mean | 51.00 | 52.00 | +1.00 |" in text and "Verdict at a margin of 0.5 points: better" in text
     with pytest.raises(ValueError, match="`output` must be of the same settings. Received"):
         paired_runs.run(train, 1, output, {"epochs": 2})
+
+
+@pytest.mark.parametrize("devices", [0, -2])
+def test_a_number_of_devices_is_positive(devices):
+    with pytest.raises(ValueError, match=f"--devices must be at least 1. Received: {devices}"):
+        distribution.start("mirrored", devices)
 
 
 @pytest.mark.slow
