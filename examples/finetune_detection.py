@@ -23,6 +23,8 @@ import paired_runs
 import small_fcos
 import train_cifar
 
+from keras_mma.errors import InputError
+
 CLASSES = 10
 SIZE = 40
 #: A difference below this number of points does not matter here.
@@ -31,12 +33,12 @@ METHODS = {"none": "none", "mixed": "saliencymix"}
 
 
 def classifier(arm, seed, options):
-    """The classifier of an arm, as `train_cifar.py` saved it; trained first, or resumed, if it is not there."""
+    """The classifier of an arm, which `train_cifar.py` trains, resumes, or evaluates again if it is finished."""
     output = options.output / f"classifier-{arm}-{seed}"
-    if not (output / "result.json").exists():
-        arguments = ["--dataset", "digits", "--network", "wideresnet-10-1", "--batch-size", "64", "--seed", str(seed)]
-        arguments += ["--epochs", str(options.classifier_epochs), "--validation-fraction", "0"]
-        train_cifar.main([*arguments, "--method", METHODS[arm], "--output", str(output)])
+    arguments = ["--dataset", "digits", "--network", "wideresnet-10-1", "--batch-size", "64", "--seed", str(seed)]
+    arguments += ["--epochs", str(options.classifier_epochs), "--validation-fraction", "0"]
+    # A training with other settings in this folder is refused there.
+    train_cifar.main([*arguments, "--method", METHODS[arm], "--output", str(output)])
     model = keras.models.load_model(output / "model.keras")
     return model.inference_model() if hasattr(model, "inference_model") else model
 
@@ -86,7 +88,10 @@ def main(arguments=None):
     def run(arm, seed):
         return train(arm, seed, options, test)
 
-    scores = paired_runs.run(run, options.seeds, options.output / "scores.json", settings)
+    try:
+        scores = paired_runs.run(run, options.seeds, options.output / "scores.json", settings)
+    except InputError as error:
+        raise SystemExit(str(error)) from None
     print(paired_runs.report(scores, MARGIN))
 
 

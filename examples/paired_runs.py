@@ -1,8 +1,7 @@
 """Trainings with and without mixing that share their seeds, and what can be told from the difference."""
 
-import json
-import os
-
+from keras_mma import files, forms
+from keras_mma.errors import InputError
 from keras_mma.study import provenance, statistics
 
 
@@ -17,19 +16,24 @@ def run(train, seeds, output, settings):
 
     Returns:
         Dict from the arms to lists of scores.
+
+    Raises:
+        InputError: If there is no seed, or the output file is damaged or of other settings.
     """
+    if seeds < 1:
+        raise InputError(f"`seeds` must be at least 1. Received: seeds={seeds}")
     record = {"settings": settings, "versions": provenance.versions(), "commit": provenance.commit(), "scores": {}}
     if output.exists():
-        record = json.loads(output.read_text())
+        record = files.read_json(output, {"settings": dict, "scores": {str: forms.NUMBER}})
         if record["settings"] != settings:
-            raise ValueError(f"`output` must be of the same settings. Received: {output} of {record['settings']}")
+            raise InputError(f"`output` must be of the same settings. Received: {output} of {record['settings']}")
     for seed in range(seeds):
         for arm in ("none", "mixed"):
             name = f"{arm} {seed}"
             if name not in record["scores"]:
                 record["scores"][name] = train(arm, seed)
                 output.parent.mkdir(parents=True, exist_ok=True)
-                output.write_text(json.dumps(record, indent=2) + "\n")
+                files.write_json(output, record)
             print(f"{name}: {record['scores'][name]:.2f}", flush=True)
     return {arm: [record["scores"][f"{arm} {seed}"] for seed in range(seeds)] for arm in ("none", "mixed")}
 
@@ -55,4 +59,4 @@ def report(scores, margin):
             f"{difference.high:+.2f} ({difference.n} paired seeds), p = {p:.3f}. Verdict at a margin of {margin:g} "
             f"points: {statistics.verdict(difference, p, p_equivalence)}.",
         ]
-    return os.linesep.join(lines)
+    return "\n".join(lines)

@@ -22,6 +22,7 @@ import paired_runs
 from keras import layers
 
 import keras_mma
+from keras_mma.errors import InputError
 
 CLASSES = 11
 SIZE = 32
@@ -110,7 +111,12 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     test = digit_scenes.compose("test", 400, 1_000_000, SIZE)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "seeds")}
-    scores = paired_runs.run(lambda arm, seed: train(arm, seed, options, test), options.seeds, options.output, settings)
+    try:
+        scores = paired_runs.run(
+            lambda arm, seed: train(arm, seed, options, test), options.seeds, options.output, settings
+        )
+    except InputError as error:
+        raise SystemExit(str(error)) from None
     print(paired_runs.report(scores, MARGIN))
 
 

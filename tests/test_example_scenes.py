@@ -1,5 +1,6 @@
 """The examples on digits on photographs: scenes, scores, and that the scripts run."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ sys.path.append(str(Path(__file__).parents[1] / "examples"))
 
 import digit_scenes  # noqa: E402
 import distribution  # noqa: E402
+import finetune_detection  # noqa: E402
 import paired_runs  # noqa: E402
 import segment_digits  # noqa: E402
 import small_fcos  # noqa: E402
+
+from keras_mma.errors import InputError  # noqa: E402
 
 
 def test_scenes_are_repeatable_and_their_boxes_hold_the_ink():
@@ -73,8 +77,38 @@ def test_runs_are_recorded_and_not_repeated(tmp_path):
     assert json.loads(output.read_text())["versions"]["keras"] == keras.__version__
     text = paired_runs.report(scores, 0.5)
     assert "| mean | 51.00 | 52.00 | +1.00 |" in text and "Verdict at a margin of 0.5 points: better" in text
-    with pytest.raises(ValueError, match="`output` must be of the same settings. Received"):
+    with pytest.raises(InputError, match="`output` must be of the same settings. Received"):
         paired_runs.run(train, 1, output, {"epochs": 2})
+    for seeds in (0, -1):
+        with pytest.raises(InputError, match=f"`seeds` must be at least 1. Received: seeds={seeds}"):
+            paired_runs.run(train, seeds, output, {"epochs": 1})
+    output.write_text("{")
+    with pytest.raises(InputError, match="scores.json cannot be read"):
+        paired_runs.run(train, 1, output, {"epochs": 1})
+
+
+def test_the_examples_leave_with_one_line(tmp_path):
+    output = tmp_path / "scores.json"
+    output.write_text('{"settings": {}, "scores": {}}')
+    for main, path in ((segment_digits.main, output), (finetune_detection.main, tmp_path)):
+        for words, match in (([], "`output` must be of the same"), (["--seeds", "0"], "`seeds` must be at least 1")):
+            with pytest.raises(SystemExit, match=match):
+                main(["--scenes", "2", *words, "--output", str(path)])
+
+
+def test_a_classifier_of_other_settings_is_not_used(tmp_path, monkeypatch):
+    """The training knows the settings of the classifier that is in its folder; the detector's script does not."""
+    (tmp_path / "classifier-none-3").mkdir()
+    (tmp_path / "classifier-none-3" / "result.json").write_text("{}")
+    options = argparse.Namespace(output=tmp_path, classifier_epochs=7)
+
+    def refuse(words):
+        assert words[words.index("--epochs") + 1] == "7" and words[words.index("--seed") + 1] == "3"
+        raise InputError("holds another run")
+
+    monkeypatch.setattr(finetune_detection.train_cifar, "main", refuse)
+    with pytest.raises(InputError, match="holds another run"):
+        finetune_detection.classifier("none", 3, options)
 
 
 @pytest.mark.parametrize("devices", [0, -2])
@@ -93,10 +127,17 @@ def test_the_segmentation_example_runs(needs_tensorflow, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_detection_example_runs(needs_tensorflow, tmp_path, capsys):
-    import finetune_detection
-
     small = {"--classifier-epochs": 1, "--scenes": 10, "--test-scenes": 5, "--epochs": 1, "--seeds": 1}
     arguments = [str(value) for pair in small.items() for value in pair]
     finetune_detection.main([*arguments, "--output", str(tmp_path)])
     assert (tmp_path / "classifier-mixed-0" / "model.keras").exists()
-    assert "| mean |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| mean |" in printed and "finished training" not in printed
+    first = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    (tmp_path / "scores.json").unlink()
+    finetune_detection.main([*arguments, "--output", str(tmp_path)])
+    assert capsys.readouterr().out.count("holds the finished training, which is evaluated") == 2
+    assert json.loads((tmp_path / "scores.json").read_text())["scores"] == pytest.approx(first)
+    (tmp_path / "scores.json").unlink()
+    with pytest.raises(SystemExit, match="holds another run, with epochs=1: choose another folder"):
+        finetune_detection.main([*arguments, "--classifier-epochs", "2", "--output", str(tmp_path)])
