@@ -1,10 +1,12 @@
 """The robustness of the models of a study, which is kept beside their records."""
 
+import types
+
 import pytest
 
-from keras_mma import files
+from keras_mma import files, robustness
 from keras_mma.errors import InputError
-from keras_mma.study import cells, evaluation, running
+from keras_mma.study import cell_training, cells, evaluation, running
 from tests.study import fakes
 
 
@@ -46,6 +48,21 @@ def test_another_training_or_question_is_measured_again(tmp_path, todo, measured
     path = cells.record_path(tmp_path, todo[0])
     files.write_json(path, files.read_json(path) | {"loss": 0.25})
     assert measure(todo[0], tmp_path, ("clean", "attack"), 8)["clean"] == 4
+
+
+def test_the_report_of_another_question_is_replaced(tmp_path, todo, monkeypatch):
+    """`robustness.evaluate` would refuse to replace one of more images or of another training."""
+    place = cells.training_folder(tmp_path, todo[0]) / "robustness"
+    (place / "unfinished").mkdir(parents=True)
+    (place / "report.json").write_text("{}")
+
+    def evaluate(model, images, only, limit, output):
+        assert output == place and not (place / "report.json").exists() and (place / "unfinished").exists()
+        return {"clean": {"error": 0.25}}
+
+    monkeypatch.setattr(robustness, "evaluate", evaluate)
+    monkeypatch.setattr(cell_training, "load", lambda recipe: types.SimpleNamespace(test=None, validation=None))
+    assert evaluation._measure_model(todo[0], tmp_path, ("clean",), 8) == {"clean": 75.0}
 
 
 def test_a_damaged_measurement_says_what_to_do(tmp_path, todo, measured):
