@@ -232,7 +232,7 @@ def _key(header, setting):
 
 
 def _check_folder(folder, header, options):
-    """Refuse a folder that holds another model's report, or sections that this run would not measure again."""
+    """Refuse a folder whose report says something that this evaluation would not measure again."""
     folder.claim(report.files(options.sections))
     if not (folder.path / "report.json").exists():
         return
@@ -241,6 +241,17 @@ def _check_folder(folder, header, options):
         raise InputError(
             f"`output` must not hold the report of another model: choose another folder. "
             f"Received: {folder.path}, the report of {earlier['model']['path']}"
+        )
+    before, now = earlier["dataset"], header["dataset"]
+    if before["name"] != now["name"]:
+        raise InputError(
+            f"`output` must not hold the report of another dataset: choose another folder. "
+            f"Received: {folder.path}, the report of {before['name']}, for an evaluation of {now['name']}"
+        )
+    if before["n"] > now["n"]:
+        raise InputError(
+            f"`output` must not hold a report of more images: choose another folder. "
+            f"Received: {folder.path}, the report of {before['n']} images, for an evaluation of {now['n']}"
         )
     measured = [section.name for section in options.sections]
     lost = [name for name in report.sections_of(earlier) if name not in measured]

@@ -298,12 +298,29 @@ def test_the_folder_of_another_models_report_is_refused(whole, tmp_path):
         robustness.evaluate(tmp_path / "other.keras", "digits", only=["clean"], output=folder)
 
 
+def test_a_report_of_more_images_or_of_another_dataset_is_refused(digits, tmp_path):
+    model, dataset, path = digits
+    arguments = {"only": ["clean"], "output": tmp_path}
+    report = robustness.evaluate(path, "digits", limit=20, **arguments)
+    with pytest.raises(
+        InputError, match="`output` must not hold a report of more images: choose another folder. Received: .*20 images"
+    ):
+        robustness.evaluate(path, "digits", limit=19, **arguments)
+    arrays = dataset.read(dataset.rows()), dataset.labels
+    with pytest.raises(
+        InputError, match="must not hold the report of another dataset: choose another folder. Received: .*of digits"
+    ):
+        robustness.evaluate(path, arrays, limit=20, **arguments)
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    assert robustness.evaluate(path, "digits", limit=21, **arguments)["clean"]["n"] == 21
+
+
 def test_sections_of_a_report_are_not_lost(whole, digits):
     report, folder = whole
     with pytest.raises(
         InputError, match="would be lost: choose .* whose report has corruption, deformation, occlusion"
     ):
-        robustness.evaluate(digits[2], "digits", only=["attack"], limit=5, output=folder)
+        robustness.evaluate(digits[2], "digits", only=["attack"], limit=100, output=folder)
     assert json.loads((folder / "report.json").read_text()) == report
 
 
