@@ -91,7 +91,7 @@ def measure(report, contrasts):
 def _accuracies(cells, text, seeds):
     """The accuracies of a method by seed, and the number of images. `text` may name the setting."""
     words, chosen = text.split(" "), {}
-    while words[-1].partition("=")[0] in DIMENSIONS:
+    while words and words[-1].partition("=")[0] in DIMENSIONS:
         name, _, value = words.pop().partition("=")
         chosen[name] = value
     method = " ".join(words)

@@ -77,6 +77,8 @@ def run(options, words):
     settings += [settings_module.parse(text) for text in options.settings]
     if not settings:
         raise InputError("`settings` must name at least one setting with `only_settings`")
+    if options.images < 2:
+        raise InputError(f"`images` must be at least 2. Received: images={options.images}")
     mixer = parse_mixer(options.mixer, options.seed)
     data = datasets.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
     network, subject = load_network(options, data)

@@ -66,14 +66,13 @@ def judge(comparisons, margin, looks, complete):
     adjusted, adjusted_equivalence = statistics.holm(p_values, nominal), statistics.holm(equivalence, nominal)
     for index, (comparison, interval) in enumerate(zip(measured, intervals, strict=True)):
         comparison["p"], comparison["p_adjusted"] = p_values[index], adjusted[index]
+        comparison["p_equivalence"] = equivalence[index]
         comparison["p_equivalence_adjusted"] = adjusted_equivalence[index]
         verdict = statistics.verdict(interval, adjusted[index], adjusted_equivalence[index])
         comparison["verdict"] = verdict if complete else "unfinished"
         if comparison["verdict"] == statistics.CANNOT_BE_TOLD and interval.sd is not None:
             share = statistics.ALPHA / len(comparisons)
-            comparison["seeds_needed"] = power.seeds_for_power(interval.sd, margin, level=share)
-            if abs(interval.mean) > margin:
-                comparison["seeds_needed_as_observed"] = power.seeds_for_power(interval.sd, interval.mean, level=share)
+            comparison["seeds_needed"] = power.seeds_for_verdict(interval.sd, margin, level=share)
 
 
 def _of_setting(plan, records, setting, level):

@@ -23,6 +23,8 @@ FORM = {
     "seconds?": forms.NUMBER,
     "seconds_per_epoch?": forms.OPTIONAL_NUMBER,
     "correct?": (str, type(None)),
+    "finished?": str,
+    "versions?": {str: str},
 }
 
 

@@ -7,18 +7,19 @@ from typing import NamedTuple
 from keras_mma.errors import InputError
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
-from keras_mma.study import running, tuning
+from keras_mma.study import planning, provenance, running, tuning
 
 #: Largest difference between two runs of one cell, in percentage points.
 TOLERANCE = 0.5
 
 
 class Check(NamedTuple):
-    """A cell and its accuracy in %, as recorded and as measured again."""
+    """A cell, its accuracy in %, as recorded and as measured again, and what has changed since, in one line."""
 
     name: str
     before: float
     now: float
+    changes: str = ""
 
     @property
     def agrees(self):
@@ -40,7 +41,7 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
         A `Check`.
 
     Raises:
-        InputError: if there is no such cell, or it fails.
+        InputError: if there is no such cell, it fails, or a default of its layers has changed since.
     """
     plan = plans.read(folder)
     records, _ = tuning.read_records(folder, plan)
@@ -52,6 +53,9 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
             f"`cell` must be one of {', '.join(cells)}. Received: cell={name}" if cells else "it has no finished cell"
         )
         raise InputError(f"{folder} cannot be checked: {hint}")
+    if "layers" in plan:
+        placed = plan | {"recipe": plan["recipe"] | {"data_dir": data_dir}}
+        plans.check_layers(plan, planning.check_models(placed))
     record = records[name]
     recipe = record["recipe"] | {"data_dir": data_dir}
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
@@ -60,4 +64,12 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
         if outcome.failures:
             raise InputError(f"{name} failed: {outcome.failures[name]}")
         (again,) = study_cells.read_records(temporary).values()
-    return Check(name, 100 * study_cells.accuracy_of(record), 100 * study_cells.accuracy_of(again))
+    return Check(name, *(100 * study_cells.accuracy_of(each) for each in (record, again)), _changes(record))
+
+
+def _changes(record):
+    """What has changed since a record was made, beside its settings, in one line; empty if nothing has."""
+    before = {"commit": record.get("commit"), **(record.get("versions") or {})}
+    now = {"commit": provenance.commit(), **provenance.versions()}
+    names = [name for name in before if before[name] != now.get(name)]
+    return ", ".join(f"{name} {before[name]} then, {now.get(name)} now" for name in names)

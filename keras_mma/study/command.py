@@ -113,7 +113,7 @@ def add_arguments(parser):
         "--weight-decay",
         type=float,
         metavar="X",
-        help="Factor of the gradient of the L2 penalty. Default: 0.0005.",
+        help="Factor of the gradient of the L2 penalty for sgd, of decoupled decay for adam. Default: 0.0005.",
     )
     add("--augmentation", action=argparse.BooleanOptionalAction, help="Crop and mirror. Default: yes.")
     add("--flip", action=argparse.BooleanOptionalAction, help="Mirror. Default: where that keeps the class.")
@@ -228,6 +228,8 @@ def _check(folder, cell, data_dir, jobs):
     check = checking.rerun(folder, train_cell, cell, data_dir, jobs)
     words = "agrees" if check.agrees else f"differs by more than {checking.TOLERANCE:g} points"
     show(f"{check.name}: {check.before:.2f} % recorded, {check.now:.2f} % now: {words}")
+    if check.changes:
+        show(f"note: {check.changes}")
     if not check.agrees:
         raise SystemExit(1)
 
@@ -242,10 +244,12 @@ def _report(folder):
 def _check_packages(options):
     import importlib.util
 
-    needed = ["scipy", "matplotlib", "tqdm", "filelock", "joblib", "markdown_it", "tensorflow"]
-    needed += ["PIL", "cv2"] * (options["evaluate"] is not None) + ["sklearn"] * (
-        options["dataset"] in (None, "digits")
-    )
+    needed = ["scipy", "matplotlib", "tqdm", "filelock", "joblib", "markdown_it"]
+    if options["report"] is None:
+        dataset = options["dataset"] or REGIMES.get(options["regime"], {}).get("dataset", "digits")
+        needed += (
+            ["tensorflow"] + ["PIL", "cv2"] * (options["evaluate"] is not None) + ["sklearn"] * (dataset == "digits")
+        )
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         extras = ["study"] + ["robustness"] * ("cv2" in missing) + ["tensorflow"] * ("tensorflow" in missing)

@@ -5,7 +5,6 @@ done after a look at the results, it marks the study as extended.
 """
 
 import dataclasses
-import datetime
 import itertools
 import json
 from pathlib import Path
@@ -43,6 +42,7 @@ FORM = {
     },
     "tuning": (dict, type(None)),
     "looks": [int],
+    "layers?": {str: {str: dict}},
     "extensions": [{"date": str, "from": int, "to": int, "looked_at": int}],
 }
 _MOST_SEEDS = 10_000  # far more than anybody trains
@@ -72,10 +72,10 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
     Raises:
         InputError: if there is nothing to compare or a number is out of range.
     """
-    if seeds < 2:
+    if not 2 <= seeds <= _MOST_SEEDS:
         raise InputError(
-            f"`seeds` must be at least 2: the spread of the results, and so an interval, needs two. Received: "
-            f"seeds={seeds}"
+            f"`seeds` must be 2 to {_MOST_SEEDS:,}: the spread of the results, and so an interval, needs two. "
+            f"Received: seeds={seeds}"
         )
     if first_seed < 0:
         raise InputError(f"`first_seed` must not be negative. Received: first_seed={first_seed}")
@@ -88,7 +88,7 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
             raise InputError(f"`{name}` must not have the same value twice. Received: {values}")
     plan = {
         "schema": SCHEMA,
-        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "written": provenance.now(),
         "baseline": baseline,
         "margin": margin,
         "seeds": seeds,
@@ -140,6 +140,7 @@ def settle(folder, plan, compared_seeds):
     if changed:
         values = ", ".join(f"{name} {_difference(name, before[name], plan[name])}" for name in changed)
         raise InputError(f"`output` {folder} holds another study, with {values}: choose another folder")
+    check_layers(before, plan.get("layers", {}))
     if plan["seeds"] < before["seeds"]:
         raise InputError(
             f"`seeds` must not be less than the {before['seeds']} of the plan in {folder}: seeds must not "
@@ -149,6 +150,26 @@ def settle(folder, plan, compared_seeds):
         before = extend(before, plan["seeds"], compared_seeds(before))
         files.write_json(path, before)
     return before if place is None else before | {"recipe": before["recipe"] | {"data_dir": place}}
+
+
+def check_layers(plan, layers):
+    """Raise an `InputError` if the arguments of a layer are others than when the plan was written.
+
+    Those that were not given are the defaults of the layers, which may have changed since.
+
+    Args:
+        plan: A plan.
+        layers: Dict from the names of arms to what their layers have now, see `keras_mma.study.planning.check_models`.
+    """
+    for arm, before in plan.get("layers", {}).items():
+        for layer, arguments in before.items():
+            now = layers.get(arm, {}).get(layer, {})
+            for name in arguments.keys() & now.keys():
+                if arguments[name] != now[name]:
+                    raise InputError(
+                        f"the {layer} of {arm} must be that of the plan, which has {name}={arguments[name]!r}: a "
+                        f"default has changed since commit {plan['commit']}. Received: {name}={now[name]!r}"
+                    )
 
 
 def without_places(contents):
@@ -209,7 +230,7 @@ def extend(plan, seeds, looked_at):
     Returns:
         A new plan.
     """
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    date = provenance.now()
     extension = {"date": date, "from": plan["seeds"], "to": seeds, "looked_at": looked_at}
     looks = sorted({*plan["looks"], looked_at}) if looked_at >= 2 else plan["looks"]
     return plan | {"seeds": seeds, "looks": looks, "extensions": [*plan["extensions"], extension]}

@@ -1,9 +1,11 @@
 """Make the plan of a study from its arguments, after they have been checked with its images and models."""
 
 import dataclasses
+import json
 
 import keras
 
+from keras_mma import layers
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import arms as study_arms
 from keras_mma.study import cell_training, recipe, tuning
@@ -12,6 +14,7 @@ from keras_mma.study import plan as plans
 from keras_mma.study.regimes import REGIMES
 
 #: Settings of a recipe that a study does not take: they belong to its arms and cells.
+_OF_ONE_LAYER = ("name", "trainable", "dtype", "seed", "site", "data_format")
 NOT_SETTINGS = ("method", "mixer_arguments", "adapt_arguments", "seed")
 
 
@@ -61,16 +64,20 @@ def make(methods, baseline=None, regime=None, settings=None, grid=None, **argume
         tuning=None if grid is None else tuning.make_grid(shared, **grid),
         **arguments,
     )
-    check_models(plan)
-    return plan
+    return plan | {"layers": check_models(plan)}
 
 
 def check_models(plan):
     """Build the model of every arm once, so that a wrong argument is found before the first training.
 
+    Returns:
+        Dict from the names of the arms to the arguments of their layers, those with their defaults included: a dict
+        from `"mixer"` and `"adapter"` to dicts of JSON values.
+
     Raises:
         InputError: if a model cannot be built.
     """
+    built = {}
     for setting in plans.settings_of(plan):
         network = None
         for arm in plans.arms_of(plan):
@@ -81,12 +88,25 @@ def check_models(plan):
                 train = train.balanced_subset(settings.fraction, settings.seed)
                 if network is None:
                     network = recipe.make_network(settings, train)
-                recipe.add_mixing(settings, network)
+                built[arm.name] = _arguments(recipe.add_mixing(settings, network)[0])
             except InputError:
                 raise
             except (ValueError, TypeError) as error:
                 raise InputError(f"`methods` {arm.name} cannot be built: {first_line(error)}") from error
     keras.backend.clear_session()
+    return built
+
+
+def _arguments(model):
+    """The arguments of the mixer of a model and of its first layer at a feature site."""
+    kinds = {"mixer": layers.Mixer, "adapter": layers.FeatureMixer}
+    found = {}
+    for layer in model.layers:
+        for name, kind in kinds.items():
+            if isinstance(layer, kind) and name not in found:
+                config = {key: value for key, value in layer.get_config().items() if key not in _OF_ONE_LAYER}
+                found[name] = json.loads(json.dumps(config, default=str))
+    return found
 
 
 def _settings(regime, settings):

@@ -65,6 +65,40 @@ def seeds_for_power(sd, difference, wanted=0.8, level=ALPHA, most=1_000_000):
     return high
 
 
+def seeds_for_verdict(sd, margin, level=ALPHA, most=1_000_000):
+    """Number of seeds with which a study has a verdict, whatever the difference.
+
+    An interval of at most half the margin on each side excludes 0 or lies within the margin.
+
+    Args:
+        sd: Standard deviation of the paired differences.
+        margin: Largest difference that does not matter.
+        level: Two-sided level of the interval.
+        most: Largest answer.
+
+    Returns:
+        The smallest number of seeds, at least 2; `None` where it would exceed `most`.
+
+    Example:
+
+    >>> seeds_for_verdict(sd=0.5, margin=0.5)
+    18
+    """
+
+    def half_width(n):
+        return stats.t.isf(level / 2, n - 1) * sd / math.sqrt(n)
+
+    low, high = 1, 2
+    while half_width(high) > margin / 2:
+        low, high = high, 2 * high
+        if low >= most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if half_width(middle) <= margin / 2 else (middle, high)
+    return high
+
+
 def detectable_difference(n, sd, wanted=0.8, level=ALPHA):
     """The smallest true difference that a study sees with a given power.
 

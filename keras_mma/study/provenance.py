@@ -1,5 +1,6 @@
-"""The code and the versions with which a record was made."""
+"""The time, the code and the versions with which a record was made."""
 
+import datetime
 import functools
 import importlib.metadata
 import platform
@@ -8,6 +9,11 @@ from pathlib import Path
 
 #: Packages whose versions affect the results.
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scipy")
+
+
+def now():
+    """The present time, such as `2026-05-01T12:00:00+00:00`."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def versions():

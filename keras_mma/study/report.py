@@ -29,7 +29,7 @@ _ROBUSTNESS = {
 }
 #: Alternative texts of the figures.
 _TEXTS = {
-    "seeds.png": "Every training is a dot. A line joins the trainings of one seed. Diamonds are means with 95 % "
+    "seeds.png": "Every training is a dot. A line joins the trainings of one seed. Diamonds are means with their "
     "intervals. A cross is a training that diverged.",
     "differences.png": "Differences from the baseline, paired by seed, with their intervals.",
     "cost.png": "Difference from the baseline beside the time of an epoch.",
@@ -163,6 +163,13 @@ def warnings(report):
     commits = sorted({str(cell.get("commit")) for cell in cells})
     if len(commits) > 1:
         sentences.append(f"The trainings were made by different commits: {markdown.escape(', '.join(commits))}.")
+    versions = [cell.get("versions") or {} for cell in cells]
+    several = [name for name in sorted(set().union(*versions)) if len({each.get(name) for each in versions}) > 1]
+    if several:
+        sentences.append(f"The trainings were made with different versions of {markdown.escape(', '.join(several))}.")
+    earlier = sum(cell.get("finished", plan["written"]) < plan["written"] for cell in cells)
+    if earlier:
+        sentences.append(f"{earlier} of the trainings had ended before the plan was written.")
     if any("+changes" in commit for commit in commits):
         sentences.append("Some trainings were made by code with uncommitted changes, and cannot be repeated exactly.")
     if plan["part"] == "validation":

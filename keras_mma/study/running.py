@@ -232,6 +232,7 @@ def _record(cell, result, seconds):
         **result,
         "correct": None if correct is None else packing.pack(correct),
         "recipe": cell.recipe,
+        "finished": provenance.now(),
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }

@@ -74,16 +74,12 @@ def verdict(comparison, margin):
     text = comparison["verdict"].replace("the margin", f"{margin:g}")
     if comparison["verdict"] != statistics.CANNOT_BE_TOLD:
         return text
-    if comparison["p"] <= statistics.ALPHA < comparison["p_adjusted"]:
-        text += f" (p {_p_value(comparison['p'])} alone, {_p_value(comparison['p_adjusted'])} corrected)"
+    for name, words in (("p", "p"), ("p_equivalence", "p of a larger difference")):
+        alone, corrected = comparison[name], comparison[f"{name}_adjusted"]
+        if alone <= statistics.ALPHA < corrected:
+            text += f" ({words} {_p_value(alone)} alone, {_p_value(corrected)} corrected)"
     needed = comparison.get("seeds_needed")
-    if needed is not None:
-        text += f"; {needed:,} seeds would show {margin:g} points"
-    observed = comparison.get("seeds_needed_as_observed")
-    if observed is not None and (needed is None or observed < needed):
-        words = "; {:,} seeds would show {:.2f} points" if needed is None else ", {:,} seeds {:.2f} points"
-        text += words.format(observed, abs(comparison["mean"]))
-    return text
+    return text if needed is None else f"{text}; {needed:,} seeds would tell"
 
 
 def legend(report):
@@ -104,8 +100,8 @@ def legend(report):
         "seed: for one seed, all methods have the same training images, initial weights and order of batches."
         f"{corrected} Times are relative to {code(plan['baseline'])}. *Better* and *worse*: the difference is not 0. "
         f"*No difference larger than {margin}*: the interval lies within {margin} points, the margin of the plan. "
-        "*Cannot be told*: neither; the numbers of seeds are those with which a new study would show such a difference "
-        "in four of five cases."
+        "*Cannot be told*: neither; with the number of seeds that is given, a new study of this spread would tell, "
+        "whatever the difference."
     )
 
 
@@ -215,11 +211,13 @@ def robustness(report):
 
 
 def plan(report):
-    """The plan as it was written before the first training."""
+    """The plan, and whether it was written before the first training, where the records show when they ended."""
     quoted, tuned = report["plan"], report["tuned"]
+    ends = [cell.get("finished") for cell in report["cells"]]
+    is_first = all(ends) and all(end >= quoted["written"] for end in ends)
     images = quoted["images"]
     rows = [
-        ["written", f"{escape(quoted['written'])}, before the first training"],
+        ["written", escape(quoted["written"]) + (", before the first training" if is_first else "")],
         ["methods", ", ".join(map(code, quoted["arms"]))],
         ["baseline", code(quoted["baseline"])],
         ["seeds", _seeds(quoted)],

@@ -136,6 +136,7 @@ def test_the_number_of_seeds_for_a_power_of_80_percent():
     assert power.power(n, 0.2 / 0.7, 0.01) >= 0.8 > power.power(n - 1, 0.2 / 0.7, 0.01)
     assert power.seeds_for_power(0.0, 0.5) == 2 and power.seeds_for_power(1e-9, 1.0) == 2
     assert power.seeds_for_power(1.0, 0.0, most=1000) is None
+    assert power.seeds_for_verdict(1.0, 1e-6, most=1000) is None and power.seeds_for_verdict(1e-9, 0.5) == 2
 
 
 def test_the_detectable_difference_has_the_power():
@@ -207,7 +208,7 @@ def test_the_noise_floor_is_what_a_finite_test_set_does():
 
 def test_the_examples_of_the_docstrings():
     done = [doctest.testmod(module) for module in (s, power, sequential)]
-    assert [(result.failed, result.attempted) for result in done] == [(0, 6), (0, 2), (0, 2)]
+    assert [(result.failed, result.attempted) for result in done] == [(0, 6), (0, 3), (0, 2)]
 
 
 def false_positives(looks, comparisons=1, studies=40_000):

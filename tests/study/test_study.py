@@ -305,7 +305,7 @@ def make_pictures(folder, counts):
         (["--methods", "none", "x=cutmix+mma(at=stage9)"], "--methods x cannot be built: ValueError: `at` must name"),
         (["--arms", "x.txt"], "--arms must be a .toml or a .json file"),
         (["--baseline", "mixup"], "--baseline must be one of none, cutmix"),
-        (["--seeds", "1"], "--seeds must be at least 2: the spread of the results, and so an interval, needs two"),
+        (["--seeds", "1"], "--seeds must be 2 to 10,000: the spread of the results, and so an interval, needs two"),
         (["--margin", "0"], "--margin must be a number of points"),
         (["--part", "train"], "--part must be one of test, validation"),
         (["--part", "validation", "--validation-fraction", "0"], "--validation-fraction must be positive"),
@@ -423,6 +423,30 @@ def test_a_check_runs_a_cell_again(tmp_path, capsys, fake_trainings):
     assert caught.value.code == 1 and "differs by more than 0.5 points" in capsys.readouterr().out
     with pytest.raises(InputError, match="`cell` must be one of none-seed0.*Received: cell=x"):
         checking.rerun(tmp_path, fakes.train, "x")
+
+
+def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, fake_trainings):
+    run(tmp_path)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["layers"]["none"] == {} and plan["layers"]["cutmix"]["mixer"]["probability"] == 0.5
+    plan["layers"]["cutmix"]["mixer"] |= {"border": "inside", "removed": 3}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    match = "the mixer of cutmix must be that of the plan, which has border='inside'.* Received: border='clip'"
+    for again in (run, lambda folder: checking.rerun(folder, fakes.train, "none-seed0")):
+        with pytest.raises(InputError, match=match):
+            again(tmp_path)
+    del plan["layers"]  # of an earlier version
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert run(tmp_path).report["analysis"]["complete"]
+
+
+def test_a_check_says_which_versions_have_changed(tmp_path, capsys, fake_trainings):
+    run(tmp_path)
+    path = tmp_path / "records" / "none-seed0.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"versions": record["versions"] | {"keras": "2.0"}}))
+    main(["--check", str(tmp_path)])
+    assert f"note: keras 2.0 then, {keras.__version__} now" in capsys.readouterr().out
 
 
 def test_a_real_cell_whose_last_step_overflows_has_diverged(tmp_path, monkeypatch):
