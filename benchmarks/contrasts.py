@@ -1,4 +1,4 @@
-"""Contrasts of the accuracies of a study: sums of its methods with weights, for each seed, with t intervals.
+"""Contrasts of the accuracies of a study: sums of its methods with weights, for each seed, with intervals and verdicts.
 
     python -m benchmarks.contrasts docs/results/saliencymix docs/results/plans/saliencymix-contrasts.toml
 
@@ -20,6 +20,7 @@ import math
 import sys
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 from keras_mma import files, forms, markdown
 from keras_mma.errors import InputError, first_line
@@ -27,10 +28,18 @@ from keras_mma.study import sequential, statistics
 from keras_mma.study.plan import DIMENSIONS
 
 _REPORT = {
-    "plan": {"seeds": int, "first_seed": int, "looks": [int]},
+    "plan": {"seeds": int, "first_seed": int, "looks": [int], "margin": forms.NUMBER},
     "analysis": {"complete": bool},
     "cells": [{"method": str, "seed": int, "setting": dict, "accuracy": forms.Between(0, 100), "images": int}],
 }
+
+
+class Contrast(NamedTuple):
+    """An `Interval` in percentage points, its p value after Holm's correction, and a verdict at the study's margin."""
+
+    interval: statistics.Interval
+    p: float
+    verdict: str
 
 
 def main(arguments=None):
@@ -41,7 +50,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         report = files.read_json(options.study / "report.json", _REPORT)
-        print(to_markdown(measure(report, read(options.contrasts))), end="")
+        print(to_markdown(measure(report, read(options.contrasts)), report["plan"]["margin"]), end="")
     except InputError as error:
         print(f"contrasts: error: {error}", file=sys.stderr)
         return 2
@@ -64,7 +73,7 @@ def read(path):
 
 
 def measure(report, contrasts):
-    """The `Interval` of each contrast, in percentage points, and its p value after Holm's correction.
+    """A dict from the names of the contrasts to `Contrast`s.
 
     As in the report, the level is stricter if the study was extended after a look at its results.
 
@@ -84,8 +93,13 @@ def measure(report, contrasts):
         # A rounded accuracy has the variance r^2 / 12, so this is the resolution of a difference that varies as much.
         resolution = 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
         intervals[name] = statistics.mean_interval(values, 1 - level(), resolution)
-    adjusted = statistics.holm([statistics.p_value(interval) for interval in intervals.values()], level)
-    return {name: (interval, p) for (name, interval), p in zip(intervals.items(), adjusted, strict=True)}
+    differences = statistics.holm([statistics.p_value(interval) for interval in intervals.values()], level)
+    equivalences = [statistics.equivalence_p_value(interval, plan["margin"]) for interval in intervals.values()]
+    equivalences = statistics.holm(equivalences, level)
+    return {
+        name: Contrast(interval, p, statistics.verdict(interval, p, equivalence))
+        for (name, interval), p, equivalence in zip(intervals.items(), differences, equivalences, strict=True)
+    }
 
 
 def _accuracies(cells, text, seeds):
@@ -107,13 +121,23 @@ def _accuracies(cells, text, seeds):
     return {seed: cell["accuracy"] for seed, cell in found.items()}, found[seeds[0]]["images"]
 
 
-def to_markdown(measured):
+#: Verdicts of a contrast, which is not better or worse but larger or smaller than 0.
+_VERDICTS = {statistics.BETTER: "above 0", statistics.WORSE: "below 0"}
+
+
+def to_markdown(measured, margin):
     """A table of contrasts."""
     rows = [
-        [markdown.escape(name), f"{interval.mean:+.2f}", _ends(interval), f"{p:.3f}"]
-        for name, (interval, p) in measured.items()
+        [
+            markdown.escape(name),
+            f"{contrast.interval.mean:+.2f}",
+            _ends(contrast.interval),
+            f"{contrast.p:.3f}",
+            _VERDICTS.get(contrast.verdict, contrast.verdict).replace("the margin", f"{margin:g}"),
+        ]
+        for name, contrast in measured.items()
     ]
-    return markdown.table(["contrast, in points", "mean", "interval", "p, corrected"], rows) + "\n"
+    return markdown.table(["contrast, in points", "mean", "interval", "p, corrected", "verdict"], rows) + "\n"
 
 
 def _ends(interval):

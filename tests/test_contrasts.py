@@ -1,6 +1,7 @@
 """Contrasts of a study."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,11 @@ def report(rng):
         for epochs in (25, 200)
         for seed in (3, 4, 5, 6)
     ]
-    return {"plan": {"seeds": 4, "first_seed": 3, "looks": []}, "analysis": {"complete": True}, "cells": cells}
+    return {
+        "plan": {"seeds": 4, "first_seed": 3, "looks": [], "margin": 0.5},
+        "analysis": {"complete": True},
+        "cells": cells,
+    }
 
 
 def accuracies(report, method, epochs):
@@ -50,19 +55,19 @@ def test_a_contrast_is_the_t_interval_of_weighted_sums_within_seeds(report):
     p_values = []
     for name, values in expected.items():
         result = stats.ttest_1samp(values, 0)
-        interval = measured[name][0]
+        interval = measured[name].interval
         assert (interval.low, interval.high) == pytest.approx(tuple(result.confidence_interval(0.95)))
         assert interval.mean == pytest.approx(values.mean())
         p_values.append(result.pvalue)
     smaller, larger = sorted(p_values)
     by_holm = {smaller: min(1, 2 * smaller), larger: min(1, max(2 * smaller, larger))}
-    assert [p for _, p in measured.values()] == pytest.approx([by_holm[p] for p in p_values])
+    assert [contrast.p for contrast in measured.values()] == pytest.approx([by_holm[p] for p in p_values])
 
 
 def test_an_extended_study_has_the_levels_of_its_report(report):
     report["plan"]["looks"] = [2]
     gain, loss = {"soft epochs=25": 1, "none epochs=25": -1}, {"soft epochs=25": -1, "none epochs=25": 1}
-    (interval, p), _ = contrasts.measure(report, {"gain": gain, "loss": loss}).values()
+    interval, p, _ = contrasts.measure(report, {"gain": gain, "loss": loss})["gain"]
     values = accuracies(report, "soft", 25) - accuracies(report, "none", 25)
     level = sequential.sequential_level((2, 4))
     assert (interval.low, interval.high) == pytest.approx(
@@ -76,7 +81,23 @@ def test_a_name_may_have_spaces(report):
     for cell in report["cells"]:
         cell["method"] = cell["method"].replace("soft", "my soft arm")
     measured = contrasts.measure(report, {"gain": {"my soft arm epochs=25": 1, "none epochs=25": -1}})
-    assert measured["gain"][0].n == 4
+    assert measured["gain"].interval.n == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([3.0, 3.2, 2.9, 3.1], "above 0"),
+        ([-3.0, -3.2, -2.9, -3.1], "below 0"),
+        ([0.1, -0.1, 0.05, 0.0], "no difference larger than 0.5"),
+        ([3.0, -3.2, 2.9, 0.1], "cannot be told"),
+    ],
+)
+def test_a_contrast_has_a_verdict(report, values, verdict):
+    for cell in report["cells"]:
+        cell["accuracy"] = 50 + (values[cell["seed"] - 3] if cell["method"] == "soft" else 0)
+    measured = contrasts.measure(report, {"gain": {"soft epochs=25": 1, "none epochs=25": -1}})
+    assert contrasts.to_markdown(measured, 0.5).endswith(f" | {verdict} |\n")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +106,7 @@ def test_a_name_may_have_spaces(report):
         ({"zzz epochs=25": 1, "none epochs=25": -1}, "no training of zzz epochs=25 with seed 3"),
         ({"cutmix epochs=50": 1, "none epochs=25": -1}, "no training of cutmix epochs=50"),
         ({"cutmix": 1, "none epochs=25": -1}, "cutmix must name one setting"),
+        ({"epochs=25": 1, "none epochs=25": -1}, "no training of epochs=25"),
     ],
 )
 def test_methods_that_the_study_does_not_have_once(report, weights, match):
@@ -129,7 +151,7 @@ def test_the_command_prints_a_table(report, tmp_path, capsys):
 def test_the_parts_of_saliency_mix_are_balanced():
     """In the half of the combinations, the effect of a part is free of those of the others and of their pairs."""
     planned = contrasts.read(PLANS / "saliencymix-contrasts.toml")
-    *parts, against_cutmix = planned.values()
+    parts = list(planned.values())[:4]
     signs = [np.sign([weights[arm] for arm in parts[0]]) for weights in parts]
     pairs = [a * b for i, a in enumerate(signs) for b in signs[i + 1 :]]
     for i, sign in enumerate(signs):
@@ -141,4 +163,5 @@ def test_the_parts_of_saliency_mix_are_balanced():
             (weight > 0) == (first in arm.split("_")) == (second not in arm.split("_"))
             for arm, weight in weights.items()
         )
-    assert against_cutmix == {"correct_sample_shift_area": 1, "cutmix": -1}
+    arms = {*tomllib.loads((PLANS / "saliencymix.toml").read_text()), "none"}
+    assert {arm for weights in planned.values() for arm in weights} <= arms
