@@ -127,7 +127,7 @@ def test_an_encoder_of_another_structure_is_one_layer(name):
 @pytest.mark.parametrize("name", ["ViT", "DeiT"])
 def test_an_encoder_without_a_layer_raises(name):
     encoder = encoder_of(hub(name))
-    del encoder.__dict__["layer_norm"]
+    del encoder.layer_norm
     assert not encoders.is_known(encoder)
     with pytest.raises(ValueError, match=f"must have the layers of a {name}Encoder .* Received: a version without"):
         encoders.layers_of(encoder)
