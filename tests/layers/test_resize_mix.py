@@ -61,5 +61,4 @@ def test_a_box_larger_than_the_image_raises():
     with pytest.raises(ValueError, match=r"`scale` must be two positive numbers of at most 1.0, in order. Received:"):
         layers.ResizeMix(scale=(0.1, 1.5))
     with pytest.raises(ValueError, match=r"`mixers` must not move or resize the image. Received: 'resize_mix"):
-        layers.RandomChoice([layers.ResizeMix()])(rng_images := np.zeros((2, 8, 8, 3)), np.eye(2))
-    assert rng_images.sum() == 0
+        layers.RandomChoice([layers.ResizeMix()])
