@@ -24,7 +24,7 @@ from benchmarks import timing
 ROOT = Path(__file__).parents[1]
 JOBS = ("training", "evaluation", "study")
 #: Keys that measure the time of a run, or say how often it was resumed.
-VOLATILE = {"seconds", "seconds_per_epoch", "cost", "started", "time", "parts_resumed"}
+VOLATILE = {"seconds", "seconds_per_epoch", "cost", "started", "finished", "time", "parts_resumed"}
 
 
 def training(folder):
