@@ -89,7 +89,7 @@ def _measure_model(cell, folder, sections, limit):
     from keras_mma.study import cell_training
 
     output = study_cells.training_folder(folder, cell)
-    # The measurement of another question is made anew, so its report may say more or be of another training.
+    # Otherwise `evaluate` would refuse to replace the report of a larger limit or of more sections.
     (output / "robustness" / "report.json").unlink(missing_ok=True)
     images = getattr(cell_training.load(cell_training.make_recipe(cell)), cell.part)
     try:

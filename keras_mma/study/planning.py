@@ -14,8 +14,9 @@ from keras_mma.study import plan as plans
 from keras_mma.study.regimes import REGIMES
 
 #: Settings of a recipe that a study does not take: they belong to its arms and cells.
-_OF_ONE_LAYER = ("name", "trainable", "dtype", "seed", "site", "data_format")
 NOT_SETTINGS = ("method", "mixer_arguments", "adapt_arguments", "seed")
+# Arguments of a layer that differ between the cells, sites and machines of a study.
+_OF_ONE_LAYER = ("name", "trainable", "dtype", "seed", "site", "data_format")
 
 
 def make(methods, baseline=None, regime=None, settings=None, grid=None, **arguments):

@@ -54,15 +54,7 @@ def seeds_for_power(sd, difference, wanted=0.8, level=ALPHA, most=1_000_000):
     """
     if not sd:
         return 2
-    low, high = 1, 2
-    while power(high, difference / sd, level) < wanted:
-        low, high = high, 2 * high
-        if low >= most:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(middle, difference / sd, level) >= wanted else (middle, high)
-    return high
+    return _fewest(lambda n: power(n, difference / sd, level) >= wanted, most)
 
 
 def seeds_for_verdict(sd, margin, level=ALPHA, most=1_000_000):
@@ -84,18 +76,19 @@ def seeds_for_verdict(sd, margin, level=ALPHA, most=1_000_000):
     >>> seeds_for_verdict(sd=0.5, margin=0.5)
     18
     """
+    return _fewest(lambda n: stats.t.isf(level / 2, n - 1) * sd / math.sqrt(n) <= margin / 2, most)
 
-    def half_width(n):
-        return stats.t.isf(level / 2, n - 1) * sd / math.sqrt(n)
 
+def _fewest(is_enough, most):
+    """The smallest number of seeds, at least 2, that is enough; `None` where it would exceed `most`."""
     low, high = 1, 2
-    while half_width(high) > margin / 2:
+    while not is_enough(high):
         low, high = high, 2 * high
         if low >= most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if half_width(middle) <= margin / 2 else (middle, high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
 
 

@@ -241,7 +241,7 @@ def test_feature_sites_choices_and_maps_in_a_model_are_refused(rng):
     with pytest.raises(ValueError, match=r"`transport` must be True or False. Received: transport=1"):
         layers.PuzzleMix(transport=1)
     with pytest.raises(ValueError, match=r"`mixers` must not move or resize the image. Received: 'puzzle_mix"):
-        layers.RandomChoice([layers.PuzzleMix(transport=True, grids=(2,))])(np.zeros((2, 8, 8, 3)), np.eye(2))
+        layers.RandomChoice([layers.PuzzleMix(transport=True, grids=(2,))])
     images, mixer = rng.random((4, 8, 8, 3)).astype("float32"), layers.PuzzleMix(transport=True, grids=(2,))
     inputs = keras.Input((8, 8, 3))
     x, plan = mixer(inputs)
