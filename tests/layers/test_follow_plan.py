@@ -121,7 +121,7 @@ def test_an_input_that_is_not_mixed_is_named():
         with pytest.raises(ValueError, match=match):
             keras_mma.MixModel([images, other], (x + invalid(), plan))
     x, plan = layers.ResizeMix(name="resize_mix")(images)
-    with pytest.raises(ValueError, match="`other` must not be maps for the mixer 'resize_mix'.* Received: maps in 'f'"):
+    with pytest.raises(ValueError, match="`other` must not be maps for the mixer 'resize_mix.* Received: maps in 'f'"):
         keras_mma.MixModel([images, other], (x + layers.FollowPlan(name="f")(other, plan), plan))
 
 

@@ -98,7 +98,7 @@ def test_a_model_trains_is_saved_and_resumes_training(rng, tmp_path):
         ({"mixers": [layers.RandomChoice(), layers.CutMix()]}, "`mixers` must not be choices themselves"),
         (
             {"mixers": [layers.CutMix(), layers.ResizeMix()]},
-            "`mixers` must not move or resize.* Received: 'resize_mix'",
+            "`mixers` must not move or resize.* Received: 'resize_mix",
         ),
         ({"mixers": [layers.PuzzleMix(transport=True)]}, "`mixers` must not move or resize.* Received: 'puzzle_mix"),
         (
