@@ -11,7 +11,8 @@ the number of epochs. The file is a table from the names of contrasts to weights
     "cutmix epochs=25" = -1
     "none epochs=25" = 1
 
-A method stands alone where the study has one setting only.
+A method stands alone where the study has one setting only. `--measures` names rows of the robustness table, whose mean
+takes the place of the accuracy.
 """
 
 import argparse
@@ -30,7 +31,9 @@ from keras_mma.study.plan import DIMENSIONS
 _REPORT = {
     "plan": {"seeds": int, "first_seed": int, "looks": [int], "margin": forms.NUMBER},
     "analysis": {"complete": bool},
-    "cells": [{"method": str, "seed": int, "setting": dict, "accuracy": forms.Between(0, 100), "images": int}],
+    "cells": [
+        {"name": str, "method": str, "seed": int, "setting": dict, "accuracy": forms.Between(0, 100), "images": int}
+    ],
 }
 
 
@@ -47,9 +50,12 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path, help="folder with the report.json of a finished study")
     parser.add_argument("contrasts", type=Path, help=".toml file")
+    parser.add_argument("--measures", nargs="+", metavar="NAME", help="of the robustness (default: the accuracy)")
     options = parser.parse_args(arguments)
     try:
         report = files.read_json(options.study / "report.json", _REPORT)
+        if options.measures:
+            report["cells"] = with_measures(report["cells"], options.study, options.measures)
         print(to_markdown(measure(report, read(options.contrasts)), report["plan"]["margin"]), end="")
     except InputError as error:
         print(f"contrasts: error: {error}", file=sys.stderr)
@@ -70,6 +76,32 @@ def read(path):
         if not weights or abs(sum(weights.values())) > 1e-9:
             raise InputError(f"the weights of {name} must sum to 0. Received: {sum(weights.values()):g}")
     return contrasts
+
+
+def with_measures(cells, study, measures):
+    """Cells with the mean of what was measured of the robustness of their models in place of their accuracy.
+
+    Args:
+        cells: The `cells` of a report.
+        study: The folder of the study, whose `robustness` has a file for each model.
+        measures: Names of rows of the table of robustness.
+
+    Raises:
+        InputError: if something was not measured of a model.
+    """
+    changed = []
+    for cell in cells:
+        path = study / "robustness" / f"{cell['name']}.json"
+        if not path.is_file():
+            raise InputError(f"`measures` need the robustness of all models. Received: no {path}")
+        kept = files.read_json(path, {"limit": forms.OPTIONAL_INTEGER, "accuracies": {str: forms.NUMBER}})
+        for name in measures:
+            if name not in kept["accuracies"]:
+                raise InputError(f"`measures` must be of {', '.join(kept['accuracies'])}. Received: {name}")
+        accuracy = sum(kept["accuracies"][name] for name in measures) / len(measures)
+        images = min(kept["limit"] or cell["images"], cell["images"])
+        changed.append(cell | {"accuracy": accuracy, "images": images})
+    return changed
 
 
 def measure(report, contrasts):

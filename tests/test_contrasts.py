@@ -20,6 +20,7 @@ def report(rng):
     """A finished study of three methods and two numbers of epochs with four seeds, 3 to 6."""
     cells = [
         {
+            "name": f"{method}-epochs{epochs}-seed{seed}",
             "method": method,
             "seed": seed,
             "setting": {"epochs": epochs},
@@ -146,6 +147,35 @@ def test_the_command_prints_a_table(report, tmp_path, capsys):
     assert contrasts.main([str(tmp_path), str(path)]) == 0
     gain = (accuracies(report, "soft", 25) - accuracies(report, "none", 25)).mean()
     assert f"| gain | {gain:+.2f} | [" in capsys.readouterr().out
+
+
+def test_the_mean_of_some_measures_takes_the_place_of_the_accuracy(report, tmp_path, rng, capsys):
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    (tmp_path / "one.toml").write_text('[gain]\n"soft epochs=25" = 1\n"none epochs=25" = -1\n')
+    words = [str(tmp_path), str(tmp_path / "one.toml"), "--measures", "rotation", "zoom"]
+    assert contrasts.main(words) == 2
+    assert "`measures` need the robustness of all models. Received: no " in capsys.readouterr().err
+    measured = {
+        cell["name"]: {measure: rng.uniform(20, 40) for measure in ("blur", "rotation", "zoom")}
+        for cell in report["cells"]
+    }
+    (tmp_path / "robustness").mkdir()
+    for name, accuracies_ in measured.items():
+        path = tmp_path / "robustness" / f"{name}.json"
+        path.write_text(json.dumps({"limit": 1000, "accuracies": accuracies_}))
+    assert contrasts.main(words) == 0
+    values = [
+        sum(
+            measured[f"soft-epochs25-seed{seed}"][name] - measured[f"none-epochs25-seed{seed}"][name]
+            for name in words[3:]
+        )
+        / 2
+        for seed in (3, 4, 5, 6)
+    ]
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert f"| gain | {np.mean(values):+.2f} | [{low:.2f}, {high:.2f}] |" in capsys.readouterr().out
+    assert contrasts.main([*words, "rotatoin"]) == 2
+    assert "must be of blur, rotation, zoom. Received: rotatoin" in capsys.readouterr().err
 
 
 def test_the_parts_of_saliency_mix_are_balanced():
