@@ -361,3 +361,10 @@ def test_the_committed_page_is_that_of_the_record():
     record = json.loads(RECORD.read_text())
     assert RECORD.with_suffix(".md").read_text() == page.render(record)
     assert RECORD.with_suffix(".png").exists() and record["picture"] == RECORD.with_suffix(".png").name
+
+
+def test_the_default_keeps_all_limits_at_every_stage_of_a_trained_network():
+    rows = [row for row in json.loads(RECORD.read_text())["diagnosis"]["rows"] if row["setting"] == "both (default)"]
+    assert [row["stage"] for row in rows] == ["stage1", "stage2", "stage3"]
+    for row in rows:
+        assert row["jump"] <= 0.5 and row["spread"] >= 0.9 and row["correlation"] >= 0.5

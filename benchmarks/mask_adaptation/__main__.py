@@ -21,10 +21,10 @@ from benchmarks.mask_adaptation import settings as settings_module
 from benchmarks.mask_adaptation.diagnosis import BARS, diagnose, meets
 from benchmarks.timing import stamp, versions, write, write_json
 from benchmarks.trained_network import add_options, load_network, recorded_command, run_command
-from keras_mma import datasets, layers
+from keras_mma import datasets
 from keras_mma.errors import InputError
 from keras_mma.robustness import Preprocess
-from keras_mma.study import arms
+from keras_mma.study import arms, recipe
 
 
 def parser():
@@ -54,10 +54,10 @@ def parser():
 def parse_mixer(text, seed):
     """The mixer that a text spells, as `NAME` or `NAME(ARGUMENT=VALUE, ...)`."""
     arm = arms.parse(text)
-    if arm.method not in layers.MIXERS:
-        raise InputError(f"`mixer` must be one of {', '.join(layers.MIXERS)}. Received: {text}")
+    if arm.method not in recipe.MIXERS:
+        raise InputError(f"`mixer` must be one of {', '.join(recipe.MIXERS)}. Received: {text}")
     try:
-        return layers.MIXERS[arm.method](**{"seed": seed} | arm.mixer_arguments)
+        return recipe.MIXERS[arm.method](**{"seed": seed} | arm.mixer_arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"`mixer` {text}: {error}") from error
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_mma.errors import InputError
+from keras_mma.study import cell_training, planning, provenance, running, tuning
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
-from keras_mma.study import planning, provenance, running, tuning
 
 #: Largest difference between two runs of one cell, in percentage points.
 TOLERANCE = 0.5
@@ -41,7 +41,7 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
         A `Check`.
 
     Raises:
-        InputError: if there is no such cell, it fails, or a default of its layers has changed since.
+        InputError: if there is no such cell, it fails, or its images or a default of its layers have changed since.
     """
     plan = plans.read(folder)
     records, _ = tuning.read_records(folder, plan)
@@ -59,12 +59,27 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
     record = records[name]
     recipe = record["recipe"] | {"data_dir": data_dir}
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
+    _check_images(plan, cell)
     with tempfile.TemporaryDirectory() as temporary:
         outcome = running.run([cell], Path(temporary), train, jobs=jobs, progress=True)
         if outcome.failures:
             raise InputError(f"{name} failed: {outcome.failures[name]}")
         (again,) = study_cells.read_records(temporary).values()
     return Check(name, *(100 * study_cells.accuracy_of(each) for each in (record, again)), _changes(record))
+
+
+def _check_images(plan, cell):
+    """Compare the images with those of the plan, which describes them at the first of its sizes."""
+    if cell.setting["image_size"] != plan["dimensions"]["image_size"][0]:
+        return
+    before, data = plan["images"], cell_training.load(cell_training.make_recipe(cell))
+    now = planning.describe_images(before["dataset"], data, cell.part)
+    for name in ("sha256", "training_sha256"):
+        if name in before and before[name] != now[name]:
+            raise InputError(
+                f"the images of {before['dataset']} must be those of the plan, whose {name} is {before[name]}. "
+                f"Received: {now[name]}"
+            )
 
 
 def _changes(record):

@@ -47,25 +47,36 @@ def make(methods, baseline=None, regime=None, settings=None, grid=None, **argume
     if part == "validation" or grid is not None:
         _check_validation(parts, shared)
     data = next(iter(parts.values()))
-    images = getattr(data, part if part in plans.PARTS else "test")
     plan = plans.make(
         arms,
         baseline,
         recipe=shared,
         dimensions=dimensions,
-        images={
-            "dataset": shared["dataset"],
-            "n": len(images),
-            "classes": images.classes,
-            "selection": images.selection,
-            "sha256": images.digest(),
-            "training_images": len(data.train),
-            "training_sha256": data.train.digest(),
-        },
+        images=describe_images(shared["dataset"], data, part if part in plans.PARTS else "test"),
         tuning=None if grid is None else tuning.make_grid(shared, **grid),
         **arguments,
     )
     return plan | {"layers": check_models(plan)}
+
+
+def describe_images(dataset, data, part):
+    """What a plan holds of its images, a dict of JSON values.
+
+    Args:
+        dataset: Name of the dataset.
+        data: What `keras_mma.study.cell_training.load` returned.
+        part: Name of the part that is measured.
+    """
+    images = getattr(data, part)
+    return {
+        "dataset": dataset,
+        "n": len(images),
+        "classes": images.classes,
+        "selection": images.selection,
+        "sha256": images.digest(),
+        "training_images": len(data.train),
+        "training_sha256": data.train.digest(),
+    }
 
 
 def check_models(plan):

@@ -78,11 +78,12 @@ def rewrite(folder):
     folder = Path(folder)
     plan = plans.read(folder)
     records, tuned = tuning.read_records(folder, plan)
-    return save(folder, plan, records, _read_robustness(folder / "report.json", plan), tuned)
+    return save(folder, plan, records, read_robustness(folder, plan), tuned)
 
 
-def _read_robustness(path, plan):
-    """What was measured of the models, from an earlier report; `None` where nothing was."""
+def read_robustness(folder, plan):
+    """What was measured of the models, from an earlier report; `None` if nothing was, or with fewer seeds."""
+    path = folder / "report.json"
     if not path.exists():
         return None
     robustness = files.read_json(path, {"robustness": (dict, type(None))})["robustness"]

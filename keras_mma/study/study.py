@@ -119,7 +119,9 @@ def study(
 
 
 def _carry_out(folder, plan, options, resources, train):
-    _, tuned = tuning.read_records(folder, plan)  # before hours of training
+    # Read before hours of training. Without `evaluate`, what was measured earlier stays in the report.
+    _, tuned = tuning.read_records(folder, plan)
+    robustness = report.read_robustness(folder, plan) if options is None else None
     budget = resources.pop("budget_minutes")
     deadline = None if budget is None else time.time() + 60 * budget
 
@@ -131,12 +133,12 @@ def _carry_out(folder, plan, options, resources, train):
         todo = tuning.cells_of(plan)
         outcome = run(todo)
         if outcome.finished < len(todo):
-            return Study(_report(folder, plan), outcome.stopped, outcome.failures)
+            return Study(_report(folder, plan, robustness), outcome.stopped, outcome.failures)
         _, tuned = tuning.read_records(folder, plan)
         files.write_json(folder / "tuned.json", tuned)
     cells = study_cells.of_plan(plan, tuned)
     outcome = run(cells, evaluation.after_training(folder, options))
-    robustness, stopped = None, outcome.stopped
+    stopped = outcome.stopped
     if options is not None and outcome.finished == len(cells) and not outcome.failures:
         stopped = deadline is not None and time.time() > deadline
         if not stopped:

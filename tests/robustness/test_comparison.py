@@ -74,7 +74,7 @@ def test_differences_are_paired_by_image():
     rows = comparison.differences([reports.report(0.25), reports.report(0.3), reports.report(0.2, only=["attack"])])
     expected = paired.over_images(np.arange(100) < 30, np.arange(100) < 25)
     assert expected.mean == pytest.approx(0.05) and expected.low < 0.05 < expected.high < 0.12
-    assert len(rows) == 1 + 5 + 8 + 3 + 5
+    assert len(rows) == 1 + 5 + (1 + 8) + 3 + 5
     for label, (first, second) in rows.items():
         assert first == pytest.approx(expected), label
         assert (second is None) == (label != "clean" and "/255" not in label)

@@ -55,6 +55,14 @@ def test_t_intervals_cover_what_they_should_in_simulated_studies():
     assert 0.93 <= covered / 2000 <= 0.97
 
 
+def test_the_percentile_bootstrap_covers_too_little_with_five_seeds():
+    rng = np.random.default_rng(3)
+    studies = rng.normal(0.3, 0.5, (2000, 5))
+    means = studies[:, rng.integers(0, 5, (2000, 5))].mean(-1)
+    low, high = np.percentile(means, [2.5, 97.5], axis=1)
+    assert 0.82 <= ((low <= 0.3) & (high >= 0.3)).mean() <= 0.86  # the 84 % of docs/study.md
+
+
 def test_the_equivalence_p_value_belongs_to_the_interval():
     rng = np.random.default_rng(2)
     inside = []

@@ -22,8 +22,10 @@ from keras_mma.study import (  # noqa: E402
     cells,
     checking,
     command,
+    evaluation,
     plan,
     planning,
+    report,
     running,
     study,
     tuning,
@@ -409,6 +411,16 @@ def test_the_report_is_written_again_from_the_plan_and_the_records(tmp_path, cap
     assert "must be the folder of a study" in capsys.readouterr().err
 
 
+def test_what_was_measured_stays_in_the_report_of_a_study_that_is_run_again_without_evaluate(tmp_path):
+    done = run(tmp_path)
+    todo, records = cells.of_plan(done.report["plan"]), tuning.read_records(tmp_path, done.report["plan"])[0]
+    measured = {cell.name: {"clean": 70.0 + cell.seed} for cell in todo}
+    robustness = evaluation.compare(done.report["plan"], measured, 100)
+    report.save(tmp_path, done.report["plan"], records, robustness)
+    assert run(tmp_path).report["robustness"] == json.loads(json.dumps(robustness))
+    assert run(tmp_path, seeds=3).report["robustness"] is None
+
+
 def test_a_check_runs_a_cell_again(tmp_path, capsys, fake_trainings):
     run(tmp_path)
     main(["--check", str(tmp_path)])
@@ -438,6 +450,16 @@ def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, fake_tra
     del plan["layers"]  # of an earlier version
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     assert run(tmp_path).report["analysis"]["complete"]
+
+
+@pytest.mark.parametrize("name", ["sha256", "training_sha256"])
+def test_a_check_with_other_images_is_refused(tmp_path, fake_trainings, name):
+    run(tmp_path)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan["images"][name] = "0" * 64
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(InputError, match=f"must be those of the plan, whose {name} is 000.* Received: [0-9a-f]"):
+        checking.rerun(tmp_path, fakes.train)
 
 
 def test_a_check_says_which_versions_have_changed(tmp_path, capsys, fake_trainings):

@@ -10,6 +10,8 @@ from keras_mma.robustness.metrics import change, complement, error_bars, errors_
 from keras_mma.robustness.perturbations.deformations import DEFORMATIONS, deform, title
 from keras_mma.robustness.run import Section
 
+_MEAN = "deformations, mean"
+
 
 class Deformation(Section):
     """The error on rotated, sheared and zoomed images."""
@@ -84,9 +86,14 @@ class Deformation(Section):
     def errors(self, report):
         return {title(name): result["error"] for name, result in _results(report).items()}
 
+    def measures(self, report):
+        errors = self.errors(report)
+        return {_MEAN: float(np.mean(list(errors.values()))), **errors} if errors else {}
+
     def outcomes(self, report):
-        count = report["dataset"]["n"]
-        return {title(name): errors_of_images([result], count) for name, result in _results(report).items()}
+        results, count = _results(report), report["dataset"]["n"]
+        outcomes = {title(name): errors_of_images([result], count) for name, result in results.items()}
+        return {_MEAN: errors_of_images(list(results.values()), count), **outcomes}
 
 
 def _results(report):
