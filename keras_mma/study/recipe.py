@@ -24,9 +24,11 @@ MIXERS = {"switch" if name == "randomchoice" else name: mixer for name, mixer in
 PAPER_ARGUMENTS = {
     "cutmix": {"probability": 0.5},
     "saliencymix": {"probability": 0.5},
+    "guidedmixup": {"probability": 0.5},
     "saliencygrafting": {"detector": "activation"},
     "attentivemix": {"detector": "activation"},
     "puzzlemix": {"detector": "gradient"},
+    "manifold": {"alpha": 2.0},
     "catchupmix": {"border": "inside"},
 }
 # `MIXER` mixes at the input, `MIXER+mma` at the mixing points too. `manifold` is Manifold Mixup: the plain mask there.

@@ -113,8 +113,10 @@ def test_every_method_builds_its_mixer_with_the_settings_of_its_paper(train, met
         return
     name = {"manifold": "mixup", "catchupmix": "cutmix"}.get(method, method.partition("+")[0])
     assert type(built.mixer) is MIXERS[name]
-    is_half = method != "catchupmix" and name in ("cutmix", "saliencymix")
+    is_half = method != "catchupmix" and name in ("cutmix", "saliencymix", "guidedmixup")
     assert built.mixer.probability == (0.5 if is_half else 1.0)
+    if name == "mixup":
+        assert built.mixer.alpha == (2.0 if method == "manifold" else 1.0)
     if name in ("saliencygrafting", "attentivemix"):
         assert built.mixer.detector == "activation"
     if name == "puzzlemix":
