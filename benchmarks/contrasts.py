@@ -12,7 +12,7 @@ the number of epochs. The file is a table from the names of contrasts to weights
     "none epochs=25" = 1
 
 A method stands alone where the study has one setting only. `--measures` names rows of the robustness table, whose mean
-takes the place of the accuracy.
+takes the place of the accuracy. `--minus` subtracts the contrasts of another study, by the intervals of Welch.
 """
 
 import argparse
@@ -22,6 +22,9 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
 
 from keras_mma import files, forms, markdown
 from keras_mma.errors import InputError, first_line
@@ -50,17 +53,24 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path, help="folder with the report.json of a finished study")
     parser.add_argument("contrasts", type=Path, help=".toml file")
+    parser.add_argument("--minus", type=Path, metavar="STUDY", help="another study, whose contrasts are subtracted")
     parser.add_argument("--measures", nargs="+", metavar="NAME", help="of the robustness (default: the accuracy)")
     options = parser.parse_args(arguments)
     try:
-        report = files.read_json(options.study / "report.json", _REPORT)
-        if options.measures:
-            report["cells"] = with_measures(report["cells"], options.study, options.measures)
-        print(to_markdown(measure(report, read(options.contrasts)), report["plan"]["margin"]), end="")
+        reports = [_read_report(study, options.measures) for study in (options.study, options.minus) if study]
+        print(
+            to_markdown(measure(reports[0], read(options.contrasts), *reports[1:]), reports[0]["plan"]["margin"]),
+            end="",
+        )
     except InputError as error:
         print(f"contrasts: error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _read_report(study, measures):
+    report = files.read_json(study / "report.json", _REPORT)
+    return report | {"cells": with_measures(report["cells"], study, measures)} if measures else report
 
 
 def read(path):
@@ -104,34 +114,73 @@ def with_measures(cells, study, measures):
     return changed
 
 
-def measure(report, contrasts):
+def measure(report, contrasts, other=None):
     """A dict from the names of the contrasts to `Contrast`s.
 
     As in the report, the level is stricter if the study was extended after a look at its results.
 
+    Args:
+        report: The report of a study.
+        contrasts: What `read` returned.
+        other: The report of another study, whose contrasts are subtracted, or `None`. The seeds of two studies are no
+            pairs, so the intervals are those of Welch.
+
     Raises:
-        InputError: if the study is not finished, or has no such method.
+        InputError: if a study is not finished, or has no such method.
     """
-    if not report["analysis"]["complete"]:
-        raise InputError("the study must be finished, because contrasts of a part of it would be a look at its results")
-    plan = report["plan"]
-    seeds = range(plan["first_seed"], plan["first_seed"] + plan["seeds"])
-    level = functools.partial(sequential.sequential_level, (*plan["looks"], plan["seeds"]))
-    intervals = {}
-    for name, weights in contrasts.items():
-        accuracies = {method: _accuracies(report["cells"], method, seeds) for method in weights}
-        images = next(iter(accuracies.values()))[1]
-        values = [sum(weight * accuracies[method][0][seed] for method, weight in weights.items()) for seed in seeds]
-        # A rounded accuracy has the variance r^2 / 12, so this is the resolution of a difference that varies as much.
-        resolution = 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
-        intervals[name] = statistics.mean_interval(values, 1 - level(), resolution)
-    differences = statistics.holm([statistics.p_value(interval) for interval in intervals.values()], level)
-    equivalences = [statistics.equivalence_p_value(interval, plan["margin"]) for interval in intervals.values()]
-    equivalences = statistics.holm(equivalences, level)
+    margin, level = report["plan"]["margin"], _level(report)
+    if other is None:
+        samples = {name: _sums(report, weights) for name, weights in contrasts.items()}
+        intervals = {
+            name: statistics.mean_interval(values, 1 - level(), step) for name, (values, step) in samples.items()
+        }
+        differences = [statistics.p_value(interval) for interval in intervals.values()]
+        equivalences = [statistics.equivalence_p_value(interval, margin) for interval in intervals.values()]
+    else:
+        if report["plan"]["looks"] or other["plan"]["looks"]:
+            raise InputError("studies that are compared must not be extended after a look at their results")
+        pairs = {name: [_sums(each, weights)[0] for each in (report, other)] for name, weights in contrasts.items()}
+        intervals = {name: _welch_interval(*pair) for name, pair in pairs.items()}
+        differences = [_welch_p(*pair) for pair in pairs.values()]
+        equivalences = [
+            max(_welch_p(*pair, end) for end in (margin, -margin)) if abs(interval.mean) < margin else 1.0
+            for pair, interval in zip(pairs.values(), intervals.values(), strict=True)
+        ]
+    differences, equivalences = statistics.holm(differences, level), statistics.holm(equivalences, level)
     return {
         name: Contrast(interval, p, statistics.verdict(interval, p, equivalence))
         for (name, interval), p, equivalence in zip(intervals.items(), differences, equivalences, strict=True)
     }
+
+
+def _level(report):
+    """The error that one of some contrasts may make, a function of their number."""
+    return functools.partial(sequential.sequential_level, (*report["plan"]["looks"], report["plan"]["seeds"]))
+
+
+def _sums(report, weights):
+    """The weighted sum of the accuracies of each seed, and its resolution."""
+    if not report["analysis"]["complete"]:
+        raise InputError("the study must be finished, because contrasts of a part of it would be a look at its results")
+    plan = report["plan"]
+    seeds = range(plan["first_seed"], plan["first_seed"] + plan["seeds"])
+    accuracies = {method: _accuracies(report["cells"], method, seeds) for method in weights}
+    images = next(iter(accuracies.values()))[1]
+    values = [sum(weight * accuracies[method][0][seed] for method, weight in weights.items()) for seed in seeds]
+    # A rounded accuracy has the variance r^2 / 12, so this is the resolution of a difference that varies as much.
+    return values, 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
+
+
+def _welch_interval(a, b):
+    test = stats.ttest_ind(a, b, equal_var=False)
+    low, high = test.confidence_interval(1 - statistics.ALPHA)
+    return statistics.Interval(len(a) + len(b), float(np.mean(a) - np.mean(b)), None, float(low), float(high))
+
+
+def _welch_p(a, b, value=0.0):
+    if np.ptp(a) == np.ptp(b) == 0:  # no test: nothing varies
+        return float(a[0] - b[0] == value)
+    return float(stats.ttest_ind(np.subtract(a, value), b, equal_var=False).pvalue)
 
 
 def _accuracies(cells, text, seeds):

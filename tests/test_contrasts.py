@@ -178,6 +178,41 @@ def test_the_mean_of_some_measures_takes_the_place_of_the_accuracy(report, tmp_p
     assert "must be of blur, rotation, zoom. Received: rotatoin" in capsys.readouterr().err
 
 
+def test_the_contrasts_of_two_studies_are_compared_as_welch_does(report, rng, tmp_path, capsys):
+    other = json.loads(json.dumps(report))
+    for cell in other["cells"]:
+        cell["accuracy"] += rng.normal(0, 3)
+    gain = {"soft epochs=25": 1, "none epochs=25": -1}
+    ours, theirs = (accuracies(each, "soft", 25) - accuracies(each, "none", 25) for each in (report, other))
+    expected = stats.ttest_ind(ours, theirs, equal_var=False)
+    (contrast,) = contrasts.measure(report, {"gain": gain}, other).values()
+    assert (contrast.interval.low, contrast.interval.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert contrast.p == pytest.approx(expected.pvalue) and contrast.interval.mean == pytest.approx(
+        ours.mean() - theirs.mean()
+    )
+    for name, each in (("a", report), ("b", other)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(each))
+    (tmp_path / "gain.toml").write_text('[gain]\n"soft epochs=25" = 1\n"none epochs=25" = -1\n')
+    words = [str(tmp_path / "a"), str(tmp_path / "gain.toml"), "--minus", str(tmp_path / "b")]
+    assert contrasts.main(words) == 0
+    assert f"| gain | {contrast.interval.mean:+.2f} | [" in capsys.readouterr().out
+    other["plan"]["looks"] = [2]
+    with pytest.raises(InputError, match="must not be extended"):
+        contrasts.measure(report, {"gain": gain}, other)
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(3.0, "above 0"), (0.0, "no difference larger than 0.5")])
+def test_two_studies_have_a_verdict(report, shift, verdict):
+    for cell in report["cells"]:
+        cell["accuracy"] = 50 + 0.02 * cell["seed"]
+    other = json.loads(json.dumps(report))
+    for seed, cell in enumerate(report["cells"]):
+        cell["accuracy"] += (cell["method"] == "soft") * (shift + 0.01 * (seed % 3))
+    measured = contrasts.measure(report, {"gain": {"soft epochs=25": 1, "none epochs=25": -1}}, other)
+    assert contrasts.to_markdown(measured, 0.5).endswith(f" | {verdict} |\n")
+
+
 def test_the_parts_of_saliency_mix_are_balanced():
     """In the half of the combinations, the effect of a part is free of those of the others and of their pairs."""
     planned = contrasts.read(PLANS / "saliencymix-contrasts.toml")
