@@ -39,7 +39,9 @@ def seeds(analysis, cells, plan):
     """Every cell as a dot, the cells of a seed joined by a line, and the mean of each arm with its interval."""
     names = list(plan["arms"])
     settings = analysis["settings"]
-    figure, axes = _figure(max(5.0, 1.6 + 1.05 * len(names)), 3.6 * len(settings), len(settings))
+    # As wide as the page at most, where it would be shrunk.
+    width = min(max(5.0, 1.6 + 1.05 * len(names)), 11.0)
+    figure, axes = _figure(width, 3.6 * len(settings), len(settings))
     for axis, setting in zip(axes, settings, strict=True):
         of_setting = [cell for cell in cells if cell["setting"] == setting["setting"]]
         for seed in sorted({cell["seed"] for cell in of_setting}):
@@ -57,7 +59,7 @@ def seeds(analysis, cells, plan):
             color = plotting.RED if arm["method"] == plan["baseline"] else plotting.BLUE
             half = arm["mean"] - low
             axis.errorbar(place + 0.2, arm["mean"], half, fmt="D", color=color, markersize=6, capsize=4, zorder=4)
-        axis.set_xticks(range(len(names)), map(plotting.plain, names), **_rotation(names))
+        axis.set_xticks(range(len(names)), map(plotting.plain, names), **_rotation(names, width))
         axis.set(xlim=(-0.5, len(names) - 0.3), ylabel="accuracy in %", title=plotting.plain(setting["title"]))
     return _png(figure)
 
@@ -141,9 +143,10 @@ def _comparisons(analysis):
     return [comparison for setting in analysis["settings"] for comparison in setting["comparisons"]]
 
 
-def _rotation(names):
-    """Rotate labels that would overlap."""
-    return {"rotation": 30, "ha": "right"} if max(map(len, names)) > 12 else {}
+def _rotation(names, width):
+    """Rotate labels that would overlap on an axis of so many inches."""
+    longest = max(0.085 * len(name) for name in names)
+    return {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if longest * len(names) > width - 1 else {}
 
 
 def _figure(width, height, rows=1):

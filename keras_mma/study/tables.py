@@ -163,7 +163,7 @@ def details(report):
                 "-" if comparison["sd"] is None else f"{comparison['sd']:.2f}",
                 _p_value(comparison["p_adjusted"]),
                 f"{probability['share']:.2f} {_interval(probability['low'], probability['high'])}",
-                "-" if comparison["correlation"] is None else f"{comparison['correlation']:.2f}",
+                "-" if comparison["correlation"] is None else f"{comparison['correlation']:.2f}".replace("-", "−"),
                 "-" if pooled is None else difference(pooled),
             ]
             if "without_diverged" in comparison:

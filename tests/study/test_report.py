@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -193,6 +194,14 @@ def test_a_cell_that_diverged_counts_and_is_named():
     assert any("`cutmix` diverged with seed 2" in sentence for sentence in made["warnings"])
     assert "10.00 (diverged in epoch 2)" in report.to_markdown(made)
     assert report.figures.draw(made["analysis"], made["cells"], plan)
+
+
+def test_the_figure_of_many_methods_is_no_wider_than_the_page():
+    methods = ("none", *(f"cutmix(alpha=0.{number})" for number in range(1, 20)))
+    plan = fakes.make_plan(methods, 2)
+    made = report.make(plan, fakes.make_records(plan, dict.fromkeys(plan["arms"], 0.0)))
+    width, height = struct.unpack(">II", report.figures.draw(made["analysis"], made["cells"], plan)["seeds.png"][16:24])
+    assert width < 1700 and height > 400
 
 
 def test_the_noise_floor_is_that_of_the_records():
