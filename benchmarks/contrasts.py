@@ -16,7 +16,6 @@ takes the place of the accuracy. `--minus` subtracts the contrasts of another st
 """
 
 import argparse
-import functools
 import math
 import sys
 import tomllib
@@ -28,11 +27,11 @@ from scipy import stats
 
 from keras_mma import files, forms, markdown
 from keras_mma.errors import InputError, first_line
-from keras_mma.study import sequential, statistics
+from keras_mma.study import analysis, evaluation, sequential, statistics
 from keras_mma.study.plan import DIMENSIONS
 
 _REPORT = {
-    "plan": {"seeds": int, "first_seed": int, "looks": [int], "margin": forms.NUMBER},
+    "plan": {"seeds": int, "first_seed": int, "looks": [int], "margin": forms.NUMBER, "part": str},
     "analysis": {"complete": bool},
     "cells": [
         {"name": str, "method": str, "seed": int, "setting": dict, "accuracy": forms.Between(0, 100), "images": int}
@@ -83,7 +82,9 @@ def read(path):
     if wrong or not contrasts:
         raise InputError(f"{path} must be a table from contrasts to weights of methods: {wrong or 'it is empty'}")
     for name, weights in contrasts.items():
-        if not weights or abs(sum(weights.values())) > 1e-9:
+        if not weights:
+            raise InputError(f"{name} must have weights of methods. Received: none")
+        if abs(sum(weights.values())) > 1e-9:
             raise InputError(f"the weights of {name} must sum to 0. Received: {sum(weights.values()):g}")
     return contrasts
 
@@ -93,25 +94,27 @@ def with_measures(cells, study, measures):
 
     Args:
         cells: The `cells` of a report.
-        study: The folder of the study, whose `robustness` has a file for each model.
+        study: The folder of the study.
         measures: Names of rows of the table of robustness.
 
     Raises:
         InputError: if something was not measured of a model.
     """
-    changed = []
-    for cell in cells:
-        path = study / "robustness" / f"{cell['name']}.json"
-        if not path.is_file():
-            raise InputError(f"`measures` need the robustness of all models. Received: no {path}")
-        kept = files.read_json(path, {"limit": forms.OPTIONAL_INTEGER, "accuracies": {str: forms.NUMBER}})
-        for name in measures:
-            if name not in kept["accuracies"]:
-                raise InputError(f"`measures` must be of {', '.join(kept['accuracies'])}. Received: {name}")
-        accuracy = sum(kept["accuracies"][name] for name in measures) / len(measures)
-        images = min(kept["limit"] or cell["images"], cell["images"])
-        changed.append(cell | {"accuracy": accuracy, "images": images})
-    return changed
+    measured = evaluation.read(study, {cell["name"]: cell for cell in cells})
+    if measured is None:
+        raise InputError(f"`measures` need the robustness of all models. Received: {study} without it")
+    known = next(iter(measured.accuracies.values()))
+    for name in measures:
+        if name not in known:
+            raise InputError(f"`measures` must be of {', '.join(known)}. Received: {name}")
+    return [
+        cell
+        | {
+            "accuracy": sum(measured.accuracies[cell["name"]][name] for name in measures) / len(measures),
+            "images": measured.images,
+        }
+        for cell in cells
+    ]
 
 
 def measure(report, contrasts, other=None):
@@ -128,34 +131,29 @@ def measure(report, contrasts, other=None):
     Raises:
         InputError: if a study is not finished, or has no such method.
     """
-    margin, level = report["plan"]["margin"], _level(report)
+    plan = report["plan"]
+    looks = (*plan["looks"], plan["seeds"])
     if other is None:
-        samples = {name: _sums(report, weights) for name, weights in contrasts.items()}
-        intervals = {
-            name: statistics.mean_interval(values, 1 - level(), step) for name, (values, step) in samples.items()
-        }
-        differences = [statistics.p_value(interval) for interval in intervals.values()]
-        equivalences = [statistics.equivalence_p_value(interval, margin) for interval in intervals.values()]
-    else:
-        if report["plan"]["looks"] or other["plan"]["looks"]:
-            raise InputError("studies that are compared must not be extended after a look at their results")
-        pairs = {name: [_sums(each, weights)[0] for each in (report, other)] for name, weights in contrasts.items()}
-        intervals = {name: _welch_interval(*pair) for name, pair in pairs.items()}
-        differences = [_welch_p(*pair) for pair in pairs.values()]
-        equivalences = [
-            max(_welch_p(*pair, end) for end in (margin, -margin)) if abs(interval.mean) < margin else 1.0
-            for pair, interval in zip(pairs.values(), intervals.values(), strict=True)
-        ]
-    differences, equivalences = statistics.holm(differences, level), statistics.holm(equivalences, level)
+        level = sequential.sequential_level(looks)
+        sums = [_sums(report, weights) for weights in contrasts.values()]
+        measured = [analysis.summary(values, level, step) for values, step in sums]
+        analysis.judge(measured, plan["margin"], looks, complete=True)
+        found = [Contrast(analysis.interval_of(each), each["p_adjusted"], each["verdict"]) for each in measured]
+        return dict(zip(contrasts, found, strict=True))
+    for name in ("part", "margin"):
+        if plan[name] != other["plan"][name]:
+            raise InputError(
+                f"studies that are compared must have the same {name}. Received: {plan[name]} and {other['plan'][name]}"
+            )
+    if plan["looks"] or other["plan"]["looks"]:
+        raise InputError("studies that are compared must not be extended after a look at their results")
+    tests = [_welch(*_sums(report, weights), *_sums(other, weights), plan["margin"]) for weights in contrasts.values()]
+    intervals, differences, equivalences = zip(*tests, strict=True)
+    verdicts = zip(intervals, statistics.holm(differences), statistics.holm(equivalences), strict=True)
     return {
         name: Contrast(interval, p, statistics.verdict(interval, p, equivalence))
-        for (name, interval), p, equivalence in zip(intervals.items(), differences, equivalences, strict=True)
+        for name, (interval, p, equivalence) in zip(contrasts, verdicts, strict=True)
     }
-
-
-def _level(report):
-    """The error that one of some contrasts may make, a function of their number."""
-    return functools.partial(sequential.sequential_level, (*report["plan"]["looks"], report["plan"]["seeds"]))
 
 
 def _sums(report, weights):
@@ -171,16 +169,26 @@ def _sums(report, weights):
     return values, 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
 
 
-def _welch_interval(a, b):
-    test = stats.ttest_ind(a, b, equal_var=False)
-    low, high = test.confidence_interval(1 - statistics.ALPHA)
-    return statistics.Interval(len(a) + len(b), float(np.mean(a) - np.mean(b)), None, float(low), float(high))
+def _welch(a, step, b, other_step, margin):
+    """The interval of a difference of two means by Welch's t test, its p value, and that of "as large as the margin".
 
-
-def _welch_p(a, b, value=0.0):
-    if np.ptp(a) == np.ptp(b) == 0:  # no test: nothing varies
-        return float(a[0] - b[0] == value)
-    return float(stats.ttest_ind(np.subtract(a, value), b, equal_var=False).pvalue)
+    Args:
+        a, b: The values of two independent samples.
+        step, other_step: Their resolutions, see `keras_mma.study.statistics.mean_interval`.
+        margin: Positive number.
+    """
+    variances = [
+        max(np.var(values, ddof=1), resolution**2 / 6) / len(values)
+        for values, resolution in ((a, step), (b, other_step))
+    ]
+    df = sum(variances) ** 2 / sum(
+        variance**2 / (len(values) - 1) for variance, values in zip(variances, (a, b), strict=True)
+    )
+    mean, error = float(np.mean(a) - np.mean(b)), math.sqrt(sum(variances))
+    half = float(stats.t.isf(statistics.ALPHA / 2, df)) * error
+    p, *ends = (float(2 * stats.t.sf(abs(mean - value) / error, df)) for value in (0, margin, -margin))
+    equivalence = max(ends) if abs(mean) < margin else 1.0
+    return statistics.Interval(len(a) + len(b), mean, None, mean - half, mean + half), p, equivalence
 
 
 def _accuracies(cells, text, seeds):
@@ -198,8 +206,18 @@ def _accuracies(cells, text, seeds):
             found[cell["seed"]] = cell
     missing = [seed for seed in seeds if seed not in found]
     if missing:
-        raise InputError(f"the study has no training of {text} with seed {missing[0]}")
+        raise InputError(f"the study has no training of {text} with seed {missing[0]}: {_settings(cells, method)}")
     return {seed: cell["accuracy"] for seed, cell in found.items()}, found[seeds[0]]["images"]
+
+
+def _settings(cells, method):
+    """The settings of a method, in one line."""
+    settings = {
+        " ".join(f"{name}={value}" for name, value in cell["setting"].items())
+        for cell in cells
+        if cell["method"] == method
+    }
+    return f"its settings are {', '.join(sorted(settings))}" if settings else "it is no method of the study"
 
 
 #: Verdicts of a contrast, which is not better or worse but larger or smaller than 0.
@@ -218,7 +236,10 @@ def to_markdown(measured, margin):
         ]
         for name, contrast in measured.items()
     ]
-    return markdown.table(["contrast, in points", "mean", "interval", "p, corrected", "verdict"], rows) + "\n"
+    return (
+        markdown.table(["contrast, in points", "mean", "interval, not corrected", "p, corrected", "verdict"], rows)
+        + "\n"
+    )
 
 
 def _ends(interval):

@@ -1,5 +1,6 @@
 """Contrasts of a study."""
 
+import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -24,6 +25,9 @@ def report(rng):
             "method": method,
             "seed": seed,
             "setting": {"epochs": epochs},
+            "part": "test",
+            "test_accuracy": 0.5,
+            "loss": 1.5,
             "accuracy": rng.uniform(40, 60),
             "images": 10000,
         }
@@ -32,7 +36,7 @@ def report(rng):
         for seed in (3, 4, 5, 6)
     ]
     return {
-        "plan": {"seeds": 4, "first_seed": 3, "looks": [], "margin": 0.5},
+        "plan": {"seeds": 4, "first_seed": 3, "looks": [], "margin": 0.5, "part": "test"},
         "analysis": {"complete": True},
         "cells": cells,
     }
@@ -154,7 +158,7 @@ def test_the_mean_of_some_measures_takes_the_place_of_the_accuracy(report, tmp_p
     (tmp_path / "one.toml").write_text('[gain]\n"soft epochs=25" = 1\n"none epochs=25" = -1\n')
     words = [str(tmp_path), str(tmp_path / "one.toml"), "--measures", "rotation", "zoom"]
     assert contrasts.main(words) == 2
-    assert "`measures` need the robustness of all models. Received: no " in capsys.readouterr().err
+    assert "`measures` need the robustness of all models. Received: " in capsys.readouterr().err
     measured = {
         cell["name"]: {measure: rng.uniform(20, 40) for measure in ("blur", "rotation", "zoom")}
         for cell in report["cells"]
@@ -162,7 +166,7 @@ def test_the_mean_of_some_measures_takes_the_place_of_the_accuracy(report, tmp_p
     (tmp_path / "robustness").mkdir()
     for name, accuracies_ in measured.items():
         path = tmp_path / "robustness" / f"{name}.json"
-        path.write_text(json.dumps({"limit": 1000, "accuracies": accuracies_}))
+        path.write_text(json.dumps({"sections": ["a"], "limit": 1000, "loss": 1.5, "accuracies": accuracies_}))
     assert contrasts.main(words) == 0
     values = [
         sum(
@@ -200,6 +204,20 @@ def test_the_contrasts_of_two_studies_are_compared_as_welch_does(report, rng, tm
     other["plan"]["looks"] = [2]
     with pytest.raises(InputError, match="must not be extended"):
         contrasts.measure(report, {"gain": gain}, other)
+    other["plan"]["part"] = "validation"
+    with pytest.raises(InputError, match="must have the same part. Received: test and validation"):
+        contrasts.measure(report, {"gain": gain}, other)
+
+
+def test_equal_results_of_two_studies_are_only_as_precise_as_their_resolution(report):
+    for cell in report["cells"]:
+        cell["accuracy"], cell["images"] = 50 + (cell["method"] == "soft"), 100
+    other = json.loads(json.dumps(report))
+    for cell in other["cells"]:
+        cell["accuracy"] = 50
+    (contrast,) = contrasts.measure(report, {"x": {"soft epochs=25": 1, "none epochs=25": -1}}, other).values()
+    # Each study has the standard deviation 1 / sqrt(6) of a difference of two accuracies that are rounded to 1 %.
+    assert contrast.interval.high - 1 == pytest.approx(stats.t.ppf(0.975, 6) * np.sqrt(2 / 6 / 4))
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(3.0, "above 0"), (0.0, "no difference larger than 0.5")])
@@ -214,19 +232,15 @@ def test_two_studies_have_a_verdict(report, shift, verdict):
 
 
 def test_the_parts_of_saliency_mix_are_balanced():
-    """In the half of the combinations, the effect of a part is free of those of the others and of their pairs."""
+    """In all combinations, the effect of a part is free of those of the others and of all interactions."""
     planned = contrasts.read(PLANS / "saliencymix-contrasts.toml")
-    parts = list(planned.values())[:4]
-    signs = [np.sign([weights[arm] for arm in parts[0]]) for weights in parts]
-    pairs = [a * b for i, a in enumerate(signs) for b in signs[i + 1 :]]
-    for i, sign in enumerate(signs):
-        assert sign.sum() == 0 and not any(np.dot(sign, other) for other in signs[i + 1 :] + pairs)
-    for weights, (first, second) in zip(
-        parts, [("correct", "noise"), ("sample", "batch"), ("shift", "clip"), ("area", "saliency")], strict=True
-    ):
-        assert all(
-            (weight > 0) == (first in arm.split("_")) == (second not in arm.split("_"))
-            for arm, weight in weights.items()
-        )
-    arms = {*tomllib.loads((PLANS / "saliencymix.toml").read_text()), "none"}
-    assert {arm for weights in planned.values() for arm in weights} <= arms
+    values = [("correct", "noise"), ("shift", "clip"), ("area", "saliency")]
+    combinations = {"_".join(names): names for names in itertools.product(*values)}
+    for part, (weights, (first, _)) in enumerate(zip(list(planned.values())[:3], values, strict=True)):
+        assert weights == {arm: 0.25 if names[part] == first else -0.25 for arm, names in combinations.items()}
+    arms = tomllib.loads((PLANS / "saliencymix.toml").read_text())
+    for arm, names in combinations.items():
+        is_noise, border, label = names[0] == "noise", names[1], names[2]
+        detector = "fine_grained_misread" if is_noise else "fine_grained"
+        assert arms[arm] == f"saliencymix(detector={detector}, box=sample, border={border}, label={label})"
+    assert {arm for weights in planned.values() for arm in weights} <= {*arms, "none"}

@@ -91,7 +91,7 @@ def _of_setting(plan, records, setting, level):
         "arms": [_arm(name, by_seed, baseline, level) for name, by_seed in by_arm.items()],
         "comparisons": [
             _comparison(name, by_seed, baseline, level, resolution)
-            | {"pooled": _pooled(table, list(by_arm), name, plan["baseline"], level)}
+            | {"pooled": _pooled(table, list(by_arm), name, plan["baseline"], level, resolution)}
             for name, by_seed in by_arm.items()
             if name != plan["baseline"]
         ],
@@ -127,11 +127,12 @@ def _comparison(name, by_seed, baseline, level, resolution):
     return comparison
 
 
-def _pooled(table, names, name, baseline, level):
+def _pooled(table, names, name, baseline, level, resolution):
     """The comparison with the pooled error of all arms, if their variances are equal."""
     if table is None or len(names) < 3 or statistics.two_way(table).likeness < _UNEQUAL_VARIANCES_P:
         return None
-    return statistics.pooled_difference(table, names.index(name), names.index(baseline), 1 - level)._asdict()
+    places = names.index(name), names.index(baseline)
+    return statistics.pooled_difference(table, *places, 1 - level, resolution)._asdict()
 
 
 def _table(by_arm):

@@ -113,9 +113,9 @@ def record_path(folder, cell):
     return Path(folder) / "records" / f"{cell.name}.json"
 
 
-def measurement_path(folder, cell):
-    """Path of the robustness of a cell's model in the folder of its study."""
-    return Path(folder) / "robustness" / f"{cell.name}.json"
+def measurement_path(folder, name):
+    """Path of the robustness of the model of a cell in the folder of its study."""
+    return Path(folder) / "robustness" / f"{name}.json"
 
 
 def training_folder(folder, cell):
@@ -135,7 +135,7 @@ def read_records(folder):
             record = files.read_json(path)
         except InputError as error:
             raise InputError(f"{error}; delete the file to run the cell again") from None
-        if record.get("schema") != SCHEMA or f"{record.get('part')}_accuracy" not in record:
+        if record.get("schema") != SCHEMA:
             raise InputError(
                 f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again. "
                 f"Received: {record.get('schema')!r:.60}"
@@ -171,7 +171,7 @@ def check_records(folder, records, cells):
 
 def _fault(record):
     """What is wrong with a record, in one line, or `None`."""
-    key = f"{record['part']}_accuracy"
+    key = f"{record.get('part')}_accuracy"
     wrong = forms.fault(record, FORM | {key: forms.NUMBER})
     if wrong is None and not 0 <= record[key] <= 1:
         return f"{key} is {record[key]}"

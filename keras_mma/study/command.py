@@ -174,6 +174,7 @@ def run(**options):
         InputError: If an argument is invalid.
         SystemExit: with 1, if a training failed or a check does not agree.
     """
+    _check_options(options)
     _check_packages(options)
     if options["check"] is not None:
         return _check(options["check"], options["cell"], options["data_dir"], options["jobs"] or 1)
@@ -200,9 +201,21 @@ def run(**options):
         raise SystemExit(1)
 
 
+def _check_options(options):
+    """Refuse options that would be ignored."""
+    if options["cell"] is not None and options["check"] is None:
+        raise InputError(f"`cell` applies to `check` only. Received: cell={options['cell']}")
+    others = [name for name in ("check", "report", "methods", "arms", "output") if options[name]]
+    if len(others) > 1 and {"check", "report"} & set(others):
+        raise InputError(
+            f"`{others[0]}` must not be combined with {', '.join(f'`{name}`' for name in others[1:])}. Received: "
+            + ", ".join(f"{name}={options[name]}" for name in others)
+        )
+
+
 def describe(plan):
     """Print what is going to be trained, and what it can show."""
-    from keras_mma.study import cells, power, statistics, tuning
+    from keras_mma.study import cells, power, sequential, tuning
 
     count = len(cells.of_plan(plan))
     comparisons = count // plan["seeds"] - count // plan["seeds"] // len(plan["arms"])
@@ -211,7 +224,7 @@ def describe(plan):
     show(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
     if plan["tuning"] is not None:
         print(f"before them, {len(tuning.cells_of(plan))} trainings for the tuning, on the validation part")
-    level = statistics.ALPHA / comparisons
+    level = sequential.sequential_level((*plan["looks"], plan["seeds"]), comparisons)
     least = power.detectable_difference(plan["seeds"], 0.5, level=level)
     wanted = power.seeds_for_power(0.5, plan["margin"], level=level)
     print(

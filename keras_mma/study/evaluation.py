@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +12,29 @@ from keras_mma.study import analysis, sequential
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 
+#: What a file of `robustness` must hold, see `keras_mma.forms.fault`.
+_FORM = {
+    "sections": [str],
+    "limit": forms.OPTIONAL_INTEGER,
+    "loss": forms.OPTIONAL_NUMBER,
+    "accuracies": {str: forms.NUMBER},
+}
+
+
+class Measured(NamedTuple):
+    """Robustness of the models of a study.
+
+    Args:
+        accuracies: Dict from the names of cells to dicts from measures to accuracies in %.
+        images: Number of images.
+    """
+
+    accuracies: dict
+    images: int
+
 
 def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None):
-    """Measure the exported model of every cell by `keras_mma.robustness`.
+    """Measure the exported model of every cell by `keras_mma.robustness`, and keep the accuracies in the folder.
 
     Args:
         cells: List of `keras_mma.study.cells.Cell`s, all of which have a record.
@@ -24,26 +45,58 @@ def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None
         limit: Number of images, the same for all cells; all by default.
         jobs, scheduler: See `keras_mma.study.running.run`.
 
-    Returns:
-        Dict from the names of cells to dicts from measures to accuracies in %. A cell that diverged has the accuracy of
-        chance in all of them.
-
     Raises:
         InputError: if a model cannot be measured.
     """
     from keras_mma.study.workers import for_each
 
     exported = [cell for cell in cells if records[cell.name].get("diverged") is None]
-    folder = Path(folder).absolute()  # workers of a scheduler have other current folders
-    results = for_each(measure_cell, exported, (folder, tuple(sections), limit), jobs, scheduler)
-    measured = {cell.name: result for cell, result in zip(exported, results, strict=True)}
-    if not measured:
+    if not exported:
         raise InputError(f"`evaluate` needs a training that did not diverge. Received: {len(cells)} that diverged")
-    names = list(next(iter(measured.values())))
-    for cell in cells:
-        if cell.name not in measured:
-            measured[cell.name] = dict.fromkeys(names, 100 * study_cells.accuracy_of(records[cell.name]))
-    return measured
+    folder = Path(folder).absolute()  # workers of a scheduler have other current folders
+    for_each(measure_cell, exported, (folder, tuple(sections), limit), jobs, scheduler)
+
+
+def read(folder, records):
+    """What was measured of the models of a study.
+
+    Args:
+        folder: The folder of the study.
+        records: Dict from the names of its cells to their records. A cell that diverged has the accuracy of chance in
+            all measures.
+
+    Returns:
+        A `Measured`; `None` unless all models were measured, in the same sections and on as many images.
+    """
+    paths = {
+        name: study_cells.measurement_path(folder, name)
+        for name, record in records.items()
+        if record.get("diverged") is None
+    }
+    if not paths or not all(path.exists() for path in paths.values()):
+        return None
+    kept = {name: _read(path) for name, path in paths.items()}
+    questions = {(tuple(sorted(each["sections"])), each["limit"]) for each in kept.values()}
+    if len(questions) > 1 or any(kept[name]["loss"] != records[name].get("loss") for name in kept):
+        return None
+    first, *others = (each["accuracies"] for each in kept.values())
+    names = [name for name in first if all(name in other for other in others)]
+    accuracies = {
+        name: {measure: kept[name]["accuracies"][measure] for measure in names}
+        if name in kept
+        else dict.fromkeys(names, 100 * study_cells.accuracy_of(record))
+        for name, record in records.items()
+    }
+    ((_, limit),) = questions
+    images = next(iter(records.values()))["images"]
+    return Measured(accuracies, min(limit or images, images))
+
+
+def _read(path):
+    try:
+        return files.read_json(path, _FORM)
+    except InputError as error:
+        raise InputError(f"{error}; delete the file to measure the model again") from None
 
 
 def after_training(folder, options):
@@ -62,26 +115,19 @@ def after_training(folder, options):
 
 
 def measure_cell(cell, folder, sections, limit):
-    """The accuracies of the exported model of one cell, which are kept in the folder of the study.
-
-    Returns:
-        Dict from measures to accuracies in %; `None` if the cell diverged.
-    """
+    """Measure the exported model of one cell, unless that was done or the cell diverged, and keep the accuracies."""
     record = files.read_json(study_cells.record_path(folder, cell))
     if record.get("diverged") is not None:
-        return None
+        return
     # Another training of the cell has another loss.
-    identity = {"sections": list(sections), "limit": limit, "loss": record.get("loss")}
-    path = study_cells.measurement_path(folder, cell)
-    try:
-        kept = files.read_json(path, {"accuracies": {str: forms.NUMBER}}) if path.exists() else {}
-    except InputError as error:
-        raise InputError(f"{error}; delete the file to measure the model again") from None
-    if {key: kept.get(key) for key in identity} != identity:
-        kept = identity | {"accuracies": _measure_model(cell, folder, sections, limit)}
-        path.parent.mkdir(exist_ok=True)
-        files.write_json(path, kept)
-    return kept["accuracies"]
+    identity = {"sections": sorted(sections), "limit": limit, "loss": record.get("loss")}
+    path = study_cells.measurement_path(folder, cell.name)
+    if path.exists():
+        kept = _read(path)
+        if {"sections": sorted(kept["sections"]), "limit": kept["limit"], "loss": kept["loss"]} == identity:
+            return
+    path.parent.mkdir(exist_ok=True)
+    files.write_json(path, identity | {"accuracies": _measure_model(cell, folder, sections, limit)})
 
 
 def _measure_model(cell, folder, sections, limit):
@@ -110,29 +156,28 @@ def accuracies(report, sections):
     return {label: 100 * (1 - error) for label, error in errors.items()}
 
 
-def compare(plan, measured, images):
+def compare(plan, measured):
     """Paired differences of all measures.
 
     Args:
         plan: The plan of the study.
-        measured: What `measure` returned.
-        images: Number of images that were measured.
+        measured: A `Measured`.
 
     Returns:
         A dict of JSON values with `images` and `settings`, each with `title` and `measures`.
     """
     looks = (*plan["looks"], plan["seeds"])
     level = sequential.sequential_level(looks)
-    names = list(next(iter(measured.values())))
+    names = list(next(iter(measured.accuracies.values())))
     settings = []
     for setting in plans.settings_of(plan):
-        by_arm = {
-            arm.name: [measured[study_cells.make(plan, arm, seed, setting).name] for seed in plans.seeds_of(plan)]
-            for arm in plans.arms_of(plan)
-        }
-        measures = [_measure(plan, by_arm, name, looks, level, 100 / images) for name in names]
+        by_arm = {}
+        for arm in plans.arms_of(plan):
+            cells = [study_cells.make(plan, arm, seed, setting) for seed in plans.seeds_of(plan)]
+            by_arm[arm.name] = [measured.accuracies[cell.name] for cell in cells]
+        measures = [_measure(plan, by_arm, name, looks, level, 100 / measured.images) for name in names]
         settings.append({"setting": setting, "title": plans.title_of(plan, setting), "measures": measures})
-    return {"images": images, "settings": settings}
+    return {"images": measured.images, "settings": settings}
 
 
 def _measure(plan, by_arm, name, looks, level, resolution):

@@ -17,8 +17,8 @@ from keras_mma.study import provenance
 SCHEMA = "keras_mma.study/1"
 #: Settings of a recipe of which a study can have several values.
 DIMENSIONS = ("fraction", "network", "image_size", "epochs")
-#: Settings of a recipe that do not belong to the study, but to its arms and cells.
-OF_CELLS = ("method", "mixer_arguments", "adapt_arguments", "seed", *DIMENSIONS)
+#: Settings of a recipe that a study does not take: they belong to its arms and cells.
+OF_CELLS = ("method", "mixer_arguments", "adapt_arguments", "seed")
 PARTS = ("test", "validation")
 #: What a plan must hold, see `keras_mma.forms.fault`; without the tuning, which may be `None`.
 FORM = {
@@ -59,7 +59,7 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
         baseline: Name of the arm with which the others are compared.
         seeds: Number of seeds, at least 2.
         margin: Largest difference that does not matter, in percentage points, positive.
-        recipe: Dict of the settings that all trainings share; `OF_CELLS` are not among them.
+        recipe: Dict of the settings that all trainings share; `OF_CELLS` and `DIMENSIONS` are not among them.
         dimensions: Dict from each of `DIMENSIONS` to the list of its values.
         images: Dict that describes the images on which accuracy is measured.
         first_seed: The first seed; the others follow it.
@@ -72,6 +72,9 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
     Raises:
         InputError: if there is nothing to compare or a number is out of range.
     """
+    for name, number in (("seeds", seeds), ("first_seed", first_seed)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InputError(f"`{name}` must be an integer. Received: {name}={number!r}")
     if not 2 <= seeds <= _MOST_SEEDS:
         raise InputError(
             f"`seeds` must be 2 to {_MOST_SEEDS:,}: the spread of the results, and so an interval, needs two. "

@@ -13,8 +13,6 @@ from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study.regimes import REGIMES
 
-#: Settings of a recipe that a study does not take: they belong to its arms and cells.
-NOT_SETTINGS = ("method", "mixer_arguments", "adapt_arguments", "seed")
 # Arguments of a layer that differ between the cells, sites and machines of a study.
 _OF_ONE_LAYER = ("name", "trainable", "dtype", "seed", "site", "data_format")
 
@@ -128,7 +126,7 @@ def _settings(regime, settings):
     defaults = {
         field.name: field.default
         for field in dataclasses.fields(recipe.Recipe)
-        if field.default is not dataclasses.MISSING and field.name not in NOT_SETTINGS
+        if field.default is not dataclasses.MISSING and field.name not in plans.OF_CELLS
     }
     unknown = sorted(set(settings) - set(defaults))
     if unknown:

@@ -89,7 +89,7 @@ def _fewest(is_enough, most):
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
+    return high if high <= most else None
 
 
 def detectable_difference(n, sd, wanted=0.8, level=ALPHA):

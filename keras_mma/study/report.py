@@ -2,31 +2,13 @@
 
 from pathlib import Path
 
-from keras_mma import files, forms, markdown
-from keras_mma.errors import InputError
+from keras_mma import files, markdown
 from keras_mma.study import cells as study_cells
-from keras_mma.study import figures, tables, tuning
+from keras_mma.study import evaluation, figures, tables, tuning
 from keras_mma.study import plan as plans
 from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
-_INTERVAL = {"n": int, "mean": forms.NUMBER, **dict.fromkeys(("sd", "low", "high"), forms.OPTIONAL_NUMBER)}
-#: What an earlier report must hold of the robustness, see `keras_mma.forms.fault`.
-_ROBUSTNESS = {
-    "images": int,
-    "settings": [
-        {
-            "title": str,
-            "measures": [
-                {
-                    "measure": str,
-                    "baseline": _INTERVAL,
-                    "comparisons": [_INTERVAL | {"method": str, "verdict?": str}],
-                }
-            ],
-        }
-    ],
-}
 #: Alternative texts of the figures.
 _TEXTS = {
     "seeds.png": "Every training is a dot. A line joins the trainings of one seed. Diamonds are means with their "
@@ -36,21 +18,20 @@ _TEXTS = {
 }
 
 
-def save(folder, plan, records, robustness=None, tuned=None):
+def save(folder, plan, records, tuned=None):
     """Write the report of a study into its folder.
 
     Args:
-        folder: The folder of the study.
+        folder: The folder of the study, with what was measured of the robustness of its models.
         plan: Its plan.
         records: Dict from the names of cells to their records.
-        robustness: What `keras_mma.study.evaluation.compare` returned, or `None`.
         tuned: What `keras_mma.study.tuning.choose` returned, or `None`.
 
     Returns:
         The content of `report.json`, a dict.
     """
     folder = Path(folder)
-    report = make(plan, records, robustness, tuned)
+    report = make(plan, records, _robustness(folder, plan, records), tuned)
     pictures = figures.draw(report["analysis"], report["cells"], plan)
     text = to_markdown(report, list(pictures))
     page = markdown.to_html(text, pictures, title_of(report))
@@ -66,8 +47,7 @@ def rewrite(folder):
     """Write the report of a study again, from its plan and records. Neither images nor trainings are needed.
 
     Args:
-        folder: The folder of a study. What was measured of its models is taken from `report.json`, unless the plan has
-            more seeds since then.
+        folder: The folder of a study.
 
     Returns:
         The content of `report.json`, a dict.
@@ -78,34 +58,25 @@ def rewrite(folder):
     folder = Path(folder)
     plan = plans.read(folder)
     records, tuned = tuning.read_records(folder, plan)
-    return save(folder, plan, records, read_robustness(folder, plan), tuned)
+    return save(folder, plans.without_places(plan), records, tuned)
 
 
-def read_robustness(folder, plan):
-    """What was measured of the models, from an earlier report; `None` if nothing was, or with fewer seeds."""
-    path = folder / "report.json"
-    if not path.exists():
+def _robustness(folder, plan, records):
+    """What was measured of all models, or `None`."""
+    names = [cell.name for cell in study_cells.of_plan(plan)]
+    if any(name not in records for name in names):
         return None
-    robustness = files.read_json(path, {"robustness": (dict, type(None))})["robustness"]
-    if robustness is None:
-        return None
-    wrong = forms.fault(robustness, _ROBUSTNESS, "robustness")
-    others = [name for name in plan["arms"] if name != plan["baseline"]]
-    intervals = []
-    for setting in () if wrong else robustness["settings"]:
-        for measure in setting["measures"]:
-            if [comparison["method"] for comparison in measure["comparisons"]] != others:
-                wrong = "robustness is of other methods than the plan"
-            intervals += [measure["baseline"], *measure["comparisons"]]
-    if any(len({interval[name] is None for name in ("sd", "low", "high")}) > 1 for interval in intervals):
-        wrong = "an interval of the robustness has one end only"
-    if wrong:
-        raise InputError(f"{path} is damaged: {wrong}; run the study again with `evaluate`")
-    return robustness if all(interval["n"] == plan["seeds"] for interval in intervals) else None
+    measured = evaluation.read(folder, {name: records[name] for name in names})
+    return None if measured is None else evaluation.compare(plan, measured)
 
 
 def make(plan, records, robustness=None, tuned=None):
-    """The content of `report.json`; see `save` for the arguments."""
+    """The content of `report.json`.
+
+    Args:
+        plan, records, tuned: See `save`.
+        robustness: What `keras_mma.study.evaluation.compare` returned, or `None`.
+    """
     cells = []
     for cell in study_cells.of_plan(plan):
         if cell.name in records:
@@ -173,6 +144,8 @@ def warnings(report):
         sentences.append(f"{earlier} of the trainings had ended before the plan was written.")
     if any("+changes" in commit for commit in commits):
         sentences.append("Some trainings were made by code with uncommitted changes, and cannot be repeated exactly.")
+    if plan["part"] == "validation" and plan["tuning"] is not None:
+        sentences.append("Learning rate and weight decay were tuned on the images on which accuracy is measured.")
     if plan["part"] == "validation":
         sentences.append(
             "Accuracy is measured on the validation part, for a choice. A claim needs the test part and other seeds."
@@ -218,7 +191,7 @@ def summary(report):
         baseline = next(arm for arm in setting["arms"] if arm["method"] == plan["baseline"])
         head = f"{plan['images']['dataset']}, {setting['title']}" if setting["title"] else plan["images"]["dataset"]
         if baseline["mean"] is not None:
-            head += f": {plan['baseline']} {baseline['mean']:.2f} %, {plan['seeds']} seeds"
+            head += f": {plan['baseline']} {baseline['mean']:.2f} %, {baseline['n']} seeds"
         lines.append(head)
         width = max((len(comparison["method"]) for comparison in setting["comparisons"]), default=0)
         for comparison in setting["comparisons"]:

@@ -235,7 +235,7 @@ def two_way(table):
     return TwoWay(math.sqrt(residual), df, math.sqrt(of_seeds), of_seeds / total if total else 0.0, likeness)
 
 
-def pooled_difference(table, arm, baseline, level=1 - ALPHA):
+def pooled_difference(table, arm, baseline, level=1 - ALPHA, resolution=0.0):
     """The difference of two columns with the error of all.
 
     Args:
@@ -243,6 +243,7 @@ def pooled_difference(table, arm, baseline, level=1 - ALPHA):
         arm: Index of a column.
         baseline: Index of the column that it is compared with.
         level: Coverage of the interval, in (0, 1).
+        resolution: See `mean_interval`.
 
     Returns:
         An `Interval`, whose `sd` is that of a difference, sqrt(2) times the residual one.
@@ -250,8 +251,9 @@ def pooled_difference(table, arm, baseline, level=1 - ALPHA):
     table = np.asarray(table, "float64")
     analysis, n = two_way(table), len(table)
     mean = float((table[:, arm] - table[:, baseline]).mean())
-    half = float(stats.t.isf((1 - level) / 2, analysis.df)) * analysis.sd * math.sqrt(2 / n)
-    return Interval(n, mean, math.sqrt(2) * analysis.sd, mean - half, mean + half)
+    sd = max(math.sqrt(2) * analysis.sd, resolution / math.sqrt(6))
+    half = float(stats.t.isf((1 - level) / 2, analysis.df)) * sd / math.sqrt(n)
+    return Interval(n, mean, sd, mean - half, mean + half)
 
 
 def disagreement(correct):

@@ -85,14 +85,15 @@ def study(
     Raises:
         InputError: If an argument is invalid.
     """
-    if jobs < 1:
-        raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs}")
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs!r}")
     if evaluate is None and limit is not None:
         raise InputError(f"`limit` applies to `evaluate` only. Received: limit={limit}")
-    if not tune and (tune_learning_rate is not None or tune_weight_decay is not None):
+    if not tune and (tune_learning_rate is not None or tune_weight_decay is not None or tune_seeds != 1):
         raise InputError(
-            "`tune_learning_rate` and `tune_weight_decay` apply to `tune` only. Received: "
-            f"tune_learning_rate={tune_learning_rate}, tune_weight_decay={tune_weight_decay}, tune=False"
+            "`tune_learning_rate`, `tune_weight_decay` and `tune_seeds` apply to `tune` only. Received: "
+            f"tune_learning_rate={tune_learning_rate}, tune_weight_decay={tune_weight_decay}, "
+            f"tune_seeds={tune_seeds}, tune=False"
         )
     plan = planning.make(
         methods,
@@ -107,7 +108,7 @@ def study(
     )
     options = None if evaluate is None else _check_sections(evaluate, limit)
     plotting.require()
-    folder = Path(output)
+    folder = Path(output).absolute()  # workers of a scheduler have other current folders
     resources = {"jobs": jobs, "scheduler": scheduler, "budget_minutes": budget_minutes, "progress": progress}
     with _locked(folder):
         plan = plans.settle(
@@ -119,9 +120,7 @@ def study(
 
 
 def _carry_out(folder, plan, options, resources, train):
-    # Read before hours of training. Without `evaluate`, what was measured earlier stays in the report.
-    _, tuned = tuning.read_records(folder, plan)
-    robustness = report.read_robustness(folder, plan) if options is None else None
+    _, tuned = tuning.read_records(folder, plan)  # before hours of training
     budget = resources.pop("budget_minutes")
     deadline = None if budget is None else time.time() + 60 * budget
 
@@ -133,7 +132,7 @@ def _carry_out(folder, plan, options, resources, train):
         todo = tuning.cells_of(plan)
         outcome = run(todo)
         if outcome.finished < len(todo):
-            return Study(_report(folder, plan, robustness), outcome.stopped, outcome.failures)
+            return Study(_report(folder, plan), outcome.stopped, outcome.failures)
         _, tuned = tuning.read_records(folder, plan)
         files.write_json(folder / "tuned.json", tuned)
     cells = study_cells.of_plan(plan, tuned)
@@ -142,26 +141,24 @@ def _carry_out(folder, plan, options, resources, train):
     if options is not None and outcome.finished == len(cells) and not outcome.failures:
         stopped = deadline is not None and time.time() > deadline
         if not stopped:
-            robustness = _measure(folder, plan, cells, options, resources)
-    return Study(_report(folder, plan, robustness), stopped, outcome.failures)
+            _measure(folder, plan, cells, options, resources)
+    return Study(_report(folder, plan), stopped, outcome.failures)
 
 
 def _measure(folder, plan, cells, options, resources):
-    """What `evaluation.compare` returns. A study whose models cannot be measured has the report of its trainings."""
+    """Measure the models. A study whose models cannot be measured has the report of its trainings."""
     records, _ = tuning.read_records(folder, plan)
     where = {name: resources[name] for name in ("jobs", "scheduler")}
     try:
-        measured = evaluation.measure(cells, records, folder, options["only"], options["limit"], **where)
+        evaluation.measure(cells, records, folder, options["only"], options["limit"], **where)
     except Exception:
         _report(folder, plan)
         raise
-    images = min(options["limit"] or plan["images"]["n"], plan["images"]["n"])
-    return evaluation.compare(plan, measured, images)
 
 
-def _report(folder, plan, robustness=None):
+def _report(folder, plan):
     records, tuned = tuning.read_records(folder, plan)
-    return report.save(folder, plans.without_places(plan), records, robustness, tuned)
+    return report.save(folder, plans.without_places(plan), records, tuned)
 
 
 def _check_sections(sections, limit):

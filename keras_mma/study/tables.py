@@ -79,7 +79,7 @@ def verdict(comparison, margin):
         if alone <= statistics.ALPHA < corrected:
             text += f" ({words} {_p_value(alone)} alone, {_p_value(corrected)} corrected)"
     needed = comparison.get("seeds_needed")
-    return text if needed is None else f"{text}; {needed:,} seeds would tell"
+    return text if needed is None else f"{text}; about {needed:,} seeds would settle it"
 
 
 def legend(report):
@@ -93,15 +93,16 @@ def legend(report):
         else ""
     )
     level = f"{100 * analysis['level']:.2f}".rstrip("0").rstrip(".")
+    seeds = plan["seeds"] if analysis["complete"] else f"the finished ones of {plan['seeds']}"
     margin = f"{plan['margin']:g}"
     return (
-        f"Accuracies are means ± standard deviations over {plan['seeds']} seeds, on {count}images of the "
+        f"Accuracies are means ± standard deviations over {seeds} seeds, on {count}images of the "
         f"{plan['part']} part, after the last epoch. Brackets hold {level} % t intervals of the differences, paired by "
         "seed: for one seed, all methods have the same training images, initial weights and order of batches."
         f"{corrected} Times are relative to {code(plan['baseline'])}. *Better* and *worse*: the difference is not 0. "
-        f"*No difference larger than {margin}*: the interval lies within {margin} points, the margin of the plan. "
-        "*Cannot be told*: neither; with the number of seeds that is given, a new study of this spread would tell, "
-        "whatever the difference."
+        f"*No difference larger than {margin}*: the whole interval lies between −{margin} and +{margin}, the margin. "
+        "*Cannot be told*: neither; with about the number of seeds that is given, a new study of this spread would "
+        "have a verdict, whatever the difference."
     )
 
 
@@ -112,10 +113,10 @@ def precision(report):
     for setting in analysis["settings"]:
         where = f"{escape(setting['title'])}: " if setting["title"] else ""
         if setting["detectable"] is not None:
+            seeds = min(comparison["n"] for comparison in setting["comparisons"] if comparison["sd"] is not None)
             lines.append(
-                f"{where}With {plan['seeds']} seeds and this spread, a true difference of "
-                f"{setting['detectable']:.2f} points is seen in four of five studies. Smaller ones mostly cannot be "
-                "told."
+                f"{where}With {seeds} seeds and this spread, a true difference of {setting['detectable']:.2f} points "
+                "would be detected in four of five studies. Smaller ones mostly cannot be told."
             )
         if setting["noise"] is not None:
             noise = setting["noise"]
@@ -129,7 +130,7 @@ def precision(report):
             analysis_of_variance = setting["two_way"]
             lines.append(
                 f"{where}The seeds explain {analysis_of_variance['correlation']:.0%} of the variance within a method, "
-                "which is what pairing gains."
+                "and pairing removes that part."
             )
     if lines:
         lines.append(
@@ -142,7 +143,7 @@ def precision(report):
     if plan["tuning"] is None:
         lines.append(
             "Learning rate and weight decay were not tuned: all methods have those of the recipe. On small data a "
-            "tuned baseline beats many special methods; `--tune` tunes all of them."
+            "tuned baseline can beat special methods; `--tune` tunes all of them."
         )
     elif tuned:
         lines.append("Learning rate and weight decay were tuned for each method on the validation part; see the plan.")

@@ -32,7 +32,12 @@ def make_grid(recipe, learning_rate=None, weight_decay=None, seeds=1):
     for name, values in grid.items():
         if values is None:
             value = recipe[name]
-            values = [float(f"{factor * value:.3g}") for factor in FACTORS] if value else [value]
+            # The value of the recipe stays as it is.
+            values = (
+                [value if factor == 1 else float(f"{factor * value:.3g}") for factor in FACTORS] if value else [value]
+            )
+        if not values:
+            raise InputError(f"`tune_{name}` must have at least one number. Received: {values}")
         if not all(math.isfinite(value) and value >= 0 for value in values):
             raise InputError(f"`tune_{name}` must be finite numbers, not negative. Received: {values}")
         if len({f"{value:g}" for value in values}) < len(set(values)):  # the names of the trainings have six digits

@@ -32,22 +32,63 @@ def train(cell, output, on_epoch):
     return fakes.train(cell, output, on_epoch) | {"loss": 0.5}
 
 
+def read(folder):
+    """The accuracy `clean` of each cell, and the number of images."""
+    measured = evaluation.read(folder, cells.read_records(folder))
+    return measured and ({name: each["clean"] for name, each in measured.accuracies.items()}, measured.images)
+
+
 def test_a_model_is_measured_once_when_it_is_trained(tmp_path, todo, measured):
     after = evaluation.after_training(tmp_path, {"only": ("clean",), "limit": 9})
     assert running.run(todo, tmp_path, train, after) == running.Outcome(4, False, {})
     assert measured == [cell.name for cell in todo]
-    results = evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean",), 9)
-    assert results == {cell.name: {"clean": 1.0 + number} for number, cell in enumerate(todo)} and len(measured) == 4
+    evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean",), 9)
+    assert read(tmp_path) == ({cell.name: 1.0 + number for number, cell in enumerate(todo)}, 9) and len(measured) == 4
 
 
 def test_another_training_or_question_is_measured_again(tmp_path, todo, measured):
     running.run(todo[:1], tmp_path, train)
-    measure = evaluation.measure_cell
-    assert [measure(todo[0], tmp_path, ("clean",), limit)["clean"] for limit in (9, 9, 8)] == [1, 1, 2]
-    assert measure(todo[0], tmp_path, ("clean", "attack"), 8)["clean"] == 3
+    counts = []
+    for sections, limit in (
+        (["clean"], 9),
+        (["clean"], 9),
+        (["clean"], 8),
+        (["clean", "attack"], 8),
+        (["attack", "clean"], 8),
+    ):
+        evaluation.measure_cell(todo[0], tmp_path, sections, limit)
+        counts.append(len(measured))
+    assert counts == [1, 1, 2, 3, 3]
     path = cells.record_path(tmp_path, todo[0])
     files.write_json(path, files.read_json(path) | {"loss": 0.25})
-    assert measure(todo[0], tmp_path, ("clean", "attack"), 8)["clean"] == 4
+    assert read(tmp_path) is None
+    evaluation.measure_cell(todo[0], tmp_path, ("clean", "attack"), 8)
+    assert len(measured) == 4 and read(tmp_path) == ({todo[0].name: 4.0}, 8)
+
+
+def test_robustness_needs_all_models_and_one_question(tmp_path, todo, measured):
+    running.run(todo, tmp_path, train)
+    for cell in todo[:-1]:
+        evaluation.measure_cell(cell, tmp_path, ("clean",), None)
+    assert read(tmp_path) is None
+    evaluation.measure_cell(todo[-1], tmp_path, ("clean",), 9)
+    assert read(tmp_path) is None
+    evaluation.measure_cell(todo[-1], tmp_path, ("clean",), None)
+    assert read(tmp_path) == (dict(zip([cell.name for cell in todo], (1.0, 2.0, 3.0, 5.0), strict=True)), 200)
+
+
+def test_measures_that_some_models_lack_are_left_out(tmp_path, todo, measured):
+    """A later version may measure more."""
+    running.run(todo[:2], tmp_path, train)
+    for cell in todo[:2]:
+        evaluation.measure_cell(cell, tmp_path, ("clean",), None)
+    path = cells.measurement_path(tmp_path, todo[1].name)
+    kept = files.read_json(path)
+    files.write_json(path, kept | {"accuracies": {"mean": 3.0} | kept["accuracies"]})
+    assert [list(each) for each in evaluation.read(tmp_path, cells.read_records(tmp_path)).accuracies.values()] == [
+        ["clean"],
+        ["clean"],
+    ]
 
 
 def test_the_report_of_another_question_is_replaced(tmp_path, todo, monkeypatch):
@@ -68,14 +109,18 @@ def test_the_report_of_another_question_is_replaced(tmp_path, todo, monkeypatch)
 def test_a_damaged_measurement_says_what_to_do(tmp_path, todo, measured):
     running.run(todo[:1], tmp_path, train)
     evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
-    cells.measurement_path(tmp_path, todo[0]).write_text('{"sections": ')
+    cells.measurement_path(tmp_path, todo[0].name).write_text('{"sections": ')
     with pytest.raises(InputError, match="delete the file to measure the model again"):
         evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
 
 
-def test_a_cell_that_diverged_is_not_measured(tmp_path, todo, measured):
-    running.run(todo[:1], tmp_path, lambda *arguments: train(*arguments) | {"diverged": 1})
-    assert evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9) is None and not measured
+def test_a_cell_that_diverged_has_the_accuracy_of_chance(tmp_path, todo, measured):
+    running.run(todo[:1], tmp_path, lambda *arguments: train(*arguments) | {"diverged": 1, "accuracy": 0.1})
+    evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
+    assert not measured and read(tmp_path) is None
+    running.run(todo, tmp_path, train)
+    evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean",), 9)
+    assert len(measured) == 3 and read(tmp_path)[0][todo[0].name] == 10.0
 
 
 def test_nothing_is_measured_unless_it_is_asked_for(tmp_path):

@@ -104,6 +104,8 @@ def test_a_plan_of_another_form_is_refused(tmp_path, changes, match):
     [
         ({"seeds": 1}, "`seeds` must be 2 to 10,000: the spread of the results, and so an interval, needs two"),
         ({"seeds": 10_001}, "`seeds` must be 2 to 10,000.* Received: seeds=10001"),
+        ({"seeds": 5.0}, "`seeds` must be an integer. Received: seeds=5.0"),
+        ({"first_seed": True}, "`first_seed` must be an integer"),
         ({"first_seed": -1}, "`first_seed` must not be negative"),
         ({"margin": 0}, "`margin` must be a number of points"),
         ({"part": "train"}, "`part` must be one of test, validation"),

@@ -144,6 +144,7 @@ def test_the_number_of_seeds_for_a_power_of_80_percent():
     assert power.power(n, 0.2 / 0.7, 0.01) >= 0.8 > power.power(n - 1, 0.2 / 0.7, 0.01)
     assert power.seeds_for_power(0.0, 0.5) == 2 and power.seeds_for_power(1e-9, 1.0) == 2
     assert power.seeds_for_power(1.0, 0.0, most=1000) is None
+    assert power.seeds_for_verdict(0.5, 0.5, most=18) == 18 and power.seeds_for_verdict(0.5, 0.5, most=17) is None
     assert power.seeds_for_verdict(1.0, 1e-6, most=1000) is None and power.seeds_for_verdict(1e-9, 0.5) == 2
 
 
@@ -183,6 +184,12 @@ def test_the_two_way_analysis_by_hand():
 def test_with_two_arms_the_pooled_difference_is_the_paired_one():
     pooled, paired = s.pooled_difference(np.stack([A, B], 1), 0, 1), s.paired_difference(A, B)
     assert pooled == pytest.approx(paired)
+
+
+def test_a_pooled_difference_is_no_more_precise_than_its_resolution():
+    table = [[1.0, 2.0, 3.0], [2.0, 3.0, 4.0], [3.0, 4.0, 5.0]]
+    assert s.pooled_difference(table, 1, 0).low == pytest.approx(1.0)
+    assert s.pooled_difference(table, 1, 0, resolution=1.0).sd == pytest.approx(1 / math.sqrt(6))
 
 
 def test_arms_that_vary_unlike_each_other_are_noticed():

@@ -22,10 +22,8 @@ from keras_mma.study import (  # noqa: E402
     cells,
     checking,
     command,
-    evaluation,
     plan,
     planning,
-    report,
     running,
     study,
     tuning,
@@ -192,6 +190,7 @@ def test_an_interrupted_tuning_chooses_nothing(tmp_path):
         ({"learning_rate": [-0.1]}, "`tune_learning_rate` must be finite numbers, not negative"),
         ({"weight_decay": [float("inf")]}, "`tune_weight_decay`"),
         ({"seeds": 0}, "`tune_seeds` must be a positive integer"),
+        ({"learning_rate": []}, "`tune_learning_rate` must have at least one number"),
     ],
 )
 def test_grids_that_are_refused(grid, match):
@@ -206,6 +205,7 @@ def test_only_the_edges_of_a_grid_are_warned_about():
 
 
 def test_the_grid():
+    assert 0.12345 in tuning.make_grid({"learning_rate": 0.12345, "weight_decay": 0.0})["learning_rate"]
     assert tuning.make_grid({"learning_rate": 0.1, "weight_decay": 0.0}) == {
         "learning_rate": [0.0333, 0.1, 0.3],
         "weight_decay": [0.0],
@@ -314,6 +314,10 @@ def make_pictures(folder, counts):
         (["--evaluate", "foo"], "--evaluate must name some of clean, corruption"),
         (["--limit", "9"], "--limit applies to --evaluate only"),
         (["--tune-weight-decay", "1"], "apply to --tune only"),
+        (["--tune-seeds", "3"], "apply to --tune only"),
+        (["--cell", "none-seed0"], "--cell applies to --check only. Received: cell=none-seed0"),
+        (["--check", "x"], "--check must not be combined with --methods, --output"),
+        (["--report", "x"], "--report must not be combined with --methods, --output"),
         (["--jobs", "0"], "--jobs must be a positive integer"),
         (["--dataset", "mnist"], "--dataset must be digits, cifar10"),
         (["--network", "vgg"], "--network must be preactresnet18, resnet20"),
@@ -411,13 +415,20 @@ def test_the_report_is_written_again_from_the_plan_and_the_records(tmp_path, cap
     assert "must be the folder of a study" in capsys.readouterr().err
 
 
-def test_what_was_measured_stays_in_the_report_of_a_study_that_is_run_again_without_evaluate(tmp_path):
+def test_what_was_measured_of_all_models_is_in_every_report(tmp_path):
     done = run(tmp_path)
-    todo, records = cells.of_plan(done.report["plan"]), tuning.read_records(tmp_path, done.report["plan"])[0]
-    measured = {cell.name: {"clean": 70.0 + cell.seed} for cell in todo}
-    robustness = evaluation.compare(done.report["plan"], measured, 100)
-    report.save(tmp_path, done.report["plan"], records, robustness)
-    assert run(tmp_path).report["robustness"] == json.loads(json.dumps(robustness))
+    names = [cell.name for cell in cells.of_plan(done.report["plan"])]
+    for number, name in enumerate(names):
+        path = cells.measurement_path(tmp_path, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            json.dumps({"sections": ["clean"], "limit": 100, "loss": None, "accuracies": {"clean": 70.0 + number}})
+        )
+    (measure,) = run(tmp_path).report["robustness"]["settings"][0]["measures"]
+    assert measure["comparisons"][0]["mean"] == 1.0
+    (tmp_path / "report.json").unlink()
+    main(["--report", str(tmp_path)])
+    assert json.loads((tmp_path / "report.json").read_text())["robustness"]["images"] == 100
     assert run(tmp_path, seeds=3).report["robustness"] is None
 
 
