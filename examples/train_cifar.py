@@ -49,18 +49,22 @@ def parser():
     add("--validation-fraction", type=float, default=0.1, help="share of the training images held out for validation")
     add("--method", default="saliencymix+mma", choices=METHODS, help="mixer, and +mma to mix features too")
     add("--mixing-points", nargs="+", default=["stage1", "stage2"], help="layers after which features are mixed")
-    add("--alpha", type=float, help="parameter of the Beta distribution; 1 by default")
+    add(
+        "--alpha",
+        type=float,
+        help="parameter of the Beta distribution, for mixers that have one; the paper's by default",
+    )
     add("--probability", type=float, help="share of samples that are mixed; the paper's by default")
     add("--detector", help="saliency detector, by name, for the mixers that use saliency")
     add(
         "--attribution",
         choices=["activation", "gradient"],
-        help="saliency according to the network instead of a detector; activation by default for saliencygrafting",
+        help="attribution of the network, used as saliency instead of a detector; by default that of the paper",
     )
     add(
         "--label",
         choices=["area", "saliency", "sumix"],
-        help="share of the label that a sample keeps: of the area, or of saliency, by SUMix; the mixer's by default",
+        help="rule for the share of its own label that a sample keeps; the mixer's by default",
     )
     add("--network", default="preactresnet18", help="preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH")
     add("--epochs", type=int, default=200)
@@ -75,7 +79,7 @@ def parser():
     add(
         "--distribute",
         choices=["mirrored", "multiworker", "jax"],
-        help="over this machine's devices by TensorFlow, over the workers that TF_CONFIG names, or by JAX",
+        help="this machine's devices (TensorFlow), the workers in TF_CONFIG (TensorFlow), or the devices of JAX",
     )
     add("--devices", type=int, help="number of devices; all by default. Without accelerators: logical CPUs")
     add("--output", type=Path, required=True, metavar="DIR")

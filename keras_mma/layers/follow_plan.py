@@ -19,9 +19,9 @@ class FollowPlan(keras.layers.Layer):
         o~ = w o + (1 - w) o_partner    for vectors and sequences
         o~ = m o + (1 - m) o_partner    for maps (batch, height, width, channels)
 
-    Call it with the plan at the place where the input meets the features: a mixing point behind that place mixes both.
-    Inside a `MixModel`, the layer therefore mixes only in steps in which the site that fires is in front of it. Called
-    by itself, it always follows the plan. Outside training, it is the identity.
+    Call it with the plan that applies where the input joins the features; a mixing point after that place mixes both.
+    Inside a `MixModel`, the layer therefore mixes only in steps in which an earlier site fires. Called by itself, it
+    always follows the plan. Outside training, it is the identity.
 
     Args:
         data_format: Layout of maps, `"channels_last"` or `"channels_first"`; Keras' own setting by default.

@@ -43,8 +43,8 @@ class Mixer(sampling.SeededLayer):
         num_classes: Number of classes, to one-hot encode the integer labels of labeled batches.
         ignore_zero_weight: Whether samples with a sample weight of 0 are neither mixed nor chosen as partners, so that
             nothing of them reaches the loss. Requires labeled batches with sample weights.
-        requires_mix_model: Whether images without labels may be mixed inside a model only if it is a `MixModel`, which
-            mixes their labels. Pass `False` if your own training step mixes the labels by the plan.
+        requires_mix_model: Whether the mixer raises an error in a model that is not a `MixModel`, because nothing would
+            mix the labels there. Pass `False` if your own training step mixes the labels by the plan.
         data_format: `"channels_last"` or `"channels_first"`; Keras' own setting by default.
         seed: Int that makes the draws repeatable. In a worker process, the number of the worker is part of the seed.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.

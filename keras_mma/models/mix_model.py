@@ -59,7 +59,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
 
     Predictions may be maps, (batch, height, width, classes). Their labels, class indices (batch, height, width) or
     shares (batch, height, width, classes), are mixed pixel by pixel by the plan's mask, and so are weights of pixels
-    (batch, height, width); a weight of a sample is that of each of its pixels. Labels calibrated by saliency are
+    (batch, height, width); the weight of a sample applies to each of its pixels. Labels calibrated by saliency are
     vectors; maps follow the mask. `compile(..., ignore_class=255)` gives the pixels of that class the weight 0, mixed
     with that of the partner's pixel by the mask: use `weighted_metrics` then.
 

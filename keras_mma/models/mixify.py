@@ -34,8 +34,8 @@ def mixify(
         model: A Functional or Sequential model: a network of `keras.applications`, a KerasHub `ImageClassifier` or
             `ImageSegmenter`, or your own. Mixing points may be inside nested models. Predictions may be vectors, maps
             (batch, height, width, classes), or several of these.
-        mixer: A `Mixer`. It is copied; the copy, `MixModel.mixer`, gets the site 0 (if `mixer` has it) and the sites
-            1 to `len(at)`, unless `mixer` names these already.
+        mixer: A `Mixer`. It is copied; the copy, `MixModel.mixer`, mixes at the input and after each layer of `at`
+            (sites 0 to `len(at)`). To mix features only, pass a mixer with the sites 1 to `len(at)`.
         at: Names of the layers after which features are mixed, in the order of the network: the first is site 1.
             Each must return one feature map (batch, height, width, channels), or one token sequence
             (batch, tokens, channels) that ends with patches on a grid. A layer inside a nested model is named

@@ -53,7 +53,8 @@ def plot_mixing(
     Example:
 
     >>> images, labels = np.random.randint(0, 256, (8, 32, 48, 3), "uint8"), np.arange(8) % 2
-    >>> figure = keras_mma.visualization.plot_mixing(
+    >>> from keras_mma import visualization
+    >>> figure = visualization.plot_mixing(
     ...     keras_mma.layers.SaliencyMix(), images, labels, class_names=["cat", "dog"], samples=3)
     >>> [axis.get_title() for axis in figure.axes[:5]]
     ['own image', 'partner', "partner's saliency", 'mask (white: own)', 'mixed']
@@ -108,7 +109,8 @@ def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.Pa
 
     >>> network = keras_mma.models.WideResNet(10, 1, input_shape=(32, 48, 3))
     >>> model = keras_mma.mixify(network, keras_mma.layers.SaliencyMix(), at=["stage1"])
-    >>> figure = keras_mma.visualization.plot_adaptation(model, np.random.randint(0, 256, (4, 32, 48, 3)), samples=2)
+    >>> from keras_mma import visualization
+    >>> figure = visualization.plot_adaptation(model, np.random.randint(0, 256, (4, 32, 48, 3)), samples=2)
     >>> [axis.get_title() for axis in figure.axes[4:7]]
     ['site 1: own attention', "partner's attention", 'adapted mask']
     """

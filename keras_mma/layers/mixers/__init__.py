@@ -15,7 +15,7 @@ from keras_mma.layers.mixers.saliency_grafting import SaliencyGrafting
 from keras_mma.layers.mixers.saliency_mix import SaliencyMix
 from keras_mma.layers.mixers.smooth_mix import SmoothMix
 
-#: All mixers by the names that the command line uses.
+#: All mixers by name. The commands use these names, but `switch` for `randomchoice`.
 MIXERS = {
     cls.__name__.lower(): cls
     for cls in (

@@ -15,7 +15,7 @@ from keras_mma.resampling import resize
 
 @keras.saving.register_keras_serializable("keras_mma")
 class AttentiveMix(Mixer):
-    """Pastes the most attended cells of its partner into each image, at the same places.
+    """Pastes the most attended cells of each image's partner into the image, at the same places.
 
     With S the saliency of the partner, for each sample:
 

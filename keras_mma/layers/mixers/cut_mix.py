@@ -12,7 +12,7 @@ from keras_mma.layers.mixer import Mixer
 
 @keras.saving.register_keras_serializable("keras_mma")
 class CutMix(Mixer):
-    """Pastes a random box of its partner into each image, at the same position.
+    """Pastes a random box of each image's partner into the image, at the same position.
 
     With lam ~ Beta(alpha, alpha) and a uniform center for each sample, the box is H sqrt(1 - lam) high and
     W sqrt(1 - lam) wide, and clipped at the border. With M 0 inside the box and 1 outside:

@@ -12,7 +12,7 @@ from keras_mma.layers.mixer import Mixer
 
 @keras.saving.register_keras_serializable("keras_mma")
 class HMix(Mixer):
-    """Pastes a box of its partner into each image and blends the rest, so that a share lam of the image is its own.
+    """Pastes a box of each image's partner into the image and blends the rest, so that the image keeps a share lam.
 
     With lam ~ Beta(alpha, alpha) and a uniform center for each sample, the box covers a share r (1 - lam) of the image
     and is clipped at the border. With B the share of the image outside the box:

@@ -15,7 +15,7 @@ from keras_mma.resampling import resize
 
 @keras.saving.register_keras_serializable("keras_mma")
 class SaliencyGrafting(Mixer):
-    """Grafts random salient cells of its partner onto each image, and weights the label by saliency.
+    """Grafts random salient cells of each image's partner onto the image, and weights the label by saliency.
 
     For each sample, with S the saliency (a reconstruction: the authors published no code, and beyond the abstract the
     formula is ours):

@@ -24,7 +24,7 @@ SCHEMES = {
 
 @keras.saving.register_keras_serializable("keras_mma")
 class SaliencyMix(Mixer):
-    """Pastes a box around the most salient pixel of its partner into each image.
+    """Pastes a box around the most salient pixel of each image's partner into the image.
 
     With lam ~ Beta(alpha, alpha) and S the saliency of the partner, for each sample:
 

@@ -12,7 +12,7 @@ from keras_mma.layers.mixer import Mixer
 
 @keras.saving.register_keras_serializable("keras_mma")
 class SmoothMix(Mixer):
-    """Pastes a round spot of its partner into each image, with a Gaussian edge.
+    """Pastes a round spot of each image's partner into the image, with a Gaussian edge.
 
     With a uniform center c and a uniform s for each sample, for an image of H x W pixels:
 
