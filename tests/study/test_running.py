@@ -266,7 +266,7 @@ def test_a_damaged_record_is_named(tmp_path):
         ({"seconds_per_epoch": "x"}, "seconds_per_epoch is 'x'"),
         ({"images": 0, "correct": None}, "images is 0"),
         ({"seconds": 10**400}, "seconds is 1000"),
-        ({"part": ["test"]}, r"part is \['test'\]"),
+        ({"part": ["test"]}, r"lacks \['test'\]_accuracy"),
         ({"part": "validation"}, "lacks validation_accuracy"),
         ({"recipe": []}, r"recipe is \[\]"),
     ],
