@@ -87,7 +87,8 @@ def refuse_wide_integers(*values):
     for leaf in keras.tree.flatten(values):
         is_wide = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iu" and leaf.dtype.itemsize == 8
         if is_wide and leaf.size and not -(2**31) <= leaf.min() <= leaf.max() < 2**31:
-            raise ValueError(f"Integers must fit into 32 bits on the jax backend. Received: the value {leaf.max()}")
+            value = leaf.max() if leaf.max() >= 2**31 else leaf.min()
+            raise ValueError(f"Integers must fit into 32 bits on the jax backend. Received: the value {value}")
 
 
 def has_foreign_symbols(*values):

@@ -64,6 +64,12 @@ def check(labels, shape, ignore_class=None, name="labels"):
             f"(batch, height, width, classes), for predictions of shape {tuple(shape)}. "
             f"Received: {name} of shape {received}"
         )
+    if len(received) == 4 and received[3] is None and classes != 1:
+        raise ValueError(
+            f"`{name}` must have a known last axis, because class indices (1) and shares ({classes}) are encoded "
+            "differently: call `set_shape`, or decode masks with `channels=1`. "
+            f"Received: {name} of shape {received}"
+        )
     if not _are_indices(labels, classes):
         return
     if classes is None:

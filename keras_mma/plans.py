@@ -54,7 +54,7 @@ def make(partner, mask, weight=None, site=0, is_unmixed=None):
         "weight": weight,
         "site": ops.cast(site, "int32"),
     }
-    plan["partner"] = active_partner(plan, is_unmixed)
+    plan["partner"] = active_partner(plan["partner"], find_unmixed(mask) if is_unmixed is None else is_unmixed)
     return plan
 
 
@@ -142,11 +142,9 @@ def find_unmixed(mask):
     return ops.min(mask, axis=(1, 2, 3)) == 1.0
 
 
-def active_partner(plan, is_unmixed=None):
+def active_partner(partner, is_unmixed):
     """The partner of each sample, or the sample itself if it is not mixed."""
-    own = ops.arange(ops.shape(plan["partner"])[0], dtype="int32")
-    is_unmixed = find_unmixed(plan["mask"]) if is_unmixed is None else is_unmixed
-    return ops.where(is_unmixed, own, plan["partner"])
+    return ops.where(is_unmixed, ops.arange(ops.shape(partner)[0], dtype="int32"), partner)
 
 
 def blend(own, partner, mask):

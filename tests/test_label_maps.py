@@ -153,6 +153,14 @@ def test_maps_that_do_not_fit_raise(labels, shape, ignore_class, match):
         label_maps.encode(labels, shape, ignore_class, "y")
 
 
+def test_an_open_width_of_several_classes_is_refused():
+    """`tf.io.decode_png` without `channels` does not say whether a mask holds indices or shares."""
+    with pytest.raises(
+        ValueError, match=r"`y` must have a known last axis.* Received: y of shape \(None, 4, 6, None\)"
+    ):
+        label_maps.check(keras.KerasTensor((None, 4, 6, None), "uint8"), (None, 4, 6, 5), 255, "y")
+
+
 def test_an_open_width_of_one_class_has_ignored_pixels(needs_tensorflow):
     import tensorflow as tf
 

@@ -116,9 +116,14 @@ class MixingMonitor(keras.callbacks.Callback):
         sites = sorted(site_features(model).mixer.sites)  # raises for other models
         if len(model.inputs) > 1:
             raise ValueError(f"`MixingMonitor` needs a model with one input. Received: {len(model.inputs)} inputs")
+        others = self._others(model)
         with getattr(model, "distribute_strategy", _NO_STRATEGY).scope():
             self._counts = _SiteCounts(sites)
-        model.set_plan_metrics(self._counts)
+        model.set_plan_metrics(*others, self._counts)
+
+    def _others(self, model: Any) -> list:
+        """The plan metrics of the model that are not those of this callback."""
+        return [metric for metric in model.plan_metrics if metric is not self._counts]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
@@ -164,7 +169,7 @@ class MixingMonitor(keras.callbacks.Callback):
         files.write(self.log_dir / "mixing.csv", table.getvalue())
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self.model.set_plan_metrics()
+        self.model.set_plan_metrics(*self._others(self.model))
         if self._writer is not None:
             self._writer.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_mma.layers.arguments import Adjustable
+from keras_mma.layers.arguments import Adjustable, fraction, positive
 from keras_mma.models import MixModel
 
 # For each mixer that a schedule controls, its values before the training and those that the schedule set last.
@@ -115,8 +115,11 @@ def _values(mixer: Any) -> dict[str, float]:
 
 
 def _check(name: str, schedule: Schedule) -> Schedule:
-    if schedule is None or callable(schedule) or isinstance(schedule, (list, tuple)):
+    if schedule is None or callable(schedule):
         return schedule
+    if isinstance(schedule, (list, tuple)):
+        check = fraction if name == "probability" else positive
+        return [check(name, number) for number in schedule]
     raise ValueError(
         f"`{name}` must be a list of numbers, one for each epoch, or a function of the epoch. "
         f"Received: {name}={schedule!r}"

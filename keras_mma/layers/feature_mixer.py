@@ -78,7 +78,8 @@ class FeatureMixer(keras.layers.Layer):
         def mix():
             mask = self.mask(features, plan)
             weight = ops.mean(mask, axis=(1, 2, 3)) if self.label == "adapted" else plan["weight"]
-            partner_features = plans.take_partner(features, plans.active_partner(plan))
+            partner = plans.active_partner(plan["partner"], plans.find_unmixed(plan["mask"]))
+            partner_features = plans.take_partner(features, partner)
             # Otherwise TensorFlow differentiates how the mask is repeated and resized, which XLA cannot compile.
             mixed = plans.blend(features, partner_features, ops.stop_gradient(self._like_features(mask, features)))
             return mixed, *map(ops.stop_gradient, (weight, self._mask_of_images(mask, weight, plan)))
@@ -99,12 +100,15 @@ class FeatureMixer(keras.layers.Layer):
             The mask of `sample_mask`, without gradient, 1 everywhere for unmixed samples. For a token sequence, its
             height and width are those of the grid.
         """
-        if len(features.shape) == 3:
-            features = tokens.to_maps(features, self._grid_of(features, plan))
-        elif self.data_format == "channels_first":
-            features = ops.transpose(features, (0, 2, 3, 1))
+        features = self.to_maps(features, plan)
         is_unmixed = ops.reshape(plans.find_unmixed(plan["mask"]), (-1, 1, 1, 1))
         return ops.stop_gradient(ops.where(is_unmixed, 1.0, self.sample_mask(features, plan)))
+
+    def to_maps(self, features, plan):
+        """Features as maps (batch, height, width, channels); the grid of tokens may depend on the images' size."""
+        if len(features.shape) == 3:
+            return tokens.to_maps(features, self._grid_of(features, plan))
+        return features if self.data_format == "channels_last" else ops.transpose(features, (0, 2, 3, 1))
 
     def compute_output_spec(self, features, plan, training=None):
         self._check(features, plan)
@@ -129,9 +133,11 @@ class FeatureMixer(keras.layers.Layer):
     def _mask_of_images(self, mask, weight, plan):
         """The mask at the size of the images, for labels that are maps."""
         height, width = ops.shape(plan["mask"])[1:3]
+        if self.label != "adapted":
+            return plan["mask"]
         if mask.shape[-1] != 1:  # over channels
             return ops.broadcast_to(ops.reshape(weight, (-1, 1, 1, 1)), (ops.shape(weight)[0], height, width, 1))
-        return resampling.resize_mask(mask, height, width) if self.label == "adapted" else plan["mask"]
+        return resampling.resize_mask(mask, height, width)
 
     def _grid_of(self, features, plan):
         size = plan["mask"].shape[1:3]

@@ -33,6 +33,9 @@ def read_for(mixer, images, labels=None, sample_weight=None):
         if "labels" in batch:
             encode = functools.partial(label_encoding.encode, classes=mixer.num_classes)
             batch = {**batch, "labels": keras.tree.map_structure(encode, batch["labels"])}
+        if "sample_weight" in batch:
+            weights = keras.tree.map_structure(lambda leaf: ops.cast(leaf, "float32"), batch["sample_weight"])
+            batch = {**batch, "sample_weight": weights}
         labeled_batches.check(batch, mixer)
     return batch, write
 
@@ -64,7 +67,8 @@ def read(images, labels=None, sample_weight=None):
             )
         form = type(images)
         batch, write = read(*images)
-        return batch, lambda mixed: form(write(mixed))
+        rest = (None,) * (len(images) - len(batch))  # (images, labels, None)
+        return batch, lambda mixed: form((*write(mixed), *rest))
     if labels is None:
         if sample_weight is not None:
             raise ValueError("`sample_weight` must come with `labels`. Received: sample_weight without labels")
@@ -171,9 +175,9 @@ def following_the_plan(mixer):
         _FOLLOWED.reset(token)
 
 
-def check_comparison(mixer):
-    """Raise a `ValueError` if a mixer has the rule `"sumix"` and no `MixModel` applies it."""
-    if mixer.label == "sumix" and not mixer.is_compared_by_model:
+def check_comparison(mixer, is_labeled=False):
+    """Raise a `ValueError` if a mixer has the rule `"sumix"` and no `MixModel` applies it, as to a labeled batch."""
+    if mixer.label == "sumix" and (is_labeled or not mixer.is_compared_by_model):
         raise ValueError(
             "`label='sumix'` needs a network, whose predictions it compares: use the mixer inside a `MixModel`, and "
             "pass it to a `RandomChoice` itself, not to its mixers. Received: no network"

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_mma import plans, sampling
 from keras_mma.backend import compiled_once, xla_if_it_pays_off
-from keras_mma.layers import arguments, input_forms, label_rules, labeled_batches, masks, pairing
+from keras_mma.layers import arguments, configs, input_forms, label_rules, labeled_batches, masks, pairing
 from keras_mma.saliency import detector as detectors
 
 
@@ -137,7 +137,7 @@ class Mixer(sampling.SeededLayer):
         # A replica may get no sample of the last batch.
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labeled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
-        input_forms.check_comparison(self)
+        input_forms.check_comparison(self, is_labeled)
         if is_labeled:
             arguments.warn_of_data_format(tuple(images.shape), self)
         else:
@@ -259,7 +259,7 @@ class Mixer(sampling.SeededLayer):
             **{name: getattr(self, name) for name in names},
             "sites": list(self.sites),
             "site_weights": None if self.site_weights is None else list(self.site_weights),
-            "detector": keras.saving.serialize_keras_object(self.detector),
+            "detector": configs.serialize(self.detector),
         }
 
     @classmethod
@@ -269,7 +269,7 @@ class Mixer(sampling.SeededLayer):
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""
-        config = {**self.get_config(), "detector": self.detector}  # itself: a callable need not be registered
+        config = configs.for_copy(self)
         if arguments.sites(changes.get("sites", self.sites)) != self.sites:
             config["site_weights"] = None
         copy = type(self)(**{**config, **changes})

@@ -155,10 +155,11 @@ def _relaxed_best(energy):
 
 def _best(energy):
     """A function from the weighted sum of the neighbors to the share in {0, 1/2, 1} that minimizes the energy."""
-    shares = np.array([0.0, 0.5, 1.0], "float32")
+    # A tensor: PyTorch cannot combine an array with one that is on a GPU.
+    shares = ops.convert_to_tensor(np.array([0.0, 0.5, 1.0], "float32"))
     weights = ops.sum(energy.neighbors(), axis=3, keepdims=True)
     # sum_j W (z - z_j)^2 without the term that does not depend on z.
-    costs = energy.costs + weights * np.square(shares)
+    costs = energy.costs + weights * ops.square(shares)
 
     def best(weighted):
         return 0.5 * ops.cast(ops.argmin(costs - weighted * (2.0 * shares), axis=3), "float32")

@@ -35,7 +35,7 @@ def assign(saliency, shown, xi):
         Int32 tensor (batch, blocks) of permutations.
     """
     count = saliency.shape[1]
-    places = np.arange(count, dtype="int32")
+    places = ops.arange(count, dtype="int32")
     distances = xi * _squared_distances(math.isqrt(count))
 
     def exchange(_, blocks):

@@ -219,6 +219,11 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         self.train_function = None
 
     @property
+    def plan_metrics(self):
+        """These metrics; a callback passes on those that are not its own."""
+        return self._get_plan_metrics()
+
+    @property
     def mixer(self):
         """The `Mixer` of the model. Its `probability` and `alpha` can be assigned during training."""
         return self._get_mixer()
@@ -284,7 +289,6 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
             label_encoding.refuse_strings(y, name)
         if y is None or not all(leaf is None or hasattr(leaf, "shape") for leaf in keras.tree.flatten(y)):
             return
-
         targets.check(y, self.output[0], self.output_names, self.ignore_class, name)
 
     def _compare_predictions(self, clean, predictions, plan):

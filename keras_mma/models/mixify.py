@@ -40,7 +40,7 @@ def mixify(
             Each must return one feature map (batch, height, width, channels), or one token sequence
             (batch, tokens, channels) that ends with patches on a grid. A layer inside a nested model is named
             `"model/layer"`, or by its own name if that is unique. By default, the points that `mixing_points` marks as
-            default; `at=[]` mixes at the input only.
+            default, and none for mixers that move or resize the image; `at=[]` mixes at the input only.
         name: Name of the new model.
         adapter: The layer that mixes features at each point, a subclass of `FeatureMixer` such as `CatchUpMix`;
             `FeatureMixAdapt` by default.
@@ -77,6 +77,8 @@ def mixify(
         raise ValueError(
             f"`site` must not be passed: it follows from the order of `at`. Received: site={adapt['site']!r}"
         )
+    if at is None and mixer.is_input_only:
+        at = []
     if at is None:
         at = [point.name for point in mixing_points(model, mixer.data_format, image) if point.is_default]
         if not at:
@@ -212,5 +214,6 @@ def _with_sites(mixer, points):
             f"`mixer` must have the sites of `at`, 1 to {points}, or only 0. Received: sites={mixer.sites}"
         )
     copy = mixer.copy(sites=sites)
-    mixer.is_copied = True
+    for layer in mixer._flatten_layers():  # a choice has mixers of its own
+        layer.is_copied = True
     return copy

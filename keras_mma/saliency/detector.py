@@ -81,7 +81,10 @@ class Attribution:
                 f"{names()}. Received: no network"
             )
         height, width = ops.shape(images)[1:3] if data_format == "channels_last" else ops.shape(images)[2:4]
-        maps = ATTRIBUTIONS[self.name](self.network, reduced(images, size, data_format))
+        own_format = self.network.data_format
+        if data_format != own_format:
+            images = ops.transpose(images, (0, 2, 3, 1) if own_format == "channels_last" else (0, 3, 1, 2))
+        maps = ATTRIBUTIONS[self.name](self.network, reduced(images, size, own_format))
         return sanitize_maps(resize(maps, height, width, "bilinear"))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from keras import ops
 
 from keras_mma import label_encoding, plans, plotting
-from keras_mma.layers import tokens
 from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.mixer import Mixer
 from keras_mma.models.site_features import at_input, site_features
@@ -218,11 +217,7 @@ def attention_of(layer: FeatureMixAdapt, features: Any, plan: dict) -> Any:
     Returns:
         A float32 tensor (batch, height, width, 1).
     """
-    if len(features.shape) == 3:
-        features = tokens.to_maps(features, layer._grid_of(features, plan))
-    elif layer.data_format == "channels_first":
-        features = ops.transpose(features, (0, 2, 3, 1))
-    return layer._attend(features)
+    return layer._attend(layer.to_maps(features, plan))
 
 
 def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray]:

@@ -67,6 +67,20 @@ def test_sites_are_counted_as_they_fired(rng, tmp_path):
     assert "site_counts" not in [metric.name for metric in model.metrics]
 
 
+def test_two_monitors_count_both(rng, tmp_path):
+    common = {"samples": 0, "frequency": 1, "tensorboard": False}
+    monitors = [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path / name, **common) for name in "ab"]
+    model = make_model(layers.CutMix(seed=1, sites=(0, 1, 2)))
+    for _ in range(2):
+        model.fit(
+            blobs(rng, 20).astype("float32"), np.eye(3)[np.arange(20) % 3], batch_size=4, callbacks=monitors, verbose=0
+        )
+    rates = [[figures["site0/rate"] for figures in monitor.figures] for monitor in monitors]
+    assert rates[0] == rates[1] and all(sum(row[f"site{k}/rate"] for k in range(3)) == pytest.approx(1)
+                                        for row in monitors[0].figures)  # fmt: skip
+    assert not model.plan_metrics
+
+
 def test_pictures_are_written_where_there_is_no_tensorboard(rng, tmp_path):
     pytest.importorskip("matplotlib")
     monitor = mixing_monitor.MixingMonitor(

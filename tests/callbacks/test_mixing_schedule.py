@@ -106,7 +106,8 @@ def test_a_training_that_is_resumed_continues_with_the_values_of_its_epoch(tmp_p
         ({"active": 3}, "`active` must be two integers or None.* Received: active=3"),
         ({"active": (0, 0.5)}, "`active` must be two integers or None"),
         ({"probability": [1]}, "`probability` must have a number for each of the 2 epochs. Received: 1 numbers"),
-        ({"probability": [1, 2]}, r"`probability` must be a number in \[0, 1\]. Received: probability=2.0"),
+        ({"probability": [1, 2]}, r"`probability` must be a number in \[0, 1\]. Received: probability=2"),
+        ({"alpha": [1, 0]}, "`alpha` must be a positive, finite number. Received: alpha=0"),
     ],
 )
 def test_invalid_arguments_raise(arguments, match):
@@ -168,3 +169,8 @@ def test_a_model_that_was_saved_without_mixing_is_told(recwarn):
     recwarn.clear()
     fit(build(layers.MixUp(probability=0.0)), 1, MixingSchedule([1.0], active=(1, None)))
     assert not [warning for warning in recwarn if "has no effect" in str(warning.message)]
+
+
+def test_numbers_are_checked_before_the_training():
+    with pytest.raises(ValueError, match="Received: probability=1.5"):
+        MixingSchedule(probability=[1.0] * 150 + [1.5])

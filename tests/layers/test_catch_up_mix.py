@@ -48,6 +48,14 @@ def test_features_and_plan_equal_the_loop(data_format, rng):
     )
 
 
+def test_labels_that_are_maps_follow_the_mask_of_the_mixer_if_vectors_do(rng):
+    features = keras.ops.convert_to_tensor(rng.random((8, 4, 4, 6)).astype("float32"))
+    _, plan = layers.CutMix(sites=(1,), seed=3)(np.zeros((8, 8, 8, 3), "float32"), training=True)
+    _, followed = layers.CatchUpMix(1, label="mixer")(features, plan, training=True)
+    for key in ("mask", "weight"):
+        np.testing.assert_array_equal(to_numpy(followed[key]), to_numpy(plan[key]))
+
+
 def test_a_site_that_does_not_fire_and_inference_change_nothing(rng):
     features = rng.normal(size=(2, 4, 4, 6)).astype("float32")
     plan = to_numpy(plans.make(np.array([1, 0]), np.full((2, 8, 8, 1), 0.5, "float32"), site=2))

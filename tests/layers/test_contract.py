@@ -463,6 +463,16 @@ def test_a_detector_without_effect_or_none_where_it_is_needed_raises():
 
 
 @every_mixer
+def test_a_batch_keeps_its_form_and_its_dtypes(case, rng):
+    images, labels = blobs(rng, 8), one_hot(rng)
+    weights = np.ones(8, "int32")
+    for training in (None, False):
+        assert make(case)((images, labels, None), training=training)[2] is None
+        results = make(case)((images, labels, weights), training=training)
+        assert [keras.backend.standardize_dtype(leaf.dtype) for leaf in results] == ["uint8", "float32", "float32"]
+
+
+@every_mixer
 def test_invalid_batches_raise(case, rng):
     images, labels = blobs(rng, 8), one_hot(rng)
     mixer = make(case)

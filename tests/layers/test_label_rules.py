@@ -81,6 +81,14 @@ def test_a_model_applies_sumix_to_the_share_of_the_area(sites, rng):
     assert np.abs(plan["weight"] - by_area["weight"]).max() > 0.01
 
 
+def test_sumix_refuses_labeled_batches_also_from_the_mixer_of_a_model(rng):
+    images, labels = rng.random((8, 16, 16, 4)).astype("float32"), np.eye(4)[np.arange(8) % 4]
+    model = averaging(layers.CutMix(label="sumix"))
+    for mixer in (layers.CutMix(label="sumix"), model.mixer):
+        with pytest.raises(ValueError, match="`label='sumix'` needs a network"):
+            mixer((images, labels))
+
+
 @keras.saving.register_keras_serializable("tests")
 class Threefold(keras.layers.Layer):
     """Stands for random augmentation: it changes images in training only."""

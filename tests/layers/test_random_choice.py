@@ -115,6 +115,34 @@ def test_invalid_arguments_raise(arguments, match):
         layers.RandomChoice(**arguments)
 
 
+def test_changed_probabilities_are_used(rng):
+    """On JAX, a call is compiled with the arguments that the layer has."""
+    images, labels = rng.random((8, 8, 8, 3)).astype("float32"), np.eye(4)[np.arange(8) % 4]
+    choice = layers.RandomChoice([layers.MixUp(partner="roll"), layers.CutMix(partner="roll")], probabilities=[1, 0])
+    for probabilities, is_binary in (((1.0, 0.0), False), ((0.0, 1.0), True)):
+        choice.probabilities = probabilities
+        mixed = ops.convert_to_numpy(choice((images, labels))[0])
+        kept = np.isclose(mixed, images) | np.isclose(mixed, np.roll(images, 1, axis=0))
+        assert (kept.mean() > 0.99) == is_binary
+
+
+class Counting(layers.RandomChoice):
+    """A choice of a user, with a side effect."""
+
+    calls = 0
+
+    def sample(self, images):
+        type(self).calls += 1
+        return super().sample(images)
+
+
+def test_a_choice_of_a_user_is_called_each_time(rng):
+    choice, before = Counting(), Counting.calls
+    for _ in range(3):
+        choice((rng.random((4, 8, 8, 3)).astype("float32"), np.eye(4)))
+    assert Counting.calls == before + 3
+
+
 def test_a_mixer_of_a_user_that_moves_the_image_raises(rng):
     class Moving(layers.SaliencyMix):
         is_input_only = property(lambda self: False, lambda self, value: None)

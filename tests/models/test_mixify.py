@@ -1,5 +1,7 @@
 """`mixify`: mixing points in an existing model."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -86,6 +88,23 @@ def test_a_saved_model_loads(rng, tmp_path):
     mixed.save(tmp_path / "mixed.keras")
     copy = keras.models.load_model(tmp_path / "mixed.keras")
     np.testing.assert_allclose(copy.predict(images, verbose=0), mixed.predict(images, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("choose", [False, True])
+def test_a_detector_that_cannot_be_serialized_is_copied(choose):
+    mixer = layers.SaliencyMix(detector=functools.partial(lambda images, scale: scale * images[..., :1], scale=2.0))
+    mixed = keras_mma.mixify(sequential(), layers.RandomChoice([mixer]) if choose else mixer, at=["first"])
+    assert (mixed.mixer.mixers[0] if choose else mixed.mixer).detector is mixer.detector
+
+
+def test_mixers_that_move_or_resize_images_mix_at_the_input_only_by_default():
+    for mixer in (
+        layers.ResizeMix(),
+        layers.PuzzleMix(transport=True),
+        layers.SaliencyMix(scheme="salient_to_salient"),
+    ):
+        assert keras_mma.mixify(sequential(), mixer).mixer.sites == (0,)
+    assert keras_mma.mixify(sequential(), layers.CutMix()).mixer.sites == (0, 1)
 
 
 def test_invalid_arguments_raise():

@@ -395,6 +395,15 @@ class TestNumbersThatChangeDuringTraining:
             mixer.probability = 0.0
         assert model.mixer.probability == 1.0
 
+    def test_the_mixers_of_a_choice_that_was_copied_say_so(self, data):
+        choice = layers.RandomChoice()
+        model = self.model(choice)
+        with pytest.warns(UserWarning, match="`alpha` of .* does not change the model that `mixify` built"):
+            choice.mixers[0].alpha = 0.3
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.mixer.mixers[0].alpha = 0.4
+
     def test_a_loop_that_carries_the_state_says_so(self, data):
         if keras.backend.backend() == "torch":
             pytest.skip("a loop on PyTorch carries no state")

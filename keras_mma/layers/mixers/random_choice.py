@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_mma import plans, sampling
-from keras_mma.layers import arguments, masks
+from keras_mma.layers import arguments, configs, masks
 from keras_mma.layers.mixer import Mixer
 from keras_mma.layers.mixers.cut_mix import CutMix
 from keras_mma.layers.mixers.mix_up import MixUp
@@ -83,7 +83,7 @@ class RandomChoice(Mixer):
         self.mixers = [mixer.copy(sites=(0,), data_format=self.data_format) for mixer in mixers]
         for mixer in self.mixers:
             mixer.built = True  # they are never called as layers
-        self.probabilities = probabilities
+        self.probabilities = tuple(probabilities)
         self.per = arguments.choice("per", per, ("step", "sample"))
         self.has_binary_mask = all(mixer.has_binary_mask for mixer in self.mixers)
 
@@ -104,7 +104,7 @@ class RandomChoice(Mixer):
 
     @property
     def is_pure(self):
-        return all(mixer.is_pure for mixer in self.mixers)
+        return super().is_pure and all(mixer.is_pure for mixer in self.mixers)
 
     def attributing_mixers(self):
         return [inner for mixer in self.mixers for inner in mixer.attributing_mixers()]
@@ -112,8 +112,8 @@ class RandomChoice(Mixer):
     def get_config(self):
         return {
             **super().get_config(),
-            "mixers": [keras.saving.serialize_keras_object(mixer) for mixer in self.mixers],
-            "probabilities": self.probabilities,
+            "mixers": [configs.serialize(mixer) for mixer in self.mixers],
+            "probabilities": list(self.probabilities),
             "per": self.per,
         }
 
@@ -121,10 +121,6 @@ class RandomChoice(Mixer):
     def from_config(cls, config):
         mixers = [keras.saving.deserialize_keras_object(mixer) for mixer in config["mixers"]]
         return super().from_config({**config, "mixers": mixers})
-
-    def copy(self, **changes):
-        # The mixers themselves: they may have a network attached, or a detector that is not registered.
-        return super().copy(**{"mixers": self.mixers, **changes})
 
     def _sample_index(self, shape):
         number = sampling.uniform(shape, self.seed_generator)
@@ -139,7 +135,7 @@ class RandomChoice(Mixer):
                 partner, mask, weight = mixer.sample(images)
             if mask.source is not None:
                 raise ValueError(f"`mixers` must not move or resize the image. Received: {mixer.name!r}, which does")
-            partner = plans.active_partner({"partner": partner}, mask.find_unmixed())
+            partner = plans.active_partner(partner, mask.find_unmixed())
             return partner, mask.rasterize(height, width), weight
 
         return sample
