@@ -214,6 +214,6 @@ def _with_sites(mixer, points):
             f"`mixer` must have the sites of `at`, 1 to {points}, or only 0. Received: sites={mixer.sites}"
         )
     copy = mixer.copy(sites=sites)
-    for layer in mixer._flatten_layers():  # a choice has mixers of its own
-        layer.is_copied = True
+    for original in (mixer, *getattr(mixer, "mixers", ())):
+        original.is_copied = True
     return copy
