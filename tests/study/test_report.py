@@ -136,6 +136,15 @@ def test_different_versions_are_named():
     assert "The trainings were made with different versions of jax, keras." in report.make(plan, records)["warnings"]
 
 
+@pytest.mark.parametrize("part", ["test", "validation"])
+@pytest.mark.parametrize("tuning", [None, {"learning_rate": [0.1], "weight_decay": [0.0], "seeds": 1}])
+def test_tuning_on_the_measured_images_is_named(part, tuning):
+    plan = fakes.make_plan(("none", "cutmix"), 2, part=part, tuning=tuning)
+    made = report.make(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0}))
+    named = any("tuned on the images on which accuracy is measured" in sentence for sentence in made["warnings"])
+    assert named == (part == "validation" and tuning is not None)
+
+
 def test_a_spread_of_zero_is_no_precision():
     plan = fakes.make_plan(("none", "cutmix"), 3)
     records = {

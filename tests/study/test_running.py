@@ -17,7 +17,7 @@ import pytest
 
 from keras_mma import packing
 from keras_mma.errors import InputError
-from keras_mma.study import cells, running, tuning, workers
+from keras_mma.study import cells, evaluation, running, tuning, workers
 from tests.study import fakes
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,21 @@ def test_every_cell_has_a_record_and_is_run_once(tmp_path):
         assert record["recipe"] == cell.recipe and record["diverged"] is None and "keras" in record["versions"]
     assert not [path for path in tmp_path.rglob("*unfinished*")]
     assert running.count_epochs(todo[0], tmp_path) == 3
+
+
+def test_workers_are_given_absolute_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = []
+
+    def for_each(function, items, arguments, jobs, scheduler):
+        folders.append(arguments[0])
+        return []
+
+    monkeypatch.setattr(workers, "for_each", for_each)
+    todo = make_cells()
+    running.run([], "s", fakes.train)
+    evaluation.measure(todo, {cell.name: {} for cell in todo}, "s", ["clean"], None)
+    assert folders == [tmp_path / "s"] * 2
 
 
 def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path):

@@ -24,7 +24,9 @@ from keras_mma.study import (  # noqa: E402
     command,
     plan,
     planning,
+    power,
     running,
+    sequential,
     study,
     tuning,
 )
@@ -103,6 +105,20 @@ def test_more_seeds_extend_a_study(tmp_path):
 def test_a_margin_that_no_study_can_see_is_described(tmp_path, capsys):
     run(tmp_path, margin=0.0001, on_plan=command.describe)
     assert "0.0001 points need more than 1,000,000 seeds" in capsys.readouterr().out
+
+
+def test_an_extended_study_detects_less_than_a_new_one_of_its_size(tmp_path, capsys):
+    described = []
+    for folder, first in (("new", 5), ("extended", 2)):
+        run(tmp_path / folder, seeds=first)
+        run(tmp_path / folder, seeds=5, on_plan=command.describe)
+        described.append(capsys.readouterr().out)
+    # 5 seeds at 95 %, and the level of a plan with looks after 2 and 5.
+    level = sequential.sequential_level((2, 5))
+    for text, alpha in zip(described, (0.05, level), strict=True):
+        assert f"detect a difference of {power.detectable_difference(5, 0.5, level=alpha):.1f} points" in text
+        assert f"0.5 points need {power.seeds_for_power(0.5, 0.5, level=alpha)} seeds" in text
+    assert described[0] != described[1]
 
 
 def test_a_budget_leaves_an_unfinished_report(tmp_path):
