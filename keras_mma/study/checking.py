@@ -1,5 +1,6 @@
 """Run one cell of a finished study again and compare."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,7 @@ class Check(NamedTuple):
         return abs(self.now - self.before) <= TOLERANCE
 
 
-def rerun(folder, train, name=None, data_dir=None, jobs=1):
+def rerun(folder, train, name=None, data_dir=None, jobs=None):
     """Train a cell again, in a temporary folder, and compare the accuracies.
 
     Args:
@@ -35,7 +36,8 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
         train: See `keras_mma.study.running.run`.
         name: Name of the cell, by default the first of the plan that has a record and did not diverge.
         data_dir: Folder of tensorflow-datasets.
-        jobs: Number of trainings at once of the study, on which the number of threads and so the rounding depends.
+        jobs: Number of trainings at once of the study, on which the number of threads and so the rounding depends; by
+            default as the record says.
 
     Returns:
         A `Check`.
@@ -61,11 +63,16 @@ def rerun(folder, train, name=None, data_dir=None, jobs=1):
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
     _check_images(plan, cell)
     with tempfile.TemporaryDirectory() as temporary:
-        outcome = running.run([cell], Path(temporary), train, jobs=jobs, progress=True)
+        outcome = running.run([cell], Path(temporary), train, jobs=jobs or _jobs_of(record), progress=True)
         if outcome.failures:
             raise InputError(f"{name} failed: {outcome.failures[name]}")
         (again,) = study_cells.read_records(temporary).values()
-    return Check(name, *(100 * study_cells.accuracy_of(each) for each in (record, again)), _changes(record))
+    return Check(name, *(100 * study_cells.accuracy_of(each) for each in (record, again)), _changes(plan, record))
+
+
+def _jobs_of(record):
+    """The number of jobs that gives a training as many threads as it had; a record may be too old to know."""
+    return max(1, (os.cpu_count() or 1) // record["threads"]) if record.get("threads") else 1
 
 
 def _check_images(plan, cell):
@@ -82,9 +89,12 @@ def _check_images(plan, cell):
             )
 
 
-def _changes(record):
-    """What has changed since a record was made, beside its settings, in one line; empty if nothing has."""
+def _changes(plan, record):
+    """What has changed since a record was made, or may have, in one line; empty if nothing has."""
     before = {"commit": record.get("commit"), **(record.get("versions") or {})}
     now = {"commit": provenance.commit(), **provenance.versions()}
     names = [name for name in before if before[name] != now.get(name)]
-    return ", ".join(f"{name} {before[name]} then, {now.get(name)} now" for name in names)
+    changes = [f"{name} {before[name]} then, {now.get(name)} now" for name in names]
+    if names and "layers" not in plan:
+        changes.append(plans.UNKNOWN_DEFAULTS)
+    return ", ".join(changes)

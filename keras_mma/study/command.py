@@ -143,7 +143,7 @@ def add_arguments(parser):
         metavar="DIR",
         help="Folder of the study, which must be given; new, empty, or that of the same study.",
     )
-    add("--jobs", type=int, default=1, metavar="N", help="Trainings at once on this machine. Default: %(default)s.")
+    add("--jobs", type=int, metavar="N", help="Trainings at once on this machine. Default: 1.")
     add(
         "--scheduler",
         metavar="ADDRESS",
@@ -158,7 +158,7 @@ def add_arguments(parser):
     add(
         "--check",
         metavar="DIR",
-        help="Instead: run a training of this study again and compare. Give --jobs as for the study.",
+        help="Instead: run a training of this study again and compare, by default with as many threads as it had.",
     )
     add("--cell", metavar="NAME", help="The training for --check. Default: the first.")
     add("--report", metavar="DIR", help="Instead: write the report of this study again, from its plan and records.")
@@ -177,7 +177,7 @@ def run(**options):
     _check_options(options)
     _check_packages(options)
     if options["check"] is not None:
-        return _check(options["check"], options["cell"], options["data_dir"], options["jobs"] or 1)
+        return _check(options["check"], options["cell"], options["data_dir"], options["jobs"])
     if options["report"] is not None:
         return _report(options["report"])
     if options["output"] is None:
@@ -205,23 +205,30 @@ def _check_options(options):
     """Refuse options that would be ignored."""
     if options["cell"] is not None and options["check"] is None:
         raise InputError(f"`cell` applies to `check` only. Received: cell={options['cell']}")
-    others = [name for name in ("check", "report", "methods", "arms", "output") if options[name]]
-    if len(others) > 1 and {"check", "report"} & set(others):
-        raise InputError(
-            f"`{others[0]}` must not be combined with {', '.join(f'`{name}`' for name in others[1:])}. Received: "
-            + ", ".join(f"{name}={options[name]}" for name in others)
-        )
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = [name for name, default in vars(parser.parse_args([])).items() if options[name] != default]
+    for name, used in {"check": ("cell", "data_dir", "jobs"), "report": ()}.items():
+        ignored = [other for other in given if other not in (name, *used)]
+        if name in given and ignored:
+            raise InputError(
+                f"`{name}` must not be combined with {', '.join(f'`{other}`' for other in ignored)}. Received: "
+                + ", ".join(f"{other}={options[other]}" for other in (name, *ignored))
+            )
 
 
 def describe(plan):
     """Print what is going to be trained, and what it can show."""
     from keras_mma.study import cells, power, sequential, tuning
+    from keras_mma.study.plan import UNKNOWN_DEFAULTS
 
     count = len(cells.of_plan(plan))
     comparisons = count // plan["seeds"] - count // plan["seeds"] // len(plan["arms"])
     words = [f"{len(plan['arms'])} methods", f"{plan['seeds']} seeds"]
     words += [f"{len(values)} of {name}" for name, values in plan["dimensions"].items() if len(values) > 1]
     show(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
+    if "layers" not in plan:
+        print(f"note: {UNKNOWN_DEFAULTS}")
     if plan["tuning"] is not None:
         print(f"before them, {len(tuning.cells_of(plan))} trainings for the tuning, on the validation part")
     level = sequential.sequential_level((*plan["looks"], plan["seeds"]), comparisons)

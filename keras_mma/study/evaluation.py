@@ -1,6 +1,7 @@
 """Robustness of the exported models of a study, as paired differences."""
 
 import functools
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from keras_mma import files, forms
 from keras_mma.errors import InputError, first_line
-from keras_mma.study import analysis, sequential
+from keras_mma.study import analysis, provenance, sequential
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 
@@ -33,7 +34,7 @@ class Measured(NamedTuple):
     images: int
 
 
-def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None):
+def measure(cells, records, folder, sections, limit=None, deadline=None, jobs=1, scheduler=None):
     """Measure the exported model of every cell by `keras_mma.robustness`, and keep the accuracies in the folder.
 
     Args:
@@ -43,7 +44,11 @@ def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None
             model.
         sections: Names of sections of the robustness report.
         limit: Number of images, the same for all cells; all by default.
+        deadline: Time after which no other measurement begins, in seconds since the epoch of `time.time`.
         jobs, scheduler: See `keras_mma.study.running.run`.
+
+    Returns:
+        Whether all models have been measured.
 
     Raises:
         InputError: if a model cannot be measured.
@@ -54,7 +59,7 @@ def measure(cells, records, folder, sections, limit=None, jobs=1, scheduler=None
     if not exported:
         raise InputError(f"`evaluate` needs a training that did not diverge. Received: {len(cells)} that diverged")
     folder = Path(folder).absolute()  # workers of a scheduler have other current folders
-    for_each(measure_cell, exported, (folder, tuple(sections), limit), jobs, scheduler)
+    return all(for_each(measure_cell, exported, (folder, tuple(sections), limit, deadline), jobs, scheduler))
 
 
 def read(folder, records):
@@ -62,8 +67,8 @@ def read(folder, records):
 
     Args:
         folder: The folder of the study.
-        records: Dict from the names of its cells to their records. A cell that diverged has the accuracy of chance in
-            all measures.
+        records: Dict from the names of its cells to their records. A cell that diverged has the accuracy of chance, or
+            that of the worst other model where it is smaller, as under attack.
 
     Returns:
         A `Measured`; `None` unless all models were measured, in the same sections and on as many images.
@@ -81,10 +86,11 @@ def read(folder, records):
         return None
     first, *others = (each["accuracies"] for each in kept.values())
     names = [name for name in first if all(name in other for other in others)]
+    worst = {measure: min(each["accuracies"][measure] for each in kept.values()) for measure in names}
     accuracies = {
         name: {measure: kept[name]["accuracies"][measure] for measure in names}
         if name in kept
-        else dict.fromkeys(names, 100 * study_cells.accuracy_of(record))
+        else {measure: min(worst[measure], 100 * study_cells.accuracy_of(record)) for measure in names}
         for name, record in records.items()
     }
     ((_, limit),) = questions
@@ -114,20 +120,29 @@ def after_training(folder, options):
     return functools.partial(measure_cell, folder=folder, sections=options["only"], limit=options["limit"])
 
 
-def measure_cell(cell, folder, sections, limit):
-    """Measure the exported model of one cell, unless that was done or the cell diverged, and keep the accuracies."""
+def measure_cell(cell, folder, sections, limit, deadline=None):
+    """Measure the exported model of one cell, unless that was done or the cell diverged, and keep the accuracies.
+
+    Returns:
+        Whether nothing is left to measure: `False` after the deadline.
+    """
     record = files.read_json(study_cells.record_path(folder, cell))
     if record.get("diverged") is not None:
-        return
+        return True
     # Another training of the cell has another loss.
     identity = {"sections": sorted(sections), "limit": limit, "loss": record.get("loss")}
     path = study_cells.measurement_path(folder, cell.name)
     if path.exists():
         kept = _read(path)
         if {"sections": sorted(kept["sections"]), "limit": kept["limit"], "loss": kept["loss"]} == identity:
-            return
+            return True
+    if deadline is not None and time.time() > deadline:
+        return False
     path.parent.mkdir(exist_ok=True)
-    files.write_json(path, identity | {"accuracies": _measure_model(cell, folder, sections, limit)})
+    measured = {"accuracies": _measure_model(cell, folder, sections, limit)}
+    origin = {"finished": provenance.now(), "commit": provenance.commit(), "versions": provenance.versions()}
+    files.write_json(path, identity | measured | origin)
+    return True
 
 
 def _measure_model(cell, folder, sections, limit):

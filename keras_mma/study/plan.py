@@ -44,7 +44,10 @@ FORM = {
     "looks": [int],
     "layers?": {str: {str: dict}},
     "extensions": [{"date": str, "from": int, "to": int, "looked_at": int}],
+    "evaluations?": [{"date": str, "sections": [str], "limit": forms.OPTIONAL_INTEGER, "trained": int}],
 }
+#: What is said of plans that lack `layers`, as the first versions wrote them.
+UNKNOWN_DEFAULTS = "the plan does not hold the defaults of its layers, which may have changed since"
 _MOST_SEEDS = 10_000  # far more than anybody trains
 _TUNING = {"learning_rate": [forms.NUMBER], "weight_decay": [forms.NUMBER], "seeds": int}
 #: Entries that identify a study. The number of seeds is not among them.
@@ -105,6 +108,7 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
         "tuning": tuning,
         "looks": [],
         "extensions": [],
+        "evaluations": [],
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }
@@ -237,6 +241,25 @@ def extend(plan, seeds, looked_at):
     extension = {"date": date, "from": plan["seeds"], "to": seeds, "looked_at": looked_at}
     looks = sorted({*plan["looks"], looked_at}) if looked_at >= 2 else plan["looks"]
     return plan | {"seeds": seeds, "looks": looks, "extensions": [*plan["extensions"], extension]}
+
+
+def with_evaluation(plan, sections, limit, trained):
+    """The plan with what is measured of the robustness of the models.
+
+    Args:
+        plan: A plan.
+        sections: Names of sections of the robustness report.
+        limit: Number of images; `None` for all.
+        trained: Number of trainings that were finished when this was chosen. The report names it unless it is 0.
+
+    Returns:
+        A new plan, or the same if it holds this already.
+    """
+    question = {"sections": sorted(sections), "limit": limit}
+    before = plan.get("evaluations", [])
+    if before and question.items() <= before[-1].items():
+        return plan
+    return plan | {"evaluations": [*before, {"date": provenance.now(), **question, "trained": trained}]}
 
 
 def arms_of(plan):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keras_mma import files, markdown
 from keras_mma.study import cells as study_cells
-from keras_mma.study import evaluation, figures, tables, tuning
+from keras_mma.study import evaluation, figures, latex, tables, tuning
 from keras_mma.study import plan as plans
 from keras_mma.study.analysis import analyze
 
@@ -120,6 +120,7 @@ def warnings(report):
         )
     elif plan["extensions"]:
         sentences.append("The number of seeds was raised before there were results to look at.")
+    sentences += _about_robustness(report)
     for setting in analysis["settings"]:
         for arm in setting["arms"]:
             if arm["diverged"]:
@@ -150,6 +151,17 @@ def warnings(report):
         sentences.append(
             "Accuracy is measured on the validation part, for a choice. A claim needs the test part and other seeds."
         )
+    return sentences
+
+
+def _about_robustness(report):
+    evaluations, sentences = report["plan"].get("evaluations"), []
+    if evaluations and evaluations[-1]["trained"]:
+        sentences.append(
+            f"What is measured of the robustness was chosen after {evaluations[-1]['trained']} of the trainings."
+        )
+    if evaluations and report["analysis"]["complete"] and report["robustness"] is None:
+        sentences.append("The robustness of some models is not measured yet. Run the same command again to resume.")
     return sentences
 
 
@@ -208,5 +220,5 @@ def _tables_to_paste(analysis, plan):
         if setting["title"]:
             blocks.append(f"{markdown.escape(setting['title'])}:")
         blocks.append(f"```text\n{markdown.table(head, rows)}\n```")
-        blocks.append(f"```latex\n{tables.latex(head, rows)}\n```")
+        blocks.append(f"```latex\n{latex.table(head, rows)}\n```")
     return "\n\n".join(blocks)

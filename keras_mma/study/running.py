@@ -139,9 +139,9 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
             provenance.commit()  # that of the code in memory, and not of what it becomes meanwhile
             before = _progress(output)["seconds"]
             result = train(cell, output, on_epoch)
-            files.write_json(record, _record(cell, result, spent()))
+            files.write_json(record, _record(cell, result | {"threads": threads}, spent()))
             shutil.rmtree(output / "states", ignore_errors=True)  # the training needs no resuming any more
-            if after is not None:
+            if after is not None and not is_over():
                 after(cell)
             return FINISHED
     except OutOfTime:

@@ -87,6 +87,8 @@ def study(
     """
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs!r}")
+    if scheduler is not None and jobs != 1:
+        raise InputError(f"`jobs` must be 1 with a `scheduler`, whose workers train. Received: jobs={jobs}")
     if evaluate is None and limit is not None:
         raise InputError(f"`limit` applies to `evaluate` only. Received: limit={limit}")
     if not tune and (tune_learning_rate is not None or tune_weight_decay is not None or tune_seeds != 1):
@@ -114,6 +116,8 @@ def study(
         plan = plans.settle(
             folder, plan, lambda old: study_cells.compared_seeds(old, tuning.read_records(folder, old)[0])
         )
+        if options is not None:
+            plan = _with_evaluation(folder, plan, options)
         if on_plan is not None:
             on_plan(plan)
         return _carry_out(folder, plan, options, resources, train)
@@ -139,18 +143,25 @@ def _carry_out(folder, plan, options, resources, train):
     outcome = run(cells, evaluation.after_training(folder, options))
     stopped = outcome.stopped
     if options is not None and outcome.finished == len(cells) and not outcome.failures:
-        stopped = deadline is not None and time.time() > deadline
-        if not stopped:
-            _measure(folder, plan, cells, options, resources)
+        stopped = not _measure(folder, plan, cells, options, resources, deadline)
     return Study(_report(folder, plan), stopped, outcome.failures)
 
 
-def _measure(folder, plan, cells, options, resources):
-    """Measure the models. A study whose models cannot be measured has the report of its trainings."""
+def _with_evaluation(folder, plan, options):
+    """The plan with what is measured of the models, which is written down like the rest."""
+    records, _ = tuning.read_records(folder, plan)
+    asked = plans.with_evaluation(plan, options["only"], options["limit"], len(records))
+    if asked != plan:
+        files.write_json(folder / "plan.json", plans.without_places(asked))
+    return asked
+
+
+def _measure(folder, plan, cells, options, resources, deadline):
+    """Measure the models, all of them before the deadline. A study where that fails has the report of its trainings."""
     records, _ = tuning.read_records(folder, plan)
     where = {name: resources[name] for name in ("jobs", "scheduler")}
     try:
-        evaluation.measure(cells, records, folder, options["only"], options["limit"], **where)
+        return evaluation.measure(cells, records, folder, options["only"], options["limit"], deadline, **where)
     except Exception:
         _report(folder, plan)
         raise

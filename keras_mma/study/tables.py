@@ -8,33 +8,6 @@ from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 from keras_mma.study import statistics
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "_": r"\_",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-}
-
-
-def latex(head, rows):
-    """A LaTeX table of texts, in the style of the package `booktabs`."""
-
-    def line(texts):
-        escaped = ("".join(_LATEX.get(character, character) for character in text.replace("`", "")) for text in texts)
-        return " & ".join(escaped) + r" \\"
-
-    columns = "l" * len(head)
-    body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule", *map(line, rows)]
-    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
-
 
 def results(setting, plan):
     """Head and rows of the main table: accuracies, differences and verdicts."""
@@ -122,9 +95,9 @@ def precision(report):
             noise = setting["noise"]
             lines.append(
                 f"{where}Two trainings of one method differ in whether they are right on "
-                f"{noise['disagreement']:.1%} of the {setting['images']:,} images. This alone gives an accuracy a "
-                f"standard deviation of {noise['floor']:.2f} points: more images would lower it, more training would "
-                "not."
+                f"{noise['disagreement']:.1%} of the {setting['images']:,} images. This alone gives the accuracy of "
+                f"one training a standard deviation of {noise['floor']:.2f} points. More images and more seeds average "
+                "it out."
             )
         if setting["two_way"] is not None:
             analysis_of_variance = setting["two_way"]
@@ -146,7 +119,10 @@ def precision(report):
             "tuned baseline can beat special methods; `--tune` tunes all of them."
         )
     elif tuned:
-        lines.append("Learning rate and weight decay were tuned for each method on the validation part; see the plan.")
+        lines.append(
+            "Learning rate and weight decay were tuned for each method on the validation part; see the plan. They are "
+            "the same for all seeds, so the intervals do not include the chance in their choice."
+        )
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -225,6 +201,7 @@ def plan(report):
         ["measure", escape(quoted["measure"])],
         ["images", f"{images['n']:,} of {code(images['dataset'])}: {escape(images['selection'])}"],
         ["margin", f"{quoted['margin']:g} points"],
+        *([["robustness", _evaluation(quoted["evaluations"][-1])]] if quoted.get("evaluations") else []),
         *(
             [escape(name), ", ".join("original" if value is None else escape(value) for value in values)]
             for name, values in quoted["dimensions"].items()
@@ -276,6 +253,11 @@ def _seeds(quoted):
         text += f"; raised from {extension['from']} to {extension['to']} on {escape(extension['date'])}"
         text += f" when results of {extension['looked_at']} could be compared"
     return text
+
+
+def _evaluation(asked):
+    images = "all images" if asked["limit"] is None else f"{asked['limit']:,} images"
+    return f"{escape(', '.join(asked['sections']))}, on {images}"
 
 
 def _grid(tuning):

@@ -2,11 +2,13 @@
 
 import types
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from keras_mma import files, robustness
 from keras_mma.errors import InputError
-from keras_mma.study import cell_training, cells, evaluation, running
+from keras_mma.study import cell_training, cells, evaluation, provenance, running
 from tests.study import fakes
 
 
@@ -114,13 +116,71 @@ def test_a_damaged_measurement_says_what_to_do(tmp_path, todo, measured):
         evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
 
 
-def test_a_cell_that_diverged_has_the_accuracy_of_chance(tmp_path, todo, measured):
+def test_a_cell_that_diverged_is_not_measured(tmp_path, todo, measured):
     running.run(todo[:1], tmp_path, lambda *arguments: train(*arguments) | {"diverged": 1, "accuracy": 0.1})
     evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
     assert not measured and read(tmp_path) is None
     running.run(todo, tmp_path, train)
     evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean",), 9)
-    assert len(measured) == 3 and read(tmp_path)[0][todo[0].name] == 10.0
+    assert measured == [cell.name for cell in todo[1:]]
+
+
+def test_a_cell_that_diverged_has_the_accuracy_of_chance_or_less(tmp_path, todo, monkeypatch):
+    """Where the others have less, as under attack, one that gives every image the same class would be the best."""
+    monkeypatch.setattr(evaluation, "_measure_model", lambda *_: {"clean": 70.0, "attack": 3.0})
+    running.run(todo[:1], tmp_path, lambda *arguments: train(*arguments) | {"diverged": 1, "accuracy": 0.1})
+    running.run(todo, tmp_path, train)
+    evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean", "attack"), 9)
+    accuracies = evaluation.read(tmp_path, cells.read_records(tmp_path)).accuracies
+    assert accuracies[todo[0].name] == {"clean": 10.0, "attack": 3.0}
+
+
+def test_a_measurement_names_its_origin(tmp_path, todo, measured):
+    running.run(todo[:1], tmp_path, train)
+    evaluation.measure_cell(todo[0], tmp_path, ("clean",), None)
+    kept = files.read_json(cells.measurement_path(tmp_path, todo[0].name))
+    assert kept["commit"] == provenance.commit() and kept["versions"] == provenance.versions() and kept["finished"]
+
+
+def test_no_measurement_begins_after_the_deadline(tmp_path, todo, measured, monkeypatch):
+    running.run(todo, tmp_path, train)
+    records, now = cells.read_records(tmp_path), iter([0.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(evaluation.time, "time", lambda: next(now))
+    assert not evaluation.measure(todo, records, tmp_path, ("clean",), 9, deadline=1.0)
+    assert measured == [todo[0].name]
+    monkeypatch.undo()
+    monkeypatch.setattr(evaluation, "_measure_model", lambda *_: {"clean": 1.0})
+    assert evaluation.measure(todo, records, tmp_path, ("clean",), 9) and len(read(tmp_path)[0]) == 4
+
+
+def test_differences_are_paired_and_judged_in_each_row():
+    plan = fakes.make_plan(("none", "cutmix", "mixup"), 5)
+    rng = np.random.default_rng(0)
+    gains = {"none": {"a": 0, "b": 0}, "cutmix": {"a": 5, "b": 0}, "mixup": {"a": 0, "b": -5}}
+    accuracies = {
+        cell.name: {name: 50 + gain + rng.normal() for name, gain in gains[cell.method].items()}
+        for cell in cells.of_plan(plan)
+    }
+    found = evaluation.compare(plan, evaluation.Measured(accuracies, 1000))
+    assert found["images"] == 1000
+    for row in found["settings"][0]["measures"]:
+        values = {
+            arm: [accuracies[f"{arm}-seed{seed}"][row["measure"]] for seed in range(5)]
+            for arm in ("none", "cutmix", "mixup")
+        }
+        tests = [stats.ttest_rel(values[each["method"]], values["none"]) for each in row["comparisons"]]
+        smallest = min(test.pvalue for test in tests)
+        assert row["baseline"]["mean"] == pytest.approx(np.mean(values["none"]))
+        for comparison, test in zip(row["comparisons"], tests, strict=True):
+            interval = test.confidence_interval(0.95)
+            assert (comparison["low"], comparison["high"]) == pytest.approx((interval.low, interval.high))
+            corrected = 2 * test.pvalue if test.pvalue == smallest else max(2 * smallest, test.pvalue)
+            assert comparison["p_adjusted"] == pytest.approx(corrected)
+    verdicts = [[each["verdict"] for each in row["comparisons"]] for row in found["settings"][0]["measures"]]
+    assert verdicts == [["better", "cannot be told"], ["cannot be told", "worse"]]
+    extended = evaluation.compare(plan | {"looks": [3]}, evaluation.Measured(accuracies, 1000))
+    before, after = (each["settings"][0]["measures"][0]["comparisons"][0] for each in (found, extended))
+    assert after["high"] - after["low"] > before["high"] - before["low"]
 
 
 def test_nothing_is_measured_unless_it_is_asked_for(tmp_path):

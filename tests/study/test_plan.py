@@ -196,3 +196,16 @@ def test_which_code_made_a_record(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "keras_mma" / "study" / "provenance.py"))
     assert provenance.commit() == commit  # a process keeps the code that it has loaded
     assert provenance.commit.__wrapped__() is None
+
+
+def test_what_is_measured_of_the_models_is_written_down_with_its_time():
+    made = fakes.make_plan()
+    assert made["evaluations"] == []
+    asked = plan.with_evaluation(made, ("clean", "attack"), 100, 0)
+    (first,) = asked["evaluations"]
+    assert (first["sections"], first["limit"], first["trained"]) == (["attack", "clean"], 100, 0)
+    assert plan.with_evaluation(asked, ["attack", "clean"], 100, 7) is asked
+    changed = plan.with_evaluation(asked, ["clean"], 100, 7)
+    assert [each["trained"] for each in changed["evaluations"]] == [0, 7] and changed["evaluations"][0] == first
+    old = {name: value for name, value in made.items() if name != "evaluations"}
+    assert len(plan.with_evaluation(old, ["clean"], None, 2)["evaluations"]) == 1

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from keras_mma import markdown, packing
-from keras_mma.study import analysis, cells, power, report, sequential, statistics, tables
+from keras_mma.study import analysis, cells, evaluation, latex, power, report, sequential, statistics, tables
+from keras_mma.study import plan as plans
 from tests.study import fakes
 
 GAINS = {"none": 0.0, "cutmix": 0.03, "saliencymix+mma": -0.02}
@@ -295,10 +296,10 @@ def test_the_tables_to_paste():
     assert [row[0] for row in rows] == ["`none`", "`cutmix`", "`saliencymix+mma`"] and rows[0][2] == "baseline"
     lines = markdown.table(head, rows).splitlines()
     assert {line.count("|") for line in lines} == {6} and "better" in lines[3]
-    latex = tables.latex(head, rows).splitlines()
-    assert latex[0] == r"\begin{tabular}{lllll}" and latex[-1] == r"\end{tabular}"
-    assert r"accuracy in \%" in latex[2] and r"$\pm$" in latex[4] and latex[4].endswith(r"\\")
-    assert tables.latex(["a_b"], [["{x}"]]).splitlines()[2:5] == [r"a\_b \\", r"\midrule", r"\{x\} \\"]
+    lines = latex.table(head, rows).splitlines()
+    assert lines[0] == r"\begin{tabular}{lllll}" and lines[-1] == r"\end{tabular}"
+    assert r"accuracy in \%" in lines[2] and r"$\pm$" in lines[4] and lines[4].endswith(r"\\")
+    assert latex.table(["a_b"], [["{x}"]]).splitlines()[2:5] == [r"a\_b \\", r"\midrule", r"\{x\} \\"]
 
 
 def test_the_verdicts_of_a_terminal():
@@ -307,6 +308,20 @@ def test_the_verdicts_of_a_terminal():
     assert re.fullmatch(r"digits: none 7\d\.\d\d %, 5 seeds", lines[0])
     assert re.fullmatch(r"  cutmix           \+[23]\.\d\d \[\d\.\d\d, \d\.\d\d\]      better", lines[1])
     assert lines[2].endswith("worse") and "−" in lines[2]
+
+
+@pytest.mark.parametrize(("trained", "is_measured"), [(0, True), (0, False), (3, True)])
+def test_when_the_measures_of_robustness_were_chosen(trained, is_measured):
+    plan = plans.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("corruption", "clean"), 1000, trained)
+    records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
+    measured = evaluation.Measured({name: {"clean": 70.0} for name in records}, 1000)
+    made = report.make(plan, records, evaluation.compare(plan, measured) if is_measured else None)
+    text = " ".join(made["warnings"])
+    assert ("chosen after 3 of the trainings" in text) == (trained == 3)
+    assert ("is not measured yet" in text) != is_measured
+    assert "| robustness | clean, corruption, on 1,000 images |" in report.to_markdown(made)
+    part = report.make(plan, dict(list(records.items())[:3]))
+    assert "is not measured yet" not in " ".join(part["warnings"])  # the study itself is unfinished
 
 
 def test_different_commits_are_named():

@@ -332,8 +332,12 @@ def make_pictures(folder, counts):
         (["--tune-weight-decay", "1"], "apply to --tune only"),
         (["--tune-seeds", "3"], "apply to --tune only"),
         (["--cell", "none-seed0"], "--cell applies to --check only. Received: cell=none-seed0"),
-        (["--check", "x"], "--check must not be combined with --methods, --output"),
-        (["--report", "x"], "--report must not be combined with --methods, --output"),
+        (
+            ["--check", "x"],
+            "--check must not be combined with --methods, --dataset, --network, --epochs, --output. Rec",
+        ),
+        (["--report", "x", "--jobs", "2"], "--report must not be combined with --methods, --dataset, --network, --epo"),
+        (["--scheduler", "x", "--jobs", "2"], "--jobs must be 1 with a --scheduler, whose workers train"),
         (["--jobs", "0"], "--jobs must be a positive integer"),
         (["--dataset", "mnist"], "--dataset must be digits, cifar10"),
         (["--network", "vgg"], "--network must be preactresnet18, resnet20"),
@@ -464,7 +468,7 @@ def test_a_check_runs_a_cell_again(tmp_path, capsys, fake_trainings):
         checking.rerun(tmp_path, fakes.train, "x")
 
 
-def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, fake_trainings):
+def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, capsys, fake_trainings):
     run(tmp_path)
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert plan["layers"]["none"] == {} and plan["layers"]["cutmix"]["mixer"]["probability"] == 0.5
@@ -476,7 +480,35 @@ def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, fake_tra
             again(tmp_path)
     del plan["layers"]  # of an earlier version
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    assert run(tmp_path).report["analysis"]["complete"]
+    assert not checking.rerun(tmp_path, fakes.train).changes
+    capsys.readouterr()
+    assert run(tmp_path, on_plan=command.describe).report["analysis"]["complete"]
+    text = "the plan does not hold the defaults of its layers, which may have changed since"
+    assert f"note: {text}" in capsys.readouterr().out
+    path = tmp_path / "records" / "none-seed0.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "0123abc"}))
+    assert text in checking.rerun(tmp_path, fakes.train).changes
+
+
+def test_a_check_has_the_threads_of_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    run(tmp_path)
+    path, jobs, runs = tmp_path / "records" / "none-seed0.json", [], running.run
+
+    def remember(*arguments, **options):
+        jobs.append(options.pop("jobs"))
+        return runs(*arguments, **options)
+
+    monkeypatch.setattr(running, "run", remember)
+    record = json.loads(path.read_text())
+    for threads in (record["threads"], 8, 4, 3):
+        path.write_text(json.dumps(record | {"threads": threads}))
+        checking.rerun(tmp_path, fakes.train)
+    del record["threads"]  # of an earlier version
+    path.write_text(json.dumps(record))
+    checking.rerun(tmp_path, fakes.train)
+    checking.rerun(tmp_path, fakes.train, jobs=5)
+    assert jobs == [1, 1, 2, 2, 1, 5]
 
 
 @pytest.mark.parametrize("name", ["sha256", "training_sha256"])
