@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -73,6 +74,20 @@ def test_the_commands_of_a_tutorial_run(needs_tensorflow, page, tmp_path, monkey
             words[number + 1] = smaller[words[number]]
         assert cli.main(words) == 0
         assert (tmp_path / words[words.index("--output") + 1] / "report.html").exists()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=lambda page: page.stem)
+def test_the_page_of_a_method_begins_with_what_was_measured(page):
+    head = " ".join(page.read_text().partition("\n## ")[0].split())
+    (study, figures) = re.search(
+        r"\]\(\.\./results/(methods-\w+)/README\.md\).*?(\S+ percentage points of accuracy \[.*?\])", head
+    ).groups()
+    report = json.loads((ROOT / "docs" / "results" / study / "report.json").read_text())
+    known = {
+        f"{each['mean']:.1f} percentage points of accuracy [{each['low']:.1f}, {each['high']:.1f}]".replace("-", "−")
+        for each in report["analysis"]["settings"][0]["comparisons"]
+    }
+    assert figures in known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -1,0 +1,67 @@
+"""The studies in `docs/results`: their reports and pages follow from their plans and records."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from keras_mma.study import plan as plans
+from keras_mma.study import report, tables, tuning
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+STUDIES = sorted(path.parent for path in RESULTS.glob("*/plan.json") if (path.parent / "report.json").exists())
+
+
+def difference(made, kept, place=""):
+    """The first place where two values of JSON differ; numbers may by rounding."""
+    if isinstance(made, dict) and isinstance(kept, dict) and made.keys() == kept.keys():
+        inner = [(made[key], kept[key], f"{place}.{key}") for key in made]
+    elif isinstance(made, list) and isinstance(kept, list) and len(made) == len(kept):
+        inner = [(*pair, f"{place}[{i}]") for i, pair in enumerate(zip(made, kept, strict=True))]
+    elif isinstance(made, float) and isinstance(kept, float):
+        return None if math.isclose(made, kept, rel_tol=1e-6, abs_tol=1e-6) else f"{place}: {made} is not {kept}"
+    else:
+        return None if made == kept else f"{place}: {made!r} is not {kept!r}"
+    return next((text for each in inner if (text := difference(*each))), None)
+
+
+def rows_of(page):
+    """The rows of a page's tables that have columns named after seeds, as lists of the seeds' cells and the others."""
+    found, columns = [], []
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if any(cell.startswith("seed ") for cell in cells):
+            columns = [i for i, cell in enumerate(cells) if cell.startswith("seed ")]
+        elif columns and cells and not cells[0].startswith("-"):
+            found.append(([cells[i] for i in columns], [cell for i, cell in enumerate(cells) if i not in columns]))
+        elif not cells:
+            columns = []
+    return found
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_the_report_follows_from_the_plan_and_the_records(study):
+    plan = plans.read(study)
+    records, tuned = tuning.read_records(study, plan)
+    made = report.make(plan, records, report._robustness(study, plan, records), tuned)
+    assert difference(json.loads(json.dumps(made)), json.loads((study / "report.json").read_text())) is None
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_the_table_of_the_page_is_that_of_the_report(study):
+    made, rows = json.loads((study / "report.json").read_text()), rows_of(study / "README.md")
+    if not rows or len(made["analysis"]["settings"]) > 1:
+        pytest.skip("its page has no table of seeds, or one of another form")
+    (setting,) = made["analysis"]["settings"]
+    comparisons = {each["method"]: each for each in setting["comparisons"]}
+    accuracies = {}
+    for cell in made["cells"]:
+        accuracies.setdefault(cell["method"], []).append(f"{cell['accuracy']:.2f}")
+    found = [next(arm for arm in setting["arms"] if accuracies[arm["method"]] == seeds) for seeds, _ in rows]
+    assert len({arm["method"] for arm in found}) == len(setting["arms"])
+    for arm, (_, others) in zip(found, rows, strict=True):
+        assert f"{arm['mean']:.2f}" in others
+        if arm["method"] in comparisons:
+            comparison = comparisons[arm["method"]]
+            assert tables.difference(comparison) in others and comparison["verdict"] in others
