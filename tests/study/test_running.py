@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import itertools
 import json
 import math
@@ -373,12 +374,20 @@ def test_the_workers_of_a_scheduler_run_each_cell_once(tmp_path, cluster):
         client.wait_for_workers(2, timeout=60)
     study = tmp_path / "study"
     todo = make_cells(seconds=0.3)
-    assert running.run(todo, study, fakes.train, scheduler=cluster, progress=True) == running.Outcome(4, False, {})
+    after = functools.partial(fakes.measure, folder=study)
+    outcome = running.run(todo, study, fakes.train, after, scheduler=cluster, progress=True)
+    assert outcome == running.Outcome(4, False, {})
     lines = [epochs(study, cell) for cell in todo]
     assert all(len(of_cell) == 3 for of_cell in lines)
     processes = {line.split()[1] for of_cell in lines for line in of_cell}
     assert len(processes) == 2 and str(os.getpid()) not in processes
     assert running.run(todo, study, fakes.train, scheduler=cluster).finished == 4
+    measured = [json.loads(cells.measurement_path(study, cell.name).read_text()) for cell in todo]
+    assert {str(each["process"]) for each in measured} == processes
+    assert evaluation.measure(todo, cells.read_records(study), study, ["clean"], scheduler=cluster)
+    cells.record_path(study, todo[0]).unlink()  # which a worker needs
+    with pytest.raises(InputError, match="none-seed0"):
+        evaluation.measure(todo, dict.fromkeys((cell.name for cell in todo), {}), study, ["clean"], scheduler=cluster)
     with pytest.raises(InputError, match="is full"):
         running.run(make_cells(), tmp_path / "full", fakes.full_disk, scheduler=cluster)
 
