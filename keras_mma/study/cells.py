@@ -21,6 +21,7 @@ FORM = {
     "diverged?": forms.OPTIONAL_INTEGER,
     "loss?": forms.OPTIONAL_NUMBER,
     "seconds?": forms.NUMBER,
+    "threads?": forms.OPTIONAL_INTEGER,
     "seconds_per_epoch?": forms.OPTIONAL_NUMBER,
     "correct?": (str, type(None)),
     "finished?": str,

@@ -36,8 +36,8 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
         train: See `keras_mma.study.running.run`.
         name: Name of the cell, by default the first of the plan that has a record and did not diverge.
         data_dir: Folder of tensorflow-datasets.
-        jobs: Number of trainings at once of the study, on which the number of threads and so the rounding depends; by
-            default as the record says.
+        jobs: Number of trainings at once among which the cores of this machine are divided. The rounding depends on the
+            number of threads; by default it is that of the record.
 
     Returns:
         A `Check`.
@@ -45,6 +45,8 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
     Raises:
         InputError: if there is no such cell, it fails, or its images or a default of its layers have changed since.
     """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs}")
     plan = plans.read(folder)
     records, _ = tuning.read_records(folder, plan)
     cells = {cell.name: cell for cell in study_cells.of_plan(plan) if cell.name in records}
@@ -62,17 +64,15 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
     recipe = record["recipe"] | {"data_dir": data_dir}
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
     _check_images(plan, cell)
+    threads = record.get("threads") if jobs is None else max(1, (os.cpu_count() or 1) // jobs)
     with tempfile.TemporaryDirectory() as temporary:
-        outcome = running.run([cell], Path(temporary), train, jobs=jobs or _jobs_of(record), progress=True)
+        # The number of threads can only be set in a fresh process, and one job has none.
+        processes = 1 if threads in (None, running.count_threads()) else 2
+        outcome = running.run([cell], Path(temporary), train, jobs=processes, threads=threads, progress=True)
         if outcome.failures:
             raise InputError(f"{name} failed: {outcome.failures[name]}")
         (again,) = study_cells.read_records(temporary).values()
     return Check(name, *(100 * study_cells.accuracy_of(each) for each in (record, again)), _changes(plan, record))
-
-
-def _jobs_of(record):
-    """The number of jobs that gives a training as many threads as it had; a record may be too old to know."""
-    return max(1, (os.cpu_count() or 1) // record["threads"]) if record.get("threads") else 1
 
 
 def _check_images(plan, cell):
@@ -94,7 +94,5 @@ def _changes(plan, record):
     before = {"commit": record.get("commit"), **(record.get("versions") or {})}
     now = {"commit": provenance.commit(), **provenance.versions()}
     names = [name for name in before if before[name] != now.get(name)]
-    changes = [f"{name} {before[name]} then, {now.get(name)} now" for name in names]
-    if names and "layers" not in plan:
-        changes.append(plans.UNKNOWN_DEFAULTS)
-    return ", ".join(changes)
+    changes = ", ".join(f"{name} {before[name]} then, {now.get(name)} now" for name in names)
+    return f"{changes}; {plans.UNKNOWN_DEFAULTS}" if names and "layers" not in plan else changes

@@ -158,7 +158,7 @@ def add_arguments(parser):
     add(
         "--check",
         metavar="DIR",
-        help="Instead: run a training of this study again and compare, by default with as many threads as it had.",
+        help="Instead: run a training of this study again, with as many threads as it had, and compare.",
     )
     add("--cell", metavar="NAME", help="The training for --check. Default: the first.")
     add("--report", metavar="DIR", help="Instead: write the report of this study again, from its plan and records.")

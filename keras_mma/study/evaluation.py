@@ -62,13 +62,14 @@ def measure(cells, records, folder, sections, limit=None, deadline=None, jobs=1,
     return all(for_each(measure_cell, exported, (folder, tuple(sections), limit, deadline), jobs, scheduler))
 
 
-def read(folder, records):
+def read(folder, records, asked=None):
     """What was measured of the models of a study.
 
     Args:
         folder: The folder of the study.
         records: Dict from the names of its cells to their records. A cell that diverged has the accuracy of chance, or
-            that of the worst other model where it is smaller, as under attack.
+            that of the worst other model of its setting where it is smaller, as under attack.
+        asked: What should have been measured, an entry of the plan's `evaluations`; by default anything.
 
     Returns:
         A `Measured`; `None` unless all models were measured, in the same sections and on as many images.
@@ -84,16 +85,16 @@ def read(folder, records):
     questions = {(tuple(sorted(each["sections"])), each["limit"]) for each in kept.values()}
     if len(questions) > 1 or any(kept[name]["loss"] != records[name].get("loss") for name in kept):
         return None
+    ((sections, limit),) = questions
+    if asked is not None and (list(sections), limit) != (asked["sections"], asked["limit"]):
+        return None
     first, *others = (each["accuracies"] for each in kept.values())
     names = [name for name in first if all(name in other for other in others)]
-    worst = {measure: min(each["accuracies"][measure] for each in kept.values()) for measure in names}
-    accuracies = {
-        name: {measure: kept[name]["accuracies"][measure] for measure in names}
-        if name in kept
-        else {measure: min(worst[measure], 100 * study_cells.accuracy_of(record)) for measure in names}
-        for name, record in records.items()
-    }
-    ((_, limit),) = questions
+    accuracies = {name: {measure: each["accuracies"][measure] for measure in names} for name, each in kept.items()}
+    for name in records.keys() - kept.keys():
+        alike = [accuracies[other] for other in kept if records[other]["setting"] == records[name]["setting"]]
+        chance = 100 * study_cells.accuracy_of(records[name])
+        accuracies[name] = {measure: min([chance, *(each[measure] for each in alike)]) for measure in names}
     images = next(iter(records.values()))["images"]
     return Measured(accuracies, min(limit or images, images))
 
@@ -139,8 +140,8 @@ def measure_cell(cell, folder, sections, limit, deadline=None):
     if deadline is not None and time.time() > deadline:
         return False
     path.parent.mkdir(exist_ok=True)
-    measured = {"accuracies": _measure_model(cell, folder, sections, limit)}
-    origin = {"finished": provenance.now(), "commit": provenance.commit(), "versions": provenance.versions()}
+    origin = {"commit": provenance.commit(), "versions": provenance.versions()}
+    measured = {"accuracies": _measure_model(cell, folder, sections, limit), "finished": provenance.now()}
     files.write_json(path, identity | measured | origin)
     return True
 

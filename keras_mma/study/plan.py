@@ -20,6 +20,7 @@ DIMENSIONS = ("fraction", "network", "image_size", "epochs")
 #: Settings of a recipe that a study does not take: they belong to its arms and cells.
 OF_CELLS = ("method", "mixer_arguments", "adapt_arguments", "seed")
 PARTS = ("test", "validation")
+_OPTIONAL = forms.OPTIONAL_INTEGER
 #: What a plan must hold, see `keras_mma.forms.fault`; without the tuning, which may be `None`.
 FORM = {
     "written": str,
@@ -37,16 +38,15 @@ FORM = {
     "dimensions": {
         "fraction": [forms.NUMBER],
         "network": [str],
-        "image_size": [forms.OPTIONAL_INTEGER],
+        "image_size": [_OPTIONAL],
         "epochs": [int],
     },
     "tuning": (dict, type(None)),
     "looks": [int],
     "layers?": {str: {str: dict}},
     "extensions": [{"date": str, "from": int, "to": int, "looked_at": int}],
-    "evaluations?": [{"date": str, "sections": [str], "limit": forms.OPTIONAL_INTEGER, "trained": int}],
+    "evaluations?": [{"date": str, "sections": [str], "limit": _OPTIONAL, "trained": _OPTIONAL}],
 }
-#: What is said of plans that lack `layers`, as the first versions wrote them.
 UNKNOWN_DEFAULTS = "the plan does not hold the defaults of its layers, which may have changed since"
 _MOST_SEEDS = 10_000  # far more than anybody trains
 _TUNING = {"learning_rate": [forms.NUMBER], "weight_decay": [forms.NUMBER], "seeds": int}
@@ -160,9 +160,7 @@ def settle(folder, plan, compared_seeds):
 
 
 def check_layers(plan, layers):
-    """Raise an `InputError` if the arguments of a layer are others than when the plan was written.
-
-    Those that were not given are the defaults of the layers, which may have changed since.
+    """Raise an `InputError` if an argument of a layer, such as a default, has changed since the plan was written.
 
     Args:
         plan: A plan.
@@ -244,22 +242,24 @@ def extend(plan, seeds, looked_at):
 
 
 def with_evaluation(plan, sections, limit, trained):
-    """The plan with what is measured of the robustness of the models.
+    """The plan with what is measured of the robustness of its models.
 
     Args:
         plan: A plan.
         sections: Names of sections of the robustness report.
         limit: Number of images; `None` for all.
-        trained: Number of trainings that were finished when this was chosen. The report names it unless it is 0.
+        trained: Number of trainings that are finished. The report names it; of older plans it is not known.
 
     Returns:
-        A new plan, or the same if it holds this already.
+        The plan, a new one unless it says so already.
     """
     question = {"sections": sorted(sections), "limit": limit}
     before = plan.get("evaluations", [])
-    if before and question.items() <= before[-1].items():
+    equal = [each["trained"] for each in before if question.items() <= each.items()]
+    if equal and question.items() <= before[-1].items():
         return plan
-    return plan | {"evaluations": [*before, {"date": provenance.now(), **question, "trained": trained}]}
+    first = equal[0] if equal else trained if "evaluations" in plan else None
+    return plan | {"evaluations": [*before, {"date": provenance.now(), **question, "trained": first}]}
 
 
 def arms_of(plan):

@@ -66,7 +66,8 @@ def _robustness(folder, plan, records):
     names = [cell.name for cell in study_cells.of_plan(plan)]
     if any(name not in records for name in names):
         return None
-    measured = evaluation.read(folder, {name: records[name] for name in names})
+    asked = (plan.get("evaluations") or [None])[-1]
+    measured = evaluation.read(folder, {name: records[name] for name in names}, asked)
     return None if measured is None else evaluation.compare(plan, measured)
 
 
@@ -156,12 +157,16 @@ def warnings(report):
 
 def _about_robustness(report):
     evaluations, sentences = report["plan"].get("evaluations"), []
+    limit = f" and `--limit {evaluations[-1]['limit']}`" if evaluations and evaluations[-1]["limit"] else ""
     if evaluations and evaluations[-1]["trained"]:
         sentences.append(
-            f"What is measured of the robustness was chosen after {evaluations[-1]['trained']} of the trainings."
+            f"The robustness measurements were chosen when {evaluations[-1]['trained']} trainings had finished."
         )
     if evaluations and report["analysis"]["complete"] and report["robustness"] is None:
-        sentences.append("The robustness of some models is not measured yet. Run the same command again to resume.")
+        sentences.append(
+            "Not all models have been measured yet. Run the command of the study again with `--evaluate "
+            f"{' '.join(evaluations[-1]['sections'])}`{limit} to resume."
+        )
     return sentences
 
 

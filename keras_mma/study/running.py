@@ -44,7 +44,7 @@ class Outcome:
     failures: dict
 
 
-def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes=None, progress=False):
+def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes=None, progress=False, threads=None):
     """Run all cells that have no record yet.
 
     A cell is one call of `train(cell, output, on_epoch)`. It writes what it needs to resume into the folder `output`,
@@ -61,6 +61,7 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
         scheduler: Address of a scheduler of `dask.distributed`, whose workers run the cells instead.
         budget_minutes: After this time, every cell stops at the end of an epoch and no other begins.
         progress: Whether to show a bar with the time that is left.
+        threads: Number of threads of each training, with several `jobs`. By default they share the cores.
 
     Returns:
         An `Outcome`.
@@ -74,7 +75,7 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
     (folder / "trainings").mkdir(exist_ok=True)
     todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
     own_workers = jobs > 1 and not scheduler
-    threads = max(1, (os.cpu_count() or 1) // jobs) if own_workers else None
+    threads = (threads or max(1, (os.cpu_count() or 1) // jobs)) if own_workers else None
     parent = os.getpid() if own_workers else None
 
     def count():
@@ -139,9 +140,9 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
             provenance.commit()  # that of the code in memory, and not of what it becomes meanwhile
             before = _progress(output)["seconds"]
             result = train(cell, output, on_epoch)
-            files.write_json(record, _record(cell, result | {"threads": threads}, spent()))
+            files.write_json(record, _record(cell, result, spent()))
             shutil.rmtree(output / "states", ignore_errors=True)  # the training needs no resuming any more
-            if after is not None and not is_over():
+            if after is not None:
                 after(cell)
             return FINISHED
     except OutOfTime:
@@ -215,6 +216,12 @@ def _progress(output):
         return {"epochs": 0, "seconds": 0.0}
 
 
+def count_threads():
+    """Number of threads of TensorFlow in this process."""
+    given = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else os.cpu_count()
+
+
 def _record(cell, result, seconds):
     result = dict(result)
     accuracy, correct = float(result.pop("accuracy")), result.pop("correct", None)
@@ -230,6 +237,7 @@ def _record(cell, result, seconds):
         "diverged": None,
         "seconds": seconds,
         **result,
+        "threads": count_threads(),
         "correct": None if correct is None else packing.pack(correct),
         "recipe": cell.recipe,
         "finished": provenance.now(),

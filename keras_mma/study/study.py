@@ -17,7 +17,7 @@ class Study(NamedTuple):
 
     Args:
         report: The content of `report.json`, a dict.
-        stopped: Whether the budget ended it before its last training.
+        stopped: Whether the budget ended it before its last training or measurement.
         failures: Dict from the names of cells that failed to the first line of the error.
     """
 
@@ -150,7 +150,8 @@ def _carry_out(folder, plan, options, resources, train):
 def _with_evaluation(folder, plan, options):
     """The plan with what is measured of the models, which is written down like the rest."""
     records, _ = tuning.read_records(folder, plan)
-    asked = plans.with_evaluation(plan, options["only"], options["limit"], len(records))
+    trained = sum(cell.name in records for cell in study_cells.of_plan(plan))
+    asked = plans.with_evaluation(plan, options["only"], options["limit"], trained)
     if asked != plan:
         files.write_json(folder / "plan.json", plans.without_places(asked))
     return asked

@@ -201,7 +201,7 @@ def plan(report):
         ["measure", escape(quoted["measure"])],
         ["images", f"{images['n']:,} of {code(images['dataset'])}: {escape(images['selection'])}"],
         ["margin", f"{quoted['margin']:g} points"],
-        *([["robustness", _evaluation(quoted["evaluations"][-1])]] if quoted.get("evaluations") else []),
+        *([["robustness", _evaluation(quoted)]] if quoted.get("evaluations") else []),
         *(
             [escape(name), ", ".join("original" if value is None else escape(value) for value in values)]
             for name, values in quoted["dimensions"].items()
@@ -255,9 +255,9 @@ def _seeds(quoted):
     return text
 
 
-def _evaluation(asked):
-    images = "all images" if asked["limit"] is None else f"{asked['limit']:,} images"
-    return f"{escape(', '.join(asked['sections']))}, on {images}"
+def _evaluation(quoted):
+    asked, images = quoted["evaluations"][-1], quoted["images"]["n"]
+    return f"{escape(', '.join(asked['sections']))}, on {min(asked['limit'] or images, images):,} images"
 
 
 def _grid(tuning):

@@ -63,6 +63,12 @@ def measure(cell, folder):
     path.write_text(json.dumps(kept | {"process": os.getpid()}))
 
 
+def note_threads(path, cell, output, on_epoch):
+    """A training that writes down the number of threads of TensorFlow."""
+    path.write_text(os.environ["TF_NUM_INTRAOP_THREADS"])
+    return train(cell, output, on_epoch)
+
+
 def ends(cell, output, on_epoch):
     """A training that ends its process, as the system does where memory is short."""
     os._exit(9)

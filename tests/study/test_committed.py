@@ -10,6 +10,7 @@ from keras_mma.study import plan as plans
 from keras_mma.study import report, tables, tuning
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
+WITHOUT_TABLE = ("digits-study",)
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/plan.json") if (path.parent / "report.json").exists())
 
 
@@ -51,7 +52,7 @@ def test_the_report_follows_from_the_plan_and_the_records(study):
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
 def test_the_table_of_the_page_is_that_of_the_report(study):
     made, rows = json.loads((study / "report.json").read_text()), rows_of(study / "README.md")
-    if not rows or len(made["analysis"]["settings"]) > 1:
+    if study.name in WITHOUT_TABLE or len(made["analysis"]["settings"]) > 1:
         pytest.skip("its page has no table of seeds, or one of another form")
     (setting,) = made["analysis"]["settings"]
     comparisons = {each["method"]: each for each in setting["comparisons"]}

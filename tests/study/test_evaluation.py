@@ -9,6 +9,7 @@ from scipy import stats
 from keras_mma import files, robustness
 from keras_mma.errors import InputError
 from keras_mma.study import cell_training, cells, evaluation, provenance, running
+from keras_mma.study import plan as plans
 from tests.study import fakes
 
 
@@ -127,12 +128,26 @@ def test_a_cell_that_diverged_is_not_measured(tmp_path, todo, measured):
 
 def test_a_cell_that_diverged_has_the_accuracy_of_chance_or_less(tmp_path, todo, monkeypatch):
     """Where the others have less, as under attack, one that gives every image the same class would be the best."""
-    monkeypatch.setattr(evaluation, "_measure_model", lambda *_: {"clean": 70.0, "attack": 3.0})
+    attack = iter([3.0, 2.0, 4.0, 1.0])
+    monkeypatch.setattr(evaluation, "_measure_model", lambda *_: {"clean": 70.0, "attack": next(attack)})
+    dimensions = fakes.DIMENSIONS | {"epochs": [3, 4]}
+    todo = [*todo, *cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, dimensions=dimensions))[-1:]]
     running.run(todo[:1], tmp_path, lambda *arguments: train(*arguments) | {"diverged": 1, "accuracy": 0.1})
     running.run(todo, tmp_path, train)
     evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean", "attack"), 9)
     accuracies = evaluation.read(tmp_path, cells.read_records(tmp_path)).accuracies
-    assert accuracies[todo[0].name] == {"clean": 10.0, "attack": 3.0}
+    assert accuracies[todo[-1].name]["attack"] == 1.0  # of another setting
+    assert accuracies[todo[0].name] == {"clean": 10.0, "attack": 2.0}
+
+
+def test_the_report_has_what_the_plan_asks_for(tmp_path, todo, measured):
+    plan = plans.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("clean",), 9, 0)
+    running.run(todo, tmp_path, train)
+    for sections, limit, is_asked in ((("clean",), 8, False), (("clean", "attack"), 9, False), (("clean",), 9, True)):
+        for cell in todo:
+            evaluation.measure_cell(cell, tmp_path, sections, limit)
+        found = evaluation.read(tmp_path, cells.read_records(tmp_path), plan["evaluations"][-1])
+        assert (found is not None) == is_asked and read(tmp_path)
 
 
 def test_a_measurement_names_its_origin(tmp_path, todo, measured):
@@ -145,7 +160,7 @@ def test_a_measurement_names_its_origin(tmp_path, todo, measured):
 def test_no_measurement_begins_after_the_deadline(tmp_path, todo, measured, monkeypatch):
     running.run(todo, tmp_path, train)
     records, now = cells.read_records(tmp_path), iter([0.0, 2.0, 2.0, 2.0])
-    monkeypatch.setattr(evaluation.time, "time", lambda: next(now))
+    monkeypatch.setattr(evaluation, "time", types.SimpleNamespace(time=lambda: next(now)))
     assert not evaluation.measure(todo, records, tmp_path, ("clean",), 9, deadline=1.0)
     assert measured == [todo[0].name]
     monkeypatch.undo()

@@ -207,5 +207,11 @@ def test_what_is_measured_of_the_models_is_written_down_with_its_time():
     assert plan.with_evaluation(asked, ["attack", "clean"], 100, 7) is asked
     changed = plan.with_evaluation(asked, ["clean"], 100, 7)
     assert [each["trained"] for each in changed["evaluations"]] == [0, 7] and changed["evaluations"][0] == first
+    # The first choice again is no new one.
+    assert [each["trained"] for each in plan.with_evaluation(changed, ("clean", "attack"), 100, 9)["evaluations"]] == [
+        0,
+        7,
+        0,
+    ]
     old = {name: value for name, value in made.items() if name != "evaluations"}
-    assert len(plan.with_evaluation(old, ["clean"], None, 2)["evaluations"]) == 1
+    assert [each["trained"] for each in plan.with_evaluation(old, ["clean"], None, 2)["evaluations"]] == [None]

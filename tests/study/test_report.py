@@ -310,18 +310,18 @@ def test_the_verdicts_of_a_terminal():
     assert lines[2].endswith("worse") and "−" in lines[2]
 
 
-@pytest.mark.parametrize(("trained", "is_measured"), [(0, True), (0, False), (3, True)])
+@pytest.mark.parametrize(("trained", "is_measured"), [(0, True), (0, False), (3, True), (None, True)])
 def test_when_the_measures_of_robustness_were_chosen(trained, is_measured):
     plan = plans.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("corruption", "clean"), 1000, trained)
     records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
     measured = evaluation.Measured({name: {"clean": 70.0} for name in records}, 1000)
     made = report.make(plan, records, evaluation.compare(plan, measured) if is_measured else None)
     text = " ".join(made["warnings"])
-    assert ("chosen after 3 of the trainings" in text) == (trained == 3)
-    assert ("is not measured yet" in text) != is_measured
+    assert ("were chosen when 3 trainings had finished" in text) == (trained == 3)
+    assert ("again with `--evaluate clean corruption` and `--limit 1000` to resume" in text) != is_measured
     assert "| robustness | clean, corruption, on 1,000 images |" in report.to_markdown(made)
     part = report.make(plan, dict(list(records.items())[:3]))
-    assert "is not measured yet" not in " ".join(part["warnings"])  # the study itself is unfinished
+    assert "measured yet" not in " ".join(part["warnings"])  # the study itself is unfinished
 
 
 def test_different_commits_are_named():

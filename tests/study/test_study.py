@@ -1,5 +1,6 @@
 """A study from its arguments to its report, and the command: with made-up trainings, and a few real ones."""
 
+import functools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import filelock
 import keras
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the recipe feeds its networks by tf.data", allow_module_level=True)
@@ -491,24 +493,30 @@ def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, capsys, 
 
 
 def test_a_check_has_the_threads_of_the_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     run(tmp_path)
-    path, jobs, runs = tmp_path / "records" / "none-seed0.json", [], running.run
-
-    def remember(*arguments, **options):
-        jobs.append(options.pop("jobs"))
-        return runs(*arguments, **options)
-
-    monkeypatch.setattr(running, "run", remember)
+    path, cores = tmp_path / "records" / "none-seed0.json", os.cpu_count()
     record = json.loads(path.read_text())
-    for threads in (record["threads"], 8, 4, 3):
-        path.write_text(json.dumps(record | {"threads": threads}))
-        checking.rerun(tmp_path, fakes.train)
+    assert record["threads"] == cores
+    used = []
+
+    def train(cell, output, on_epoch):
+        used.append(running.count_threads())
+        return fakes.train(cell, output, on_epoch)
+
+    checking.rerun(tmp_path, train)
     del record["threads"]  # of an earlier version
     path.write_text(json.dumps(record))
-    checking.rerun(tmp_path, fakes.train)
-    checking.rerun(tmp_path, fakes.train, jobs=5)
-    assert jobs == [1, 1, 2, 2, 1, 5]
+    checking.rerun(tmp_path, train)
+    assert used == [cores, cores]
+    get_reusable_executor().shutdown(wait=True)  # workers of an earlier study keep their number
+    for threads, jobs in ((cores + 1, None), (None, cores)):
+        path.write_text(json.dumps(record | {"threads": threads}))
+        checking.rerun(tmp_path, functools.partial(fakes.note_threads, tmp_path / "threads"), jobs=jobs)
+        assert int((tmp_path / "threads").read_text()) == (threads or 1)
+        get_reusable_executor().shutdown(wait=True)
+    with pytest.raises(InputError, match="`jobs` must be a positive integer. Received: jobs=0"):
+        checking.rerun(tmp_path, fakes.train, jobs=0)
 
 
 @pytest.mark.parametrize("name", ["sha256", "training_sha256"])
