@@ -55,7 +55,7 @@ def u_net(filters):
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches in an order that depends on the seed and the epoch alone, so that both arms see the same."""
+    """Batches in an order that depends on the seed alone, so that both arms see the same."""
 
     def __init__(self, images, maps, size, seed):
         super().__init__()

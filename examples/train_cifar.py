@@ -121,7 +121,7 @@ def describe(recipe, data, train, steps, network):
 
 def draw(recipe, built, train, history, output):
     """Draw the history and a few mixed images."""
-    visualization.show_history(history, output / "history.png")
+    visualization.plot_history(history, output / "history.png", mixed=built.mixer is not None)
     if built.mixer is None:
         return
     images = train.read(np.random.default_rng(recipe.seed).integers(0, len(train), 16))

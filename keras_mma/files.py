@@ -42,7 +42,8 @@ def replace(temporary: Path, path: Path) -> None:
 def _sync(place: Path) -> None:
     # Not every file system lets a folder be opened or flushed, and nothing more can be done there.
     with contextlib.suppress(OSError) if place.is_dir() else contextlib.nullcontext():
-        number = os.open(place, os.O_RDONLY)
+        # Windows flushes only what is open for writing.
+        number = os.open(place, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
         try:
             os.fsync(number)
         finally:

@@ -28,6 +28,7 @@ def _vectors(y_true: Any, y_pred: Any) -> Any:
 
 def _with_two_columns(y_true: Any, y_pred: Any, threshold: float) -> tuple[Any, Any]:
     """Labels and predictions as vectors; of a single output, those of both classes."""
+    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
     y_true = _vectors(y_true, y_pred)
     if y_pred.shape[-1] != 1:
         return y_true, y_pred

@@ -14,11 +14,13 @@ def printable(text: object) -> str:
 
 
 def show(text: object, *, error: bool = False) -> None:
-    """Print lines, each as `printable` returns it.
+    """Print lines, each as `printable` returns it; characters that the terminal's encoding lacks are escaped.
 
     Args:
         text: One line or several.
         error: Whether to print to the standard error stream.
     """
-    lines = map(printable, str(text).split("\n"))
-    print("\n".join(lines), file=sys.stderr if error else sys.stdout)
+    stream = sys.stderr if error else sys.stdout
+    lines = "\n".join(map(printable, str(text).split("\n")))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(lines.encode(encoding, "backslashreplace").decode(encoding), file=stream)

@@ -1,5 +1,6 @@
 """Files are written completely or not at all, also if the process is killed or the power fails."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from keras_mma import cli, files, robustness
+from keras_mma import cli, files, robustness, terminal
 from keras_mma.errors import InputError
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.study import training
@@ -155,3 +156,12 @@ def test_missing_matplotlib_is_known_before_anything_is_measured_or_trained(tmp_
     with pytest.raises(InputError, match="plots need matplotlib: pip install"):
         study(tmp_path / "x", ["none", "cutmix"], dataset="digits", on_plan=lambda plan: pytest.fail("it is trained"))
     assert not (tmp_path / "x").exists()
+
+
+def test_characters_that_a_terminal_lacks_are_escaped(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.show("−0.5 é\nКошка")
+    stream.flush()
+    lines = stream.buffer.getvalue().decode("cp1252").splitlines()
+    assert lines == [r"\u22120.5 é", r"\u041a\u043e\u0448\u043a\u0430"]

@@ -54,6 +54,13 @@ def test_a_network_with_one_output(rng, name, threshold):
         metric.reset_state()
 
 
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_lists_are_taken(name):
+    predictions = [[0.9, 0.1], [0.9, 0.1]]
+    for labels in ([[0.75, 0.25], [0.25, 0.75]], [0, 1]):
+        assert float(getattr(metrics, name)()(labels, predictions)) == 0.5
+
+
 def test_a_model_that_is_compiled_with_them_trains_and_loads(rng, tmp_path):
     network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     model = keras_mma.mixify(network, layers.CutMix(), at=[])

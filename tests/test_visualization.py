@@ -128,6 +128,60 @@ def test_the_gallery_shows_images_of_any_range_alike(rng, values):
     assert width > height / 2
 
 
+@pytest.mark.parametrize(
+    ("images", "white"),
+    [
+        (np.array([0.0, 1.0]), 1.0),
+        (np.array([0.0, 1.02]), 1.02),  # overshoot of an interpolation
+        (np.array([0.0, 2.0]), 2.0),  # divided by 127.5
+        (np.array([0.5, 180.25]), 255.0),
+        (np.array([0, 1], "uint8"), 255.0),
+        (np.array([0, 65535], "uint16"), 65535.0),
+        (np.array([0.0, 4095.0]), 4095.0),
+    ],
+)
+def test_the_value_that_is_white(images, white):
+    assert grid.value_range(images) == (0.0, white)
+
+
+def test_images_are_taken_as_the_mixer_takes_them(rng):
+    images = blobs(rng, 4)
+    first = images.transpose(0, 3, 1, 2)
+    figures = [
+        visualization.plot_mixing(layers.CutMix(seed=1, data_format=data_format), batch)
+        for data_format, batch in (("channels_last", images), ("channels_first", first))
+    ]
+    for one, other in zip(*(figure.axes for figure in figures), strict=True):
+        np.testing.assert_array_equal(one.images[0].get_array(), other.images[0].get_array())
+
+
+def test_a_share_of_class_1_is_a_label_of_two_classes(rng):
+    images = blobs(rng, 4)
+    shares = np.array([0.0, 0.3, 0.6, 1.0], "float32")
+    expected = visualization.plot_mixing(layers.CutMix(seed=1), images, np.stack([1 - shares, shares], 1))
+    figure = visualization.plot_mixing(layers.CutMix(seed=1), images, shares[:, None])
+    words = [[axis.get_xlabel() for axis in each.axes] for each in (figure, expected)]
+    assert words[0] == words[1] and any("0: 0." in word for word in words[0])
+
+
+def test_a_mask_over_channels_is_a_row_of_them(rng):
+    network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 20, 3), classes=3)
+    mixer = layers.CutMix(border="inside", seed=1)
+    model = keras_mma.mixify(network, mixer, at=["stage1"], adapter=layers.CatchUpMix)
+    figure = visualization.plot_adaptation(model, blobs(rng, 4), samples=2)
+    mask = np.asarray(figure.axes[4].images[0].get_array())
+    assert mask.shape == (1, 16) and set(np.unique(mask)) == {0, 1}
+    assert figure.axes[4].get_xlabel() == f"weight {mask.mean():.2f}"
+
+
+def test_the_epochs_and_the_kind_of_a_history(rng):
+    history = {"loss": list(range(20)), "val_loss": [1.0, 2.0, 3.0, 4.0]}  # `validation_freq=5`
+    for mixed, words in ((True, "training (mixed labels)"), (False, "training")):
+        (axis,) = visualization.plot_history(history, mixed=mixed).axes
+        assert [text.get_text() for text in axis.get_legend().get_texts()] == [words, "validation"]
+        assert list(axis.lines[1].get_xdata()) == [5, 10, 15, 20]
+
+
 def test_a_history_is_plotted(tmp_path):
     history = {"epoch": [0, 1], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "accuracy": [0.1, 0.5]}
     figure = visualization.show_history(history, tmp_path / "history.png")

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mma import plans
+from keras_mma import files, plans, plotting
 from keras_mma.models.site_features import at_input, site_features
 
 if TYPE_CHECKING:
@@ -51,11 +51,12 @@ class MixingMonitor(keras.callbacks.Callback):
         frequency: Number of epochs from one report to the next, a positive integer; the first is that of epoch 1. By
             default, the next report follows after 20 times as long as the last one took, so that all reports after
             the first take at most 5 % of the time.
-        samples: Number of samples in the pictures; 0 writes figures only and needs no matplotlib.
+        samples: Number of samples in the pictures; 0 writes none and needs no matplotlib.
         tensorboard: Whether to write events for TensorBoard; by default where both packages are installed.
 
     Raises:
-        ValueError: If an argument is out of range, or, when training starts, if the model is not a `MixModel`.
+        ValueError: If an argument is out of range, or, when training starts, if the model is not a `MixModel`,
+            matplotlib is missing, or there are more or fewer labels than images.
 
     Example:
 
@@ -126,6 +127,11 @@ class MixingMonitor(keras.callbacks.Callback):
         return [metric for metric in model.plan_metrics if metric is not self._counts]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        if self.samples:
+            plotting.require()
+        images = self.images
+        if self.labels is not None and len(self.labels) != len(images):
+            raise ValueError(f"`labels` must be as many as the images, {len(images)}. Received: {len(self.labels)}")
         self.log_dir.mkdir(parents=True, exist_ok=True)
         if self.tensorboard:
             import tensorflow as tf
@@ -153,8 +159,6 @@ class MixingMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             self._write_events(epoch + 1, pictures)
             return
-        from keras_mma import files, plotting
-
         for name, figure in pictures.items():
             plotting.save(figure, self.log_dir / f"{name}-{epoch + 1:04d}.png")
         # A training that was resumed goes on with the table.
@@ -184,8 +188,6 @@ class MixingMonitor(keras.callbacks.Callback):
 
     def _write_events(self, step: int, pictures: dict[str, "Figure"]) -> None:
         import tensorflow as tf
-
-        from keras_mma import plotting
 
         with self._writer.as_default(step=step):
             for name, value in self.figures[-1].items():
@@ -237,7 +239,7 @@ def measure(model: Any, images: Any) -> dict[str, float]:
     Returns:
         Dict from names to numbers.
     """
-    from keras_mma.visualization.mixing import attention_of
+    from keras_mma.visualization.mixing import attention_of, site_weights
 
     sites = site_features(model)
     features = sites.model(images, training=False)
@@ -263,7 +265,7 @@ def measure(model: Any, images: Any) -> dict[str, float]:
             correlation = mean_correlation(nearest(saliency, attention.shape[1:3]), attention)
             if correlation is not None:
                 figures[f"site{site}/mismatch"] = 1 - correlation
-        weights = mask.mean((1, 2, 3))
+        weights = site_weights(layer, mask, weight)
         figures[f"site{site}/weight_mean"] = float(weights.mean())
         figures[f"site{site}/weight_std"] = float(weights.std())
     return figures

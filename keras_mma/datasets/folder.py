@@ -13,6 +13,8 @@ from keras_mma.errors import InputError, first_line
 
 #: The formats that are read, by the endings of the file names.
 FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Beginnings of names of parts, which are no classes.
+PART_NAMES = ("train", "test", "val", "dev", "eval")
 # Decoded images that are kept for the next pass over a dataset.
 _CACHE_BYTES = 2**30
 
@@ -44,6 +46,11 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
     if len(folders) < 2:
         names = ", ".join(folder.name for folder in folders) or "no folder"
         raise InputError(f"{path} must hold images in one folder for each class, at least two. Received: {names}")
+    if all(folder.name.lower().startswith(PART_NAMES) for folder in folders):
+        raise InputError(
+            f"{path} must have parts named train, validation and test, or one folder for each class. Received: "
+            + ", ".join(folder.name for folder in folders)
+        )
     files, labels = [], []
     for index, folder in enumerate(folders):
         members = _image_files(folder)
@@ -159,8 +166,9 @@ def _rgb(picture):
 
 
 def _image_files(folder):
-    """The image files anywhere below a folder, in alphabetical order."""
+    """The image files anywhere below a folder, in alphabetical order, without hidden files and folders."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in FORMATS and not file.is_dir())
+    files = [file for file in files if not any(name.startswith(".") for name in file.relative_to(folder).parts)]
     for file in files:
         _check_name(file)
     return files

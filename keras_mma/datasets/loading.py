@@ -216,6 +216,12 @@ def _part_folders(name, path, has_classes=True):
     folders = {} if are_classes else {part: named[part] for part in ("train", "test") if part in named}
     if folders and "validation" in named:
         folders["validation"] = named["validation"]
+    others = [entry.name for entry in below if entry not in named.values()] if folders else []
+    unknown = [other for other in others if other.lower().startswith(folder.PART_NAMES) and other.lower() not in _PARTS]
+    if unknown:
+        raise InputError(
+            f"the parts in {path} must be named train, validation and test, each once. Received also: {unknown[0]}"
+        )
     return folders or {"train": path}
 
 

@@ -236,7 +236,13 @@ def _check_folder(folder, header, options):
     folder.claim(report.files(options.sections))
     if not (folder.path / "report.json").exists():
         return
-    earlier = report.read(folder.path)
+    try:
+        earlier = report.read(folder.path)
+    except InputError as error:
+        raise InputError(
+            "`output` must not hold a report of another version or a damaged one: choose another folder, or remove it. "
+            f"Received: {first_line(error).partition(': ')[2]}"
+        ) from error
     if earlier["model"]["sha256"] != header["model"]["sha256"]:
         raise InputError(
             f"`output` must not hold the report of another model: choose another folder. "

@@ -4,6 +4,7 @@ import dataclasses
 
 from keras_mma.datasets import RESIZES
 from keras_mma.errors import InputError
+from keras_mma.robustness.classifier.conventions import Preprocess
 from keras_mma.robustness.perturbations.attacks import RESTARTS
 from keras_mma.robustness.sections import SECTIONS
 
@@ -97,6 +98,8 @@ class Options:
 
     def __post_init__(self):
         names = [section.name for section in SECTIONS]
+        if isinstance(self.preprocess, Preprocess):
+            object.__setattr__(self, "preprocess", self.preprocess.checked())
         if self.only is not None and (not self.only or isinstance(self.only, str) or set(self.only) - set(names)):
             raise InputError(f"`only` must name some of {', '.join(names)}. Received: only={self.only}")
         for name, least in (

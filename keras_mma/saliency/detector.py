@@ -76,9 +76,9 @@ class Attribution:
     def __call__(self, images, size=None, data_format="channels_last"):
         if self.network is None:
             raise ValueError(
-                f"`detector` {self.name!r} needs a network, of which it is an attribution: use the mixer inside a "
-                "`MixModel`, which attaches its network, or a detector of images, one of "
-                f"{names()}. Received: no network"
+                f"`detector` {self.name!r} must have a network, from which it computes the saliency: use the mixer "
+                f"inside a `MixModel`, which attaches its network, or a detector of images, one of {names()}. "
+                "Received: no network"
             )
         height, width = ops.shape(images)[1:3] if data_format == "channels_last" else ops.shape(images)[2:4]
         own_format = self.network.data_format
@@ -157,12 +157,22 @@ def register(name: str) -> Callable[[Callable], Callable]:
         if not callable(function):
             raise ValueError(f"`detector` must be callable. Received: {function!r}")
         detector = get(function)
-        if name in _DETECTORS and _DETECTORS[name].function is not detector.function:
+        if name in _DETECTORS and not _is_again(_DETECTORS[name], detector):
             raise ValueError(f"`name` must not be taken. Received: name={name!r}, which is already registered")
         _DETECTORS[name] = detector
         return function
 
     return decorate
+
+
+def _is_again(before, now):
+    """Whether two detectors are of one function, whose definition was perhaps run twice, as in a notebook."""
+    places = [
+        (getattr(each.function, "__module__", None), getattr(each.function, "__qualname__", "<"))
+        for each in (before, now)
+    ]
+    is_same = places[0] == places[1] and "<" not in places[0][1]  # neither a lambda nor a nested function
+    return before.function is now.function or (is_same and not before.is_pure)
 
 
 def built_in(function):

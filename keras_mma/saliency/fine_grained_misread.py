@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_mma.saliency.detector import built_in, sanitize_maps
 from keras_mma.saliency.fine_grained import WINDOWS
-from keras_mma.saliency.image_processing import blur, to_levels
+from keras_mma.saliency.image_processing import blur, is_rgb, to_levels
 
 # The published code standardizes CIFAR's images by these levels before it looks for saliency.
 _MEAN, _STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
@@ -44,7 +44,7 @@ def fine_grained_misread(images):
           regularization, ICLR 2021, arXiv:2006.01791; github.com/afm-shahab-uddin/SaliencyMix at 9ee02b8.
     """
     levels = to_levels(images) / 255.0
-    if images.shape[-1] == 3:
+    if is_rgb(images):
         mean, std = (ops.convert_to_tensor(values, "float32") / 255.0 for values in (_MEAN, _STD))
         gray = ops.sum((levels - mean) / std * ops.convert_to_tensor(_GRAY_WEIGHTS, "float32"), axis=-1)
     else:

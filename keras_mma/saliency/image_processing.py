@@ -23,12 +23,22 @@ def to_gray(images):
     Returns:
         A float32 tensor (batch, height, width) of integers.
     """
-    images = to_levels(images)
-    if images.shape[-1] == 3:
-        gray = (_RED * images[..., 0] + _GREEN * images[..., 1] + _BLUE * images[..., 2]) / _UNIT
+    levels = to_levels(images)
+    if is_rgb(images):
+        gray = (_RED * levels[..., 0] + _GREEN * levels[..., 1] + _BLUE * levels[..., 2]) / _UNIT
     else:
-        gray = ops.mean(images, axis=-1)
+        gray = ops.mean(levels, axis=-1)
     return ops.floor(gray + 0.5)
+
+
+def is_rgb(images):
+    """Whether images (batch, height, width, channels) have three channels; a `ValueError` if that is not known."""
+    if images.shape[-1] is None:
+        raise ValueError(
+            "`images` must have a known number of channels: decode them with `channels=3`, or call `set_shape`. "
+            f"Received: shape {tuple(images.shape)}"
+        )
+    return images.shape[-1] == 3
 
 
 def to_rgb_levels(images):
@@ -40,7 +50,7 @@ def to_rgb_levels(images):
     Returns:
         A float32 tensor (batch, height, width, 3) of integers 0 to 255.
     """
-    if images.shape[-1] == 3:
+    if is_rgb(images):
         return to_levels(images)
     return ops.repeat(ops.expand_dims(to_gray(images), -1), 3, axis=-1)
 

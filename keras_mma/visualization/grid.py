@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SALIENCY, _MASK = "magma", "gray"
+# Float images without negative values and with a larger maximum have the range 0 to 255; a smaller one is white itself.
+_BRIGHT = 8
 #: Width of a picture in inches.
 WIDTH = 1.5
 
@@ -53,7 +55,7 @@ def show(axis: "Axes", picture: np.ndarray, scale: Any, limit: float | None = No
         vmin=0,
         vmax=limit,
         interpolation="nearest",
-        aspect="auto" if picture.shape[:2] == (1, 1) else "equal",
+        aspect="auto" if picture.shape[0] == 1 else "equal",
     )
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
@@ -97,7 +99,10 @@ def value_range(images: np.ndarray) -> tuple[float, float]:
     """The value that is black, and the distance from it to white."""
     low, high = float(images.min()), float(images.max())
     if low >= 0:
-        return (0.0, 255.0) if high > 1 or np.issubdtype(images.dtype, np.integer) else (0.0, 1.0)
+        is_integer = np.issubdtype(images.dtype, np.integer)
+        if high <= 255 and (is_integer or high > _BRIGHT):
+            return 0.0, 255.0
+        return 0.0, 1.0 if high <= 1 else high
     # A few extreme pixels of standardized images would leave everything else gray.
     low, high = (float(value) for value in np.percentile(images, (0.5, 99.5)))
     return low, max(high - low, 1e-6)

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_history(history: dict[str, list[float]], path: str | os.PathLike | None = None) -> "Figure":
+def plot_history(
+    history: dict[str, list[float]], path: str | os.PathLike | None = None, *, mixed: bool = True
+) -> "Figure":
     """Plot training curves.
 
     Args:
-        history: Dict of lists, as `History.history`.
+        history: Dict of lists, as `History.history`. Fewer values of the validation are those of every k-th epoch.
         path: PNG file to which the plot is saved, or `None`.
+        mixed: Whether the labels of the training were mixed, as the legend says.
 
     Returns:
         The matplotlib figure: one panel for the loss, one for each other metric, training and validation in each.
@@ -25,9 +28,11 @@ def plot_history(history: dict[str, list[float]], path: str | os.PathLike | None
     with plotting.style():
         figure = plotting.new_figure(4.5 * len(names), 3.2)
         for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            for key, label in ((name, "training (mixed labels)"), (f"val_{name}", "validation")):
-                if key in history:
-                    axis.plot(np.arange(1, len(history[key]) + 1), history[key], marker=".", label=label)
+            for key, label in ((name, f"training{' (mixed labels)' * mixed}"), (f"val_{name}", "validation")):
+                if history.get(key):
+                    step = max(1, len(history[name]) // len(history[key]))  # `validation_freq` of `fit`
+                    epochs = step * np.arange(1, len(history[key]) + 1)
+                    axis.plot(epochs, history[key], marker=".", label=label)
             axis.set(xlabel="epoch", title=name)
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend()

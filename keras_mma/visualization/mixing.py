@@ -33,9 +33,10 @@ def plot_mixing(
     Args:
         mixer: A `Mixer`, or a `MixModel`, whose mixer is plotted with the saliency that its network finds. The plot
             shows one training call in which the input is the site that fires and every sample is mixed.
-        images: Images (batch, height, width, channels) of any dtype and range.
+        images: Images (batch, height, width, channels) of any dtype and range, channels first if the mixer or the
+            model takes them so.
         labels: Class indices (batch,) or (batch, 1), or vectors (batch, classes), or `None`. With labels, the label of
-            the mixed image is drawn as a bar below it.
+            the mixed image is drawn as a bar below it. Float labels (batch, 1) in [0, 1] are the shares of class 1.
         class_names: Names of the classes; their indices by default.
         samples: Number of samples to plot.
         features: Optional dict from names of mixing points to their features (batch, height, width, channels); the
@@ -60,7 +61,7 @@ def plot_mixing(
     """
     images = _images(images)
     if isinstance(mixer, Mixer):
-        received = images
+        received = _channels_last(images, mixer.data_format)
     else:
         sites = site_features(
             mixer, "mixer", "a `Mixer`, such as `MixUp()`, or a `MixModel`, such as `mixify(network, MixUp())`"
@@ -140,9 +141,10 @@ def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.Pa
                 columns[key] = maps
                 titles[key] = key if name == "own" else "partner's attention"
         key = f"site {site}: adapted mask"
-        columns[key] = mask
+        # A mask over channels is drawn as a row of them.
+        columns[key] = mask.reshape(len(mask), 1, -1, 1) if mask.shape[1:3] == (1, 1) else mask
         titles[key] = "adapted mask" if getattr(layer, "attention", None) is not None else key
-        notes[key] = [f"weight {weight:.2f}" for weight in mask.mean((1, 2, 3))]
+        notes[key] = [f"weight {weight:.2f}" for weight in site_weights(layer, mask, plan["weight"])]
     return draw_grid(columns, notes, None, min(samples, len(received)), path, titles)
 
 
@@ -220,6 +222,20 @@ def attention_of(layer: FeatureMixAdapt, features: Any, plan: dict) -> Any:
     return layer._attend(layer.to_maps(features, plan))
 
 
+def site_weights(layer: Any, mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The weights of the samples' own labels when a site fires.
+
+    Args:
+        layer: A layer at a feature site.
+        mask: Its mask (batch, height, width, 1 or channels).
+        weight: The weights of the mixer (batch,).
+
+    Returns:
+        Weights (batch,).
+    """
+    return weight if layer.label == "mixer" else mask.mean((1, 2, 3))
+
+
 def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray]:
     """Mixed images, plan and saliency of a call at the input that mixes every sample."""
     mixer = at_input(mixer, data_format="channels_last")
@@ -232,6 +248,8 @@ def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray
 def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
     labels = np.asarray(labels)
     is_integer = np.issubdtype(labels.dtype, np.integer)
+    if labels.ndim == 2 and labels.shape[-1] == 1 and not is_integer and 0 <= labels.min() <= labels.max() <= 1:
+        labels = np.concatenate([1 - labels, labels], -1)
     are_indices = labels.ndim == 1 or (labels.shape[-1] == 1 and (is_integer or class_names is not None))
     least = int(labels.max()) + 1 if are_indices else labels.shape[-1]
     count = least if class_names is None else len(class_names)

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 
 import keras_mma
-from keras_mma import layers
+from keras_mma import layers, plotting
 from keras_mma.callbacks import mixing_monitor
+from keras_mma.errors import InputError
 from tests.pictures import blobs
 
 
-def make_model(mixer=None, at=("first", "pool")):
+def make_model(mixer=None, at=("first", "pool"), **arguments):
     keras.utils.set_random_seed(3)
     network = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.Rescaling(1 / 255, name="scale")])
     network.add(keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first"))
     network.add(keras.layers.AveragePooling2D(2, name="pool"))
     network.add(keras.layers.GlobalAveragePooling2D())
     network.add(keras.layers.Dense(3))
-    model = keras_mma.mixify(network, mixer or layers.SaliencyMix(seed=1), at=list(at))
+    model = keras_mma.mixify(network, mixer or layers.SaliencyMix(seed=1), at=list(at), **arguments)
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     return model
 
@@ -171,6 +172,30 @@ def test_arguments_that_are_refused(rng, tmp_path, monkeypatch):
     network.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     with pytest.raises(ValueError, match="`model` must be a `MixModel`"):
         train(network, rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path)])
+
+
+def test_what_a_report_lacks_is_said_before_the_first_step(rng, tmp_path, monkeypatch):
+    model = make_model()
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, labels=[0, 1], samples=0)
+    with pytest.raises(ValueError, match="`labels` must be as many as the images, 6. Received: 2"):
+        train(model, rng, [monitor])
+
+    def missing():
+        raise InputError("plots need matplotlib")
+
+    monkeypatch.setattr(plotting, "require", missing)
+    with pytest.raises(InputError, match="plots need matplotlib"):
+        train(model, rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path)])
+    assert int(model.optimizer.iterations) == 0
+    train(model, rng, [mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, tensorboard=False)], epochs=1)
+
+
+def test_the_weights_at_a_site_are_those_of_its_label(rng):
+    for label in ("mixer", "adapted"):
+        model = make_model(layers.SaliencyGrafting(seed=1), at=("first",), label=label)
+        figures = mixing_monitor.measure(model, blobs(rng, 6).astype("float32"))
+        same = figures["site1/weight_mean"] == figures["mixer/weight_mean"]
+        assert same == (label == "mixer")
 
 
 def test_a_figure_that_means_nothing_for_a_draw_is_left_empty(rng, tmp_path, monkeypatch):

@@ -28,6 +28,24 @@ def test_images_and_labels_follow_the_names(tmp_path):
     assert dataset.decoding.startswith("RGB decoded by Pillow ") and dataset.decoding.endswith(", not resized")
 
 
+def test_hidden_files_are_no_images(tmp_path):
+    save_classes(tmp_path)
+    (tmp_path / "a" / "._0.png").write_text("resources of macOS")
+    (tmp_path / "b" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "b" / ".ipynb_checkpoints" / "0.png").write_bytes((tmp_path / "b" / "0.png").read_bytes())
+    assert read(tmp_path).labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_parts_are_no_classes(tmp_path):
+    for part in ("train_set", "test_set"):
+        save_classes(tmp_path / part)
+    with pytest.raises(InputError, match="must have parts named train, validation and test, .*: test_set, train_set"):
+        datasets.load(f"folder:{tmp_path}").test  # noqa: B018
+    (tmp_path / "train_set").rename(tmp_path / "train")
+    with pytest.raises(InputError, match="must be named train, validation and test, each once. .* also: test_set"):
+        datasets.load(f"folder:{tmp_path}")
+
+
 @pytest.mark.parametrize("ending", [*datasets.FORMATS, ".PNG"])
 def test_every_listed_format_is_read(tmp_path, ending):
     save_classes(tmp_path, [("a", 1), ("b", 1)])

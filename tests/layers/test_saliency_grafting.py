@@ -157,6 +157,7 @@ def test_an_attribution_without_a_network_raises(rng):
     for detector in ("activation", "gradient"):
         mixer = layers.SaliencyGrafting(detector=detector)
         with pytest.raises(
-            ValueError, match="needs a network, of which it is an attribution: use the mixer inside a `MixModel`"
+            ValueError,
+            match="must have a network, from which it computes the saliency: use the mixer inside a `MixModel`",
         ):
             mixer(blobs(rng), np.eye(8))

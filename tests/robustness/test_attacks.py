@@ -180,6 +180,25 @@ def test_an_image_keeps_its_random_start_whatever_the_batch(attacked):
     assert np.abs(whole[7] - alone[0]).mean() < 0.05
 
 
+def test_an_output_that_is_not_finite_is_wrong():
+    outputs = np.array([[np.nan, np.nan], [1.0, np.nan], [np.inf, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert attacks.is_correct(outputs, np.zeros(5, int)).tolist() == [False, False, False, True, False]
+
+
+def test_an_image_whose_attacked_output_is_not_finite_does_not_survive(digits):
+    """A model whose outputs are NaN on every image that is not one of the data set."""
+    inputs = keras.Input((16, 16, 1))
+    values = keras.layers.Flatten()(inputs)
+    whole = keras.ops.all(keras.ops.equal(values, keras.ops.round(values)), -1, keepdims=True)
+    logits = keras.layers.Dense(10)(values)
+    classifier = settled(keras.Model(inputs, keras.ops.where(whole, logits, np.nan)))
+    dataset = digits[1]
+    images, labels = dataset.read(np.arange(20)), np.zeros(20, int)
+    labels = classifier.predict(images).argmax(1)
+    measured = attacks.measure_fgsm(classifier, images, labels, [0.5])
+    assert measured.correct.all() and not measured.survivors[0].any()
+
+
 def test_masked_gradients_trigger_a_warning():
     def warnings(pgd):
         given = reports.setting()

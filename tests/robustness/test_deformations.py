@@ -90,3 +90,5 @@ def test_an_image_keeps_its_angle_whatever_the_batch():
 def test_others_are_refused():
     with pytest.raises(InputError, match="must be one of rotation_20.*Received: name='rotation_30'"):
         deform(pictures(1), "rotation_30")
+    with pytest.raises(InputError, match="`images` must be uint8 .* Received: float64"):
+        deform(pictures(1) / 255, "zoom_80")

@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import tracemalloc
+import types
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ from keras_mma.robustness.classifier import from_keras
 from keras_mma.robustness.output import MARKER, OutputFolder
 from keras_mma.robustness.perturbations.corruptions import CORRUPTIONS
 from keras_mma.robustness.sections import SECTIONS
+from keras_mma.robustness.sections.clean import Clean
 from tests.datasets.files import save_classes
 from tests.robustness import networks
 from tests.robustness.test_corruptions import save_textures
@@ -287,6 +289,15 @@ def test_other_settings_have_other_parts(digits, monkeypatch):
     assert evaluation._key(evaluation._header(setting), setting) in keys
     monkeypatch.setattr(evaluation, "FORM", evaluation.FORM + 1)  # results of parts of another form
     assert evaluation._key(evaluation._header(setting), setting) not in keys
+
+
+@pytest.mark.parametrize("text", ["{}", '{"schema": "keras_mma.robustness/1"}', "{"])
+def test_a_folder_with_a_report_that_cannot_be_read_is_refused(digits, nothing_measured, tmp_path, text):
+    with OutputFolder(tmp_path / "new", "robustness report") as folder:
+        folder.claim(["report.json"])
+        (folder.path / "report.json").write_text(text)
+    with pytest.raises(InputError, match="`output` must not hold a report of another version or a damaged one"):
+        robustness.evaluate(digits[2], "digits", limit=10, only=["clean"], output=tmp_path / "new")
 
 
 def test_the_folder_of_another_models_report_is_refused(whole, tmp_path):
@@ -613,6 +624,13 @@ def test_a_model_without_gradient_is_reported_without_attacks(tmp_path):
     assert any("attacks are left out: the model gives no gradient" in warning for warning in report["warnings"])
     assert "Left out: the model gives no gradient" in (tmp_path / "report.md").read_text()
     assert not (tmp_path / "attack.png").exists()
+
+
+def test_all_of_few_images_are_not_near_chance():
+    setting = types.SimpleNamespace(classifier=types.SimpleNamespace(description={"classes": 2}, preprocess=""))
+    for error, is_near in ((0.0, False), (0.3, False), (0.45, True)):
+        results = {"clean": {"error": error, "error_interval": [0.0, 0.6]}}
+        assert bool(Clean().summarize(setting, results, {})[1]) == is_near
 
 
 def test_accuracy_near_chance_triggers_a_warning(digits):

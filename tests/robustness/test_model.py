@@ -1,5 +1,6 @@
 """Models from files: what is accepted, what it gives, and what is refused in one line."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -290,16 +291,47 @@ def test_logits_are_found_behind_a_softmax(last):
     assert through_logits == pytest.approx(through_outputs, rel=1e-2, abs=1e-4 * float(np.abs(through_outputs).max()))
 
 
+def test_a_model_is_identified_by_what_it_computes():
+    network = networks.untrained((16, 16, 3), 4)
+    before = from_keras(network).description["sha256"]
+    network.compile("adam", loss=functools.partial(keras.losses.mean_squared_error))
+    assert from_keras(network).description["sha256"] == before
+    network.set_weights([weight + 1 for weight in network.get_weights()])
+    assert from_keras(network).description["sha256"] != before
+
+
+def test_a_model_that_cannot_be_serialized_is_measured():
+    class Shift(keras.layers.Layer):
+        def __init__(self, by):
+            super().__init__()
+            self.by = by
+
+        def call(self, inputs):
+            return inputs + self.by
+
+        def get_config(self):
+            raise NotImplementedError
+
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(Shift(1.0)(inputs))))
+    assert len(from_keras(model).description["sha256"]) == 64
+
+
 def test_keras_models_that_do_not_fit_are_refused():
+    class Subclassed(keras.Model):
+        pass
+
+    with pytest.raises(InputError, match="must be Functional or Sequential .* as a SavedModel. Received: Subclassed"):
+        from_keras(Subclassed())
     first, second = keras.Input((16, 16, 3)), keras.Input((16, 16, 3))
-    with pytest.raises(InputError, match="must take one batch of images"):
+    with pytest.raises(InputError, match="must be Functional or Sequential and take one batch of images"):
         from_keras(keras.Model([first, second], first + second))
     with pytest.raises(
         InputError, match="must have one output, or `output_name` must choose one. Received outputs: .*'0', '1'"
     ):
         from_keras(keras.Model(first, [first, first * 2]))
     flat = keras.Input((10,))
-    with pytest.raises(InputError, match=r"Received: \[\(None, 10\)\]"):
+    with pytest.raises(InputError, match=r"Received: Functional with inputs \[\(None, 10\)\]"):
         from_keras(keras.Model(flat, flat * 2))
 
 

@@ -75,3 +75,10 @@ def test_others_are_refused():
         occlude(WHITE, "salient", 0.5)
     with pytest.raises(InputError, match="at least 8 x 8 pixels. Received: 7 x 8"):
         occlude(np.zeros((1, 7, 8, 3), "uint8"), "random", 0.5)
+    with pytest.raises(InputError, match=r"`share` must be in \[0, 1\]. Received: share=25"):
+        occlude(WHITE, "random", 25)
+    with pytest.raises(InputError, match="`saliency` must be given for the order salient_first"):
+        occlude(WHITE, "salient_first", 0.5)
+    for images in (WHITE / 255, WHITE[0]):
+        with pytest.raises(InputError, match="`images` must be uint8 .batch, height, width, channels.. Received: "):
+            occlude(images, "random", 0.5)

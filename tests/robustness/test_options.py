@@ -2,11 +2,18 @@
 
 import dataclasses
 import inspect
+import json
 
 import numpy as np
 import pytest
 
-from keras_mma.robustness import InputError, Options
+from keras_mma.robustness import InputError, Options, Preprocess
+
+
+def test_numbers_of_numpy_are_recorded():
+    plain = Options(preprocess=Preprocess(1 / 255, (0.5, 0.25, 0.5), (2.0,)))
+    options = Options(preprocess=Preprocess(np.float64(1 / 255), np.array([0.5, 0.25, 0.5]), np.float32(2)))
+    assert options == plain and json.dumps(options.recorded()) == json.dumps(plain.recorded())
 
 
 @pytest.mark.parametrize(

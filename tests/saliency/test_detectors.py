@@ -1,6 +1,7 @@
 """Detectors equal OpenCV and the loops, and have the required invariances."""
 
 import functools
+import types
 
 import keras
 import numpy as np
@@ -220,6 +221,33 @@ def test_registered_detectors_have_a_name(rng):
         saliency.register("gradient")
     with pytest.raises(ValueError, match="`detector` must be callable"):
         saliency.register("other")(3)
+
+
+def contrast(images):
+    return ops.mean(ops.cast(images, "float32"), -1, keepdims=True)
+
+
+def test_a_definition_that_is_run_again_replaces_the_detector():
+    """As in a cell of a notebook."""
+    again = types.FunctionType(contrast.__code__, globals(), "contrast")
+    other = types.FunctionType(contrast.__code__, globals(), "other")
+    other.__qualname__ = "other"
+    saliency.register("contrast")(contrast)
+    assert saliency.register("contrast")(again) is again and saliency.get("contrast").function is again
+    for function in (other, lambda images: images[..., :1]):
+        with pytest.raises(ValueError, match="already registered"):
+            saliency.register("contrast")(function)
+    with pytest.raises(ValueError, match="already registered"):
+        saliency.register("fine_grained")(types.FunctionType(contrast.__code__, globals(), "fine_grained"))
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_images_with_an_unknown_number_of_channels_are_refused(needs_tensorflow, detector):
+    import tensorflow as tf
+
+    function = tf.function(saliency.get(detector), input_signature=[tf.TensorSpec((None, None, None, None), "uint8")])
+    with pytest.raises(ValueError, match="`images` must have a known number of channels: decode them"):
+        function.get_concrete_function()
 
 
 def test_constant_images_have_no_saliency():

@@ -1,7 +1,9 @@
 """Classifiers from files: SavedModels and `.keras` files."""
 
+import contextlib
 import functools
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -56,7 +58,8 @@ def from_keras(model, path="in memory", sha256=None, preprocess=None, output_nam
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in inputs]
         raise InputError(
-            f"the model must take one batch of images (batch, height, width, channels). Received: {shapes}"
+            "the model must be Functional or Sequential and take one batch of images (batch, height, width, channels); "
+            f"export other models as a SavedModel. Received: {type(model).__name__} with inputs {shapes}"
         )
     description = {"path": str(path), "kind": "keras", "sha256": sha256 or _hash_weights(model)}
     structure = keras.tree.flatten_with_path(model.compute_output_spec(inputs[0]))
@@ -144,7 +147,10 @@ def _hash_files(files):
 
 
 def _hash_weights(model):
-    digest = hashlib.sha256(model.to_json().encode())
+    text = type(model).__name__
+    with contextlib.suppress(Exception):  # a layer that cannot be serialized can be measured all the same
+        text += json.dumps(model.get_config(), sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()

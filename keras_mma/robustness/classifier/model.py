@@ -161,8 +161,10 @@ class Classifier:
 
     def why_no_gradient(self, pixels: np.ndarray, labels: np.ndarray) -> str | None:
         """`None` if gradients reach the pixels, otherwise the reason in one line."""
-        if self._pull_back is None or np.dtype(self.dtype).kind in "iu":
+        if np.dtype(self.dtype).kind in "iu":
             return f"the model takes {self.dtype}, through which no gradient flows"
+        if self._pull_back is None:
+            return "the classifier has no `pull_back`, which computes gradients"
         try:
             self._find_logits(pixels)
         except Exception:  # the outputs themselves are attacked then

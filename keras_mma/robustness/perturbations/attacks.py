@@ -94,6 +94,11 @@ class FastGradient(NamedTuple):
     survivors: list
 
 
+def is_correct(outputs, labels):
+    """Whether outputs (n, classes) are largest for the labels. One that is NaN or infinite is not correct."""
+    return np.isfinite(outputs).all(axis=1) & (outputs.argmax(axis=1) == labels)
+
+
 def measure_fgsm(classifier, pixels, labels, epsilons):
     """Attack images by `fgsm` at several epsilons, with one gradient.
 
@@ -106,13 +111,13 @@ def measure_fgsm(classifier, pixels, labels, epsilons):
     """
     pixels = pixels.astype("float32")
     outputs, gradient = classifier.attack_gradient(pixels, labels)
-    correct = outputs.argmax(axis=1) == labels
+    correct = is_correct(outputs, labels)
     survivors = []
     for epsilon in epsilons:
         alive = correct.copy()
         if correct.any():
             attacked = _along(pixels[correct], gradient[correct], epsilon)
-            alive[correct] = classifier.predict(attacked).argmax(axis=1) == labels[correct]
+            alive[correct] = is_correct(classifier.predict(attacked), labels[correct])
         survivors.append(alive)
     return FastGradient(correct, ~gradient.any(axis=(1, 2, 3)), survivors)
 
@@ -196,7 +201,7 @@ def _ascend(classifier, starts, epsilon, steps, batch_size):
     while new := running + list(itertools.islice(starts, batch_size - _count(running))):
         attacked = _join(new)
         outputs, gradient = classifier.attack_gradient(attacked.values, attacked.label)
-        correct = outputs.argmax(axis=1) == attacked.label
+        correct = is_correct(outputs, attacked.label)
         yield attacked.number[~correct], correct[~correct]
         attacked, gradient = attacked.of(correct), gradient[correct]
         values = _step(attacked.values, gradient, attacked.low, attacked.high, epsilon, steps)
@@ -213,7 +218,7 @@ def _ascend(classifier, starts, epsilon, steps, batch_size):
 
 
 def _outcome(classifier, attacked):
-    return attacked.number, classifier.predict(attacked.values).argmax(axis=1) == attacked.label
+    return attacked.number, is_correct(classifier.predict(attacked.values), attacked.label)
 
 
 def _join(parts):

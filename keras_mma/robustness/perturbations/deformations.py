@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_mma.errors import InputError
+from keras_mma.robustness.perturbations.images import check_images
 from keras_mma.robustness.perturbations.seeds import generators
 
 # Kind and parameter: the largest angle in degrees (each image draws its own), or the zoom as a share of the side.
@@ -50,7 +51,7 @@ def deform(images: Any, name: str, seed: int = 0, indices: Any = None) -> np.nda
         uint8 images of the same shape.
 
     Raises:
-        InputError: If `name` is not one of `DEFORMATIONS`.
+        InputError: If `name` is not one of `DEFORMATIONS`, or the images have another form.
 
     Example:
 
@@ -65,6 +66,7 @@ def deform(images: Any, name: str, seed: int = 0, indices: Any = None) -> np.nda
     """
     if name not in DEFORMATIONS:
         raise InputError(f"`name` must be one of {', '.join(DEFORMATIONS)}. Received: name={name!r}")
+    images = check_images(images)
     kind, parameter = DEFORMATIONS[name]
     if kind == "zoom":
         return warp(images, [np.eye(2) * parameter] * len(images))

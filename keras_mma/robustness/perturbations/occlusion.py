@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_mma.errors import InputError
+from keras_mma.robustness.perturbations.images import check_images
 from keras_mma.robustness.perturbations.seeds import generators
 
 GRID = 8
@@ -30,7 +31,8 @@ def occlude(
         uint8 images of the same shape.
 
     Raises:
-        InputError: if there is no such order, or the images are too small for the grid.
+        InputError: if there is no such order, the share is out of range, the order needs `saliency`, or the images have
+            another form or are too small for the grid.
 
     Example:
 
@@ -44,6 +46,11 @@ def occlude(
     """
     if order not in ORDERS:
         raise InputError(f"`order` must be one of {', '.join(ORDERS)}. Received: order={order!r}")
+    if not 0 <= share <= 1:
+        raise InputError(f"`share` must be in [0, 1]. Received: share={share}")
+    if order != "random" and saliency is None:
+        raise InputError(f"`saliency` must be given for the order {order}. Received: saliency=None")
+    images = check_images(images)
     height, width = images.shape[1:3]
     if min(height, width) < GRID:
         raise InputError(f"occlusion needs images of at least {GRID} x {GRID} pixels. Received: {height} x {width}")

@@ -58,7 +58,7 @@ class Clean(Section):
     def summarize(self, setting, results, report):
         section, warnings = results["clean"], []
         chance = 1 / setting.classifier.description["classes"]
-        if 1 - section["error"] <= 1.2 * chance or 1 - section["error_interval"][1] <= chance:
+        if 1 - section["error"] <= 1.2 * chance:
             warnings.append(
                 f"clean accuracy {complement(section['error'])} is near chance, {percent(chance)}: the model was given "
                 f"pixels with preprocessing {setting.classifier.preprocess}; if it expects another range, use "

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_mma.errors import InputError
+from keras_mma.robustness.perturbations.images import check_images
 from keras_mma.robustness.perturbations.seeds import generators
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -129,12 +130,7 @@ def corrupt(
             f"`name` must be one of {', '.join(CORRUPTIONS)} and `severity` 1 to 5. "
             f"Received: name={name!r}, severity={severity!r}"
         )
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise InputError(
-            "`images` must be uint8 (batch, height, width, channels) of 1 or 3 channels. Received: "
-            f"{images.dtype} {images.shape}"
-        )
+    images = check_images(images, channels=(1, 3))
     function, needs = CORRUPTIONS[name].function, CORRUPTIONS[name].needs
     resources = {"frost_textures": frost_textures}
     if needs and resources[needs] is None:
