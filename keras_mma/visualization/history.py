@@ -1,7 +1,7 @@
 """Training curves."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def plot_history(
             for key, label in ((name, f"training{' (mixed labels)' * mixed}"), (f"val_{name}", "validation")):
                 if history.get(key):
                     step = max(1, len(history[name]) // len(history[key]))  # `validation_freq` of `fit`
-                    epochs = step * np.arange(1, len(history[key]) + 1)
+                    epochs: Any = step * np.arange(1, len(history[key]) + 1)
                     axis.plot(epochs, history[key], marker=".", label=label)
             axis.set(xlabel="epoch", title=name)
             axis.xaxis.get_major_locator().set_params(integer=True)
