@@ -161,7 +161,7 @@ DEFAULTS = {
     "sampling.uniform": {"minval": 0.0, "maxval": 1.0},
     "visualization.plot_adaptation": {"samples": 4, "path": None},
     "visualization.plot_gallery": {"labels": None, "class_names": None, "path": None},
-    "visualization.plot_history": {"path": None, "mixed": True},
+    "visualization.plot_history": {"path": None, "mixed": True, "validation_freq": 1},
     "visualization.plot_mixing": {"labels": None, "class_names": None, "samples": 6, "features": None, "path": None},
     "visualization.show_history": {"path": None},
     "visualization.show_mixing": {"samples": 6, "features": None, "path": None},

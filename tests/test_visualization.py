@@ -175,11 +175,13 @@ def test_a_mask_over_channels_is_a_row_of_them(rng):
 
 
 def test_the_epochs_and_the_kind_of_a_history(rng):
-    history = {"loss": list(range(20)), "val_loss": [1.0, 2.0, 3.0, 4.0]}  # `validation_freq=5`
+    history = {"loss": np.arange(11.0), "val_loss": np.array([1.0, 2.0])}
     for mixed, words in ((True, "training (mixed labels)"), (False, "training")):
-        (axis,) = visualization.plot_history(history, mixed=mixed).axes
-        assert [text.get_text() for text in axis.get_legend().get_texts()] == [words, "validation"]
-        assert list(axis.lines[1].get_xdata()) == [5, 10, 15, 20]
+        for frequency in (4, [4, 8]):
+            (axis,) = visualization.plot_history(history, mixed=mixed, validation_freq=frequency).axes
+            assert [text.get_text() for text in axis.get_legend().get_texts()] == [words, "validation"]
+            assert list(axis.lines[0].get_xdata()) == list(range(1, 12))
+            assert list(axis.lines[1].get_xdata()) == [4, 8]
 
 
 def test_a_history_is_plotted(tmp_path):

@@ -56,7 +56,7 @@ class MixingMonitor(keras.callbacks.Callback):
 
     Raises:
         ValueError: If an argument is out of range, or, when training starts, if the model is not a `MixModel`,
-            matplotlib is missing, or there are more or fewer labels than images.
+            matplotlib is missing, or the labels do not fit.
 
     Example:
 
@@ -118,6 +118,12 @@ class MixingMonitor(keras.callbacks.Callback):
         if len(model.inputs) > 1:
             raise ValueError(f"`MixingMonitor` needs a model with one input. Received: {len(model.inputs)} inputs")
         others = self._others(model)
+        if self.samples:
+            plotting.require()
+            if self.labels is not None:
+                from keras_mma.visualization.mixing import encode_labels
+
+                encode_labels(self.labels, self.class_names, len(self.images))
         with getattr(model, "distribute_strategy", _NO_STRATEGY).scope():
             self._counts = _SiteCounts(sites)
         model.set_plan_metrics(*others, self._counts)
@@ -127,11 +133,6 @@ class MixingMonitor(keras.callbacks.Callback):
         return [metric for metric in model.plan_metrics if metric is not self._counts]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        if self.samples:
-            plotting.require()
-        images = self.images
-        if self.labels is not None and len(self.labels) != len(images):
-            raise ValueError(f"`labels` must be as many as the images, {len(images)}. Received: {len(self.labels)}")
         self.log_dir.mkdir(parents=True, exist_ok=True)
         if self.tensorboard:
             import tensorflow as tf

@@ -13,8 +13,6 @@ from keras_mma.errors import InputError, first_line
 
 #: The formats that are read, by the endings of the file names.
 FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-# Beginnings of names of parts, which are no classes.
-PART_NAMES = ("train", "test", "val", "dev", "eval")
 # Decoded images that are kept for the next pass over a dataset.
 _CACHE_BYTES = 2**30
 
@@ -46,11 +44,6 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
     if len(folders) < 2:
         names = ", ".join(folder.name for folder in folders) or "no folder"
         raise InputError(f"{path} must hold images in one folder for each class, at least two. Received: {names}")
-    if all(folder.name.lower().startswith(PART_NAMES) for folder in folders):
-        raise InputError(
-            f"{path} must have parts named train, validation and test, or one folder for each class. Received: "
-            + ", ".join(folder.name for folder in folders)
-        )
     files, labels = [], []
     for index, folder in enumerate(folders):
         members = _image_files(folder)

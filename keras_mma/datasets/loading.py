@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,11 @@ PARTS = ("train", "validation", "test")
 #: Names of folders, in lower case, and the parts that they hold. Of several for one part, the first is taken.
 _PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 _PARTS |= dict.fromkeys(("validation", "val", "valid"), "validation")
+# Names that parts were perhaps given instead, such as `train_set`.
+_PART_LIKE = {
+    "train": re.compile(r"(train|training)([^a-z].*)?"),
+    "test": re.compile(r"(test|testing|validation|val|valid|dev|eval)([^a-z].*)?"),
+}
 
 
 def load(
@@ -216,13 +222,22 @@ def _part_folders(name, path, has_classes=True):
     folders = {} if are_classes else {part: named[part] for part in ("train", "test") if part in named}
     if folders and "validation" in named:
         folders["validation"] = named["validation"]
-    others = [entry.name for entry in below if entry not in named.values()] if folders else []
-    unknown = [other for other in others if other.lower().startswith(folder.PART_NAMES) and other.lower() not in _PARTS]
-    if unknown:
-        raise InputError(
-            f"the parts in {path} must be named train, validation and test, each once. Received also: {unknown[0]}"
-        )
+    _check_other_names(path, [entry.name for entry in below if entry not in named.values()], folders)
     return folders or {"train": path}
+
+
+def _check_other_names(path, names, folders):
+    """Refuse folders that seem to be parts under other names: they would be taken for classes, or left out."""
+    alike = {part: [name for name in names if pattern.fullmatch(name.lower())] for part, pattern in _PART_LIKE.items()}
+    if folders:
+        found = [name for part in alike if part not in folders for name in alike[part]]
+    else:
+        found = sum(alike.values(), []) if all(alike.values()) else []
+        found = found if len(found) == len(names) else []
+    if found:
+        raise InputError(
+            f"the parts in {path} must be named train, validation and test. Received: {', '.join(sorted(found))}"
+        )
 
 
 def _resized(reader, image_size, resize):

@@ -241,7 +241,7 @@ def _check_folder(folder, header, options):
     except InputError as error:
         raise InputError(
             "`output` must not hold a report of another version or a damaged one: choose another folder, or remove it. "
-            f"Received: {first_line(error).partition(': ')[2]}"
+            f"Received: {first_line(error)}"
         ) from error
     if earlier["model"]["sha256"] != header["model"]["sha256"]:
         raise InputError(

@@ -1,9 +1,7 @@
 """Training curves."""
 
 import os
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from keras_mma import plotting
 
@@ -12,14 +10,19 @@ if TYPE_CHECKING:
 
 
 def plot_history(
-    history: dict[str, list[float]], path: str | os.PathLike | None = None, *, mixed: bool = True
+    history: dict[str, list[float]],
+    path: str | os.PathLike | None = None,
+    *,
+    mixed: bool = True,
+    validation_freq: int | list[int] = 1,
 ) -> "Figure":
     """Plot training curves.
 
     Args:
-        history: Dict of lists, as `History.history`. Fewer values of the validation are those of every k-th epoch.
+        history: Dict of lists, as `History.history`.
         path: PNG file to which the plot is saved, or `None`.
         mixed: Whether the labels of the training were mixed, as the legend says.
+        validation_freq: The epochs of the validation, as they were given to `fit`.
 
     Returns:
         The matplotlib figure: one panel for the loss, one for each other metric, training and validation in each.
@@ -29,15 +32,20 @@ def plot_history(
         figure = plotting.new_figure(4.5 * len(names), 3.2)
         for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             for key, label in ((name, f"training{' (mixed labels)' * mixed}"), (f"val_{name}", "validation")):
-                if history.get(key):
-                    step = max(1, len(history[name]) // len(history[key]))  # `validation_freq` of `fit`
-                    epochs: Any = step * np.arange(1, len(history[key]) + 1)
-                    axis.plot(epochs, history[key], marker=".", label=label)
+                if key in history:
+                    epochs = list(range(1, len(history[name]) + 1))
+                    if key != name:
+                        epochs = [epoch for epoch in epochs if _is_validated(epoch, validation_freq)]
+                    axis.plot(epochs[: len(history[key])], history[key], marker=".", label=label)
             axis.set(xlabel="epoch", title=name)
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend()
     plotting.save(figure, path)
     return figure
+
+
+def _is_validated(epoch: int, frequency: int | list[int]) -> bool:
+    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
 
 
 def show_history(history: dict[str, list[float]], path: str | os.PathLike | None = None) -> "Figure":

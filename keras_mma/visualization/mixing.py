@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_CHANNELS = (1, 3, 4)
+
+
 def plot_mixing(
     mixer: Any,
     images: Any,
@@ -61,6 +64,11 @@ def plot_mixing(
     """
     images = _images(images)
     if isinstance(mixer, Mixer):
+        if mixer.data_format == "channels_first" and images.shape[1] not in _CHANNELS and images.shape[-1] in _CHANNELS:
+            raise ValueError(
+                "`images` must be (batch, channels, height, width) for a mixer of channels first. "
+                f"Received: shape {images.shape}"
+            )
         received = _channels_last(images, mixer.data_format)
     else:
         sites = site_features(
@@ -248,7 +256,8 @@ def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray
 def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
     labels = np.asarray(labels)
     is_integer = np.issubdtype(labels.dtype, np.integer)
-    if labels.ndim == 2 and labels.shape[-1] == 1 and not is_integer and 0 <= labels.min() <= labels.max() <= 1:
+    are_shares = labels.ndim == 2 and labels.shape[-1] == 1 and labels.dtype.kind == "f"
+    if are_shares and 0 <= labels.min() <= labels.max() <= 1 and (class_names is None or len(class_names) == 2):
         labels = np.concatenate([1 - labels, labels], -1)
     are_indices = labels.ndim == 1 or (labels.shape[-1] == 1 and (is_integer or class_names is not None))
     least = int(labels.max()) + 1 if are_indices else labels.shape[-1]
@@ -260,10 +269,16 @@ def _one_hot(labels: Any, class_names: Sequence[str] | None) -> np.ndarray:
     return _numpy(label_encoding.encode(ops.convert_to_tensor(labels), count, "labels"))
 
 
-def _mixed_labels(labels: Any, plan: dict, class_names: Sequence[str] | None) -> np.ndarray:
+def encode_labels(labels: Any, class_names: Sequence[str] | None, count: int) -> np.ndarray:
+    """Labels of `count` images as vectors, see `plot_mixing`; a `ValueError` if they do not fit."""
     encoded = _one_hot(labels, class_names)
-    if len(encoded) != len(plan["weight"]):
-        raise ValueError(f"`labels` must be as many as the images, {len(plan['weight'])}. Received: {len(encoded)}")
+    if len(encoded) != count:
+        raise ValueError(f"`labels` must be as many as the images, {count}. Received: {len(encoded)}")
+    return encoded
+
+
+def _mixed_labels(labels: Any, plan: dict, class_names: Sequence[str] | None) -> np.ndarray:
+    encoded = encode_labels(labels, class_names, len(plan["weight"]))
     return _numpy(plans.mix_labels(ops.convert_to_tensor(encoded), plan))
 
 

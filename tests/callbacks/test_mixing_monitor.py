@@ -176,9 +176,11 @@ def test_arguments_that_are_refused(rng, tmp_path, monkeypatch):
 
 def test_what_a_report_lacks_is_said_before_the_first_step(rng, tmp_path, monkeypatch):
     model = make_model()
-    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, labels=[0, 1], samples=0)
-    with pytest.raises(ValueError, match="`labels` must be as many as the images, 6. Received: 2"):
-        train(model, rng, [monitor])
+    for labels, match in (([0, 1], "`labels` must be as many as the images, 6. Received: 2"), ([3] * 6, "4 classes")):
+        monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, labels=labels, class_names=["a", "b", "c"])
+        with pytest.raises(ValueError, match=match):
+            train(model, rng, [monitor])
+    assert not model.plan_metrics
 
     def missing():
         raise InputError("plots need matplotlib")

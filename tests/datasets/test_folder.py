@@ -39,11 +39,22 @@ def test_hidden_files_are_no_images(tmp_path):
 def test_parts_are_no_classes(tmp_path):
     for part in ("train_set", "test_set"):
         save_classes(tmp_path / part)
-    with pytest.raises(InputError, match="must have parts named train, validation and test, .*: test_set, train_set"):
-        datasets.load(f"folder:{tmp_path}").test  # noqa: B018
-    (tmp_path / "train_set").rename(tmp_path / "train")
-    with pytest.raises(InputError, match="must be named train, validation and test, each once. .* also: test_set"):
+    match = "the parts in .* must be named train, validation and test. Received: "
+    with pytest.raises(InputError, match=f"{match}test_set, train_set"):
         datasets.load(f"folder:{tmp_path}")
+    (tmp_path / "train_set").rename(tmp_path / "train")
+    with pytest.raises(InputError, match=f"{match}test_set$"):
+        datasets.load(f"folder:{tmp_path}")
+    (tmp_path / "test_set").rename(tmp_path / "test")
+    for other in ("devkit", "train_extra", "test-logs"):  # nothing is missing
+        (tmp_path / other).mkdir()
+    assert datasets.load(f"folder:{tmp_path}").test.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("names", [("test_negative", "test_positive"), ("train", "valley"), ("device_a", "valve")])
+def test_classes_may_have_such_names(tmp_path, names):
+    save_classes(tmp_path, [(name, 5) for name in names])
+    assert datasets.load(f"folder:{tmp_path}").test.class_names == names
 
 
 @pytest.mark.parametrize("ending", [*datasets.FORMATS, ".PNG"])

@@ -1,10 +1,10 @@
 """Classifiers from files: SavedModels and `.keras` files."""
 
-import contextlib
 import functools
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -147,9 +147,12 @@ def _hash_files(files):
 
 
 def _hash_weights(model):
-    text = type(model).__name__
-    with contextlib.suppress(Exception):  # a layer that cannot be serialized can be measured all the same
-        text += json.dumps(model.get_config(), sort_keys=True, default=str)
+    import keras
+
+    try:
+        text = json.dumps(keras.saving.serialize_keras_object(model.get_config()), sort_keys=True)
+    except Exception:  # a layer that cannot be serialized can be measured, but is not known again
+        text = uuid.uuid4().hex
     digest = hashlib.sha256(text.encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())

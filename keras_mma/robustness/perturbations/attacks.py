@@ -95,8 +95,9 @@ class FastGradient(NamedTuple):
 
 
 def is_correct(outputs, labels):
-    """Whether outputs (n, classes) are largest for the labels. One that is NaN or infinite is not correct."""
-    return np.isfinite(outputs).all(axis=1) & (outputs.argmax(axis=1) == labels)
+    """Whether outputs (n, classes) are largest for the labels. NaN and infinity are not; some may be minus infinity."""
+    is_known = (outputs < np.inf).all(axis=1) & np.isfinite(outputs.max(axis=1))
+    return is_known & (outputs.argmax(axis=1) == labels)
 
 
 def measure_fgsm(classifier, pixels, labels, epsilons):
