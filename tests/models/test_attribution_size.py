@@ -122,7 +122,7 @@ def test_a_model_trains_is_saved_and_computes_the_same_maps(images, detector, mo
 def test_a_copy_of_another_size_has_no_network_yet(images):
     mixer = mixer_of(network(), "activation", 8)
     assert maps_of(mixer.copy(probability=0.5), images).shape == (3, 16, 20, 1)
-    with pytest.raises(ValueError, match="'activation' needs a network"):
+    with pytest.raises(ValueError, match="'activation' must have a network"):
         maps_of(mixer.copy(detector_size=4), images)
 
 
