@@ -93,6 +93,7 @@ def run(options, words):
         "command": recorded_command("mask_adaptation", words),
         "measured": stamp(),
         "versions": versions("keras", keras.backend.backend(), "numpy"),
+        "defaults": settings_module.defaults(),
         "subject": f"{subject} Masks are those of {options.mixer} on {len(images)} test images.",
         "diagnosis": diagnosis,
     }

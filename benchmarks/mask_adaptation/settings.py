@@ -20,6 +20,7 @@ of `FeatureMixAdapt`, a setting takes
 
 import dataclasses
 import functools
+import inspect
 import itertools
 import re
 
@@ -71,6 +72,12 @@ class Setting:
         """A `FeatureMixAdapt(site=1)`."""
         attention = self.arguments.get("attention", "activation")
         return FeatureMixAdapt(1, **self.arguments | {"attention": candidate_attention(attention)})
+
+
+def defaults():
+    """The defaults of `FeatureMixAdapt`, which `mma()` stands for: a record says with which it was made."""
+    parameters = inspect.signature(FeatureMixAdapt.__init__).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def parse(text):
