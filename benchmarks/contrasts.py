@@ -69,7 +69,10 @@ def main(arguments=None):
 
 def _read_report(study, measures):
     report = files.read_json(study / "report.json", _REPORT)
-    return report | {"cells": with_measures(report["cells"], study, measures)} if measures else report
+    if not measures:
+        return report
+    asked = (report["plan"].get("evaluations") or [None])[-1]
+    return report | {"cells": with_measures(report["cells"], study, measures, asked)}
 
 
 def read(path):
@@ -89,20 +92,21 @@ def read(path):
     return contrasts
 
 
-def with_measures(cells, study, measures):
+def with_measures(cells, study, measures, asked=None):
     """Cells with the mean of what was measured of the robustness of their models in place of their accuracy.
 
     Args:
         cells: The `cells` of a report.
         study: The folder of the study.
         measures: Names of rows of the table of robustness.
+        asked: What should have been measured, see `keras_mma.study.evaluation.read`.
 
     Raises:
         InputError: if something was not measured of a model.
     """
-    measured = evaluation.read(study, {cell["name"]: cell for cell in cells})
+    measured = evaluation.read(study, {cell["name"]: cell for cell in cells}, asked)
     if measured is None:
-        raise InputError(f"`measures` need the robustness of all models. Received: {study} without it")
+        raise InputError(f"`measures` need the robustness of all models, as its plan says. Received: {study}")
     known = next(iter(measured.accuracies.values()))
     for name in measures:
         if name not in known:

@@ -158,7 +158,7 @@ def test_the_mean_of_some_measures_takes_the_place_of_the_accuracy(report, tmp_p
     (tmp_path / "one.toml").write_text('[gain]\n"soft epochs=25" = 1\n"none epochs=25" = -1\n')
     words = [str(tmp_path), str(tmp_path / "one.toml"), "--measures", "rotation", "zoom"]
     assert contrasts.main(words) == 2
-    assert "`measures` need the robustness of all models. Received: " in capsys.readouterr().err
+    assert "`measures` need the robustness of all models, as its plan says. Received: " in capsys.readouterr().err
     measured = {
         cell["name"]: {measure: rng.uniform(20, 40) for measure in ("blur", "rotation", "zoom")}
         for cell in report["cells"]

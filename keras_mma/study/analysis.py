@@ -62,15 +62,22 @@ def judge(comparisons, margin, looks, complete):
     measured = [comparison for comparison in comparisons if comparison["mean"] is not None]
     intervals = [interval_of(comparison) for comparison in measured]
     p_values = [statistics.p_value(interval) for interval in intervals]
-    equivalence = [statistics.equivalence_p_value(interval, margin) for interval in intervals]
-    adjusted, adjusted_equivalence = statistics.holm(p_values, nominal), statistics.holm(equivalence, nominal)
+    # Two methods that are at chance because they diverged are no evidence of being equal.
+    equivalence = [
+        1.0 if comparison.get("all_diverged") else statistics.equivalence_p_value(interval, margin)
+        for comparison, interval in zip(measured, intervals, strict=True)
+    ]
+    missing = [1.0] * (len(comparisons) - len(measured))  # those without a result yet belong to the family, too
+    adjusted = statistics.holm([*p_values, *missing], nominal)
+    adjusted_equivalence = statistics.holm([*equivalence, *missing], nominal)
     for index, (comparison, interval) in enumerate(zip(measured, intervals, strict=True)):
         comparison["p"], comparison["p_adjusted"] = p_values[index], adjusted[index]
         comparison["p_equivalence"] = equivalence[index]
         comparison["p_equivalence_adjusted"] = adjusted_equivalence[index]
         verdict = statistics.verdict(interval, adjusted[index], adjusted_equivalence[index])
         comparison["verdict"] = verdict if complete else "unfinished"
-        if comparison["verdict"] == statistics.CANNOT_BE_TOLD and interval.sd is not None:
+        is_open = comparison["verdict"] == statistics.CANNOT_BE_TOLD and not comparison.get("all_diverged")
+        if is_open and interval.sd is not None:
             share = statistics.ALPHA / len(comparisons)
             comparison["seeds_needed"] = power.seeds_for_verdict(interval.sd, margin, level=share)
 
@@ -118,12 +125,14 @@ def _comparison(name, by_seed, baseline, level, resolution):
     seeds = [seed for seed in by_seed if seed in baseline]
     own, other = _points(by_seed[seed] for seed in seeds), _points(baseline[seed] for seed in seeds)
     comparison = {"method": name, "seeds": seeds, **summary(np.subtract(own, other), level, resolution)}
-    comparison["probability_better"] = statistics.probability_better(own, other)._asdict() if seeds else None
+    comparison["probability_better"] = statistics.probability_better(own, other, 1 - level)._asdict() if seeds else None
     comparison["correlation"] = statistics.correlation(own, other) if seeds else None
     good = [seed for seed in seeds if by_seed[seed].get("diverged") is None and baseline[seed].get("diverged") is None]
     if 0 < len(good) < len(seeds):
         values = np.subtract(_points(by_seed[seed] for seed in good), _points(baseline[seed] for seed in good))
         comparison["without_diverged"] = summary(values, level, resolution)
+    if seeds and not good:
+        comparison["all_diverged"] = True
     return comparison
 
 

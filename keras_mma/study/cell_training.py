@@ -31,8 +31,9 @@ def train_cell(cell, output, on_epoch):
         on_epoch: Function that is called with the number of epochs and the seconds of the last one.
 
     Returns:
-        A dict with `accuracy`, `images`, `correct`, `loss`, `diverged`, `train_images`, `parameters` and
-        `seconds_per_epoch`. A training whose loss becomes infinite or NaN has the accuracy of chance.
+        A dict with `accuracy`, `images`, `correct`, `loss`, `diverged`, `train_images`, `parameters`, `sha256` (the
+        digests of all training images and of the measured ones) and `seconds_per_epoch`. A training whose loss becomes
+        infinite or NaN has the accuracy of chance.
     """
     keras.backend.clear_session()
     # Every cell traces functions of its own, which TensorFlow reports as one function that is retraced.
@@ -43,6 +44,7 @@ def train_cell(cell, output, on_epoch):
     built = recipe.build(settings, train, batches.steps_per_epoch(settings, len(train)))
     watch = _Watch(on_epoch)
     result = {"images": len(measured), "train_images": len(train), "parameters": built.network.count_params()}
+    result["sha256"] = {"train": data.train.digest(), cell.part: measured.digest()}
     with training.claim(output, settings, data):
         try:
             history = training.train(settings, built.model, train, output=output, verbose=0, callbacks=[watch])

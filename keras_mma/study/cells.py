@@ -25,7 +25,10 @@ FORM = {
     "seconds_per_epoch?": forms.OPTIONAL_NUMBER,
     "correct?": (str, type(None)),
     "finished?": str,
+    "backend?": str,
     "versions?": {str: str},
+    "resumed_from?": [dict],
+    "sha256?": {str: str},
 }
 
 
@@ -163,6 +166,15 @@ def check_records(folder, records, cells):
                 f"{record_path(folder, cell)} is the record of another training, with {difference}; delete the file to "
                 "run the cell again"
             )
+    sizes = {}
+    for cell in cells:
+        if "sha256" in records.get(cell.name, {}):
+            first = sizes.setdefault((cell.part, cell.setting["image_size"]), cell.name)
+            if records[first]["sha256"] != records[cell.name]["sha256"]:
+                raise InputError(
+                    f"{record_path(folder, cell)} must be of the same images as {first}: their digests differ, as "
+                    "where a worker has another copy of the dataset; delete the file to run the cell again"
+                )
     numbers = sorted({records[cell.name]["images"] for cell in cells if cell.name in records})
     if len(numbers) > 1:
         raise InputError(

@@ -227,6 +227,10 @@ def describe(plan):
     words = [f"{len(plan['arms'])} methods", f"{plan['seeds']} seeds"]
     words += [f"{len(values)} of {name}" for name, values in plan["dimensions"].items() if len(values) > 1]
     show(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
+    for extension in plan["extensions"]:
+        print(f"note: the seeds were raised from {extension['from']} to {extension['to']} on {extension['date']}")
+    if len(plan.get("evaluations", [])) > 1:
+        print("note: what `--evaluate` measures was changed, so all models are measured again")
     if "layers" not in plan:
         print(f"note: {UNKNOWN_DEFAULTS}")
     if plan["tuning"] is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_mma import files, forms
 from keras_mma.errors import InputError, first_line
-from keras_mma.study import analysis, provenance, sequential
+from keras_mma.study import analysis, provenance, running, sequential
 from keras_mma.study import cells as study_cells
 from keras_mma.study import plan as plans
 
@@ -59,7 +59,7 @@ def measure(cells, records, folder, sections, limit=None, deadline=None, jobs=1,
     if not exported:
         raise InputError(f"`evaluate` needs a training that did not diverge. Received: {len(cells)} that diverged")
     folder = Path(folder).absolute()  # workers of a scheduler have other current folders
-    return all(for_each(measure_cell, exported, (folder, tuple(sections), limit, deadline), jobs, scheduler))
+    return all(for_each(_measure_locked, exported, (folder, tuple(sections), limit, deadline), jobs, scheduler))
 
 
 def read(folder, records, asked=None):
@@ -121,6 +121,12 @@ def after_training(folder, options):
     return functools.partial(measure_cell, folder=folder, sections=options["only"], limit=options["limit"])
 
 
+def _measure_locked(cell, folder, sections, limit, deadline):
+    """`measure_cell`, after a worker of an interrupted study that may still measure the model."""
+    with running.locked(folder, cell):
+        return measure_cell(cell, folder, sections, limit, deadline)
+
+
 def measure_cell(cell, folder, sections, limit, deadline=None):
     """Measure the exported model of one cell, unless that was done or the cell diverged, and keep the accuracies.
 
@@ -140,9 +146,8 @@ def measure_cell(cell, folder, sections, limit, deadline=None):
     if deadline is not None and time.time() > deadline:
         return False
     path.parent.mkdir(exist_ok=True)
-    origin = {"commit": provenance.commit(), "versions": provenance.versions()}
     measured = {"accuracies": _measure_model(cell, folder, sections, limit), "finished": provenance.now()}
-    files.write_json(path, identity | measured | origin)
+    files.write_json(path, identity | measured | provenance.origin())
     return True
 
 

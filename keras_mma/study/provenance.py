@@ -29,6 +29,13 @@ def versions():
     return installed
 
 
+def origin():
+    """The code, the backend of Keras and the versions of this process: what a record says about its origin."""
+    from keras import backend
+
+    return {"commit": commit(), "backend": backend.backend(), "versions": versions()}
+
+
 @functools.cache
 def commit():
     """The commit of this package's source, with `+changes` where it differs, or `None` for an installed package.

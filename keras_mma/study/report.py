@@ -120,7 +120,9 @@ def warnings(report):
             "study with other seeds would have intervals at 95 %."
         )
     elif plan["extensions"]:
-        sentences.append("The number of seeds was raised before there were results to look at.")
+        looked_at = max(extension["looked_at"] for extension in plan["extensions"])
+        results = "the results of one seed, which have no interval" if looked_at else "no results yet"
+        sentences.append(f"The number of seeds was raised when there were {results}.")
     sentences += _about_robustness(report)
     for setting in analysis["settings"]:
         for arm in setting["arms"]:
@@ -131,9 +133,17 @@ def warnings(report):
                     f"{markdown.code(arm['method'])}{where} diverged with seed {seeds}. A training that diverges "
                     "counts with the accuracy of chance."
                 )
+    titles = {
+        study_cells.key_of(name, setting): plans.title_of(plan, setting)
+        for setting in plans.settings_of(plan)
+        for name in plan["arms"]
+    }
     for key, names in tuning.at_the_edge(plan, report["tuned"]).items() if report["tuned"] else ():
         what = f"{' and '.join(names).replace('_', ' ')} of {markdown.code(study_cells.method_of(key))}"
-        sentences.append(f"The tuned {what} is the largest or the smallest of the grid. A wider grid may be better.")
+        where = f" ({markdown.escape(titles[key])})" if titles[key] else ""
+        sentences.append(
+            f"The tuned {what}{where} is the largest or the smallest of the grid. A wider grid may be better."
+        )
     commits = sorted({str(cell.get("commit")) for cell in cells})
     if len(commits) > 1:
         sentences.append(f"The trainings were made by different commits: {markdown.escape(', '.join(commits))}.")
@@ -141,6 +151,14 @@ def warnings(report):
     several = [name for name in sorted(set().union(*versions)) if len({each.get(name) for each in versions}) > 1]
     if several:
         sentences.append(f"The trainings were made with different versions of {markdown.escape(', '.join(several))}.")
+    backends = sorted({cell["backend"] for cell in cells if "backend" in cell})
+    if len(backends) > 1:
+        sentences.append(f"The trainings were made with different backends: {markdown.escape(', '.join(backends))}.")
+    resumed = sum(bool(cell.get("resumed_from")) for cell in cells)
+    if resumed:
+        sentences.append(
+            f"{resumed} of the trainings were resumed with another commit, backend or version than they began with."
+        )
     earlier = sum(cell.get("finished", plan["written"]) < plan["written"] for cell in cells)
     if earlier:
         sentences.append(f"{earlier} of the trainings had ended before the plan was written.")

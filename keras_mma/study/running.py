@@ -122,7 +122,8 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
         return is_orphan or (deadline is not None and time.time() + seconds > deadline)
 
     def on_epoch(epochs, seconds):
-        files.write(_progress_path(output), json.dumps({"epochs": epochs, "seconds": spent()}))
+        progress = {"epochs": epochs, "seconds": spent(), "origins": origins}
+        files.write(_progress_path(output), json.dumps(progress))
         if _INTERRUPTED.is_set():
             raise KeyboardInterrupt
         if is_over(seconds) and epochs < cell.recipe["epochs"]:
@@ -130,18 +131,21 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
 
     try:
         # A worker may outlive the process that started it; a second worker waits for the first.
-        with _ONE_AT_A_TIME, _locked(output.with_name(f".{cell.name}.lock"), cell):
+        with _ONE_AT_A_TIME, locked(folder, cell):
             if record.exists():
                 return FINISHED
             if is_over():
                 return OUT_OF_TIME
             if not record.parent.is_dir():  # another machine
                 return f"a worker needs the folder of the study. Received: {folder}, which it does not have"
-            provenance.commit()  # that of the code in memory, and not of what it becomes meanwhile
-            before = _progress(output)["seconds"]
+            origin = provenance.origin()  # that of the code in memory, and not of what it becomes meanwhile
+            before, earlier = (_progress(output)[name] for name in ("seconds", "origins"))
+            origins = [*(each for each in earlier if each != origin), origin]
             result = train(cell, output, on_epoch)
-            files.write_json(record, _record(cell, result, spent()))
-            shutil.rmtree(output / "states", ignore_errors=True)  # the training needs no resuming any more
+            files.write_json(record, _record(cell, result, spent(), origins))
+            # The training needs no resuming any more; if its record is deleted, it begins anew.
+            shutil.rmtree(output / "states", ignore_errors=True)
+            _progress_path(output).unlink(missing_ok=True)
             if after is not None:
                 after(cell)
             return FINISHED
@@ -177,17 +181,17 @@ def _heeding_interruptions():
 
 
 @contextlib.contextmanager
-def _locked(path, cell):
-    """The lock of a cell. Whoever has to wait for another process says so."""
+def locked(folder, cell):
+    """The lock of a cell in the folder of its study. Whoever has to wait for another process says so."""
     import filelock
 
-    lock = filelock.FileLock(path)
+    lock = filelock.FileLock(Path(folder) / "trainings" / f".{cell.name}.lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         print(
-            f"keras-mma: {cell.name} is being trained by another process, such as a worker of an interrupted study: "
-            "waiting for it",
+            f"keras-mma: {cell.name} is in use by another process, such as a worker of an interrupted study: waiting "
+            "for it",
             file=sys.stderr,
         )
         lock.acquire()
@@ -209,11 +213,13 @@ def _progress_path(output):
 
 
 def _progress(output):
-    """Epochs and seconds of a cell in earlier runs."""
+    """Epochs, seconds and origins of a cell in earlier runs."""
+    none = {"epochs": 0, "seconds": 0.0, "origins": []}
     try:
-        return files.read_json(_progress_path(output), {"epochs": int, "seconds": forms.NUMBER})
+        form = {"epochs": int, "seconds": forms.NUMBER, "origins?": [dict]}
+        return none | files.read_json(_progress_path(output), form)
     except InputError:  # there is none, or it is damaged: the epochs themselves are in the history
-        return {"epochs": 0, "seconds": 0.0}
+        return none
 
 
 def count_threads():
@@ -222,7 +228,8 @@ def count_threads():
     return int(given) if given.isdecimal() and int(given) else os.cpu_count()
 
 
-def _record(cell, result, seconds):
+def _record(cell, result, seconds, origins):
+    """What is kept of a training, whose last epochs have the last of the origins."""
     result = dict(result)
     accuracy, correct = float(result.pop("accuracy")), result.pop("correct", None)
     if not math.isfinite(accuracy):
@@ -241,7 +248,7 @@ def _record(cell, result, seconds):
         "correct": None if correct is None else packing.pack(correct),
         "recipe": cell.recipe,
         "finished": provenance.now(),
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
+        **origins[-1],
+        "resumed_from": origins[:-1],
     }
     return plans.without_places(record)

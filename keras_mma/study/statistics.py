@@ -231,7 +231,9 @@ def two_way(table):
     # Two arms have mirrored residuals, which say nothing about which of them varies more; so do two seeds.
     likeness = 1.0
     if arms > 2 and seeds > 2 and residual > (1e-9 * np.abs(table).max()) ** 2:  # more than rounding
-        likeness = float(stats.levene(*residuals.T, center="median").pvalue)
+        with np.errstate(invalid="ignore"):  # 0 / 0 for residuals that are all of the same size
+            p = float(stats.levene(*residuals.T, center="median").pvalue)
+        likeness = 1.0 if math.isnan(p) else p
     return TwoWay(math.sqrt(residual), df, math.sqrt(of_seeds), of_seeds / total if total else 0.0, likeness)
 
 

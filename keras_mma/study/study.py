@@ -194,12 +194,15 @@ def _locked(folder):
     files.make_folder(folder)
     files.refuse_links(folder)
     path = folder / ".lock"
+    lock = filelock.FileLock(path)
     try:
-        with filelock.FileLock(path, timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except filelock.Timeout:
         raise InputError(f"`output` must not be in use by another study: wait for it. Received: {folder}") from None
+    try:
+        yield
     finally:
+        lock.release()
         if not (folder / "plan.json").exists():
             path.unlink(missing_ok=True)
             if not existed:

@@ -129,6 +129,40 @@ def test_the_plan_is_said_to_be_first_only_where_the_records_show_it(times, is_f
     assert ("2 of the trainings had ended before the plan was written." in made["warnings"]) == warned
 
 
+def test_different_backends_and_resumed_trainings_are_named():
+    plan = fakes.make_plan(("none", "cutmix"), seeds=2)
+    records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
+    first, second, *_ = records.values()
+    first |= {"backend": "jax", "resumed_from": [{"commit": "0a1b2c"}]}
+    second |= {"backend": "tensorflow", "resumed_from": []}
+    warnings = report.make(plan, records)["warnings"]
+    assert "The trainings were made with different backends: jax, tensorflow." in warnings
+    assert "1 of the trainings were resumed with another commit, backend or version than they began with." in warnings
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "words"), [(0, "no results yet"), (1, "the results of one seed, which have no interval")]
+)
+def test_a_number_of_seeds_that_was_raised_early_is_named(looked_at, words):
+    plan = plans.extend(fakes.make_plan(("none", "cutmix"), seeds=4), 5, looked_at)
+    made = report.make(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0}))
+    assert f"The number of seeds was raised when there were {words}." in made["warnings"]
+
+
+def test_a_tuning_at_the_edge_names_its_setting():
+    grid = {"learning_rate": [0.1, 0.2], "weight_decay": [0.0], "seeds": 1}
+    dimensions = fakes.DIMENSIONS | {"epochs": [3, 6]}
+    plan = fakes.make_plan(("none", "cutmix"), 2, tuning=grid, dimensions=dimensions)
+    records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
+    chosen = {
+        cells.key_of(name, setting): {"learning_rate": 0.2, "weight_decay": 0.0}
+        for setting in plans.settings_of(plan)
+        for name in plan["arms"]
+    }
+    warnings = report.make(plan, records, tuned=chosen)["warnings"]
+    assert sum("The tuned learning rate of `none` (6 epochs) is the largest" in text for text in warnings) == 1
+
+
 def test_different_versions_are_named():
     plan = fakes.make_plan(("none", "cutmix"), seeds=2)
     records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
@@ -206,6 +240,29 @@ def test_a_cell_that_diverged_counts_and_is_named():
     assert any("`cutmix` diverged with seed 2" in sentence for sentence in made["warnings"])
     assert "10.00 (diverged in epoch 2)" in report.to_markdown(made)
     assert report.figures.draw(made["analysis"], made["cells"], plan)
+
+
+def test_methods_that_all_diverged_are_not_shown_to_be_equal():
+    plan = fakes.make_plan(("none", "cutmix"))
+    records = {cell.name: fakes.make_record(cell, 0.1, diverged=1) for cell in cells.of_plan(plan)}
+    comparison = analyzed(plan, records)[0]["cutmix"]
+    assert comparison["verdict"] == statistics.CANNOT_BE_TOLD and "seeds_needed" not in comparison
+    assert tables.verdict(comparison, plan["margin"]) == "cannot be told"
+
+
+def test_comparisons_without_a_result_yet_are_in_the_correction():
+    plan = fakes.make_plan(("none", "cutmix"), dimensions=fakes.DIMENSIONS | {"epochs": [3, 6]})
+    records = fakes.make_records(plan, GAINS)
+    half = {name: record for name, record in records.items() if record["setting"]["epochs"] == 3}
+    comparison = analyzed(plan, half, "3 epochs")[0]["cutmix"]
+    assert comparison["p_adjusted"] == pytest.approx(2 * comparison["p"]) and comparison["p"] < 0.05
+
+
+def test_an_extended_study_has_wider_intervals_of_the_probability_too():
+    plan = fakes.make_plan(("none", "cutmix"))
+    records = fakes.make_records(plan, GAINS)
+    lows = [analyzed(plan | {"looks": looks}, records)[0]["cutmix"]["probability_better"]["low"] for looks in ([], [3])]
+    assert lows[1] < lows[0]
 
 
 def test_the_figure_of_many_methods_is_no_wider_than_the_page():

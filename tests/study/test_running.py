@@ -18,7 +18,7 @@ import pytest
 
 from keras_mma import packing
 from keras_mma.errors import InputError
-from keras_mma.study import cells, evaluation, running, tuning, workers
+from keras_mma.study import cells, evaluation, provenance, running, tuning, workers
 from tests.study import fakes
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,27 @@ def test_every_cell_has_a_record_and_is_run_once(tmp_path):
         assert record["threads"] == int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count())
     assert not [path for path in tmp_path.rglob("*unfinished*")]
     assert running.count_epochs(todo[0], tmp_path) == 3
+
+
+def test_a_training_that_is_resumed_by_other_code_says_so(tmp_path, monkeypatch):
+    (cell, *_) = make_cells()
+
+    def stops(cell, output, on_epoch):
+        fakes.train(cell, output, lambda epochs, seconds: on_epoch(epochs, 1e9 if epochs == 2 else seconds))
+
+    first = provenance.origin()
+    assert running.run([cell], tmp_path, stops, budget_minutes=10).stopped
+    monkeypatch.setattr(provenance, "origin", lambda: first | {"commit": "new"})
+    assert running.run([cell], tmp_path, fakes.train).finished == 1
+    record = cells.read_records(tmp_path)[cell.name]
+    assert record["commit"] == "new" and record["resumed_from"] == [first]
+
+
+def test_a_training_whose_record_is_deleted_begins_anew(tmp_path):
+    (cell, *_) = make_cells()
+    running.run([cell], tmp_path, fakes.train)
+    cells.record_path(tmp_path, cell).unlink()
+    assert running.count_epochs(cell, tmp_path) == 0
 
 
 def test_workers_are_given_absolute_folders(tmp_path, monkeypatch):
@@ -220,7 +241,7 @@ def test_whoever_comes_second_waits_and_finds_the_record(tmp_path, capsys):
     while not running.count_epochs(todo[0], tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert running.run_cell(todo[0], tmp_path, fakes.train) == running.FINISHED
-    waiting = "keras-mma: none-seed0 is being trained by another process"
+    waiting = "keras-mma: none-seed0 is in use by another process"
     assert capsys.readouterr().err.startswith(waiting)
     first.join()
     assert len(epochs(tmp_path, todo[0])) == 3 and len({line.split()[1] for line in epochs(tmp_path, todo[0])}) == 1
@@ -327,6 +348,16 @@ def test_records_of_different_images_are_refused(tmp_path):
         (tmp_path / "records" / f"{cell.name}.json").write_text(json.dumps(fakes.make_record(cell, 0.7, images)))
     with pytest.raises(InputError, match=r"must be of the same images. Received: \[1000, 2000\] images"):
         tuning.read_records(tmp_path, plan)
+
+
+def test_records_of_other_images_are_refused(tmp_path):
+    todo = make_cells()
+    running.run(todo, tmp_path, lambda *arguments: fakes.train(*arguments) | {"sha256": {"train": "a", "test": "b"}})
+    cells.check_records(tmp_path, cells.read_records(tmp_path), todo)
+    path = cells.record_path(tmp_path, todo[2])
+    path.write_text(path.read_text().replace('"train": "a"', '"train": "c"'))
+    with pytest.raises(InputError, match="must be of the same images as none-seed0: their digests differ"):
+        cells.check_records(tmp_path, cells.read_records(tmp_path), todo)
 
 
 def test_a_grid_of_values_with_the_same_name_is_refused():

@@ -198,6 +198,8 @@ def test_arms_that_vary_unlike_each_other_are_noticed():
     unlike = like * [0.05, 0.05, 0.05, 4]
     assert s.two_way(like).likeness > 0.05 > s.two_way(unlike).likeness
     assert s.two_way(np.ones((3, 3))).likeness == 1
+    balanced = np.kron([[1, -1], [-1, 1]], np.ones((2, 2)))  # residuals of one size: the test divides 0 by 0
+    assert s.two_way(balanced).likeness == 1
     # Nothing varies over the seeds but rounding errors.
     for accuracy in np.linspace(1, 99, 40) / 7:
         assert s.two_way(np.full((5, 4), accuracy) + np.array([0, 0, 100 / 26, 1 / 3])).likeness == 1
