@@ -12,7 +12,8 @@ the number of epochs. The file is a table from the names of contrasts to weights
     "none epochs=25" = 1
 
 A method stands alone where the study has one setting only. `--measures` names rows of the robustness table, whose mean
-takes the place of the accuracy. `--minus` subtracts the contrasts of another study, by the intervals of Welch.
+takes the place of the accuracy; `--relative-to` names a row that is subtracted from it. `--minus` subtracts the
+contrasts of another study, by the intervals of Welch.
 """
 
 import argparse
@@ -54,9 +55,13 @@ def main(arguments=None):
     parser.add_argument("contrasts", type=Path, help=".toml file")
     parser.add_argument("--minus", type=Path, metavar="STUDY", help="another study, whose contrasts are subtracted")
     parser.add_argument("--measures", nargs="+", metavar="NAME", help="of the robustness (default: the accuracy)")
+    parser.add_argument("--relative-to", metavar="NAME", help="a measure that is subtracted, such as clean")
     options = parser.parse_args(arguments)
     try:
-        reports = [_read_report(study, options.measures) for study in (options.study, options.minus) if study]
+        if options.relative_to is not None and options.measures is None:
+            raise InputError(f"`relative_to` requires `measures`. Received: relative_to={options.relative_to}")
+        names = options.measures, options.relative_to
+        reports = [_read_report(study, *names) for study in (options.study, options.minus) if study]
         print(
             to_markdown(measure(reports[0], read(options.contrasts), *reports[1:]), reports[0]["plan"]["margin"]),
             end="",
@@ -67,12 +72,12 @@ def main(arguments=None):
     return 0
 
 
-def _read_report(study, measures):
+def _read_report(study, measures, reference):
     report = files.read_json(study / "report.json", _REPORT)
     if not measures:
         return report
     asked = (report["plan"].get("evaluations") or [None])[-1]
-    return report | {"cells": with_measures(report["cells"], study, measures, asked)}
+    return report | {"cells": with_measures(report["cells"], study, measures, reference, asked)}
 
 
 def read(path):
@@ -92,13 +97,14 @@ def read(path):
     return contrasts
 
 
-def with_measures(cells, study, measures, asked=None):
+def with_measures(cells, study, measures, reference=None, asked=None):
     """Cells with the mean of what was measured of the robustness of their models in place of their accuracy.
 
     Args:
         cells: The `cells` of a report.
         study: The folder of the study.
         measures: Names of rows of the table of robustness.
+        reference: Name of a row that is subtracted from their mean, or `None`.
         asked: What should have been measured, see `keras_mma.study.evaluation.read`.
 
     Raises:
@@ -108,17 +114,15 @@ def with_measures(cells, study, measures, asked=None):
     if measured is None:
         raise InputError(f"`measures` need the robustness of all models, as its plan says. Received: {study}")
     known = next(iter(measured.accuracies.values()))
-    for name in measures:
+    for name in (*measures, *([] if reference is None else [reference])):
         if name not in known:
             raise InputError(f"`measures` must be of {', '.join(known)}. Received: {name}")
-    return [
-        cell
-        | {
-            "accuracy": sum(measured.accuracies[cell["name"]][name] for name in measures) / len(measures),
-            "images": measured.images,
-        }
-        for cell in cells
-    ]
+
+    def value(accuracies):
+        mean = sum(accuracies[name] for name in measures) / len(measures)
+        return mean if reference is None else mean - accuracies[reference]
+
+    return [cell | {"accuracy": value(measured.accuracies[cell["name"]]), "images": measured.images} for cell in cells]
 
 
 def measure(report, contrasts, other=None):

@@ -203,7 +203,7 @@ def gallery(dataset, output, samples, seed, image_size, data_dir):
 
     plotting.require()
 
-    images = datasets.load(dataset, data_dir=data_dir, image_size=image_size).train
+    images = datasets.load(dataset, data_dir=data_dir, image_size=image_size, validation_fraction=0).train
     rows = np.random.default_rng(seed).permutation(len(images))[:samples]
     mixers = {name: mixer(seed=seed) for name, mixer in layers.MIXERS.items()}
     # A random partner may be the image itself, which shows nothing.

@@ -67,9 +67,9 @@ class DominantAccuracy(_MixedLabelAccuracy):
     an image that is mixed half and half still misses the dominant one in half of the cases.
 
     Args:
-        threshold: For networks with one output: the prediction above which the class is 1; 0 for logits.
         name: Name of the metric.
         dtype: Its dtype.
+        threshold: For networks with one output: the prediction above which the class is 1; 0 for logits.
 
     Call arguments:
         y_true: Labels (batch, classes), or class indices (batch,) or (batch, 1).
@@ -92,7 +92,7 @@ class DominantAccuracy(_MixedLabelAccuracy):
         - H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018, arXiv:1710.09412: mixed labels.
     """
 
-    def __init__(self, name: str = "dominant_accuracy", dtype: Any = None, threshold: float = 0.5) -> None:
+    def __init__(self, name: str = "dominant_accuracy", dtype: Any = None, *, threshold: float = 0.5) -> None:
         super().__init__(_dominant, threshold, name, dtype)
 
 
@@ -104,9 +104,9 @@ class WeightedAccuracy(_MixedLabelAccuracy):
     largest shares.
 
     Args:
-        threshold: For networks with one output: the prediction above which the class is 1; 0 for logits.
         name: Name of the metric.
         dtype: Its dtype.
+        threshold: For networks with one output: the prediction above which the class is 1; 0 for logits.
 
     Call arguments:
         y_true: Labels (batch, classes), or class indices (batch,) or (batch, 1).
@@ -129,5 +129,5 @@ class WeightedAccuracy(_MixedLabelAccuracy):
         - H. Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018, arXiv:1710.09412: mixed labels.
     """
 
-    def __init__(self, name: str = "weighted_accuracy", dtype: Any = None, threshold: float = 0.5) -> None:
+    def __init__(self, name: str = "weighted_accuracy", dtype: Any = None, *, threshold: float = 0.5) -> None:
         super().__init__(_weighted, threshold, name, dtype)

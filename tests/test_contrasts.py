@@ -11,7 +11,7 @@ from scipy import stats
 
 from benchmarks import contrasts
 from keras_mma.errors import InputError
-from keras_mma.study import sequential
+from keras_mma.study import arms, planning, sequential
 
 PLANS = Path(__file__).parents[1] / "docs" / "results" / "plans"
 
@@ -178,6 +178,14 @@ def test_the_mean_of_some_measures_takes_the_place_of_the_accuracy(report, tmp_p
     ]
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert f"| gain | {np.mean(values):+.2f} | [{low:.2f}, {high:.2f}] |" in capsys.readouterr().out
+    assert contrasts.main([*words, "--relative-to", "blur"]) == 0
+    blurs = [
+        measured[f"soft-epochs25-seed{seed}"]["blur"] - measured[f"none-epochs25-seed{seed}"]["blur"]
+        for seed in (3, 4, 5, 6)
+    ]
+    assert f"| gain | {np.mean(values) - np.mean(blurs):+.2f} | [" in capsys.readouterr().out
+    assert contrasts.main([*words[:2], "--relative-to", "blur"]) == 2
+    assert "`relative_to` requires `measures`. Received: relative_to=blur" in capsys.readouterr().err
     assert contrasts.main([*words, "rotatoin"]) == 2
     assert "must be of blur, rotation, zoom. Received: rotatoin" in capsys.readouterr().err
 
@@ -238,9 +246,20 @@ def test_the_parts_of_saliency_mix_are_balanced():
     combinations = {"_".join(names): names for names in itertools.product(*values)}
     for part, (weights, (first, _)) in enumerate(zip(list(planned.values())[:3], values, strict=True)):
         assert weights == {arm: 0.25 if names[part] == first else -0.25 for arm, names in combinations.items()}
-    arms = tomllib.loads((PLANS / "saliencymix.toml").read_text())
+    planned_arms = tomllib.loads((PLANS / "saliencymix.toml").read_text())
     for arm, names in combinations.items():
         is_noise, border, label = names[0] == "noise", names[1], names[2]
         detector = "fine_grained_misread" if is_noise else "fine_grained"
-        assert arms[arm] == f"saliencymix(detector={detector}, box=sample, border={border}, label={label})"
-    assert {arm for weights in planned.values() for arm in weights} <= {*arms, "none"}
+        assert planned_arms[arm] == f"saliencymix(detector={detector}, box=sample, border={border}, label={label})"
+    assert {arm for weights in planned.values() for arm in weights} <= {*planned_arms, "none"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(PLANS.glob("*.toml")), ids=lambda path: path.stem)
+def test_what_is_planned_can_be_run(path):
+    if path.stem.endswith("-contrasts"):
+        assert contrasts.read(path)
+        return
+    settings = {"dataset": "digits", "image_size": 32, "network": "wideresnet-10-1", "epochs": 1}
+    made = planning.make(arms.read_file(path), None, None, settings, seeds=5, margin=0.5)
+    assert len(made["arms"]) == len(tomllib.loads(path.read_text()))

@@ -169,6 +169,10 @@ def check_mixer(mixer, detector, attribution_layer):
             f"`detector` {rule} in {name}. Received: detector={detector!r}, partner={mixer.partner!r}, "
             f"label={mixer.label!r}"
         )
+    if mixer.detector_size is not None and detector is None:
+        raise ValueError(
+            f"`detector_size` requires a `detector` in {name}. Received: detector_size={mixer.detector_size}"
+        )
     if attribution_layer is not None and detector != "activation":
         raise ValueError(
             "`attribution_layer` requires `detector='activation'`. "

@@ -58,7 +58,7 @@ class FeatureMixAdapt(FeatureMixer):
         attention: `"activation"` (the mean magnitude of the channels, as above), `"cbam"` (the spatial gate of CBAM
             on the mean and maximum of the channels; its 7 x 7 kernel is uniform, because masks carry no gradient to
             train it), `None` (the same everywhere), or a callable from features (batch, height, width, channels) to
-            non-negative maps (batch, height, width, 1).
+            non-negative maps (batch, height, width, 1). A layer must be built and have `trainable=False`.
         attention_spread: Standard deviation to which each attention map is scaled around its mean of 1, before negative
             values become 0; `None` keeps the deviation that the features have, which is small in most networks (about
             0.3) (not from the paper).
@@ -115,6 +115,12 @@ class FeatureMixAdapt(FeatureMixer):
         self.temperature = arguments.positive("temperature", temperature)
         if attention is not None and not callable(attention):
             arguments.choice("attention", attention, (*ATTENTIONS, None))
+        if isinstance(attention, keras.Layer) and (not attention.built or attention.trainable_weights):
+            raise ValueError(
+                "`attention` must be built and have `trainable=False` if it is a layer, because masks carry no "
+                f"gradient to train it. Received: {attention.name!r} with built={attention.built}, "
+                f"trainable={attention.trainable}"
+            )
         self.attention = attention
         self.attention_spread = attention_spread
         if attention_spread is not None:
@@ -169,7 +175,7 @@ def adapt_mask(mask, own, partner, temperature, combine="add", smooth=True, pres
 
     Args:
         mask: Float32 tensor (batch, height, width, 1) in [0, 1], at the resolution of the features.
-        own, partner: Attention of the sample's own features and of its partner's, of the same shape and mean 1; or
+        own, partner: Non-negative attention of the sample's own features and of its partner's, of the same shape; or
             `None`.
         temperature, combine, smooth, preserve_ratio: See `FeatureMixAdapt`.
 

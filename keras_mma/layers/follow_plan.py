@@ -21,7 +21,8 @@ class FollowPlan(keras.layers.Layer):
 
     Call it with the plan that applies where the input joins the features; a mixing point after that place mixes both.
     Inside a `MixModel`, the layer therefore mixes only in steps in which an earlier site fires. Called by itself, it
-    always follows the plan. Outside training, it is the identity.
+    always follows the plan. Outside training, it is the identity. A Keras mask of a sequence stays that of the sample,
+    also where the partner has more steps.
 
     Args:
         data_format: Layout of maps, `"channels_last"` or `"channels_first"`; Keras' own setting by default.
@@ -57,6 +58,7 @@ class FollowPlan(keras.layers.Layer):
     def __init__(self, *, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.data_format = arguments.data_format(data_format)
+        self.supports_masking = True
         # Set by a `MixModel` whenever it is built: the sites in front of this layer. `None` stands for all.
         self.sites: tuple[int, ...] | None = None
 

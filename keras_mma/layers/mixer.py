@@ -119,9 +119,9 @@ class Mixer(sampling.SeededLayer):
         self.ignore_zero_weight = arguments.boolean("ignore_zero_weight", ignore_zero_weight)
         self.requires_mix_model = arguments.boolean("requires_mix_model", requires_mix_model)
         self.data_format = arguments.data_format(data_format)
+        self.detector_size = None if detector_size is None else arguments.integer("detector_size", detector_size, 1)
         arguments.check_mixer(self, detector, attribution_layer)
         self.detector = detectors.identifier(detector)
-        self.detector_size = None if detector_size is None else arguments.integer("detector_size", detector_size, 1)
         self.attribution_layer = attribution_layer
         self._detect = detectors.find(detector)
 

@@ -133,19 +133,24 @@ def _followed_calls(call):
 
 
 def _check_numbers(mixer, sites):
-    """Raise a `ValueError` unless the sites of the feature mixers are those of the mixer."""
+    """Raise a `ValueError` unless the sites of the feature mixers are those of the mixer, which may be in a model."""
+    if mixer.ignore_zero_weight:
+        raise ValueError(
+            "`ignore_zero_weight` requires labeled batches with sample weights, because a mixer inside a model sees "
+            f"the images alone. Received: {mixer.name!r} in a `MixModel`"
+        )
     if len(set(sites)) < len(sites):
-        raise ValueError(f"`FeatureMixAdapt` layers must have distinct sites. Received: sites={sites}")
+        raise ValueError(f"Layers such as `FeatureMixAdapt` must have distinct sites. Received: sites={sites}")
     missing = sorted(set(mixer.sites) - set(sites) - {0})
     if missing:
         raise ValueError(
-            f"Each of the `sites` of {mixer.name!r} must have a `FeatureMixAdapt` layer that its plan goes through. "
-            f"Received: sites={mixer.sites} with layers for {sorted(sites)}, none for {missing}"
+            f"Each of the `sites` of {mixer.name!r} must have a layer such as `FeatureMixAdapt` that its plan goes "
+            f"through. Received: sites={mixer.sites} with layers for {sorted(sites)}, none for {missing}"
         )
     unreachable = sorted(set(sites) - set(mixer.sites))
     if unreachable:
         raise ValueError(
-            f"`FeatureMixAdapt` layers must have a site among those of {mixer.name!r}: {mixer.sites}. "
+            f"Layers such as `FeatureMixAdapt` must have a site among those of {mixer.name!r}: {mixer.sites}. "
             f"Received: site={unreachable[0]}, which never fires"
         )
 

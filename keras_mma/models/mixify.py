@@ -14,6 +14,8 @@ from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixing_points import find_image, mixing_points, why_none
 
 _STEPS = ("train_step", "test_step", "make_train_function", "make_test_function", "compute_loss", "compute_metrics")
+# Keras has this step with JAX only.
+_STEPS += ("compute_loss_and_updates",) if hasattr(keras.Model, "compute_loss_and_updates") else ()
 
 
 def mixify(
@@ -208,8 +210,9 @@ def _with_sites(mixer, points):
     """A copy of the mixer with a site for each point."""
     features = tuple(range(1, points + 1))
     named = tuple(site for site in mixer.sites if site > 0)
-    sites = mixer.sites if named == features else (0, *features)
-    if named not in ((), features):
+    is_complete = tuple(sorted(named)) == features
+    sites = mixer.sites if is_complete else (0, *features)
+    if named and not is_complete:
         raise ValueError(
             f"`mixer` must have the sites of `at`, 1 to {points}, or only 0. Received: sites={mixer.sites}"
         )

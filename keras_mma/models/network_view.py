@@ -163,6 +163,8 @@ def predictor_behind_mixer(inputs, predictions, data_format):
         data_format: Data format of the images.
     """
     plain, received, _ = without_mixing(inputs, predictions)
+    # Keras takes a dict for any structure of inputs, with keys to spare.
+    keys = sorted(inputs) if isinstance(inputs, dict) else [source.name for source in keras.tree.flatten(inputs)]
     in_front = {id(tensor) for call in graph.calls_behind(received) for tensor in call.outputs}
     others = [number for number, source in enumerate(plain.inputs) if id(source) not in in_front]
     if not others:
@@ -170,8 +172,8 @@ def predictor_behind_mixer(inputs, predictions, data_format):
         return lambda images, inputs: view.predictions(images)
     view = NetworkView([received, *(plain.inputs[number] for number in others)], plain.output, {}, data_format)
 
-    def predict(images, inputs):
-        given = keras.tree.flatten(inputs)
+    def predict(images, values):
+        given = [values[key] for key in keys] if isinstance(values, dict) else keras.tree.flatten(values)
         # Keras takes no mixture of tensors and arrays.
         return view.predictions([images, *(ops.convert_to_tensor(given[number]) for number in others)])
 

@@ -65,9 +65,11 @@ def site_features(
 
 
 def at_input(mixer, **changes):
-    """A copy of a mixer that mixes every sample at the input, with some arguments changed.
+    """A copy of a mixer that mixes at the input whenever it is called, with some arguments changed.
 
-    By itself, without the predictions that SUMix compares, its labels follow the area instead.
+    By itself, without the predictions that SUMix compares, its labels follow the area instead; and without labels, no
+    sample weights are 0.
     """
     label = "area" if mixer.label == "sumix" else mixer.label
-    return mixer.copy(**{"sites": (0,), "probability": 1.0, "label": label, **changes})
+    usual = {"sites": (0,), "probability": 1.0, "label": label, "ignore_zero_weight": False}
+    return mixer.copy(**usual | changes)

@@ -80,5 +80,5 @@ def limit_memory(pid: int, size: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_DATA, (size, size))
     except (ImportError, AttributeError):
         show("keras-mma: warning: this system cannot limit the memory of the evaluation, only its time", error=True)
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise InputError(f"`sandbox_gib` cannot be applied here: {error}. Received: {size / 2**30:g} GiB") from error

@@ -21,6 +21,7 @@ _DETECTORS: dict[str, "Detector"] = {}
 _LARGEST = float(np.finfo("float32").max)
 
 
+@keras.saving.register_keras_serializable("keras_mma")
 class Detector:
     """Finds the salient parts of images.
 
@@ -57,6 +58,13 @@ class Detector:
     def __call__(self, images: Any, size: int | None = None, data_format: str = "channels_last") -> Any:
         images = images if data_format == "channels_last" else ops.transpose(images, (0, 2, 3, 1))
         return self._detect(images, size=size)
+
+    def get_config(self):
+        return {"function": keras.saving.serialize_keras_object(self.function), "is_pure": self.is_pure}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["function"]), config["is_pure"])
 
 
 class Attribution:

@@ -1,5 +1,6 @@
 """Random settings of mixers, batches and networks, valid and invalid ones, for Hypothesis."""
 
+import inspect
 import typing
 
 import numpy as np
@@ -87,7 +88,10 @@ _SHARED = _optional(
 def mixers(draw, sites=(0,), classes=tuple(OWN)):
     """(class, settings) of a mixer."""
     cls = draw(st.sampled_from(classes))
-    settings = {**draw(_SHARED), **draw(OWN[cls]), "seed": draw(st.integers(0, 2**31 - 1)), "sites": sites}
+    shared = draw(_SHARED)
+    if "detector" not in inspect.signature(cls).parameters:
+        shared.pop("detector_size", None)  # refused
+    settings = {**shared, **draw(OWN[cls]), "seed": draw(st.integers(0, 2**31 - 1)), "sites": sites}
     return cls, settings
 
 

@@ -457,6 +457,8 @@ def test_invalid_arguments_raise(case, arguments, match):
 def test_a_detector_without_effect_or_none_where_it_is_needed_raises():
     with pytest.raises(ValueError, match="`detector` has no effect without .* Received: detector='fine_grained'"):
         layers.CutMix(detector="fine_grained")
+    with pytest.raises(ValueError, match="`detector_size` requires a `detector` in CutMix. Received: detector_size=8"):
+        layers.CutMix(detector_size=8)
     for arguments in ({"cls": layers.CutMix, "label": "saliency"}, {"cls": layers.SaliencyMix, "detector": None}):
         with pytest.raises(ValueError, match="`detector` is required in .* Received: detector=None"):
             arguments.pop("cls")(**arguments)

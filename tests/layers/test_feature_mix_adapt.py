@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_mma import plans
+import keras_mma
+from keras_mma import layers, plans
 from keras_mma.layers import FeatureMixAdapt
 from keras_mma.layers.feature_mix_adapt import balance
 from tests import oracles
@@ -238,6 +239,29 @@ def test_config_round_trip(plan, features):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert copy.get_config() == layer.get_config()
     np.testing.assert_array_equal(call(copy, features, plan)[0], call(layer, features, plan)[0])
+
+
+def test_attention_can_be_a_layer_that_is_not_trained(plan, features, tmp_path):
+    gate = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")
+    for _ in range(2):  # not built, then trainable
+        with pytest.raises(ValueError, match="`attention` must be built and have `trainable=False` if it is a layer"):
+            FeatureMixAdapt(2, attention=gate)
+        if not gate.built:
+            gate.build((None, 8, 10, features.shape[-1]))
+    gate.trainable = False
+    inputs = keras.Input((16, 16, 3))
+    x, made = layers.CutMix(sites=(1,), seed=1)(inputs)
+    x = keras.layers.Conv2D(features.shape[-1], 3)(x)
+    x, made = FeatureMixAdapt(1, attention=gate)(x, made)
+    model = keras_mma.MixModel(inputs, (keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)), made))
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    before = keras.ops.convert_to_numpy(gate.kernel)
+    model.fit(np.ones((4, 16, 16, 3), "float32"), np.array([0, 1, 0, 1]), verbose=0)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(gate.kernel), before)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    (layer,) = (layer for layer in loaded.layers if isinstance(layer, FeatureMixAdapt))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.attention.kernel), before)
 
 
 def test_attention_can_be_a_callable(plan, features):

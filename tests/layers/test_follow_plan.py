@@ -44,6 +44,17 @@ def test_maps_follow_the_mask_at_their_size(plan, size, data_format, rng):
     np.testing.assert_allclose(mixed if is_last else mixed.transpose(0, 2, 3, 1), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_the_mask_of_a_sequence_is_kept(plan, training):
+    embedding = keras.layers.Embedding(5, 3, mask_zero=True)
+    tokens = np.array([[1, 2, 0], [3, 0, 0], [1, 1, 1], [4, 4, 0]])
+    for sites in (None, (0,)):
+        layer = layers.FollowPlan()
+        layer.sites = sites
+        followed = layer(embedding(tokens), plan, training=training)
+        np.testing.assert_array_equal(to_numpy(followed._keras_mask), tokens > 0)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float16"])
 def test_views_keep_their_dtype(plan, dtype, rng):
     other = rng.integers(0, 256, (4, 6, 8, 3)).astype(dtype)

@@ -1,5 +1,7 @@
 """Label rules: SUMix and saliency for every mixer, with a detector and with attributions of the network."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -124,6 +126,20 @@ def test_sumix_in_a_network_with_several_inputs(rng):
     clean, mixed = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, mixed))
     expected = expected_sumix(by_area["weight"], clean, mixed, plan["partner"])
     np.testing.assert_allclose(plan["weight"], expected, atol=1e-5)
+
+
+def test_sumix_finds_the_inputs_of_a_list_in_a_dict(rng):
+    """A dict is sorted by its keys, which here are not in the order of the list; and it may have keys to spare."""
+    images, facts = rng.random((8, 16, 16, 4)).astype("float32"), rng.normal(size=(8, 4)).astype("float32")
+    inputs = [keras.Input((16, 16, 4), name="image"), keras.Input((4,), name="facts")]
+    x = keras.layers.Add()([keras.layers.GlobalAveragePooling2D()(inputs[0]), inputs[1]])
+    network, weights = keras.Model(inputs, x), []
+    for given in ([images, facts], {"image": images, "facts": facts}, {"image": images, "facts": facts, "a": facts}):
+        model = keras_mma.mixify(network, layers.CutMix(label="sumix", seed=3), at=[], image="image")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of the other structure
+            weights.append(to_numpy(model(given, training=True))[1]["weight"])
+    np.testing.assert_allclose(weights[1:], [weights[0]] * 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -237,12 +237,12 @@ class TestConstruction:
     @pytest.mark.parametrize(
         ("arguments", "match"),
         [
-            (((0, 1), ()), r"Each of the `sites` .* must have a `FeatureMixAdapt` layer .* none for \[1\]"),
+            (((0, 1), ()), r"Each of the `sites` .* must have a layer such as `FeatureMixAdapt` .* none for \[1\]"),
             (((0, 1, 3), (1,)), r"none for \[3\]"),
             (((0, 1), (1, 1)), r"must have distinct sites. Received: sites=\[1, 1\]"),
             (((0,), (1,)), "Received: site=1, which never fires"),
             (((0, 1), (1, 2)), "Received: site=2, which never fires"),
-            (((0, 1, 2), (1, 2), (0,)), "must have a `FeatureMixAdapt` layer that its plan goes through"),
+            (((0, 1, 2), (1, 2), (0,)), "must have a layer such as `FeatureMixAdapt` that its plan goes through"),
             (((0, 2), (1, 2), (0,)), "Received: a plan that did not go through"),
             (((0, 1, 2), (1, 2), (), (1,)), "Received: predictions that also depend on features that go around it"),
         ],

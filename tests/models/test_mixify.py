@@ -147,6 +147,15 @@ def test_invalid_arguments_raise():
             call()
 
 
+def test_the_order_of_sites_does_not_matter():
+    inputs = keras.Input((16, 20, 3))
+    x = keras.layers.Conv2D(4, 3, name="second")(keras.layers.Conv2D(4, 3, name="first")(inputs))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    mixer = layers.CutMix(sites=(2, 1), site_weights=(3, 1))
+    mixed = keras_mma.mixify(model, mixer, at=["first", "second"])
+    assert mixed.mixer.sites == (2, 1) and mixed.mixer.site_weights == (3, 1)
+
+
 def test_a_layer_that_features_bypass_raises():
     with pytest.raises(ValueError, match="must go through .*a branch of a residual block is not a mixing point"):
         keras_mma.mixify(functional(), layers.CutMix(), at=["second"])

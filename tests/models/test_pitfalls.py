@@ -450,6 +450,10 @@ class TestModelsThatOverrideTheStepsOfTraining:
         with pytest.raises(ValueError, match=rf"`MixModel`.* Received: a Mine, which overrides \['{name}'\]"):
             keras_mma.mixify(model, layers.CutMix())
 
+    @pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX has this step")
+    def test_the_step_of_jax_is_refused(self):
+        self.test_they_are_refused("compute_loss_and_updates", keras.Model)
+
     def test_steps_of_an_instance_are_refused(self):
         inputs = keras.Input((16, 20, 3))
         model = keras.Model(inputs, head(conv(inputs, "first")))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_mma import layers, models
-from keras_mma.models.site_features import site_features
+from keras_mma.models.site_features import at_input, site_features
 
 
 def test_the_features_of_each_site(rng):
@@ -29,6 +29,12 @@ def test_the_features_of_each_site(rng):
     assert sorted(features) == [0, 1, 2]
     for site, factor in ((0, 1), (1, 2), (2, 4)):
         np.testing.assert_array_equal(features[site], factor * values)
+
+
+def test_a_mixer_by_itself_ignores_no_weights(rng):
+    mixer = at_input(layers.CutMix(ignore_zero_weight=True, probability=0.5, sites=(0, 1)))
+    images, _ = mixer(rng.random((4, 8, 8, 3)).astype("float32"), training=True)
+    assert images.shape == (4, 8, 8, 3) and mixer.probability == 1
 
 
 def test_another_model_raises():

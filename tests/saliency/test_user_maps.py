@@ -1,5 +1,7 @@
 """Maps of users' detectors and attentions: NaN, infinite and negative values, and maps without any attention."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -71,3 +73,9 @@ def test_features_without_attention_have_the_same_everywhere(rng, combine, dead)
     np.testing.assert_allclose(received, expected, atol=1e-6)
     dead_map = to_numpy(feature_mix_adapt.normalize(ops.zeros((1, 2, 2, 1))))
     assert (dead_map == 1).all()
+
+
+def test_a_mixer_with_a_detector_of_a_function_is_saved():
+    config = keras.saving.serialize_keras_object(layers.SaliencyMix(detector=saliency.Detector(signed)))
+    detector = keras.saving.deserialize_keras_object(json.loads(json.dumps(config))).detector
+    assert isinstance(detector, saliency.Detector) and detector.function is signed and not detector.is_pure

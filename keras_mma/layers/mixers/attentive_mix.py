@@ -52,7 +52,7 @@ class AttentiveMix(Mixer):
         self,
         *,
         grid: int = 7,
-        count: int = 6,
+        count: int | None = 6,
         alpha: float = 1.0,
         detector: str | Callable | None = "fine_grained",
         **kwargs: Any,

@@ -21,8 +21,8 @@ class CutMix(Mixer):
 
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
-        per: `"sample"` draws a box for each sample; `"batch"` draws one for the whole batch, as the authors'
-            code, timm and torchvision do.
+        per: `"sample"` draws a box for each sample; `"batch"` draws one for the whole batch, and mixes
+            either all of it or none, as the authors' code, timm and torchvision do.
         border: `"clip"` draws the center uniformly in the image and clips the box at the border, as the paper, timm and
             torchvision do: at an alpha of 1, a sample keeps 0.7 of its image on average. `"inside"` draws among the
             positions at which the whole box is inside, as `keras.layers.CutMix` does: it keeps 0.5.

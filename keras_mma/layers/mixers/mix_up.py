@@ -23,8 +23,8 @@ class MixUp(Mixer):
     Args:
         alpha: Parameter of the Beta distribution, positive. 1, the default, is the uniform distribution.
             (`keras.layers.MixUp` has a default of 0.2, which mixes less.)
-        per: `"sample"` draws lam for each sample; `"batch"` draws one for the whole batch, as the authors'
-            code, timm and torchvision do.
+        per: `"sample"` draws lam for each sample; `"batch"` draws one for the whole batch, and mixes
+            either all of it or none, as the authors' code, timm and torchvision do.
         **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
 
     Example:

@@ -34,7 +34,7 @@ class SaliencyMix(Mixer):
     with M 0 inside the box and 1 outside.
 
     Args:
-        alpha: Parameter of the Beta distribution, positive. The paper uses 1.
+        alpha: Parameter of the Beta distribution, positive. The authors' code uses 1.
         scheme: Source in the partner and target in the sample's own image: `"salient_to_corresponding"` (the same
             position; the default), `"salient_to_salient"`, `"salient_to_nonsalient"`,
             `"nonsalient_to_salient"` or `"nonsalient_to_nonsalient"`. All except the first move the box and mix at the
@@ -47,8 +47,8 @@ class SaliencyMix(Mixer):
             authors' code).
         detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice. `"fine_grained_misread"` is what
             the authors' code computes, which is nearly noise.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability` (the paper uses 0.5 on CIFAR and 1
-            on ImageNet), `sites`, `partner`, `label`, `seed`, ...
+        **kwargs: Arguments of `Mixer`, which also describes the call: `probability` (the authors' code uses 0.5 on
+            CIFAR and 1 on ImageNet), `sites`, `partner`, `label`, `seed`, ...
 
     Raises:
         ValueError: If an argument is out of range, or a scheme that moves the box is combined with feature sites.
