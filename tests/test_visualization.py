@@ -91,7 +91,7 @@ def test_adapted_masks_are_those_of_the_layers(rng):
         assert figure.axes[number].get_xlabel() == f"weight {adapted.mean():.2f}"
     with pytest.raises(ValueError, match="`model` must be a `MixModel`"):
         visualization.plot_adaptation(network, images)
-    with pytest.raises(ValueError, match="`model` must have a layer such as `FeatureMixAdapt`"):
+    with pytest.raises(ValueError, match="`model` must mix features, as `FeatureMixAdapt` does"):
         visualization.plot_adaptation(keras_mma.mixify(network, layers.CutMix(), at=[]), images)
 
 

@@ -159,6 +159,8 @@ class FeatureMixAdapt(FeatureMixer):
     @classmethod
     def from_config(cls, config):
         attention = keras.saving.deserialize_keras_object(config["attention"])
+        if isinstance(attention, keras.Layer):
+            attention.trainable = False  # also if the model was frozen and unfrozen
         return cls(**{**config, "attention": attention})
 
     def _attend(self, features):

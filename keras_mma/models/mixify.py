@@ -13,9 +13,10 @@ from keras_mma.models.augmentation import end_of_augmentation
 from keras_mma.models.mix_model import MixModel
 from keras_mma.models.mixing_points import find_image, mixing_points, why_none
 
-_STEPS = ("train_step", "test_step", "make_train_function", "make_test_function", "compute_loss", "compute_metrics")
-# Keras has this step with JAX only.
-_STEPS += ("compute_loss_and_updates",) if hasattr(keras.Model, "compute_loss_and_updates") else ()
+_STEPS = [
+    *("train_step", "test_step", "make_train_function", "make_test_function", "compute_loss", "compute_metrics"),
+    *(["compute_loss_and_updates"] if hasattr(keras.Model, "compute_loss_and_updates") else []),  # JAX
+]
 
 
 def mixify(

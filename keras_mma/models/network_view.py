@@ -173,7 +173,8 @@ def predictor_behind_mixer(inputs, predictions, data_format):
     view = NetworkView([received, *(plain.inputs[number] for number in others)], plain.output, {}, data_format)
 
     def predict(images, values):
-        given = [values[key] for key in keys] if isinstance(values, dict) else keras.tree.flatten(values)
+        is_named = isinstance(values, dict) and all(key in values for key in keys)
+        given = [values[key] for key in keys] if is_named else keras.tree.flatten(values)
         # Keras takes no mixture of tensors and arrays.
         return view.predictions([images, *(ops.convert_to_tensor(given[number]) for number in others)])
 

@@ -131,7 +131,9 @@ def _comparison(name, by_seed, baseline, level, resolution):
     if 0 < len(good) < len(seeds):
         values = np.subtract(_points(by_seed[seed] for seed in good), _points(baseline[seed] for seed in good))
         comparison["without_diverged"] = summary(values, level, resolution)
-    if seeds and not good:
+    if seeds and all(
+        record.get("diverged") is not None for seed in seeds for record in (by_seed[seed], baseline[seed])
+    ):
         comparison["all_diverged"] = True
     return comparison
 

@@ -170,10 +170,11 @@ def check_records(folder, records, cells):
     for cell in cells:
         if "sha256" in records.get(cell.name, {}):
             first = sizes.setdefault((cell.part, cell.setting["image_size"]), cell.name)
-            if records[first]["sha256"] != records[cell.name]["sha256"]:
+            expected, digests = (records[name]["sha256"] for name in (first, cell.name))
+            if digests != expected:
                 raise InputError(
-                    f"{record_path(folder, cell)} must be of the same images as {first}: their digests differ, as "
-                    "where a worker has another copy of the dataset; delete the file to run the cell again"
+                    f"{record_path(folder, cell)} must be of the same images as {first}, whose digests are {expected}; "
+                    f"delete the file to run the cell again. Received: {digests}"
                 )
     numbers = sorted({records[cell.name]["images"] for cell in cells if cell.name in records})
     if len(numbers) > 1:

@@ -91,8 +91,9 @@ def _check_images(plan, cell):
 
 def _changes(plan, record):
     """What has changed since a record was made, or may have, in one line; empty if nothing has."""
-    before = {"commit": record.get("commit"), **(record.get("versions") or {})}
-    now = {"commit": provenance.commit(), **provenance.versions()}
+    before = {name: record[name] for name in ("commit", "backend") if name in record} | (record.get("versions") or {})
+    origin = provenance.origin()
+    now = origin | origin.pop("versions")
     names = [name for name in before if before[name] != now.get(name)]
     changes = ", ".join(f"{name} {before[name]} then, {now.get(name)} now" for name in names)
     return f"{changes}; {plans.UNKNOWN_DEFAULTS}" if names and "layers" not in plan else changes

@@ -230,7 +230,7 @@ def describe(plan):
     for extension in plan["extensions"]:
         print(f"note: the seeds were raised from {extension['from']} to {extension['to']} on {extension['date']}")
     if len(plan.get("evaluations", [])) > 1:
-        print("note: what `--evaluate` measures was changed, so all models are measured again")
+        print("note: what `--evaluate` measures was changed after the start of the study")
     if "layers" not in plan:
         print(f"note: {UNKNOWN_DEFAULTS}")
     if plan["tuning"] is not None:

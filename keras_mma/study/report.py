@@ -121,8 +121,8 @@ def warnings(report):
         )
     elif plan["extensions"]:
         looked_at = max(extension["looked_at"] for extension in plan["extensions"])
-        results = "the results of one seed, which have no interval" if looked_at else "no results yet"
-        sentences.append(f"The number of seeds was raised when there were {results}.")
+        when = "after the results of one seed, which have no interval" if looked_at else "before there were results"
+        sentences.append(f"The number of seeds was raised {when}.")
     sentences += _about_robustness(report)
     for setting in analysis["settings"]:
         for arm in setting["arms"]:

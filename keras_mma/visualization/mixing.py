@@ -124,9 +124,7 @@ def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.Pa
     """
     sites = site_features(model)
     if not sites.layers:
-        raise ValueError(
-            "`model` must have a layer such as `FeatureMixAdapt`. Received: a model that mixes at the input only"
-        )
+        raise ValueError("`model` must mix features, as `FeatureMixAdapt` does. Received: one that mixes at the input")
     features = sites.model(_images(images), training=False)
     received = _channels_last(features[0], sites.mixer.data_format)
     mixed, plan, _ = _mix(sites.mixer, received)

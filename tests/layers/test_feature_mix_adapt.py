@@ -258,6 +258,8 @@ def test_attention_can_be_a_layer_that_is_not_trained(plan, features, tmp_path):
     before = keras.ops.convert_to_numpy(gate.kernel)
     model.fit(np.ones((4, 16, 16, 3), "float32"), np.array([0, 1, 0, 1]), verbose=0)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(gate.kernel), before)
+    model.trainable = False
+    model.trainable = True
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     (layer,) = (layer for layer in loaded.layers if isinstance(layer, FeatureMixAdapt))

@@ -134,7 +134,11 @@ def test_sumix_finds_the_inputs_of_a_list_in_a_dict(rng):
     inputs = [keras.Input((16, 16, 4), name="image"), keras.Input((4,), name="facts")]
     x = keras.layers.Add()([keras.layers.GlobalAveragePooling2D()(inputs[0]), inputs[1]])
     network, weights = keras.Model(inputs, x), []
-    for given in ([images, facts], {"image": images, "facts": facts}, {"image": images, "facts": facts, "a": facts}):
+    for given in (
+        [images, facts],
+        {"image": images, "facts": facts},
+        {"image": images, "facts": facts, "other": facts},
+    ):
         model = keras_mma.mixify(network, layers.CutMix(label="sumix", seed=3), at=[], image="image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of the other structure

@@ -251,6 +251,12 @@ class TestConstruction:
         with pytest.raises(ValueError, match=match):
             self.build(*arguments)
 
+    def test_a_mixer_that_needs_sample_weights_raises(self):
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.CutMix(ignore_zero_weight=True)(inputs)
+        with pytest.raises(ValueError, match="`ignore_zero_weight` requires labeled batches with sample weights"):
+            keras_mma.MixModel(inputs, (keras.layers.GlobalAveragePooling2D()(x), plan))
+
     def test_layers_can_be_called_with_keywords(self, data):
         inputs = keras.Input((16, 20, 3))
         x, plan = layers.CutMix(sites=(1,))(images=inputs)

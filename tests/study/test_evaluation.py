@@ -154,7 +154,7 @@ def test_a_measurement_names_its_origin(tmp_path, todo, measured):
     running.run(todo[:1], tmp_path, train)
     evaluation.measure_cell(todo[0], tmp_path, ("clean",), None)
     kept = files.read_json(cells.measurement_path(tmp_path, todo[0].name))
-    assert kept["commit"] == provenance.commit() and kept["versions"] == provenance.versions() and kept["finished"]
+    assert {name: kept[name] for name in ("commit", "backend", "versions")} == provenance.origin() and kept["finished"]
 
 
 def test_no_measurement_begins_after_the_deadline(tmp_path, todo, measured, monkeypatch):

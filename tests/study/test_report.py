@@ -141,12 +141,13 @@ def test_different_backends_and_resumed_trainings_are_named():
 
 
 @pytest.mark.parametrize(
-    ("looked_at", "words"), [(0, "no results yet"), (1, "the results of one seed, which have no interval")]
+    ("looked_at", "words"),
+    [(0, "before there were results"), (1, "after the results of one seed, which have no interval")],
 )
 def test_a_number_of_seeds_that_was_raised_early_is_named(looked_at, words):
     plan = plans.extend(fakes.make_plan(("none", "cutmix"), seeds=4), 5, looked_at)
     made = report.make(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0}))
-    assert f"The number of seeds was raised when there were {words}." in made["warnings"]
+    assert f"The number of seeds was raised {words}." in made["warnings"]
 
 
 def test_a_tuning_at_the_edge_names_its_setting():

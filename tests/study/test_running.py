@@ -356,7 +356,7 @@ def test_records_of_other_images_are_refused(tmp_path):
     cells.check_records(tmp_path, cells.read_records(tmp_path), todo)
     path = cells.record_path(tmp_path, todo[2])
     path.write_text(path.read_text().replace('"train": "a"', '"train": "c"'))
-    with pytest.raises(InputError, match="must be of the same images as none-seed0: their digests differ"):
+    with pytest.raises(InputError, match="must be of the same images as none-seed0, whose digests"):
         cells.check_records(tmp_path, cells.read_records(tmp_path), todo)
 
 
