@@ -91,4 +91,4 @@ $(VENV)/.mutants: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs build dist docs/_build *.egg-info
+	rm -rf $(VENV) build dist docs/_build *.egg-info

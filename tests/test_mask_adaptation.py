@@ -299,14 +299,14 @@ def test_the_command_writes_a_record_a_page_and_a_picture(saved_network, tmp_pat
         "soft=mma(temperature=1, combine=add)",
         "naive",
         "--output",
-        str(tmp_path / "out" / "masks"),
+        str(tmp_path / "out" / "t0.5"),
     ]
     command.main(words)
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["masks.json", "masks.md", "masks.png"]
-    record = json.loads((tmp_path / "out" / "masks.json").read_text())
+    assert written == ["t0.5.json", "t0.5.md", "t0.5.png"]
+    record = json.loads((tmp_path / "out" / "t0.5.json").read_text())
     assert [row["setting"] for row in record["diagnosis"]["rows"]] == ["soft", "naive"]
-    assert (tmp_path / "out" / "masks.md").read_text() == page.render(record)
+    assert (tmp_path / "out" / "t0.5.md").read_text() == page.render(record)
     printed = capsys.readouterr().out
     assert "soft" in printed and "limits: jump at most 0.5, spread at least 0.9, correlation at least 0.5" in printed
 
@@ -371,3 +371,9 @@ def test_the_default_keeps_all_limits_at_every_stage_of_a_trained_network():
     assert json.loads(RECORD.read_text())["defaults"] == settings.defaults()  # of another default it says nothing
     layer = layers.FeatureMixAdapt(1)
     assert (layer.preserve_ratio, layer.edge_blur) == (True, 1.0)
+
+
+def test_masks_without_an_edge_have_a_worst_figure():
+    row = {"spread": 1.0, "correlation": 0.9, "deviation": 0.1, "difference": 0.2}
+    assert page._worst([row | {"jump": None}, row | {"jump": 0.3}])["jump"] == 0.3
+    assert page._worst([row | {"jump": None}])["jump"] == 0

@@ -229,6 +229,11 @@ def test_long_class_names_are_cut():
     assert grid.in_words(np.array([0.0, 1.0]), names) == "a very long class name indeed"
 
 
+def test_only_saliency_and_attention_are_drawn_as_heat():
+    titles = ("partner's saliency", "site 1: own attention", "MMA at attention_1", "mask (white: own)")
+    assert [grid._is_heat(title) for title in titles] == [True, True, False, False]
+
+
 def test_what_cannot_be_plotted_is_named_with_the_remedy(rng):
     with pytest.raises(ValueError, match=r"`mixer` must be a `Mixer`, such as `MixUp\(\)`, or a `MixModel`, such as"):
         visualization.plot_mixing(layers.MixUp, blobs(rng, 3))

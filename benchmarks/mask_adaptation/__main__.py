@@ -105,12 +105,13 @@ def run(options, words):
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         mixer = parse_mixer(options.mixer, options.seed)
-        picture = options.output.with_suffix(".png")
+        # Names may have points, as in t0.5.
+        picture, table, text = (options.output.with_name(options.output.name + end) for end in (".png", ".json", ".md"))
         record["picture"] = picture.name
         page.draw(network, images[:64], mixer, settings, options.at).savefig(picture, dpi=110)
-        write_json(options.output.with_suffix(".json"), record)
-        write(options.output.with_suffix(".md"), page.render(record))
-        print(f"wrote {options.output.with_suffix('.md')}")
+        write_json(table, record)
+        write(text, page.render(record))
+        print(f"wrote {text}")
     return record
 
 

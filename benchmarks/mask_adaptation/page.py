@@ -185,7 +185,7 @@ def _temperatures(settings):
 def _worst(rows):
     """The figures of a setting that are worst over the stages."""
     return {
-        "jump": max(row["jump"] for row in rows),
+        "jump": max((row["jump"] for row in rows if row["jump"] is not None), default=0.0),  # none without an edge
         **{name: min(row[name] for row in rows) for name in ("spread", "correlation", "deviation")},
         "difference": max(row["difference"] for row in rows),
     }

@@ -43,7 +43,8 @@ class MixingMonitor(keras.callbacks.Callback):
     and the mean and standard deviation of the weights there.
 
     Args:
-        images: Images (batch, height, width, channels), as the model takes them; at least two.
+        images: Images (batch, height, width, channels), as the model takes them; at least two. All of them go through
+            the network at once in each report, so pass one batch.
         log_dir: Folder. With TensorFlow and the `tensorboard` package, events for TensorBoard are written there;
             otherwise `mixing.csv` and PNG files.
         labels: Labels of the images, drawn below the mixed images; see `keras_mma.visualization.plot_mixing`.
@@ -105,7 +106,7 @@ class MixingMonitor(keras.callbacks.Callback):
         tensorboard = not missing if tensorboard is None else tensorboard
         self.log_dir, self.labels, self.class_names = Path(log_dir), labels, class_names
         self.frequency, self.samples, self.tensorboard = frequency, samples, tensorboard
-        #: The figures that were written, a dict for each report.
+        #: The figures of the last training, a dict for each report.
         self.figures: list[dict[str, float]] = []
         self._earlier: list[dict] = []
         self._writer: Any = None
@@ -134,6 +135,7 @@ class MixingMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        self.figures, self._earlier, self._last, self._cost = [], [], 0.0, 0.0
         if self.tensorboard:
             import tensorflow as tf
 

@@ -26,8 +26,8 @@ def train_cell(cell, output, on_epoch):
 
     Args:
         cell: A `keras_mma.study.cells.Cell`.
-        output: Folder of the training. It resumes there, and leaves `history.csv`, `model.keras`, `saved_model/` and
-            `states/`.
+        output: Folder of the training. It resumes there, and leaves `history.csv`, `model.keras`, `states/` and, unless
+            the backend is PyTorch, `saved_model/`.
         on_epoch: Function that is called with the number of epochs and the seconds of the last one.
 
     Returns:

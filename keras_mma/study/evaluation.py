@@ -159,10 +159,10 @@ def _measure_model(cell, folder, sections, limit):
     # Otherwise `evaluate` would refuse to replace the report of a larger limit or of more sections.
     (output / "robustness" / "report.json").unlink(missing_ok=True)
     images = getattr(cell_training.load(cell_training.make_recipe(cell)), cell.part)
+    saved = output / "saved_model"  # PyTorch has none
+    model = saved if saved.exists() else output / "model.keras"
     try:
-        report = robustness.evaluate(
-            output / "saved_model", images, only=sections, limit=limit, output=output / "robustness"
-        )
+        report = robustness.evaluate(model, images, only=sections, limit=limit, output=output / "robustness")
     except InputError as error:
         raise InputError(f"{cell.name} cannot be evaluated: {first_line(error).partition(': ')[2]}") from error
     return accuracies(report, sections)

@@ -97,6 +97,8 @@ def _check_config(output, config, digests):
             raise
         raise InputError(f"{path} is damaged: choose another `output` folder") from error
     changed = [name for name in config if before.get(name) != config[name]]
+    # Records of studies name other versions.
+    changed += ["backend"] if before.get("backend", versions["backend"]) != versions["backend"] else []
     if changed:
         values = ", ".join(f"{name}={before.get(name)!r}" for name in changed)
         raise InputError(f"`output` {output} holds another run, with {values}: choose another folder")
@@ -270,13 +272,15 @@ def _columns(rows):
 
 
 def save(model, output):
-    """Write `model.keras` and `saved_model/`, each completely or not at all."""
+    """Write `model.keras` and, where Keras can, `saved_model/`, each completely or not at all: not on PyTorch."""
     output = Path(output)
     temporary, folder = output / "unfinished.keras", output / "unfinished"
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     try:
         model.save(temporary)
         files.replace(temporary, output / "model.keras")
+        if keras.backend.backend() == "torch":
+            return
         model.export(folder, verbose=False)
         shutil.rmtree(output / "saved_model", ignore_errors=True)
         files.replace(folder, output / "saved_model")

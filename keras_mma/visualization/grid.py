@@ -43,7 +43,7 @@ def draw_grid(columns: dict, notes: dict, bars: Any, samples: int, path: Any, ti
 
 
 def _is_heat(title: str) -> bool:
-    return "saliency" in title or "attention" in title
+    return not title.startswith("MMA at ") and ("saliency" in title or "attention" in title)
 
 
 def show(axis: "Axes", picture: np.ndarray, scale: Any, limit: float | None = None, is_heat: bool = False) -> None:

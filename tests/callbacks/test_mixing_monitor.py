@@ -40,6 +40,9 @@ def test_training_is_not_disturbed(rng, tmp_path, seed):
     monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, frequency=2, tensorboard=False)
     assert train(make_model(mixer()), rng, [monitor]) == train(make_model(mixer()), rng, [])
     assert [figures["epoch"] for figures in monitor.figures] == [1, 3]
+    train(make_model(mixer()), rng, [monitor], epochs=1)
+    assert [figures["epoch"] for figures in monitor.figures] == [1]
+    train(make_model(mixer()), rng, [monitor])
     with open(tmp_path / "mixing.csv") as file:
         rows = list(csv.DictReader(file))
     expected = {"epoch", "mixer/weight_mean", "mixer/weight_std"}

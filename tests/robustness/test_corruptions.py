@@ -50,6 +50,13 @@ def test_every_severity_changes_every_kind_of_image(name, shape):
         assert (changed != images).any(axis=(1, 2, 3)).all(), severity
 
 
+def test_a_corruption_of_colors_refuses_gray_images():
+    with pytest.raises(
+        InputError, match=r"`name` saturate needs images of 3 channels. Received: shape \(2, 16, 16, 1\)"
+    ):
+        corrupt(pictures(2, 16, 16, 1), "saturate", 3)
+
+
 @pytest.mark.parametrize("name", REGENERATED)
 def test_an_image_keeps_its_corruption_whatever_the_batch(images, name):
     of_all = corrupt(images, name, 3, seed=9)

@@ -652,3 +652,18 @@ def test_a_real_study_that_is_killed_and_resumed_has_the_numbers_of_an_undisturb
     for name, record in undisturbed.items():
         assert killed[name]["test_accuracy"] == record["test_accuracy"] and killed[name]["loss"] == record["loss"]
     assert plan.read(tmp_path / "killed")["images"] == plan.read(tmp_path / "undisturbed")["images"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_real_study_on_another_backend(tmp_path, backend):
+    pytest.importorskip(backend)
+    words = "--dataset digits --network wideresnet-10-1 --epochs 1 --fraction 0.2 --methods none cutmix --seeds 2"
+    words += " --batch-size 32 --evaluate clean --limit 20"
+    command = [sys.executable, "-m", "keras_mma.study", *words.split(), "--output", str(tmp_path / "s")]
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"KERAS_BACKEND": backend})
+    kept = cells.read_records(tmp_path / "s")
+    assert len(kept) == 4 and all(record["backend"] == backend for record in kept.values())
+    training = tmp_path / "s" / "trainings" / "cutmix-seed1"
+    assert (training / "model.keras").exists() and (training / "saved_model").exists() == (backend != "torch")
+    assert json.loads((tmp_path / "s" / "report.json").read_text())["robustness"]["images"] == 20

@@ -1,6 +1,7 @@
 """Training in an output folder: one run at a time, resumed without a trace, nothing half-written."""
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -200,6 +201,15 @@ def test_a_folder_belongs_to_one_recipe_on_one_dataset(data, tmp_path):
         training.claim(output, RECIPE, data, {"devices": 3}),
     ):
         pass
+    config = output / "config.json"
+    text = config.read_text()
+    config.write_text(json.dumps(json.loads(text) | {"backend": "another"}))
+    with (
+        pytest.raises(InputError, match="holds another run, with backend='another'"),
+        training.claim(output, RECIPE, data, {"devices": 2}),
+    ):
+        pass
+    config.write_text(text)
     # The images may be elsewhere, and where they are is not written.
     moved = dataclasses.replace(RECIPE, data_dir="/elsewhere")
     with training.claim(output, moved, data, {"devices": 2}):

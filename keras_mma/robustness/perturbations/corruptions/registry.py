@@ -50,7 +50,7 @@ class Corruption(NamedTuple):
         severities: Dict from the names of `PUBLISHED_SETS` to five rows of parameters.
         needs: Name of an option of `evaluate` and `corrupt` that is passed to the function as a keyword argument.
             Without that option, the corruption is left out.
-        needs_color: Whether it leaves grayscale images unchanged.
+        needs_color: Whether it takes images of three channels only.
     """
 
     function: Callable
@@ -132,6 +132,8 @@ def corrupt(
         )
     images = check_images(images, channels=(1, 3))
     function, needs = CORRUPTIONS[name].function, CORRUPTIONS[name].needs
+    if CORRUPTIONS[name].needs_color and images.shape[-1] == 1:
+        raise InputError(f"`name` {name} needs images of 3 channels. Received: shape {images.shape}")
     resources = {"frost_textures": frost_textures}
     if needs and resources[needs] is None:
         raise InputError(f"`name` {name} needs `{needs}`. Received: {needs}=None")
