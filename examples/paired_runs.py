@@ -18,15 +18,21 @@ def run(train, seeds, output, settings):
         Dict from the arms to lists of scores.
 
     Raises:
-        InputError: If there is no seed, or the output file is damaged or of other settings.
+        InputError: If there is no seed, or the output file is damaged, or of other settings or another backend.
     """
     if seeds < 1:
         raise InputError(f"`seeds` must be at least 1. Received: seeds={seeds}")
-    record = {"settings": settings, "versions": provenance.versions(), "commit": provenance.commit(), "scores": {}}
+    origin = provenance.origin()
+    record = {"settings": settings, **origin, "scores": {}}
     if output.exists():
         record = files.read_json(output, {"settings": dict, "scores": {str: forms.NUMBER}})
         if record["settings"] != settings:
             raise InputError(f"`output` must be of the same settings. Received: {output} of {record['settings']}")
+        if record.get("backend", origin["backend"]) != origin["backend"]:
+            raise InputError(f"`output` must be of the same backend. Received: {output} of {record['backend']}")
+        changed = [name for name in origin if record.get(name, origin[name]) != origin[name]]
+        if changed:
+            print(f"note: the first runs in {output} have another {' and other '.join(changed)}", flush=True)
     for seed in range(seeds):
         for arm in ("none", "mixed"):
             name = f"{arm} {seed}"

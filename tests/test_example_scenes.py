@@ -64,7 +64,7 @@ def test_targets_are_detected_and_scored():
     np.testing.assert_allclose(small_fcos.average_precision(found, boxes, digits, 10), (1 + 2 / 3) / 2)
 
 
-def test_runs_are_recorded_and_not_repeated(tmp_path):
+def test_runs_are_recorded_and_not_repeated(tmp_path, capsys):
     trained, output = [], tmp_path / "folder" / "scores.json"
 
     def train(arm, seed):
@@ -77,6 +77,14 @@ def test_runs_are_recorded_and_not_repeated(tmp_path):
     assert json.loads(output.read_text())["versions"]["keras"] == keras.__version__
     text = paired_runs.report(scores, 0.5)
     assert "| mean | 51.00 | 52.00 | +1.00 |" in text and "Verdict at a margin of 0.5 points: better" in text
+    text = output.read_text()
+    output.write_text(json.dumps(json.loads(text) | {"commit": "old"}))
+    capsys.readouterr()
+    paired_runs.run(train, 3, output, {"epochs": 1})
+    assert capsys.readouterr().out.startswith(f"note: the first runs in {output} have another commit\n")
+    output.write_text(json.dumps(json.loads(text) | {"backend": "another"}))
+    with pytest.raises(InputError, match="`output` must be of the same backend. Received: .* of another"):
+        paired_runs.run(train, 3, output, {"epochs": 1})
     with pytest.raises(InputError, match="`output` must be of the same settings. Received"):
         paired_runs.run(train, 1, output, {"epochs": 2})
     for seeds in (0, -1):

@@ -185,6 +185,7 @@ def test_a_setting_is_spelled_in_one_line():
         ("mma(blur=-1)", "non-negative"),
         ("mma(attention=power-x)", "power-NUMBER"),
         ("mma(attention=loud)", "attention"),
+        ("mma(sites=1)", "arguments of `FeatureMixAdapt` only"),
         ("mma(", "spelled"),
     ],
 )
