@@ -30,7 +30,8 @@ def add_options(add):
 
 def load_network(options, data):
     """A network, and sentences that describe it."""
-    test = batches.evaluation_batches(data.test, 500)
+    if options.save and not (options.save.suffix == ".keras" and options.save.parent.is_dir()):
+        raise InputError(f"`save` must be a .keras file in a folder that exists. Received: {options.save}")
     if options.model:
         try:
             model = keras.models.load_model(options.model)
@@ -54,6 +55,7 @@ def load_network(options, data):
     training.train(recipe, built.model, train, verbose=2)
     if options.save:
         built.network.save(options.save)
+    test = batches.evaluation_batches(data.test, 500)
     accuracy = built.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
     how = "without mixing" if recipe.method == "none" else f"with {recipe.method}"
     return built.network, (
@@ -69,7 +71,7 @@ def recorded_command(module, words):
         module: Name of the benchmark.
         words: List of its arguments.
     """
-    kept = list(words)
+    kept = [word for word in words if not word.startswith(("--data-dir=", "--save="))]
     for option in ("--data-dir", "--save"):
         if option in kept:
             del kept[kept.index(option) : kept.index(option) + 2]

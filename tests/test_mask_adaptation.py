@@ -321,6 +321,7 @@ def test_the_command_writes_a_record_a_page_and_a_picture(saved_network, tmp_pat
         (["--only-settings"], "--settings must name"),
         (["--dataset", "nothing"], "--dataset must be"),
         (["--model", "missing.keras"], "missing.keras cannot be loaded"),
+        (["--save", "missing/network.keras"], "--save must be a .keras file in a folder that exists"),
     ],
 )
 def test_bad_input_is_one_line(needs_tensorflow, capsys, words, message):
