@@ -231,7 +231,11 @@ def summary(report):
         width = max((len(comparison["method"]) for comparison in setting["comparisons"]), default=0)
         for comparison in setting["comparisons"]:
             difference = tables.difference(comparison)
-            verdict = tables.verdict(comparison, plan["margin"]) if comparison["mean"] is not None else "no result"
+            verdict = (
+                tables.verdict(comparison, plan["margin"], analysis["extended"])
+                if comparison["mean"] is not None
+                else "no result"
+            )
             lines.append(f"  {comparison['method']:<{width}}  {difference:<22}  {verdict}")
     return "\n".join([*(f"note: {sentence.replace('`', '')}" for sentence in report["warnings"]), *lines])
 

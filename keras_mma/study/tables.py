@@ -19,7 +19,7 @@ def results(setting, plan):
             row += ["baseline", ""]
         else:
             comparison = comparisons[arm["method"]]
-            row += [difference(comparison), verdict(comparison, plan["margin"])]
+            row += [difference(comparison), verdict(comparison, plan["margin"], bool(plan["looks"]))]
         rows.append([*row, "-" if arm["cost"] is None else f"{arm['cost']:.2f}"])
     heading = f"difference from {code(plan['baseline'])} in points"
     return ["method", "accuracy in %", heading, "verdict", "time per epoch"], rows
@@ -40,8 +40,8 @@ def difference(comparison):
     return text if comparison["low"] is None else f"{text} {_interval(comparison['low'], comparison['high'])}"
 
 
-def verdict(comparison, margin):
-    """A verdict in words."""
+def verdict(comparison, margin, is_extended=False):
+    """A verdict in words; `is_extended` if the study was extended after a look at its results."""
     if comparison["mean"] is None:
         return "unfinished"
     text = comparison["verdict"].replace("the margin", f"{margin:g}")
@@ -52,7 +52,8 @@ def verdict(comparison, margin):
         if alone <= statistics.ALPHA < corrected:
             text += f" ({words} {_p_value(alone)} alone, {_p_value(corrected)} corrected)"
     needed = comparison.get("seeds_needed")
-    return text if needed is None else f"{text}; about {needed:,} seeds would settle it"
+    new = " in a new study" if is_extended else ""
+    return text if needed is None else f"{text}; about {needed:,} seeds{new} would settle it"
 
 
 def legend(report):

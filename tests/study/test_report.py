@@ -103,6 +103,8 @@ def test_a_difference_that_the_correction_takes_back_is_explained():
     assert tables.verdict(judged(values), 0.5) == "better"
     text = tables.verdict(judged(values, others=2), 0.5)
     assert text.startswith("cannot be told (p 0.046 alone, 0.139 corrected); ")
+    assert " seeds would settle it" in text
+    assert " seeds in a new study would settle it" in tables.verdict(judged(values, others=2), 0.5, is_extended=True)
 
 
 def test_an_equivalence_that_the_correction_takes_back_is_explained():
