@@ -1,6 +1,6 @@
 """Contrasts of the accuracies of a study: sums of its methods with weights, for each seed, with intervals and verdicts.
 
-    python -m benchmarks.contrasts docs/results/saliencymix docs/results/plans/saliencymix-contrasts.toml
+    python -m benchmarks.contrasts docs/results/length docs/results/length/contrasts.toml
 
 answers what a comparison with the baseline does not: the effect of one part of a method, or whether a gain grows with
 the number of epochs. The file is a table from the names of contrasts to weights, which sum to 0:

@@ -32,7 +32,7 @@ def run(train, seeds, output, settings):
             raise InputError(f"`output` must be of the same backend. Received: {output} of {record['backend']}")
         changed = [name for name in origin if record.get(name, origin[name]) != origin[name]]
         if changed:
-            print(f"note: the first runs in {output} have another {' and other '.join(changed)}", flush=True)
+            print(f"note: the first runs in {output} differ in {' and '.join(changed)}", flush=True)
     for seed in range(seeds):
         for arm in ("none", "mixed"):
             name = f"{arm} {seed}"

@@ -81,7 +81,7 @@ def test_runs_are_recorded_and_not_repeated(tmp_path, capsys):
     output.write_text(json.dumps(json.loads(text) | {"commit": "old"}))
     capsys.readouterr()
     paired_runs.run(train, 3, output, {"epochs": 1})
-    assert capsys.readouterr().out.startswith(f"note: the first runs in {output} have another commit\n")
+    assert capsys.readouterr().out.startswith(f"note: the first runs in {output} differ in commit\n")
     output.write_text(json.dumps(json.loads(text) | {"backend": "another"}))
     with pytest.raises(InputError, match="`output` must be of the same backend. Received: .* of another"):
         paired_runs.run(train, 3, output, {"epochs": 1})

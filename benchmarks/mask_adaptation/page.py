@@ -149,8 +149,8 @@ def _search(search):
         cells = [", ".join(f"{value:g}" for value in sorted(table[family].get(edge, ()))) or "–" for edge in edges]
         lines.append(f"| {family} | {' | '.join(cells)} |")
     lists = {
-        "closest to the mixer's mask": sorted(kept, key=lambda spelling: worst[spelling]["difference"]),
-        "in which the attention is strongest": sorted(kept, key=lambda spelling: -worst[spelling]["deviation"]),
+        "closest to the mixer's mask": sorted(kept, key=lambda spelling: worst[spelling]["difference"] or 0),
+        "in which the attention is strongest": sorted(kept, key=lambda spelling: -(worst[spelling]["deviation"] or 0)),
     }
     for title, spellings in lists.items():
         lines += [
@@ -183,12 +183,10 @@ def _temperatures(settings):
 
 
 def _worst(rows):
-    """The figures of a setting that are worst over the stages."""
-    return {
-        "jump": max((row["jump"] for row in rows if row["jump"] is not None), default=0.0),  # none without an edge
-        **{name: min(row[name] for row in rows) for name in ("spread", "correlation", "deviation")},
-        "difference": max(row["difference"] for row in rows),
-    }
+    """The figures of a setting that are worst over the stages; some mean nothing, such as a jump without an edge."""
+    worst = {"jump": max, "spread": min, "correlation": min, "deviation": min, "difference": max}
+    known = {name: [row[name] for row in rows if row[name] is not None] for name in worst}
+    return {name: choose(known[name], default=None) for name, choose in worst.items()}
 
 
 def draw(network, images, mixer, settings, at=None, samples=2):

@@ -101,7 +101,9 @@ def _check_config(output, config, digests):
     changed += ["backend"] if before.get("backend", versions["backend"]) != versions["backend"] else []
     if changed:
         values = ", ".join(f"{name}={before.get(name)!r}" for name in changed)
-        raise InputError(f"`output` {output} holds another run, with {values}: choose another folder")
+        raise InputError(
+            f"`output` {output} holds another run, with {values}: choose another folder, or delete this one"
+        )
     for part, digest in digests.items():
         if before.get("sha256", {}).get(part) != digest:
             raise InputError(

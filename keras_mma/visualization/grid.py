@@ -28,7 +28,7 @@ def draw_grid(columns: dict, notes: dict, bars: Any, samples: int, path: Any, ti
         axes = figure.subplots(samples, len(columns), squeeze=False)
         for sample, line in enumerate(axes):
             for axis, (title, values) in zip(line, columns.items(), strict=True):
-                if "saliency" in title:  # each map has a maximum of its own
+                if _is_heat(title) and "saliency" in title:  # each map has a maximum of its own
                     limits[title] = max(float(values[sample].max()), 1e-6)
                 is_map = _is_heat(title) or "mask" in title or title.startswith("MMA")
                 show(axis, values[sample], scale, limits.get(title, 1.0) if is_map else None, _is_heat(title))

@@ -667,3 +667,8 @@ def test_a_real_study_on_another_backend(tmp_path, backend):
     training = tmp_path / "s" / "trainings" / "cutmix-seed1"
     assert (training / "model.keras").exists() and (training / "saved_model").exists() == (backend != "torch")
     assert json.loads((tmp_path / "s" / "report.json").read_text())["robustness"]["images"] == 20
+    if backend == "torch":
+        words = "examples/train_cifar.py --dataset digits --network wideresnet-10-1 --epochs 1 --fraction 0.2 --output"
+        command = [sys.executable, *words.split(), str(tmp_path / "example")]
+        subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"KERAS_BACKEND": backend})
+        assert json.loads((tmp_path / "example" / "result.json").read_text())["saved_model_difference"] is None

@@ -99,9 +99,9 @@ def corrupt(
     """Corrupt images as Hendrycks & Dietterich do, seeded for each image.
 
     Args:
-        images: uint8 images (batch, height, width, channels) of 1 or 3 channels. The severities are those of CIFAR-10-C
-            up to 32 pixels, of Tiny-ImageNet-C up to 128 pixels and of ImageNet-C above. As these two are published as
-            JPEG of quality 85, the corrupted images are encoded and decoded so.
+        images: uint8 images (batch, height, width, channels) of 1 or 3 channels; 3 for `"saturate"`. The severities are
+            those of CIFAR-10-C up to 32 pixels, of Tiny-ImageNet-C up to 128 pixels and of ImageNet-C above. As these
+            two are published as JPEG of quality 85, the corrupted images are encoded and decoded so.
         name: Name of a corruption, such as `"fog"`.
         severity: Integer from 1 to 5.
         seed: Non-negative integer.
