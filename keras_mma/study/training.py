@@ -97,7 +97,7 @@ def _check_config(output, config, digests):
             raise
         raise InputError(f"{path} is damaged: choose another `output` folder") from error
     changed = [name for name in config if before.get(name) != config[name]]
-    # Records of studies name other versions.
+    # Versions may change between runs; the records of a study name them.
     changed += ["backend"] if before.get("backend", versions["backend"]) != versions["backend"] else []
     if changed:
         values = ", ".join(f"{name}={before.get(name)!r}" for name in changed)
