@@ -112,7 +112,7 @@ def test_docstrings_of_classes_are_complete(obj):
     text = inspect.getdoc(obj)
     sections = ["Args:"]
     if issubclass(obj, keras_mma.layers.Mixer) and obj is not keras_mma.layers.Mixer:
-        assert "**kwargs: Arguments of `Mixer`, which also describes the call" in text
+        assert "**kwargs: Arguments of `Mixer`:" in text and "See `Mixer` for the call." in " ".join(text.split())
     else:
         sections += ["Call arguments:", "Returns:", "Raises:"]
     sections += [] if obj in BASES else ["Example:"]

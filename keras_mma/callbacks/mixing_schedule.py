@@ -21,8 +21,8 @@ class MixingSchedule(keras.callbacks.Callback):
 
     Compiled training steps read both when they run: nothing is compiled again. The values depend on the number of the
     epoch alone, so that a training that `keras.callbacks.BackupAndRestore` resumes uses those of the epoch at which it
-    resumes. After training, the mixer has the values again that it had before; a model that is saved during training
-    has those of the epoch.
+    resumes. After training, the mixer has its previous values again; a model that is saved during training has those
+    of the epoch.
 
     Args:
         probability: A number for each epoch, or a function from the epoch (0, 1, ...) to a number. By default, that of

@@ -190,11 +190,11 @@ def warn_of_data_format(shape, mixer):
     is_last = mixer.data_format == "channels_last"
     side, channels = (shape[1], shape[3]) if is_last else (shape[3], shape[1])
     is_large = channels is not None and channels > 4
-    # Images with one channel are told only by their equal sides.
+    # Only their equal sides reveal images with one channel.
     if is_large and (side == 3 or (side == 1 and shape[2] == channels)):
         other = "channels_first" if is_last else "channels_last"
         warnings.warn(
-            f"`images` must be {mixer.data_format} for {mixer.name!r} and look like {other}: pass "
+            f"{mixer.name!r} expects {mixer.data_format} `images`, but these look like {other}: pass "
             f"`data_format={other!r}`. Received: images of shape {shape}",
             stacklevel=2,
         )

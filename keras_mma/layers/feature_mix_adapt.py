@@ -47,10 +47,10 @@ class FeatureMixAdapt(FeatureMixer):
         M   = exp a / (exp a + exp b)
         F~  = M F + (1 - M) F_partner,    weight = mean_hw(M)
 
-    where s is the number per sample for which mean_hw(M) = mean_hw(m). The label keeps the mixer's share, except
-    where the blur changes masks that touch the border: 0.01 on average for 4 x 4 maps, less for larger ones. A sample
-    that the mixer left unmixed stays exactly as it is. Only the site that the plan names computes anything; outside
-    training, no site does.
+    where s is the number per sample for which mean_hw(M) = mean_hw(m). The label therefore keeps the share of the
+    mixer's mask, except that the blur changes masks that touch the border: by 0.01 on average for 4 x 4 maps, by less
+    for larger ones. A sample that the mixer left unmixed stays exactly as it is. Only the layer of the site that was
+    drawn for the step computes anything; outside training, no layer does.
 
     Args:
         site: The site of this mixing point, a positive integer. The mixer's `sites` must include it.
@@ -64,7 +64,7 @@ class FeatureMixAdapt(FeatureMixer):
             0.3) (not from the paper).
         combine: `"add"` as above; `"multiply"`: a = m A_own / T + s, b = (1 - m) A_partner / T.
         preserve_ratio: Whether s is computed; otherwise it is 0 (not from the paper). `None` means the value of
-            `smooth`, which it requires.
+            `smooth`; `True` requires `smooth=True`.
         resize: How the mask is resized to the feature map, `"area"`, `"nearest"` or `"bilinear"`.
         edge_blur: Standard deviation in cells of the feature map of the Gaussian that blurs the resized mask; 0 does
             not blur (not from the paper). `None` means 1 with `smooth`, and 0 without.
@@ -132,7 +132,7 @@ class FeatureMixAdapt(FeatureMixer):
         self.preserve_ratio = smooth if preserve_ratio is None else arguments.boolean("preserve_ratio", preserve_ratio)
         if self.preserve_ratio and not smooth:
             raise ValueError(
-                "`preserve_ratio` requires `smooth`, because the shift acts inside the softmax. Received: smooth=False"
+                "`preserve_ratio` requires `smooth`, because s is added inside the softmax. Received: smooth=False"
             )
 
     def sample_mask(self, features, plan):

@@ -15,7 +15,7 @@ class FeatureMixer(keras.layers.Layer):
 
     A subclass implements `sample_mask(features, plan)`. The base decides whether the site fires, takes the features of
     the partners, keeps unmixed samples exactly as they are, handles token sequences and data formats, and updates the
-    plan. Only the site that the plan names computes anything; outside training, no site does.
+    plan. Only the layer of the site that was drawn for the step computes anything; outside training, no layer does.
 
     Args:
         site: The site of this mixing point, a positive integer. The mixer's `sites` must include it.

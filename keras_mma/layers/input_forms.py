@@ -199,7 +199,7 @@ def check_followed(mixer, images):
         return
     if followed is not None:
         raise ValueError(
-            f"{mixer.name!r} would mix images, and nothing would mix their labels: they follow {followed.name!r}, the "
+            f"{mixer.name!r} would mix images, and nothing would mix their labels, which follow {followed.name!r}, the "
             "mixer that returned the plan of the model. Call one mixer, as a layer of the model itself. "
             f"Received: a call of {mixer.name!r} inside another layer, such as a `Lambda`"
         )

@@ -54,11 +54,11 @@ class Mixer(sampling.SeededLayer):
             a labeled batch: a tuple `(images, labels)` or `(images, labels, sample_weight)`, or a dict with the key
             `"images"` and at least one of `"labels"` and `"segmentation_masks"` (batch, height, width) or
             (batch, height, width, classes), optionally with `"sample_weight"` (batch,). The keys `"image"` and
-            `"label"` of tensorflow-datasets are understood, and other values, such as `"id"`, pass through unless
+            `"label"` of tensorflow-datasets are accepted too, and other values, such as `"id"`, pass through unless
             their name says that they describe the image, such as `"bounding_boxes"`.
         labels: The labels, if they are passed as a separate argument: one-hot or soft labels (batch, classes), integer
             labels (batch,) or (batch, 1), or a structure of these.
-        sample_weight: (batch,), likewise.
+        sample_weight: Sample weights (batch,), if they are passed as a separate argument.
         training: Whether to mix. By default, images without labels are mixed only inside the training of a model, and
             labeled batches are always mixed.
 

@@ -96,10 +96,11 @@ def check_sites(predictions, plan):
         around = [end.name for end in ends if isinstance(end, keras.layers.InputLayer)]
         if around:
             raise ValueError(
-                f"All features that reach the predictions must go through {call.operation.name!r}, or they are not "
-                "mixed as the labels are (a branch of a residual block is not a mixing point, the sum after it is, and "
-                "neither is a layer that a skip connection goes around; `keras_mma.mixing_points` lists what is left). "
-                "A further input must go through `FollowPlan` with the plan of the place where it is used. "
+                f"All features that reach the predictions must go through {call.operation.name!r}; those that bypass "
+                "it are not mixed as the labels are. Mix after the sum at the end of a residual block, not inside a "
+                "branch, and not at a layer that a skip connection bypasses; `keras_mma.mixing_points` lists the "
+                "layers that qualify. A further input must go through `FollowPlan` with the plan of the place where it "
+                "is used. "
                 f"Received: predictions that also depend on features that go around it, from the input {around[0]!r}"
             )
 
@@ -122,7 +123,7 @@ def _attach_followers(predictions, chain):
         if mixer.is_input_only and len(call.outputs[0].shape) == 4:
             raise ValueError(
                 f"`other` must not be maps for the mixer {mixer.name!r}, which moves or resizes the partner's image, "
-                f"because a plan does not say where to. Received: maps in {layer.name!r}"
+                f"because a plan does not hold displacements. Received: maps in {layer.name!r}"
             )
         layer.sites = (0, *(other.operation.site for other in in_front[1:]))
 

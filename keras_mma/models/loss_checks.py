@@ -39,8 +39,9 @@ def check(loss, metrics, weighted_metrics, predictions, output_names):
     nonlinear = [name for name in _names(loss) if _plain(name) in _NONLINEAR]
     if nonlinear:
         warnings.warn(
-            f"The loss {nonlinear} is not linear in the label, so that the loss of a mixed label is not the mixed "
-            "loss, and mixed labels of 0 and 1 are not converted to -1 and 1: use a cross-entropy.",
+            f"The loss {nonlinear} is not linear in the label, so that the loss of a mixed label is not the "
+            "weighted mean of the losses of the two labels. Nor does Keras convert mixed labels of 0 and 1 to -1 "
+            "and 1. Use a cross-entropy.",
             stacklevel=3,
         )
     by_head = [
@@ -50,8 +51,8 @@ def check(loss, metrics, weighted_metrics, predictions, output_names):
     misleading = [name for head, own in by_head for name in _names(own) if _takes_two_labels(name, head)]
     if misleading:
         warnings.warn(
-            f"The metrics {misleading} take labels of 0 and 1. With the mixed labels of training, they count any share "
-            "as 1, or as never right: read them on validation data, which are not mixed. "
+            f"The metrics {misleading} take labels of 0 and 1. With the mixed labels of training, they count any "
+            "positive share as 1, or no mixed label as correct. Use them on validation data, which are not mixed. "
             "`keras_mma.metrics.DominantAccuracy` and `WeightedAccuracy` take mixed labels.",
             stacklevel=3,
         )

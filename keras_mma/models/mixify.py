@@ -28,7 +28,7 @@ def mixify(
     image: str | None = None,
     **adapt: Any,
 ) -> Any:
-    """Build a `MixModel` from the same layers and weights: training one trains the other.
+    """Build a `MixModel` that shares the layers and weights of a model: training one trains the other.
 
     If the network starts with random augmentation layers or crops, such as `keras.layers.RandomFlip` and
     `keras.layers.CenterCrop`, images are mixed after them.
@@ -47,8 +47,9 @@ def mixify(
         name: Name of the new model.
         adapter: The layer that mixes features at each point, a subclass of `FeatureMixer` such as `CatchUpMix`;
             `FeatureMixAdapt` by default.
-        image: Name of the input that takes the images, if the model has several. The others pass a `FollowPlan`.
-        **adapt: Arguments of every such layer.
+        image: Name of the input that takes the images, if the model has several. The other inputs go through a
+            `FollowPlan`.
+        **adapt: Arguments of every `adapter` layer.
 
     Returns:
         A `MixModel`.

@@ -47,9 +47,10 @@ def mixing_points(model: keras.Model, data_format: str | None = None, image: str
     """List the layers of a model after which mixing features is useful, one per resolution.
 
     A layer qualifies if it is called once, every path to the predictions goes through its output, and the output is
-    spatial: feature maps of more than one pixel, or a token sequence on a grid of patches. It must have weights behind
-    it, and no layer before it, from the first weights on, that enlarges the feature maps. In a network for
-    segmentation, skip connections go around most inner layers: what is left is in front of the first one. Among the
+    spatial: feature maps of more than one pixel, or a token sequence on a grid of patches. No layer from the first one
+    with weights up to it may enlarge the feature maps. If the predictions are maps, a layer with weights must follow
+    it. In a network for segmentation, skip connections bypass most inner layers, so that only layers before the first
+    skip connection qualify. Among the
     layers of one resolution, the point is the last one that ends a block (where branches meet, with the activation
     after it), the last of all if no branches meet, or the first complete token sequence. In a transformer, the end of
     each block is listed too: a layer of the encoders of KerasHub's ViT and DeiT, or the last sum before the next

@@ -80,7 +80,7 @@ def refuse_moved_maps(targets, mixer):
         if target is not None and target.is_map and mixer.is_input_only:
             raise ValueError(
                 f"`{target.name}` must not be maps for the mixer {mixer.name!r}, which moves or resizes the partner's "
-                "image, because a plan does not say where to: call the mixer on labeled batches "
+                "image, because a plan does not hold displacements: call the mixer on labeled batches "
                 "{'images', 'segmentation_masks'} before they reach the model. "
                 f"Received: {target.name} of shape {tuple(target.labels.shape)}"
             )

@@ -29,7 +29,7 @@ def activation(network, images):
 
 
 def gradient(network, images):
-    """Magnitude of the gradient of the winning score with respect to each pixel.
+    """Magnitude of the gradient of the highest score with respect to each pixel.
 
         S = || d max_k f_k(x) / dx ||_2 over the channels
 

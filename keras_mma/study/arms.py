@@ -83,7 +83,7 @@ def parse(text):
     try:
         parts = _flatten(ast.parse(spelling, mode="eval").body, ast.Add)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"an arm must be spelled as {SPELLING}. Received: {text}") from None
+        raise InputError(f"a method must be written as {SPELLING}. Received: {text}") from None
     if len(parts) > 2:
         raise InputError(f"an arm must have at most one + outside its parentheses. Received: {text}")
     mixer, mixer_arguments = _call(parts[0], text)
@@ -172,7 +172,7 @@ def _call(node, text):
     if isinstance(node, ast.Constant) and node.value is None:
         return "None", {}
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
-        raise InputError(f"an arm must be spelled as {SPELLING}. Received: {text}")
+        raise InputError(f"a method must be written as {SPELLING}. Received: {text}")
     arguments = {}
     for keyword in node.keywords:
         if keyword.arg is None:

@@ -138,15 +138,15 @@ def read_records(folder):
         try:
             record = files.read_json(path)
         except InputError as error:
-            raise InputError(f"{error}; delete the file to run the cell again") from None
+            raise InputError(f"{error}; delete the file to repeat this training") from None
         if record.get("schema") != SCHEMA:
             raise InputError(
-                f"{path} must be a record of this version ({SCHEMA}); delete it to run the cell again. "
+                f"{path} must be a record of this version ({SCHEMA}); delete it to repeat this training. "
                 f"Received: {record.get('schema')!r:.60}"
             )
         wrong = _fault(record)
         if wrong:
-            raise InputError(f"{path} is damaged: {wrong}; delete the file to run the cell again")
+            raise InputError(f"{path} is damaged: {wrong}; delete the file to repeat this training")
         records[path.stem] = record
     return records
 
@@ -174,7 +174,7 @@ def check_records(folder, records, cells):
             if digests != expected:
                 raise InputError(
                     f"{record_path(folder, cell)} must be of the same images as {first}, whose digests are {expected}; "
-                    f"delete the file to run the cell again. Received: {digests}"
+                    f"delete the file to repeat this training. Received: {digests}"
                 )
     numbers = sorted({records[cell.name]["images"] for cell in cells if cell.name in records})
     if len(numbers) > 1:

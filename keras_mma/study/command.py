@@ -18,9 +18,9 @@ MIXER_NAMES = tuple(
     if not module.startswith("_") and (name := module.replace("_", ""))
 )
 DESCRIPTION = """\
-Does mixing help on these images, by how much, and is that more than luck? Trains every method with every seed by one
-recipe and writes report.md, report.html and report.json with a verdict for each method: better, worse, no difference
-larger than the margin, or cannot be told and how many seeds it would take.
+Does mixing help on these images, by how much, and is that more than luck? Trains every method with every seed, with
+one recipe for all, and writes report.md, report.html and report.json with a verdict for each method: better, worse,
+no difference larger than the margin, or cannot be told (with an estimate of the seeds that would be needed).
 
 The plan is written down before the first training. The same command resumes an interrupted study; with more seeds it
 extends a finished one, and the report says so.
@@ -119,7 +119,7 @@ def add_arguments(parser):
     add("--flip", action=argparse.BooleanOptionalAction, help="Mirror. Default: where that keeps the class.")
     add("--mixed-precision", metavar="POLICY", help="mixed_float16 or mixed_bfloat16. Default: float32.")
     add("--jit", action="store_true", default=None, help="Compile the training step with XLA.")
-    add("--tune", action="store_true", help="Choose learning rate and weight decay for each method, by the same grid.")
+    add("--tune", action="store_true", help="Choose learning rate and weight decay for each method from the same grid.")
     add(
         "--tune-learning-rate",
         type=float,

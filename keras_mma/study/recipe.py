@@ -139,7 +139,7 @@ class Recipe:
         if self.mixer_name is None:
             if self.mixer_arguments:
                 names = ", ".join(f"`{name}`" for name in self.mixer_arguments)
-                raise InputError(f"{names} has no meaning for `method` none. Received: {self.mixer_arguments}")
+                raise InputError(f"`method` none has no argument {names}. Received: {self.mixer_arguments}")
             return
         known = set()
         for parent in MIXERS[self.mixer_name].__mro__:
@@ -147,7 +147,7 @@ class Recipe:
                 known |= set(inspect.signature(parent.__init__).parameters)
         for name, value in self.mixer_arguments.items():
             if name not in known:
-                raise InputError(f"`{name}` has no meaning for `method` {self.method}. Received: {name}={value!r}")
+                raise InputError(f"`method` {self.method} has no argument `{name}`. Received: {name}={value!r}")
 
     @property
     def mixer_name(self):

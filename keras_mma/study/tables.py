@@ -90,7 +90,7 @@ def precision(report):
             seeds = min(comparison["n"] for comparison in setting["comparisons"] if comparison["sd"] is not None)
             lines.append(
                 f"{where}With {seeds} seeds and this spread, a true difference of {setting['detectable']:.2f} points "
-                "would be detected in four of five studies. Smaller ones mostly cannot be told."
+                "would be detected in four of five studies. Smaller differences will usually be inconclusive."
             )
         if setting["noise"] is not None:
             noise = setting["noise"]

@@ -95,7 +95,7 @@ def test_a_model_trains_is_saved_and_resumes_training(rng, tmp_path):
         ({"mixers": MIXERS, "probabilities": [0.5, 0.6]}, "`probabilities` must be 2 numbers with a sum of 1"),
         ({"mixers": MIXERS, "probabilities": [1.5, -0.5]}, r"`probabilities` must be a number in \[0, 1\]"),
         ({"mixers": MIXERS, "per": "batch"}, "`per` must be one of"),
-        ({"mixers": [layers.RandomChoice(), layers.CutMix()]}, "`mixers` must not be choices themselves"),
+        ({"mixers": [layers.RandomChoice(), layers.CutMix()]}, "`mixers` must not contain another RandomChoice"),
         (
             {"mixers": [layers.CutMix(), layers.ResizeMix()]},
             "`mixers` must not move or resize.* Received: 'resize_mix",

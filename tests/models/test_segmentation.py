@@ -183,7 +183,7 @@ def test_a_u_net_trains_and_loads_with_its_ignored_class(data, tmp_path):
     images, labels = data
     network = u_net()
     assert [tuple(point) for point in keras_mma.mixing_points(network)] == [("fine_relu", (16, 16, 4), True)]
-    with pytest.raises(ValueError, match="a layer that a skip connection goes around; `keras_mma.mixing_points` lists"):
+    with pytest.raises(ValueError, match="a layer that a skip connection bypasses; `keras_mma.mixing_points` lists"):
         keras_mma.mixify(network, layers.CutMix(), at=["coarse_relu"])
     model = keras_mma.mixify(network, layers.SaliencyMix(seed=1))
     assert model.mixer.sites == (0, 1)

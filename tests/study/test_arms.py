@@ -114,7 +114,7 @@ def test_arms_of_a_file(tmp_path):
         ("a.toml", "x =", "cannot be read"),
         ("a.json", "[]", "must be a table"),
         ("a.json", '{"x": 1}', "must be a table"),
-        ("a.json", '{"x": "cutmix("}', "must be spelled"),
+        ("a.json", '{"x": "cutmix("}', "must be written"),
         ("a.json", '{" ": "cutmix"}', "names of visible characters in one line. Received: ' '"),
         ("a.toml", '"x\\ny" = "cutmix"', r"names of visible characters in one line. Received: 'x\\ny'"),
         ("a.json", '{"x\\u001b[2J": "cutmix"}', "names of visible characters in one line"),

@@ -51,8 +51,8 @@ def test_a_recipe_is_plain_data():
         ({"learning_rate": -0.1}, "`learning_rate` must be a finite number, not negative. Received: .*=-0.1"),
         ({"weight_decay": float("nan")}, "`weight_decay` must be a finite number, not negative"),
         ({"fraction": 0}, r"`fraction` must be in \(0, 1\]. Received: fraction=0"),
-        ({"method": "none", "mixer_arguments": {"alpha": 1}}, "`alpha` has no meaning for `method` none"),
-        ({"method": "guidedmixup", "mixer_arguments": {"alpha": 1}}, "`alpha` has no meaning for `method` guidedmixup"),
+        ({"method": "none", "mixer_arguments": {"alpha": 1}}, "`method` none has no argument `alpha`"),
+        ({"method": "guidedmixup", "mixer_arguments": {"alpha": 1}}, "`method` guidedmixup has no argument `alpha`"),
     ],
 )
 def test_invalid_settings_are_refused(settings, match):

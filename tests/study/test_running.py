@@ -285,7 +285,7 @@ def test_the_bar_counts_epochs_of_all_processes(tmp_path, capsys):
 def test_a_damaged_record_is_named(tmp_path):
     running.run(make_cells()[:1], tmp_path, fakes.train)
     (tmp_path / "records" / "none-seed0.json").write_text("{")
-    with pytest.raises(InputError, match="none-seed0.json cannot be read.*delete the file to run the cell again"):
+    with pytest.raises(InputError, match="none-seed0.json cannot be read.*delete the file to repeat this training"):
         cells.read_records(tmp_path)
     (tmp_path / "records" / "none-seed0.json").write_text(json.dumps({"schema": "other"}))
     with pytest.raises(InputError, match="must be a record of this version"):
@@ -315,7 +315,7 @@ def test_a_record_of_another_form_is_named(tmp_path, changes, match):
     record = fakes.make_record(cell, 0.7) | changes
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "none-seed0.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=f"none-seed0.json .*{match}.*; delete (it|the file) to run the cell again"):
+    with pytest.raises(InputError, match=f"none-seed0.json .*{match}.*; delete (it|the file) to repeat this training"):
         cells.read_records(tmp_path)
 
 

@@ -318,10 +318,10 @@ def make_pictures(folder, counts):
     ("words", "match"),
     [
         (["--methods", "none", "cutmx"], "--methods has the unknown method cutmx; did you mean cutmix?"),
-        (["--methods", "none", "cutmix("], "an arm must be spelled as"),
+        (["--methods", "none", "cutmix("], "a method must be written as"),
         (["--methods", "none"], "--methods must name at least two"),
         (["--methods", "none", "cutmix(alpha=0)"], "`alpha` must be a positive"),
-        (["--methods", "none", "cutmix(foo=1)"], "`foo` has no meaning for"),
+        (["--methods", "none", "cutmix(foo=1)"], "has no argument `foo`"),
         (["--methods", "none", "cutmix+mma(foo=1)"], "--methods cutmix+mma(foo=1) cannot be built"),
         (["--methods", "none", "x=cutmix+mma(at=stage9)"], "--methods x cannot be built: ValueError: `at` must name"),
         (["--arms", "x.txt"], "--arms must be a .toml or a .json file"),

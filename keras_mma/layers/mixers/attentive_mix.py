@@ -30,7 +30,7 @@ class AttentiveMix(Mixer):
         alpha: Parameter of the Beta distribution, positive; used if `count` is `None`.
         detector: As for `Mixer`. The paper uses the feature map of a trained network; `"activation"` is that of the
             network being trained, inside a `MixModel`. `"fine_grained"`, the default, needs no network.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

@@ -26,7 +26,7 @@ class CutMix(Mixer):
         border: `"clip"` draws the center uniformly in the image and clips the box at the border, as the paper, timm and
             torchvision do: at an alpha of 1, a sample keeps 0.7 of its image on average. `"inside"` draws among the
             positions at which the whole box is inside, as `keras.layers.CutMix` does: it keeps 0.5.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

@@ -30,7 +30,7 @@ class FMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         decay: Exponent of the frequency, not negative. The larger it is, the larger and smoother are the shapes.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

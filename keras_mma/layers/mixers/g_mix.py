@@ -25,7 +25,7 @@ class GMix(Mixer):
 
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

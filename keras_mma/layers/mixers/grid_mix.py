@@ -23,7 +23,7 @@ class GridMix(Mixer):
     Args:
         alpha: Parameter of the Beta distribution of lam, positive; 1 is the uniform distribution.
         grid: n, the number of cells along each side, a positive integer.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

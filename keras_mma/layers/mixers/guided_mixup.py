@@ -27,10 +27,10 @@ class GuidedMixup(Mixer):
         blur_sigma: Standard deviation in pixels of the Gaussian that blurs the saliency before samples are paired and
             mixed; 0 disables it. The authors' code uses 3, the default.
         detector: As for `Mixer`; `"smooth_spectral_residual"`, the default, is that of the authors' fast version. Their
-            other version uses the gradient of the loss; `"gradient"` is that of the winning score, because labels do
+            other version uses the gradient of the loss; `"gradient"` is that of the highest score, because labels do
             not reach a layer.
         partner: As for `Mixer`; `"distance"`, the default, is the paper's greedy pairing.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

@@ -25,7 +25,7 @@ class MixUp(Mixer):
             (`keras.layers.MixUp` has a default of 0.2, which mixes less.)
         per: `"sample"` draws lam for each sample; `"batch"` draws one for the whole batch, and mixes
             either all of it or none, as the authors' code, timm and torchvision do.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

@@ -47,8 +47,8 @@ class PuzzleMix(Mixer):
         transport: Whether blocks are moved. A plan cannot describe this to feature sites, so that `sites` must be (0,).
         xi: Weight of the distance over which blocks are moved, positive.
         detector: As for `Mixer`. The paper uses the gradient of the loss; `"gradient"`, inside a `MixModel`, is that of
-            the winning score, because labels do not reach a layer. `"fine_grained"`, the default, needs no network.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+            the highest score, because labels do not reach a layer. `"fine_grained"`, the default, needs no network.
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Raises:
         ValueError: If an argument is out of range, or `transport=True` is combined with feature sites.

@@ -26,9 +26,9 @@ class RandomChoice(Mixer):
         probabilities: Probability of each mixer, non-negative numbers with a sum of 1; equal by default.
         per: `"step"` chooses one mixer for the whole batch, and only its saliency is computed. `"sample"` chooses one
             for each sample.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `seed`, ...; but
-            `partner`, `detector` and `label="saliency"` belong to the mixers. `label="sumix"` and `ignore_zero_weight`
-            belong to this layer.
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `seed`, ... See `Mixer` for the call. Pass `partner`,
+            `detector` and `label="saliency"` to the mixers instead, but `label="sumix"` and `ignore_zero_weight` to
+            this layer.
 
     Raises:
         ValueError: If `mixers` is not a list of mixers, one of them moves or resizes the image or has an argument that
@@ -61,7 +61,8 @@ class RandomChoice(Mixer):
             raise ValueError(f"`mixers` must be a list of at least one `Mixer`. Received: mixers={mixers!r}")
         if any(isinstance(mixer, RandomChoice) for mixer in mixers):
             raise ValueError(
-                "`mixers` must not be choices themselves: list their mixers, with the products of the probabilities. "
+                "`mixers` must not contain another RandomChoice: list its mixers, with the products of the "
+                "probabilities. "
                 f"Received: mixers={mixers!r}"
             )
         for mixer in mixers:

@@ -24,7 +24,7 @@ class ResizeMix(Mixer):
 
     Args:
         scale: Smallest and largest t, in (0, 1].
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

@@ -25,8 +25,8 @@ class SaliencyGrafting(Mixer):
         x~ = (1 - G) x + G x_partner,   weight = I(S, 1 - G) / (I(S, 1 - G) + I(S_partner, G))
         I(S, M) = ||S M|| / ||S||
 
-    If no cell exceeds the threshold, as on a constant map, all cells are candidates. An empty graft leaves the sample
-    and its label unchanged; a full graft has weight 0; a map of zeros counts as uniform.
+    If no cell exceeds the threshold, as on a constant map, all cells are candidates. If no cell is grafted, the sample
+    and its label stay unchanged; if all cells are, the weight is 0. A map of zeros is treated as uniform.
 
     Args:
         alpha: Parameter of the Beta distribution of the rate p, positive.
@@ -39,7 +39,7 @@ class SaliencyGrafting(Mixer):
         detector: As for `Mixer`. The paper uses an attribution of the network being trained: `"activation"` or
             `"gradient"`, inside a `MixModel`. A detector of images, such as `"fine_grained"`, needs no network.
         label: As for `Mixer`; `"saliency"`, the default, is the paper's calibrated label.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 

@@ -35,20 +35,20 @@ class SaliencyMix(Mixer):
 
     Args:
         alpha: Parameter of the Beta distribution, positive. The authors' code uses 1.
-        scheme: Source in the partner and target in the sample's own image: `"salient_to_corresponding"` (the same
-            position; the default), `"salient_to_salient"`, `"salient_to_nonsalient"`,
-            `"nonsalient_to_salient"` or `"nonsalient_to_nonsalient"`. All except the first move the box and mix at the
-            input only.
-        border: `"shift"` moves a box that crosses the border inside (the paper's text), `"clip"` cuts it off (the
-            authors' code).
+        scheme: Where the box is taken from in the partner, and where it is pasted in the sample's own image:
+            `"salient_to_corresponding"` (the same position; the default), `"salient_to_salient"`,
+            `"salient_to_nonsalient"`, `"nonsalient_to_salient"` or `"nonsalient_to_nonsalient"`. All except the first
+            move the box and mix at the input only.
+        border: `"shift"` moves a box that crosses the border into the image (the paper's text), `"clip"` cuts it off
+            (the authors' code).
         box: `"sample"` uses a box for each sample; `"batch"` uses the box of the first sample for all, and mixes either
             the whole batch or none of it (the authors' code).
         ties: `"random"` breaks ties of the maximum at random; `"first"` uses the first maximum in row-major order (the
             authors' code).
         detector: As for `Mixer`; `"fine_grained"`, the default, is the paper's choice. `"fine_grained_misread"` is what
             the authors' code computes, which is nearly noise.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability` (the authors' code uses 0.5 on
-            CIFAR and 1 on ImageNet), `sites`, `partner`, `label`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability` (the authors' code uses 0.5 on CIFAR and 1 on ImageNet), `sites`,
+            `partner`, `label`, `seed`, ... See `Mixer` for the call.
 
     Raises:
         ValueError: If an argument is out of range, or a scheme that moves the box is combined with feature sites.

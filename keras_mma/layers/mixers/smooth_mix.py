@@ -21,7 +21,7 @@ class SmoothMix(Mixer):
 
     Args:
         sigma: Smallest and largest s, the standard deviation as a share of the image's side, positive.
-        **kwargs: Arguments of `Mixer`, which also describes the call: `probability`, `sites`, `partner`, `seed`, ...
+        **kwargs: Arguments of `Mixer`: `probability`, `sites`, `partner`, `seed`, ... See `Mixer` for the call.
 
     Example:
 
