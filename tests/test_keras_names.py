@@ -87,6 +87,10 @@ def initial_seed(model):
     assert keras.random.SeedGenerator()._initial_seed is None
 
 
+def direction(model):
+    assert keras.metrics.BinaryAccuracy()._direction == "up" and keras.metrics.MeanSquaredError()._direction == "down"
+
+
 def multi_worker_mode(model):
     if BACKEND == "tensorflow":
         import tensorflow as tf
@@ -132,7 +136,7 @@ CHECKS = dict(
                 symbolic_build,
                 distribute_strategy,
             ),
-            *(initial_seed, multi_worker_mode, node, state, loss_and_updates, symbolic_call, weight_paths),
+            *(initial_seed, direction, multi_worker_mode, node, state, loss_and_updates, symbolic_call, weight_paths),
         ],
         strict=True,
     )
@@ -163,7 +167,8 @@ def test_every_private_name_is_listed():
             if isinstance(item, ast.Attribute) and re.match("_[a-z]", item.attr):
                 used.setdefault(item.attr, set()).add(str(path.relative_to(ROOT / "keras_mma")))
             assert not re.search(r"keras\.src", ast.unparse(item)) or not isinstance(item, ast.Import | ast.ImportFrom)
-    # `_maybe_symbolic_build` is overridden, so that the package defines it too.
-    foreign = {name: files for name, files in used.items() if name not in defined - {"_maybe_symbolic_build"}}
+    # `_maybe_symbolic_build` is overridden and `_direction` is set, so that the package defines them too.
+    defined -= {"_maybe_symbolic_build", "_direction"}
+    foreign = {name: files for name, files in used.items() if name not in defined}
     listed = {re.search(r"\.(_\w+)`", row[0])[1]: set(re.findall(r"`([\w/]+\.py)`", row[1])) for row in PRIVATE}
     assert {name: files for name, files in foreign.items() if name not in OF_PYTHON} == listed

@@ -31,10 +31,10 @@ class Adjustable:
         if not hasattr(layer, self._key):
             setattr(layer, self._key, AdjustableNumber(number, self._name))
             return
-        if getattr(layer, "is_copied", False):
+        if getattr(layer, "copied_into", None):
             warnings.warn(
-                f"`{self._name}` of {layer.name!r} does not change the model that `mixify` built from a copy of it: "
-                f"set it on the `mixer` of that model. Received: {self._name}={value!r}",
+                f"`{self._name}` of {layer.name!r} does not change {layer.copied_into}. "
+                f"Received: {self._name}={value!r}",
                 stacklevel=2,
             )
         if getattr(layer, "is_carried", False):
@@ -125,7 +125,7 @@ def sites(value):
     """The sites of a mixer: distinct non-negative integers."""
     values = (value,) if isinstance(value, numbers.Integral) else value
     try:
-        values = tuple(values)
+        values = () if isinstance(values, dict) else tuple(values)
     except TypeError:
         values = ()
     is_valid = all(isinstance(site, numbers.Integral) and not isinstance(site, bool) and site >= 0 for site in values)

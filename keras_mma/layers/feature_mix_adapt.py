@@ -194,7 +194,7 @@ def adapt_mask(mask, own, partner, temperature, combine="add", smooth=True, pres
     if not smooth:
         total = keep + paste
         return ops.where(total > 0.0, keep / ops.where(total > 0.0, total, 1.0), mask)
-    logits = (keep - paste) / temperature
+    logits = (keep - paste) / max(temperature, 1e-6)  # lower ones make no difference, and could make logits infinite
     if preserve_ratio:
         logits = logits + balance(logits, ops.mean(mask, axis=(1, 2, 3), keepdims=True))
     return ops.sigmoid(logits)

@@ -65,7 +65,9 @@ def read(images, labels=None, sample_weight=None):
                 "`images` must be a tensor, a tuple (images, labels) or (images, labels, sample_weight), or a dict. "
                 f"Received: a {type(images).__name__} of {len(images)}"
             )
-        form = type(images)
+        if images[1] is None:
+            raise ValueError("A batch of images and labels must have labels. Received: None in their place")
+        form = getattr(images, "_make", type(images))
         batch, write = read(*images)
         rest = (None,) * (len(images) - len(batch))  # (images, labels, None)
         return batch, lambda mixed: form((*write(mixed), *rest))
@@ -82,6 +84,9 @@ def _read_dict(batch):
     names = {key: ALIASES.get(key, key) for key in batch}
     known = {name: batch[key] for key, name in names.items() if name in KEYS}
     others = [key for key, name in names.items() if name not in KEYS]
+    missing = [name for name, value in known.items() if value is None]
+    if missing:
+        raise ValueError(f"A batch in a dict must have values for {missing}. Received: None")
     content = sorted(str(key) for key in others if _describes_image(key, batch[key]))
     is_supervised = "images" in known and ("labels" in known or "segmentation_masks" in known)
     if content or not is_supervised or len(known) + len(others) < len(batch):

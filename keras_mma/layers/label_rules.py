@@ -107,6 +107,8 @@ def _distance(mixed, sample, other):
 
 def _probabilities(predictions):
     predictions = ops.stop_gradient(ops.cast(predictions, "float32"))
-    is_one = ops.all(ops.abs(ops.sum(predictions, axis=1) - 1.0) < 1e-2)
-    are_probabilities = ops.logical_and(is_one, ops.all(predictions >= 0.0))
+    total = ops.sum(predictions, axis=1)
+    is_one = ops.logical_and(ops.abs(total - 1.0) < 1e-2, ops.all(predictions >= 0.0, axis=1))
+    # A sample with NaN must not decide for the others.
+    are_probabilities = ops.all(ops.logical_or(is_one, ops.logical_not(ops.isfinite(total))))
     return ops.where(are_probabilities, predictions, ops.softmax(predictions, axis=1))

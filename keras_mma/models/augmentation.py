@@ -27,17 +27,19 @@ SPATIAL = {
 _CROPS = {"CenterCrop", "Cropping2D"}
 
 
-def end_of_augmentation(model, image):
+def end_of_augmentation(model, image, data_format):
     """The path of the last random or cropping layer among the layers that the images pass before the first weights.
 
     Args:
         model: A Functional or Sequential model.
         image: The symbolic input that takes the images.
+        data_format: Their data format.
 
     Returns:
         A string, or `None` if the network does not start with augmentation or crops.
     """
-    paths = [path for path, node in _leading_chain(model, image) if _is_random(node.operation) or _crops_of(node)]
+    chain = _leading_chain(model, image)
+    paths = [path for path, node in chain if _is_random(node.operation) or _crops_of(node, data_format)]
     return paths[-1] if paths else None
 
 
@@ -57,7 +59,7 @@ def warn_of_moved_pixels(predictions, plan):
             "layers of the network), or augment the images before they reach the model.",
             stacklevel=4,
         )
-    cropping = crops(predictions, stop=call)
+    cropping = crops(predictions, call.operation.data_format, stop=call)
     if cropping:
         warnings.warn(
             f"{cropping} cut off a part of what {call.operation.name!r} has mixed, so that labels keep the shares of "
@@ -82,13 +84,14 @@ def spatial_layers(layers, has_feature_sites):
     return [inner.name for layer in layers for inner in graph.with_sublayers(layer) if _class_names(inner) & names]
 
 
-def crops(outputs, stop=None):
+def crops(outputs, data_format, stop=None):
     """The names of the layers that cut off a fixed part of the images or feature maps that all features go through.
 
     A crop in a branch, as in residual blocks of NASNet, is none of them.
 
     Args:
         outputs: Symbolic outputs.
+        data_format: That of the images.
         stop: The call (Keras node) of the mixer, or `None` for the whole graph.
 
     Returns:
@@ -96,17 +99,17 @@ def crops(outputs, stop=None):
     """
     names = []
     for node in graph.feature_calls(outputs, stop):
-        inner = _crops_of(node)
+        inner = _crops_of(node, data_format)
         if inner and graph.passes_all(outputs, node):
             names += inner
     return names
 
 
-def _crops_of(node):
+def _crops_of(node, data_format):
     """The names of the layers that crop in a call: the layer itself, or those of a nested model or `Pipeline`."""
     layer = node.operation
     if graph.is_transparent(layer):
-        return crops(graph.output_of(layer))
+        return crops(graph.output_of(layer), data_format)
     if "Pipeline" in _class_names(layer):
         return [inner.name for inner in layer.layers if _class_names(inner) & _CROPS]
     source, result = node.input_tensors[:1], node.outputs[:1]
@@ -115,14 +118,31 @@ def _crops_of(node):
     before, after = tuple(source[0].shape[1:]), tuple(result[0].shape[1:])
     if _class_names(layer) & _CROPS:
         is_crop = before != after or None in after
-    elif type(layer).__name__ == "GetItem":  # x[:, 2:-2, 2:-2]; x[:, ::2, ::2] keeps the shares
-        keys = [key for key in keras.tree.flatten(node.arguments.args[1:]) if isinstance(key, slice)]
-        channel = 2 if keras.config.image_data_format() == "channels_last" else 0  # x[..., :3] keeps the shares too
-        sizes = [size[:channel] + size[channel + 1 :] for size in (before, after)]
-        is_crop = sizes[0] != sizes[1] and all(key.step in (None, 1) for key in keys)
+    elif type(layer).__name__ == "GetItem":  # x[..., :3] keeps the shares
+        axes = (0, 1) if data_format == "channels_last" else (1, 2)
+        keys = _keys(node.arguments.args[1])
+        is_crop = any(_cuts(keys[axis], before[axis], after[axis]) for axis in axes)
     else:
         is_crop = getattr(layer, "crop_to_aspect_ratio", False) and not _have_same_aspect(before, after)
     return [layer.name] if is_crop else []
+
+
+def _keys(key):
+    """The slice of each of the three axes of images in `x[key]`, where `x` is a batch."""
+    keys = list(key) if isinstance(key, (tuple, list)) else [key]
+    if Ellipsis in keys:
+        place = keys.index(Ellipsis)
+        keys[place : place + 1] = [slice(None)] * (5 - len(keys))
+    return [*keys, *[slice(None)] * (4 - len(keys))][1:]
+
+
+def _cuts(key, before, after):
+    """Whether a slice leaves out a part of an axis; `x[::2]` leaves out single rows only, which keeps the shares."""
+    if not isinstance(key, slice):
+        return False
+    if before is None:
+        return key.start not in (None, 0) or key.stop is not None
+    return after != -(-before // abs(key.step or 1))
 
 
 def _have_same_aspect(before, after):

@@ -98,7 +98,7 @@ def mixify(
     is_alone = len(model.inputs) == 1 and (isinstance(model, keras.Sequential) or not isinstance(model.input, dict))
     inputs, fresh = graph.fresh_inputs(source if is_alone else model.input)
     others = {other.name: fresh[id(other)] for other in model.inputs if other is not source}
-    augmented_at = end_of_augmentation(model, source)
+    augmented_at = end_of_augmentation(model, source, mixer.data_format)
     images, plan = (fresh[id(source)], None) if augmented_at else mixer(fresh[id(source)])
     adapt.setdefault("data_format", mixer.data_format)
     mixed_at: set[str] = set()
@@ -219,6 +219,9 @@ def _with_sites(mixer, points):
             f"`mixer` must have the sites of `at`, 1 to {points}, or only 0. Received: sites={mixer.sites}"
         )
     copy = mixer.copy(sites=sites)
-    for original in (mixer, *getattr(mixer, "mixers", ())):
-        original.is_copied = True
+    if not mixer._inbound_nodes:  # otherwise it is the mixer of another model, which assignments do change
+        for original in (mixer, *getattr(mixer, "mixers", ())):
+            original.copied_into = (
+                "the model that `mixify` built from a copy of it: set it on the `mixer` of that model"
+            )
     return copy

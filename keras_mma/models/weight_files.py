@@ -51,8 +51,11 @@ class SharedWeightFiles:
 
     def save_weights(self, filepath, *args, **kwargs):
         """Save the weights. The network that was passed to `mixify` can load them too."""
+        before = _modified(filepath)
         super().save_weights(filepath, *args, **kwargs)
-        if self._network_places and str(filepath).endswith(".weights.h5") and os.path.exists(filepath):
+        # Keras writes nothing where a person declines to overwrite a file.
+        is_written = _modified(filepath) != before
+        if self._network_places and str(filepath).endswith(".weights.h5") and is_written:
             _add_network(filepath, self._network_places)
 
     def load_weights(self, filepath, *args, **kwargs):
@@ -92,16 +95,26 @@ def _add_network(filepath, places):
     """Add the weights of a network to the file of a mixed model, as links to those that are there."""
     import h5py
 
-    temporary = f"{filepath}.tmp"
-    shutil.copy(filepath, temporary)
-    with h5py.File(temporary, "a") as file:
-        for name in list(file):
-            file.move(name, f"{_GROUP}/{name}")
-        file.create_group("vars")
-        for here, there in places.items():
-            if there not in file:
-                file[there] = file[f"{_GROUP}/{here}"]
-    os.replace(temporary, filepath)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(filepath))) as folder:
+        temporary = os.path.join(folder, "both.weights.h5")
+        shutil.copy(filepath, temporary)
+        with h5py.File(temporary, "a") as file:
+            for name in list(file):
+                file.move(name, f"{_GROUP}/{name}")
+            file.create_group("vars")
+            for here, there in places.items():
+                if there not in file:
+                    file[there] = file[f"{_GROUP}/{here}"]
+        os.replace(temporary, filepath)
+
+
+def _modified(filepath):
+    """What changes when a file is written, or `None` if there is none."""
+    try:
+        status = os.stat(filepath)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _places(model, prefix="layers"):

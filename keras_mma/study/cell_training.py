@@ -72,7 +72,7 @@ def measure(network, measured, batch_size):
 
 def make_recipe(cell):
     """The `Recipe` of a cell, whose settings have been through JSON."""
-    return recipe.Recipe(**{name: _with_integer_keys(value) for name, value in cell.recipe.items()})
+    return recipe.Recipe(**cell.recipe)
 
 
 def load(settings):
@@ -98,13 +98,6 @@ def _load(settings):
 def _in_memory(dataset):
     images, _ = dataset.arrays()
     return dataclasses.replace(dataset, read=lambda rows: np.asarray(images[rows]))
-
-
-def _with_integer_keys(value):
-    """A value from JSON, which has no integer keys."""
-    if not isinstance(value, dict):
-        return value
-    return {int(key) if key.isdecimal() else key: _with_integer_keys(item) for key, item in value.items()}
 
 
 class _Watch(keras.callbacks.Callback):

@@ -44,6 +44,11 @@ def test_a_mixer_for_the_input_only_is_named():
         layers.ResizeMix(sites=(0, 1))
 
 
+def test_weights_of_sites_belong_in_site_weights():
+    with pytest.raises(ValueError, match=r"`sites` must be distinct .* Received: sites=\{0: 2, 1: 1\}"):
+        layers.CutMix(sites={0: 2, 1: 1})
+
+
 def test_a_box_that_moves_is_for_the_input_only():
     with pytest.raises(ValueError, match="^`scheme` must be .* Received: scheme='salient_to_salient', sites=.*1"):
         layers.SaliencyMix(scheme="salient_to_salient", sites=(0, 1))

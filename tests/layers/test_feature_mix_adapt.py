@@ -135,6 +135,15 @@ def test_preserve_ratio_keeps_the_mean_of_the_mask(plan, features, attention, te
     assert np.abs(free - after["weight"]).max() > 1e-3
 
 
+def test_the_lowest_temperatures_give_hard_masks(plan, features):
+    masks = [
+        call(layers.FeatureMixAdapt(2, temperature=temperature), features, plan)[1]["mask"]
+        for temperature in (1e-6, 1e-40)
+    ]
+    np.testing.assert_array_equal(*masks)
+    assert np.isfinite(masks).all()
+
+
 def test_balance_reaches_extreme_means(rng):
     logits = rng.normal(size=(4, 6, 6, 1)).astype("float32") * 50
     mean = np.array([0.0, 1e-3, 0.5, 1 - 1e-3], "float32").reshape(4, 1, 1, 1)

@@ -52,6 +52,15 @@ def test_a_mixed_sample_that_looks_like_the_partner_gets_more_of_its_label():
     assert weight[0] < 0.4 and weight[1] > 0.6
 
 
+def test_nan_in_a_sample_does_not_change_the_sumix_of_others():
+    clean = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5]], "float32")
+    mixed, weight, partner = clean[[0, 2, 1]], ops.full((3,), 0.4), ops.convert_to_tensor(np.array([1, 0, 2], "int32"))
+    expected = to_numpy(sumix_weight(weight, ops.convert_to_tensor(clean), ops.convert_to_tensor(mixed), partner))
+    clean[2] = np.nan
+    actual = to_numpy(sumix_weight(weight, ops.convert_to_tensor(clean), ops.convert_to_tensor(mixed), partner))
+    np.testing.assert_array_equal(actual[:2], expected[:2])
+
+
 def test_sumix_requires_two_classes():
     inputs = keras.Input((8, 8, 3))
     x, plan = layers.CutMix(label="sumix")(inputs)

@@ -1,5 +1,7 @@
 """Labels, weights and segmentation masks that come with images."""
 
+import typing
+
 import keras
 import numpy as np
 import pytest
@@ -49,3 +51,21 @@ def test_variables_of_an_own_mixer_are_saved(tmp_path):
     model.save_weights(tmp_path / "x.weights.h5")
     other.load_weights(tmp_path / "x.weights.h5")
     assert float(other.layers[1].count) == 7
+
+
+class Batch(typing.NamedTuple):
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def test_a_named_tuple_stays_one(rng):
+    mixed = layers.CutMix(num_classes=5)(Batch(blobs(rng, 4), rng.integers(0, 5, 4)))
+    assert type(mixed) is Batch and tuple(mixed.labels.shape) == (4, 5)
+
+
+def test_labels_that_are_none_are_refused(rng):
+    images = blobs(rng, 4)
+    with pytest.raises(ValueError, match="must have labels. Received: None in their place"):
+        layers.CutMix()((images, None))
+    with pytest.raises(ValueError, match=r"must have values for \['labels'\]. Received: None"):
+        layers.CutMix()({"images": images, "labels": None})

@@ -57,6 +57,14 @@ class TestUnmixedSamples:
         mixed, plan = training_plan(case.cls(probability=0.0, **case.settings), images)
         np.testing.assert_array_equal(mixed, images)
 
+    @pytest.mark.parametrize("case", CASES, ids=str)
+    @pytest.mark.parametrize("value", [np.float32(np.inf), np.int32(2**24 + 1)], ids=["infinity", "large integers"])
+    def test_a_sample_that_is_its_own_partner_stays(self, case, value, rng):
+        images = blobs(rng, 1).astype(value.dtype)
+        images[:, 3, 4, 0] = value
+        mixed, plan = training_plan(case.cls(seed=1, **case.settings), images)
+        np.testing.assert_array_equal(mixed, images)
+
     def test_features_stay(self, rng):
         features = rng.normal(size=(4, 4, 4, 2)).astype("float32")
         features[:, 1, 1, 1] = np.inf

@@ -9,7 +9,7 @@ from keras_mma.layers import pairing
 from keras_mma.layers.label_rules import covered_share, saliency_weight
 from keras_mma.layers.mixers.saliency_grafting import graft_cells
 from tests import oracles
-from tests.layers.mixers import training_plan
+from tests.layers.mixers import to_numpy, training_plan
 from tests.pictures import blobs
 
 
@@ -123,6 +123,13 @@ def test_all_cells_of_a_constant_map_are_candidates(level):
         maps = ops.full((2, 21, 21, 1), level)
         cells = graft_cells(maps, ops.ones((2,)), ops.zeros((2, grid, grid, 1)))
         assert ops.convert_to_numpy(cells).all()
+
+
+def test_at_the_lowest_temperatures_only_the_most_salient_cell_is_a_candidate(rng):
+    maps = ops.convert_to_tensor(rng.uniform(size=(4, 8, 8, 1)).astype("float32"))
+    for temperature in (1e-6, 1e-40):
+        cells = graft_cells(maps, ops.ones((4,)), ops.zeros((4, 4, 4, 1)), temperature)
+        np.testing.assert_array_equal(to_numpy(ops.sum(cells, axis=(1, 2, 3))), 1.0)
 
 
 def test_grafts_are_salient_and_diverse(rng):

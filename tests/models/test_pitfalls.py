@@ -101,6 +101,8 @@ class TestFixedCropsInsideTheNetwork:
     """Labels keep the share of the whole image that the mixer received."""
 
     SIZE = (16, 20)
+    FORMS = ("CenterCrop", "Cropping2D", "Resizing", "Sequential", "Pipeline", "Functional")
+    FORMS += ("slice", "strides", "slice with strides", "slice of strides")
 
     def mixed(self, *preprocessing):
         """A mixer in front of layers, and predictions that are the mean of the image that leaves them."""
@@ -128,11 +130,12 @@ class TestFixedCropsInsideTheNetwork:
             "Pipeline": (keras.layers.Pipeline([keras.layers.Rescaling(1.0), crop]), "crop"),
             "Functional": (keras.Model(inputs, crop(inputs)), "crop"),
             "slice": (lambda x: x[:, 4:-4, :8], "get_item"),
+            "strides": (lambda x: x[:, ::2][..., 2:-6, :], "get_item"),
+            "slice with strides": (lambda x: x[:, 2:-6, ::2], "get_item"),
+            "slice of strides": (lambda x: x[:, 8::2], "get_item"),
         }
 
-    @pytest.mark.parametrize(
-        "form", ["CenterCrop", "Cropping2D", "Resizing", "Sequential", "Pipeline", "Functional", "slice"]
-    )
+    @pytest.mark.parametrize("form", FORMS)
     def test_they_trigger_a_warning(self, form):
         layer, name = self.crops()[form]
         with pytest.warns(UserWarning, match=rf"\['{name}.*'\] cut off a part of what 'cut_mix.*put the mixer after"):
@@ -158,9 +161,21 @@ class TestFixedCropsInsideTheNetwork:
         assert max(errors[:3]) < 1e-12
         assert errors[3] < 1e-3  # every second row and column: the share is rounded
 
-    @pytest.mark.parametrize(
-        "form", ["CenterCrop", "Cropping2D", "Resizing", "Sequential", "Pipeline", "Functional", "slice"]
-    )
+    def test_slices_of_channels_first_images(self):
+        inputs = keras.Input((CLASSES, *self.SIZE))
+        x, plan = layers.CutMix(data_format="channels_first")(inputs)
+
+        def build(x):
+            return keras_mma.MixModel(inputs, (keras.ops.mean(x, axis=(2, 3)), plan))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            build(x[:, :3])
+            build(x[:, :, ::2])
+        with pytest.warns(UserWarning, match="cut off a part"):
+            build(x[..., 4:])
+
+    @pytest.mark.parametrize("form", FORMS)
     def test_mixify_puts_the_mixer_after_them(self, form):
         layer, _ = self.crops()[form]
         inputs = keras.Input((*self.SIZE, CLASSES))
@@ -394,6 +409,24 @@ class TestNumbersThatChangeDuringTraining:
         with pytest.warns(UserWarning, match="`probability` of .* does not change the model that `mixify` built"):
             mixer.probability = 0.0
         assert model.mixer.probability == 1.0
+
+    def test_the_mixer_of_another_model_does_not(self, data):
+        model = self.model(layers.MixUp())
+        keras_mma.mixify(model.inference_model(), model.mixer, at=[])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.mixer.probability = 0.0
+
+    def test_the_mixers_that_a_choice_has_copied_say_so(self):
+        mixer = layers.MixUp()
+        choice = layers.RandomChoice([mixer, layers.CutMix()], name="choice")
+        choice.copy()
+        with pytest.warns(UserWarning, match="`alpha` of .* does not change the copy of it in 'choice'"):
+            mixer.alpha = 0.3
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            choice.mixers[0].alpha = 0.4
+        assert choice.mixers[0].alpha == 0.4
 
     def test_the_mixers_of_a_choice_that_was_copied_say_so(self, data):
         choice = layers.RandomChoice()
@@ -796,6 +829,17 @@ class TestWeightsFiles:
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert process.returncode == 0, process.stderr
+
+    def test_saving_leaves_other_files_alone(self, tmp_path, monkeypatch):
+        path, other = tmp_path / "saved.weights.h5", tmp_path / "saved.weights.h5.tmp"
+        other.write_text("mine")
+        mixed = keras_mma.mixify(self.nested(), layers.CutMix(), at=["base/end"])
+        mixed.save_weights(path)
+        before = path.read_bytes()
+        monkeypatch.setattr("builtins.input", lambda prompt: "n")
+        mixed.save_weights(path, overwrite=False)
+        assert path.read_bytes() == before and other.read_text() == "mine"
+        assert sorted(tmp_path.iterdir()) == [path, other]
 
     def test_a_mixed_model_that_was_loaded_reads_them(self, data, tmp_path):
         import h5py

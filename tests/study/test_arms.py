@@ -37,11 +37,11 @@ from keras_mma.study.arms import Arm
             ),
         ),
         (
-            "x=cutmix+naive(at=stem-stage1,sites={0:2,1:1,2:1},label=mixer)",
+            "x=cutmix+naive(at=stem-stage1,sites=0-1-2,site_weights=2-1-1,label=mixer)",
             Arm(
                 "x",
                 "cutmix+mma",
-                {"sites": {0: 2, 1: 1, 2: 1}},
+                {"sites": (0, 1, 2), "site_weights": (2, 1, 1)},
                 {"attention": None, "smooth": False, "resize": "nearest", "label": "mixer"},
                 ("stem", "stage1"),
             ),

@@ -138,7 +138,7 @@ def test_seeds_added_before_there_is_anything_to_compare_are_no_look(tmp_path):
 
 def test_the_cells_of_a_plan():
     dimensions = fakes.DIMENSIONS | {"fraction": [0.1, 1.0], "image_size": [8, None]}
-    made = fakes.make_plan(("none", "x=cutmix+mma(temperature=1,sites={0:2,1:1})"), 2, dimensions=dimensions)
+    made = fakes.make_plan(("none", "x=cutmix+mma(temperature=1,sites=0-1,site_weights=2-1)"), 2, dimensions=dimensions)
     todo = cells.of_plan(made)
     assert len(todo) == 2 * 2 * 2 * 2 and len({cell.name for cell in todo}) == len(todo)
     assert [cell.name for cell in todo[:4]] == [
@@ -150,7 +150,7 @@ def test_the_cells_of_a_plan():
     assert todo[1].recipe == {
         **fakes.RECIPE,
         "method": "cutmix+mma",
-        "mixer_arguments": {"sites": {"0": 2, "1": 1}},
+        "mixer_arguments": {"sites": [0, 1], "site_weights": [2, 1]},
         "adapt_arguments": {"temperature": 1},
         "fraction": 0.1,
         "network": "wideresnet-10-1",

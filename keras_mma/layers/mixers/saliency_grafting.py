@@ -103,7 +103,8 @@ def graft_cells(maps, rate, noise, temperature=1.0, threshold=None):
     grid = noise.shape[1]
     pooled = resize(maps, grid, grid, "area")
     mean = ops.mean(pooled, axis=(1, 2, 3), keepdims=True)
-    scaled = pooled / ops.where(mean > 0.0, temperature * mean, 1.0)
+    # At a lower temperature, the quotient could be infinite, and the softmax NaN.
+    scaled = pooled / ops.where(mean > 0.0, mean, 1.0) / max(temperature, 1e-6)
     softmax = ops.exp(scaled - ops.max(scaled, axis=(1, 2, 3), keepdims=True))
     softmax = softmax / ops.sum(softmax, axis=(1, 2, 3), keepdims=True)
     # Above the threshold by more than rounding, so that no cell of a constant map stands out.
