@@ -52,14 +52,14 @@ def parser():
     add(
         "--alpha",
         type=float,
-        help="parameter of the Beta distribution, for mixers that have one; the paper's by default",
+        help="parameter of the Beta distribution, for mixers that have one; by default as in keras-mma study",
     )
-    add("--probability", type=float, help="share of samples that are mixed; the paper's by default")
+    add("--probability", type=float, help="share of samples that are mixed; by default as in keras-mma study")
     add("--detector", help="saliency detector, by name, for the mixers that use saliency")
     add(
         "--attribution",
         choices=["activation", "gradient"],
-        help="attribution of the network, used as saliency instead of a detector; by default that of the paper",
+        help="attribution of the network, used as saliency instead of a detector; by default as in keras-mma study",
     )
     add(
         "--label",

@@ -20,8 +20,8 @@ from keras_mma.errors import InputError
 
 #: Mixers by name; `switch` chooses between MixUp and CutMix for each step.
 MIXERS = {"switch" if name == "randomchoice" else name: mixer for name, mixer in layers.MIXERS.items()}
-# The papers' settings for CIFAR where they differ from the defaults of the layers.
-PAPER_ARGUMENTS = {
+# Settings of papers or authors' commands for CIFAR that differ from the defaults of the layers.
+METHOD_ARGUMENTS = {
     "cutmix": {"probability": 0.5},
     "saliencymix": {"probability": 0.5},
     "guidedmixup": {"probability": 0.5},
@@ -245,8 +245,8 @@ def add_mixing(recipe, network):
     """The model that mixes, and its mixer: `(network, None)` without mixing."""
     if recipe.mixer_name is None:
         return network, None
-    key = recipe.method if recipe.method in PAPER_ARGUMENTS else recipe.mixer_name
-    arguments = PAPER_ARGUMENTS.get(key, {}) | recipe.mixer_arguments
+    key = recipe.method if recipe.method in METHOD_ARGUMENTS else recipe.mixer_name
+    arguments = METHOD_ARGUMENTS.get(key, {}) | recipe.mixer_arguments
     mixer = MIXERS[recipe.mixer_name](**{"seed": recipe.seed} | arguments)
     plain = {"attention": None, "smooth": False} if recipe.method == "manifold" else {}
     at = list(recipe.mixing_points) if recipe.mixes_features else []

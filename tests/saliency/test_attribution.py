@@ -28,7 +28,7 @@ class Scores:
 
 
 @pytest.mark.parametrize("of_maps", [False, True])
-def test_the_gradient_is_that_of_the_winning_score(rng, of_maps):
+def test_the_gradient_is_that_of_the_highest_score(rng, of_maps):
     weights = rng.standard_normal((3, 5)).astype("float32")
     images = rng.standard_normal((2, 4, 6, 3)).astype("float32")
     scores = images @ weights

@@ -41,7 +41,7 @@ class AttentiveMix(Mixer):
 
     References:
         - D. Walawalkar, Z. Shen, Z. Liu, M. Savvides, Attentive CutMix: an enhanced data augmentation approach for deep
-          learning based image classification, ICASSP 2020, arXiv:2003.13048. `count=None` is that of OpenMixup.
+          learning based image classification, ICASSP 2020, arXiv:2003.13048. OpenMixup has a random count, too.
     """
 
     uses_saliency = True
