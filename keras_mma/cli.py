@@ -49,9 +49,8 @@ examples:
 MOST_SAMPLES = 100
 
 
-def parse(arguments=None):
+def parse(arguments):
     """Parse the words of the command line. The attribute `command` is the function to call."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="keras-mma",
         description="Measure how robust an image classifier is, and whether mixing helps on your images.",
@@ -247,26 +246,25 @@ def main(arguments=None, load_package=None):
         0. Errors of the user, and a model that is not repeatable, exit with `SystemExit(2)` and one line, and an
         interruption with `SystemExit(130)`, as does the process of `--sandbox`.
     """
-    options = vars(parse(arguments))
+    words = sys.argv[1:] if arguments is None else arguments
+    options = vars(parse(words))
     command = options.pop("command")
     sandbox = {name: options.pop(name) for name in [*options] if name.startswith("sandbox")}
     try:
         if sandbox.get("sandbox"):
-            return _run_in_sandbox(sys.argv[1:] if arguments is None else arguments, sandbox)
+            return _run_in_sandbox(words, sandbox)
         if load_package is not None:
             load_package()
         command(**options)
     except (InputError, OSError) as error:
-        resumes = (arguments or sys.argv[1:])[0] in _RESUMING
-        is_full = isinstance(error, OSError) and files.is_full_disk(error) and resumes
+        is_full = isinstance(error, OSError) and files.is_full_disk(error) and words[0] in _RESUMING
         message = files.full_disk(options["output"] or options.get("report")) if is_full else str(error)
         message = with_flags(message, (options.keys() | sandbox.keys()) - {"model", "reports"}).replace(
             "`model`", "MODEL"
         )
         return _fail(message)
     except KeyboardInterrupt:
-        resumes = (arguments or sys.argv[1:])[0] in _RESUMING
-        hint = "; the same command resumes with the finished parts" if resumes else ""
+        hint = "; the same command resumes with the finished parts" if words[0] in _RESUMING else ""
         print(f"\nkeras-mma: interrupted{hint}", file=sys.stderr)
         raise SystemExit(130) from None
     return 0

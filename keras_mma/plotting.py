@@ -23,6 +23,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = COLORS = (
     *("#56B4E9", "#D55E00", "#F0E442", "#000000"),
 )
 GRAY = "#888888"
+MARKERS = "osD^vP*X"
 _RC = {
     "axes.axisbelow": True,
     "axes.grid": True,

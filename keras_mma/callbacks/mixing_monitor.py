@@ -125,7 +125,8 @@ class MixingMonitor(keras.callbacks.Callback):
                 from keras_mma.visualization.mixing import encode_labels
 
                 encode_labels(self.labels, self.class_names, len(self.images))
-        with getattr(model, "distribute_strategy", _NO_STRATEGY).scope():
+        strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
             self._counts = _SiteCounts(sites)
         model.set_plan_metrics(*others, self._counts)
 
@@ -199,13 +200,6 @@ class MixingMonitor(keras.callbacks.Callback):
             for name, figure in pictures.items():
                 tf.summary.image(name, tf.image.decode_png(plotting.png(figure), channels=3)[None])
         self._writer.flush()
-
-
-class _NoStrategy:
-    scope = contextlib.nullcontext
-
-
-_NO_STRATEGY = _NoStrategy()
 
 
 class _SiteCounts(keras.metrics.Metric):

@@ -172,7 +172,7 @@ class FeatureMixAdapt(FeatureMixer):
         return attention if self.attention_spread is None else spread(attention, self.attention_spread)
 
 
-def adapt_mask(mask, own, partner, temperature, combine="add", smooth=True, preserve_ratio=True):
+def adapt_mask(mask, own, partner, temperature, combine, smooth, preserve_ratio):
     """Adapt a mask to the attention of the two feature maps that it mixes.
 
     Args:

@@ -5,7 +5,7 @@ from keras import ops
 from keras_mma import plans
 
 
-def weight_of_mask(mask, height, width, partner, maps, norm=1, shows_whole_partner=False):
+def weight_of_mask(mask, height, width, partner, maps, norm, shows_whole_partner):
     """The share of the label by the saliency that a mask keeps and pastes, float32 (batch,).
 
     Args:

@@ -63,7 +63,7 @@ def differences(rows, names, figure):
 
 
 def _look(number):
-    return "osD^vP*X"[number % 8], plotting.COLORS[number % len(plotting.COLORS)]
+    return plotting.MARKERS[number % len(plotting.MARKERS)], plotting.COLORS[number % len(plotting.COLORS)]
 
 
 def _finish(figure, axis, labels):

@@ -3,7 +3,6 @@
 from keras_mma import plotting
 from keras_mma.study import statistics
 
-_MARKERS = "osD^vP*X"
 VERDICT_COLORS = {
     statistics.BETTER: plotting.BLUE,
     statistics.WORSE: plotting.RED,
@@ -123,7 +122,7 @@ def cost(analysis, plan):
                 costs[comparison["method"]],
                 comparison["mean"],
                 half,
-                fmt=_MARKERS[index // len(plotting.COLORS) % len(_MARKERS)],
+                fmt=plotting.MARKERS[index // len(plotting.COLORS) % len(plotting.MARKERS)],
                 color=plotting.COLORS[index % len(plotting.COLORS)],
                 capsize=3,
                 label=plotting.plain(comparison["method"]),

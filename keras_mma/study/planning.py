@@ -98,7 +98,7 @@ def check_models(plan):
                 train = train.balanced_subset(settings.fraction, settings.seed)
                 if network is None:
                     network = recipe.make_network(settings, train)
-                built[arm.name] = _arguments(recipe.add_mixing(settings, network)[0])
+                built[arm.name] = _arguments(recipe.add_mixing(settings, network))
             except InputError:
                 raise
             except (ValueError, TypeError) as error:

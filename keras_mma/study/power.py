@@ -8,6 +8,11 @@ from scipy import optimize, stats
 
 from keras_mma.study.statistics import ALPHA
 
+#: Power with which a study shall see a difference.
+_POWER = 0.8
+#: How finely the distribution of the estimated spread is divided.
+_QUANTILES = 4000
+
 
 def power(n, effect, level=ALPHA):
     """Probability that the paired t test sees a difference.
@@ -29,23 +34,22 @@ def power(n, effect, level=ALPHA):
 
 
 @functools.lru_cache(maxsize=256)
-def _spreads(df, count=4000):
+def _spreads(df):
     """Quantiles of the estimated standard deviation where the true one is 1."""
-    return np.sqrt(stats.chi2.ppf((np.arange(count) + 0.5) / count, df) / df)
+    return np.sqrt(stats.chi2.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, df) / df)
 
 
-def seeds_for_power(sd, difference, wanted=0.8, level=ALPHA, most=1_000_000):
+def seeds_for_power(sd, difference, level=ALPHA, most=1_000_000):
     """Number of seeds with which a difference is seen.
 
     Args:
         sd: Standard deviation of the paired differences.
         difference: True mean difference.
-        wanted: The power.
         level: Two-sided level of the test.
         most: Largest answer.
 
     Returns:
-        The smallest number of seeds, at least 2, whose power is `wanted`; `None` where it would exceed `most`.
+        The smallest number of seeds, at least 2, with a power of 80 %; `None` where it would exceed `most`.
 
     Example:
 
@@ -54,7 +58,7 @@ def seeds_for_power(sd, difference, wanted=0.8, level=ALPHA, most=1_000_000):
     """
     if not sd:
         return 2
-    return _fewest(lambda n: power(n, difference / sd, level) >= wanted, most)
+    return _fewest(lambda n: power(n, difference / sd, level) >= _POWER, most)
 
 
 def seeds_for_verdict(sd, margin, level=ALPHA, most=1_000_000):

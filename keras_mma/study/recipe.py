@@ -203,9 +203,9 @@ def build(recipe, train, steps):
     with _dtype_policy(recipe.mixed_precision):
         keras.utils.set_random_seed(recipe.seed)
         network = make_network(recipe, train)
-        model, mixer = add_mixing(recipe, network)
+        model = add_mixing(recipe, network)
         compile_model(recipe, model, steps)
-    return Built(model, network, mixer)
+    return Built(model, network, getattr(model, "mixer", None))
 
 
 def make_network(recipe, train):
@@ -242,18 +242,16 @@ def pixel_statistics(dataset):
 
 
 def add_mixing(recipe, network):
-    """The model that mixes, and its mixer: `(network, None)` without mixing."""
+    """The model that mixes: the network itself without mixing."""
     if recipe.mixer_name is None:
-        return network, None
+        return network
     key = recipe.method if recipe.method in METHOD_ARGUMENTS else recipe.mixer_name
     arguments = METHOD_ARGUMENTS.get(key, {}) | recipe.mixer_arguments
     mixer = MIXERS[recipe.mixer_name](**{"seed": recipe.seed} | arguments)
     plain = {"attention": None, "smooth": False} if recipe.method == "manifold" else {}
     at = list(recipe.mixing_points) if recipe.mixes_features else []
     adapter = layers.CatchUpMix if recipe.method == "catchupmix" else layers.FeatureMixAdapt
-    model = keras_mma.mixify(network, mixer, at=at, adapter=adapter, **plain | recipe.adapt_arguments)
-    # The model has a copy of the mixer, which knows the network.
-    return model, next(layer for layer in model.layers if isinstance(layer, layers.Mixer))
+    return keras_mma.mixify(network, mixer, at=at, adapter=adapter, **plain | recipe.adapt_arguments)
 
 
 def compile_model(recipe, model, steps):

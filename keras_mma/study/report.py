@@ -55,8 +55,11 @@ def rewrite(folder):
     Raises:
         InputError: if it is not the folder of a study.
     """
-    folder = Path(folder)
-    plan = plans.read(folder)
+    return write(folder, plans.read(Path(folder)))
+
+
+def write(folder, plan):
+    """Write the report of a study from its records; the arguments and the result are those of `save`."""
     records, tuned = tuning.read_records(folder, plan)
     return save(folder, plans.without_places(plan), records, tuned)
 

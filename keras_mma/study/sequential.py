@@ -10,6 +10,7 @@ from keras_mma.study.statistics import ALPHA
 
 #: Error that all extensions of a study together may add to that of one comparison.
 ALPHA_OF_EXTENSIONS = 0.005
+_SIMULATED = 1_000_000  # studies
 
 
 def sequential_level(looks, comparisons=1):
@@ -69,9 +70,9 @@ def _extra(first, look):
 
 
 @functools.lru_cache(maxsize=4)
-def _null_studies(looks, count=1_000_000):
+def _null_studies(looks):
     """P values of the t test at each look of many studies without any difference: array (looks, studies)."""
-    rng = np.random.default_rng(0)
+    rng, count = np.random.default_rng(0), _SIMULATED
     total, squares, before = np.zeros(count), np.zeros(count), 0
     p_values = np.empty((len(looks), count))
     for row, n in enumerate(looks):

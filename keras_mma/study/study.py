@@ -136,7 +136,7 @@ def _carry_out(folder, plan, options, resources, train):
         todo = tuning.cells_of(plan)
         outcome = run(todo)
         if outcome.finished < len(todo):
-            return Study(_report(folder, plan), outcome.stopped, outcome.failures)
+            return Study(report.write(folder, plan), outcome.stopped, outcome.failures)
         _, tuned = tuning.read_records(folder, plan)
         files.write_json(folder / "tuned.json", tuned)
     cells = study_cells.of_plan(plan, tuned)
@@ -144,7 +144,7 @@ def _carry_out(folder, plan, options, resources, train):
     stopped = outcome.stopped
     if options is not None and outcome.finished == len(cells) and not outcome.failures:
         stopped = not _measure(folder, plan, cells, options, resources, deadline)
-    return Study(_report(folder, plan), stopped, outcome.failures)
+    return Study(report.write(folder, plan), stopped, outcome.failures)
 
 
 def _with_evaluation(folder, plan, options):
@@ -164,13 +164,8 @@ def _measure(folder, plan, cells, options, resources, deadline):
     try:
         return evaluation.measure(cells, records, folder, options["only"], options["limit"], deadline, **where)
     except Exception:
-        _report(folder, plan)
+        report.write(folder, plan)
         raise
-
-
-def _report(folder, plan):
-    records, tuned = tuning.read_records(folder, plan)
-    return report.save(folder, plans.without_places(plan), records, tuned)
 
 
 def _check_sections(sections, limit):

@@ -69,6 +69,11 @@ MOVING_CASES = [
 ]
 
 
+def red(images):
+    """A detector that returns the first channel."""
+    return ops.cast(images[..., :1], "float32")
+
+
 def to_numpy(structure):
     return keras.tree.map_structure(ops.convert_to_numpy, structure)
 

@@ -2,15 +2,10 @@
 
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_mma import layers
 from tests import oracles
-from tests.layers.mixers import record_draws, training_plan
-
-
-def red(images):
-    return ops.cast(images[..., :1], "float32")
+from tests.layers.mixers import record_draws, red, training_plan
 
 
 @pytest.mark.parametrize(("grid", "count"), [(7, 6), (4, 3), (5, None)])

@@ -8,7 +8,7 @@ from scipy import stats
 from keras_mma import layers, sampling
 from keras_mma.layers import pairing
 from tests import oracles
-from tests.layers.mixers import to_numpy, training_plan
+from tests.layers.mixers import red, to_numpy, training_plan
 from tests.pictures import blobs, crops
 
 
@@ -122,9 +122,6 @@ def test_cycles_compile(needs_tensorflow, rng, xla):
 
 
 def test_guided_mixup_blends_in_proportion_to_saliency(rng):
-    def red(images):
-        return ops.cast(images[..., :1], "float32")
-
     images = rng.random((6, 9, 11, 3)).astype("float32")
     images[:, :2, :2, 0] = 0  # no image is salient here
     mixed, plan = training_plan(layers.GuidedMixup(detector=red, blur_sigma=0, seed=1), images)
@@ -139,9 +136,6 @@ def test_guided_mixup_blends_in_proportion_to_saliency(rng):
 
 
 def test_guided_mixup_blurs_the_saliency_as_published(rng):
-    def red(images):
-        return ops.cast(images[..., :1], "float32")
-
     images = rng.random((3, 9, 11, 3)).astype("float32")
     mixer = layers.GuidedMixup(detector=red, seed=1)
     blurred = ops.convert_to_numpy(mixer.saliency_maps(ops.convert_to_tensor(images)))[..., 0]

@@ -11,7 +11,7 @@ from keras import ops
 from keras_mma import layers
 from keras_mma.layers import puzzle
 from tests import oracles
-from tests.layers.mixers import record_draws, to_numpy, training_plan
+from tests.layers.mixers import record_draws, red, to_numpy, training_plan
 from tests.pictures import blobs
 
 SHARES = (0.0, 0.5, 1.0)
@@ -140,10 +140,6 @@ def test_the_graph_cut_finds_the_exhaustive_minimum(rng):
     _, _, arrays = energies(rng, 4, 10, "noise", 4.0)
     for sample in zip(*arrays, strict=True):
         np.testing.assert_allclose(value(cut(*sample), *sample), lowest(*sample), atol=1e-6)
-
-
-def red(images):
-    return ops.cast(images[..., :1], "float32")
 
 
 @pytest.mark.parametrize("size", [2, 4])

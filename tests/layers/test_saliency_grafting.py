@@ -9,13 +9,8 @@ from keras_mma.layers import pairing
 from keras_mma.layers.label_rules import covered_share, saliency_weight
 from keras_mma.layers.mixers.saliency_grafting import graft_cells
 from tests import oracles
-from tests.layers.mixers import to_numpy, training_plan
+from tests.layers.mixers import red, to_numpy, training_plan
 from tests.pictures import blobs
-
-
-def red(images):
-    """A detector that returns the first channel."""
-    return ops.cast(images[..., :1], "float32")
 
 
 @pytest.mark.parametrize("norm", [1, 2])

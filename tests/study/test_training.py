@@ -51,7 +51,7 @@ def make_model(recipe, train):
             keras.layers.Dense(train.classes),
         ]
     )
-    model, _ = add_mixing(recipe, network)
+    model = add_mixing(recipe, network)
     compile_model(recipe, model, batches.steps_per_epoch(recipe, len(train)))
     return model
 
