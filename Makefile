@@ -28,8 +28,7 @@ test: lint
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) $(SMOKE)
 
 # The rest: slow tests and larger samples on TensorFlow, slow tests and samples of the other portable tests on PyTorch and
-# JAX. Compilation makes JAX the slowest, so it runs a sample of the conventions only, in `test`, and leaves out tests in
-# which the backend matters little.
+# JAX. Compilation makes JAX the slowest, so it leaves out tests in which the backend matters little.
 ON_JAX := tests/models tests/callbacks tests/distribution tests/robustness/test_model.py tests/test_label_maps.py \
 	tests/test_zero_loss_dense.py tests/test_keras_names.py \
 	$(addprefix tests/layers/test_,label_rules.py random_choice.py follow_plan.py feature_mix_adapt.py) \
@@ -39,14 +38,14 @@ test-all: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "(slow or valuewise or pairwise) and not exhaustive"
 	KERAS_BACKEND=torch $(PYTEST) -m "(slow or valuewise) and not pairwise and not exhaustive" $(SMOKE)
 	KERAS_BACKEND=torch $(PYTEST) -m $(SAMPLE) $(PORTABLE)
-	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "slow and not valuewise and not pairwise and not exhaustive" $(SMOKE)
+	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "(slow or valuewise) and not pairwise and not exhaustive" $(SMOKE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m $(SAMPLE) $(ON_JAX)
 
 # The combinations of the tables that `test-all` leaves out.
 test-exhaustive: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m exhaustive
 	KERAS_BACKEND=torch $(PYTEST) -m "pairwise or exhaustive" $(SMOKE)
-	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "valuewise or pairwise or exhaustive" $(SMOKE)
+	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "pairwise or exhaustive" $(SMOKE)
 	KERAS_BACKEND=torch $(PYTEST) -m "valuewise or pairwise or exhaustive" $(PORTABLE)
 	KERAS_BACKEND=jax $(JAX) $(PYTEST) -m "" $(PORTABLE)
 

@@ -60,7 +60,8 @@ def pytest_collection_modifyitems(items):
     backend = keras.backend.backend()
     on_tensorflow = backend == "tensorflow"
     for item in items:
-        if item.get_closest_marker("exhaustive"):
+        is_skipped = not on_tensorflow and "needs_tensorflow" in item.fixturenames
+        if item.get_closest_marker("exhaustive") or is_skipped:
             continue
         if hasattr(item, "callspec") and (item.get_closest_marker("sampled") or not on_tensorflow):
             tables[item.nodeid.partition("[")[0]].append(item)

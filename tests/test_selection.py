@@ -21,7 +21,7 @@ class Item:
     def __init__(self, params, marker, test="test_table"):
         self.nodeid = f"tests/test_file.py::{test}[{params}]"
         self.callspec = types.SimpleNamespace(params=params)
-        self.marker, self.markers = marker.mark, []
+        self.marker, self.markers, self.fixturenames = marker.mark, [], ()
 
     def get_closest_marker(self, name):
         return self.marker if name == self.marker.name else None
@@ -80,6 +80,17 @@ def test_a_table_of_one_row_is_run_on_another_backend(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     pytest_collection_modifyitems(items)
     assert not any(item.markers for item in items)
+
+
+def test_rows_that_another_backend_skips_are_in_no_sample(monkeypatch):
+    items = [Item({"case": case}, pytest.mark.sampled) for case in "abc"]
+    items[0].fixturenames = ("needs_tensorflow",)
+    for backend, markers in (("torch", [[], [], ["valuewise"]]), ("tensorflow", [[], [], []])):
+        monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
+        for item in items:
+            item.markers = []
+        pytest_collection_modifyitems(items)
+        assert [item.markers for item in items] == markers
 
 
 def test_what_is_marked_exhaustive_is_in_no_sample(monkeypatch):
