@@ -27,13 +27,13 @@ _pairs = st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 1.0)) | st.tuples(st.flo
 _detectors = st.sampled_from([*saliency.names()] * 4 + [None, "gradient", "no such"])
 #: Arguments of each mixer, some of them out of range.
 OWN = {
-    layers.MixUp: _optional(alpha=_alphas, per=st.sampled_from(["sample", "batch"] * 4 + ["step"])),
-    layers.CutMix: _optional(
+    layers.MixUp: dict(alpha=_alphas, per=st.sampled_from(["sample", "batch"] * 4 + ["step"])),
+    layers.CutMix: dict(
         alpha=_alphas,
         per=st.sampled_from(["sample", "batch"]),
         border=st.sampled_from(["clip", "inside"] * 4 + ["shift"]),
     ),
-    layers.SaliencyMix: _optional(
+    layers.SaliencyMix: dict(
         alpha=_alphas,
         scheme=st.sampled_from(
             [
@@ -49,7 +49,7 @@ OWN = {
         ties=st.sampled_from(["random", "first"]),
         detector=_detectors,
     ),
-    layers.SaliencyGrafting: _optional(
+    layers.SaliencyGrafting: dict(
         alpha=_alphas,
         grid=_sides,
         temperature=st.floats(-0.05, 3.0),
@@ -57,9 +57,13 @@ OWN = {
         norm=st.sampled_from([1, 2, 1, 2, 1, 2, 3]),
         detector=_detectors,
     ),
-    layers.GuidedMixup: _optional(blur_sigma=st.floats(-0.1, 6.0), detector=_detectors),
-    layers.RandomChoice: _optional(per=st.sampled_from(["step", "sample"])),
-    layers.PuzzleMix: _optional(
+    layers.GuidedMixup: dict(blur_sigma=st.floats(-0.1, 6.0), detector=_detectors),
+    layers.RandomChoice: dict(
+        mixers=st.lists(st.sampled_from([layers.MixUp, layers.GridMix, layers.SaliencyMix]), min_size=1, max_size=3),
+        probabilities=st.none() | st.sampled_from([[1.0], [0.25, 0.75], [0.0, 0.5, 0.5]]),
+        per=st.sampled_from(["step", "sample"]),
+    ),
+    layers.PuzzleMix: dict(
         alpha=_alphas,
         grids=st.lists(st.sampled_from([1, 2, 3, 4, 8]), min_size=1, max_size=2),
         beta=st.floats(-0.05, 2.0),
@@ -67,31 +71,43 @@ OWN = {
         eta=st.floats(-0.05, 2.0),
         transport=st.booleans(),
         xi=st.floats(-0.02, 2.0),
+        detector=_detectors,
     ),
-    layers.AttentiveMix: _optional(grid=_sides, count=st.none() | st.integers(0, 40), detector=_detectors),
-    layers.GMix: _optional(alpha=_alphas),
-    layers.HMix: _optional(alpha=_alphas, ratio=st.floats(-0.02, 1.02)),
-    layers.SmoothMix: _optional(sigma=_pairs),
-    layers.FMix: _optional(alpha=_alphas, decay=st.floats(-0.2, 6.0)),
-    layers.GridMix: _optional(alpha=_alphas, grid=_sides),
-    layers.ResizeMix: _optional(scale=_pairs),
+    layers.AttentiveMix: dict(grid=_sides, count=st.none() | st.integers(0, 40), alpha=_alphas, detector=_detectors),
+    layers.GMix: dict(alpha=_alphas),
+    layers.HMix: dict(alpha=_alphas, ratio=st.floats(-0.02, 1.02)),
+    layers.SmoothMix: dict(sigma=_pairs),
+    layers.FMix: dict(alpha=_alphas, decay=st.floats(-0.2, 6.0)),
+    layers.GridMix: dict(alpha=_alphas, grid=_sides),
+    layers.ResizeMix: dict(scale=_pairs),
 }
-_SHARED = _optional(
+SHARED = dict(
     probability=st.sampled_from([0.0, 0.5, 1.0]) | st.floats(-0.02, 1.02),
     partner=st.sampled_from(["shuffle", "derangement", "roll"] * 4 + ["distance"]),
     label=st.sampled_from(["area"] * 9 + ["saliency"]),
+    ignore_zero_weight=st.sampled_from([False] * 9 + [True]),
+    detector=_detectors,
     detector_size=st.integers(1, 40),
 )
+#: Arguments of mixers that the tests themselves pass, or that need a network.
+PASSED = {"sites", "site_weights", "data_format", "num_classes", "seed", "attribution_layer", "requires_mix_model"}
 
 
 @st.composite
 def mixers(draw, sites=(0,), classes=tuple(OWN)):
-    """(class, settings) of a mixer."""
+    """(class, settings) of a mixer; the mixers of a `RandomChoice` are classes too."""
     cls = draw(st.sampled_from(classes))
-    shared = draw(_SHARED)
-    if "detector" not in inspect.signature(cls).parameters:
-        shared.pop("detector_size", None)  # refused
-    settings = {**shared, **draw(OWN[cls]), "seed": draw(st.integers(0, 2**31 - 1)), "sites": sites}
+    settings = {
+        **draw(_optional(**SHARED)),
+        **draw(_optional(**OWN[cls])),
+        "seed": draw(st.integers(0, 2**31 - 1)),
+        "sites": sites,
+    }
+    if cls is layers.RandomChoice:  # refuses both
+        settings.pop("detector", None)
+    default = inspect.signature(cls).parameters.get("detector")
+    if settings.get("detector", default and default.default) is None:
+        settings.pop("detector_size", None)  # refused
     return cls, settings
 
 

@@ -1,6 +1,7 @@
 """Whatever mixer, images and labels are drawn, the conventions hold, or a `ValueError` names the argument."""
 
 import contextlib
+import inspect
 
 import keras
 import numpy as np
@@ -28,6 +29,8 @@ def refusals():
 
 def make(setting, **others):
     cls, arguments = setting
+    if "mixers" in arguments:
+        arguments = {**arguments, "mixers": [inner() for inner in arguments["mixers"]]}
     return cls(**arguments, **others)
 
 
@@ -140,5 +143,9 @@ def test_label_maps_follow_the_pixels(setting, size, classes):
         event(cls.__name__)
 
 
-def test_every_mixer_is_drawn():
+def test_every_mixer_is_drawn_with_every_argument():
     assert set(strategies.OWN) == set(layers.MIXERS.values())
+    for cls, own in strategies.OWN.items():
+        arguments = set(inspect.signature(cls).parameters) | set(inspect.signature(layers.Mixer).parameters)
+        drawn = set(own) | set(strategies.SHARED) | strategies.PASSED
+        assert arguments - {"kwargs"} == drawn, cls

@@ -26,8 +26,10 @@ ADAPTERS = st.fixed_dictionaries(
         "combine": st.sampled_from(["multiply", "add"]),
         "preserve_ratio": st.booleans(),
         "attention": st.sampled_from(["activation", "cbam", None]),
+        "attention_spread": st.none() | st.floats(-0.02, 4.0),
+        "edge_blur": st.none() | st.floats(-0.1, 6.0),
         "smooth": st.booleans(),
-        "resize": st.sampled_from(["area", "nearest"]),
+        "resize": st.sampled_from(["area", "nearest", "bilinear"]),
     },
 )
 
@@ -79,7 +81,8 @@ def test_the_loss_is_zero_in_any_network(operations, size, setting, adapt, draw,
     images = np.concatenate([maps, blobs(rng, samples, *size, 1) / 255], -1).astype("float32")
     with refusals():
         sites = tuple(range(0 if with_input else 1, len(at) + 1))
-        mixer = make((cls, {**arguments, "sites": sites}))
+        weights = draw.draw(st.none() | st.lists(st.floats(0.1, 5.0), min_size=len(sites), max_size=len(sites)))
+        mixer = make((cls, {**arguments, "sites": sites, "site_weights": weights}))
         model = keras_mma.mixify(net, mixer, at=at, **adapt)
         model.compile("sgd", "mse", run_eagerly=True)
         expected = net.predict_on_batch(images)
