@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mma.robustness import InputError, Preprocess, load
+from keras_mma.robustness import Classifier, InputError, Preprocess, load
 from keras_mma.robustness.classifier import from_keras
 from tests.robustness import networks
 
@@ -141,6 +141,27 @@ def test_channels_first(needs_tensorflow, tmp_path):
     assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) * [1, 2, 3] - 100, abs=1e-2)
     _, gradient = classifier.attack_gradient(images.astype("float32"), np.full(5, 2))
     assert gradient.shape == images.shape and (gradient[..., 2] < 0).all() and (gradient[..., 0] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((3, None, None), (None, None, 3)),
+        ((1, None, 16), (None, 16, 1)),
+        ((None, None, 3), (None, None, 3)),
+        ((16, None, 1), (16, None, 1)),
+        ((None, None, None), (None, None, None)),
+    ],
+)
+def test_channels_come_first_where_the_first_size_says_so(shape, expected):
+    assert Classifier(None, None, (None, *shape), "float32", Preprocess(), {}).image_shape == expected
+
+
+def test_channels_first_of_any_size():
+    inputs, images = keras.Input((3, None, None)), networks.pictures(2, 20, 24)
+    classifier = from_keras(keras.Model(inputs, keras.ops.mean(inputs, axis=(2, 3)) - 100.0))
+    classifier.check(images, 3, True)
+    assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) - 100, abs=1e-3)
 
 
 def test_any_size_where_the_signature_leaves_it_open(needs_tensorflow, tmp_path):

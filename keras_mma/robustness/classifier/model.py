@@ -46,7 +46,7 @@ class Classifier:
         self.kind: Any = None  # "logits" or "probabilities", which `check` decides
         self.clock = Clock()
         height, width, channels = self.input_shape[1:]
-        self._channels_first = height in (1, 3) and channels not in (1, 3, None)
+        self._channels_first = height in (1, 3) and channels not in (1, 3)
 
     @property
     def image_shape(self) -> tuple:
