@@ -186,6 +186,36 @@ def test_models_without_gradient_say_so(needs_tensorflow, tmp_path, function, dt
     assert reason in classifier.why_no_gradient(images, np.zeros(4, int))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "words", "match"),
+    [
+        ("int8", [], "takes int8, -128 to 127: `preprocess` must .* Received: 0 to 255, with preprocessing none"),
+        ("uint8", ["scale=1/255", "mean=0.5", "std=0.5"], "takes uint8, 0 to 255: .* Received: -1 to 1, with"),
+        ("int32", ["scale=1e9"], "takes int32, -2147483648 to 2147483647"),
+        ("int8", ["mean=128"], None),
+        ("uint8", [], None),
+    ],
+)
+def test_pixels_that_an_integer_model_cannot_hold_are_refused(dtype, words, match):
+    """They would wrap around: 255 as int8 is -1."""
+
+    def run(inputs):
+        assert inputs.dtype == dtype
+        return inputs.mean((1, 2)) - 150.0
+
+    classifier = Classifier(run, None, (None, 16, 16, 3), dtype, Preprocess.parse(words), {})
+    images = networks.pictures(4)
+    if match is None:
+        classifier.check(images, 3, True)
+        assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) - (150 + 128 * len(words)), abs=1e-3)
+        return
+    with pytest.raises(InputError, match=match):
+        classifier.check(images // 4, 3, True)  # none of these is bright: others will be
+    images[0], images[1] = 0, 255
+    with pytest.raises(InputError, match=match):
+        classifier.predict(images)
+
+
 def _tf():
     import tensorflow as tf
 

@@ -74,6 +74,7 @@ class Classifier:
                     f"{' x '.join(map(str, pixels.shape[1:]))}" + ("; `image_size` resizes them" if axis < 2 else "")
                 )
         self.preprocess.check(pixels.shape[-1])
+        self._to_inputs(np.array([0, 255]).reshape(2, 1, 1, 1))  # if not these images, corrupted ones have such pixels
         try:
             values = self._predict(self._run, pixels)
         except InputError:
@@ -192,7 +193,19 @@ class Classifier:
             inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
         if np.dtype(self.dtype).kind in "iu":
             inputs = np.rint(inputs)
+            self._check_range(inputs)
         return inputs.astype(self.dtype)
+
+    def _check_range(self, inputs):
+        """Refuse numbers that would wrap around in the integers that the model takes."""
+        if inputs.size == 0:
+            return
+        held, low, high = np.iinfo(self.dtype), float(inputs.min()), float(inputs.max())
+        if low < held.min or high > held.max:
+            raise InputError(
+                f"the model takes {self.dtype}, {held.min} to {held.max}: `preprocess` must map pixels into this "
+                f"range. Received: {low:.6g} to {high:.6g}, with preprocessing {self.preprocess}"
+            )
 
     def _in_batches(self, inputs, function, *others):
         """Call a function on batches of the size that the model was exported for, if that is fixed."""
