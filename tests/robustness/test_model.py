@@ -130,6 +130,16 @@ def test_a_fixed_batch_is_filled_up(needs_tensorflow, tmp_path, size):
     assert outputs.shape == (7, 3) and gradient.shape == images.shape
 
 
+def test_a_model_of_a_fixed_batch_is_called_with_that_size(rng):
+    inputs = keras.Input(batch_shape=(6, 8, 8, 3))
+    pairs = keras.layers.Lambda(lambda x: keras.ops.reshape(x, (3, 2, 64, 3)))(inputs)
+    means = keras.layers.Lambda(lambda x: keras.ops.reshape(keras.ops.mean(x, 2), (6, 3)) - 150.0)(pairs)
+    classifier, images = from_keras(keras.Model(inputs, means)), rng.integers(0, 256, (7, 8, 8, 3), "uint8")
+    classifier.check(images, 3, True)
+    assert classifier.predict(images) == pytest.approx(images.mean((1, 2)) - 150, abs=1e-3)
+    assert classifier.why_no_gradient(images, np.zeros(7, int)) is None
+
+
 def test_channels_first(needs_tensorflow, tmp_path):
     import tensorflow as tf
 

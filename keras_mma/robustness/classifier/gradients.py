@@ -51,7 +51,9 @@ def of_keras(model):
 
     if keras.backend.backend() == "tensorflow":
         return _of_tensorflow(call, model.inputs[0])
-    return {"jax": _of_jax, "torch": _of_torch}[keras.backend.backend()](call)
+    if keras.backend.backend() == "jax":
+        return _of_jax(call, model.inputs[0].shape[0])
+    return _of_torch(call)
 
 
 def logits_of_keras(model):
@@ -109,15 +111,15 @@ def _tensorflow_pull_back(run):
     return pull_back
 
 
-def _of_jax(call):
+def _of_jax(call, fixed_size):
     import jax
     import jax.numpy as jnp
 
     compiled = jax.jit(call)
 
     def padded(rows):
-        # To a power of two, because every new batch size is compiled.
-        size = 1 << (len(rows) - 1).bit_length()
+        # To a power of two, because every new batch size is compiled. A model of a fixed size gets no other one.
+        size = fixed_size or 2 ** (len(rows) - 1).bit_length()
         return jnp.asarray(np.pad(rows, [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge"))
 
     def run(inputs):
