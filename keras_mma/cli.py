@@ -84,7 +84,7 @@ def _add_evaluate(commands, summary):
     parser.add_argument("--dataset", required=True, metavar="NAME", help=f"{NAMES}; its test part is measured.")
     parser.set_defaults(command=evaluate)
     for field in dataclasses.fields(Options):
-        argument = dict(field.metadata)
+        argument = {name: value for name, value in field.metadata.items() if name != "section"}
         if not argument.pop("flag", True):
             continue
         default = "robustness-report" if field.name == "output" else field.default

@@ -89,14 +89,9 @@ def _output_folder(path):
 def _setting(model, dataset, options):
     """Load and check everything before measuring, which takes long."""
     baseline = None if options.baseline is None else report.read(options.baseline)
-    measures_corruption = any(section.name == "corruption" for section in options.sections)
-    if baseline is not None and not measures_corruption:
-        raise InputError("`baseline` applies to the section corruption only. Received: `only` without it")
     classifier = _as_classifier(model, options)
     dataset = _as_dataset(dataset, options, classifier.image_shape[-1])
-    source = None
-    if options.corruptions != "regenerate" and measures_corruption:
-        source = published.source(options, dataset)
+    source = None if options.corruptions == "regenerate" else published.source(options, dataset)
     setting = Setting(classifier, dataset, options, source, baseline)
     classifier.check(setting.first_batch[0], dataset.classes, dataset.exact, options.outputs)
     return setting

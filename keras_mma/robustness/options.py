@@ -9,9 +9,12 @@ from keras_mma.robustness.perturbations.attacks import RESTARTS
 from keras_mma.robustness.sections import SECTIONS
 
 
-def _option(default, help, **argument):
-    """A field with its description and the keywords of its argument in `argparse`; `flag=False` for none."""
-    return dataclasses.field(default=default, metadata={"help": help, **argument})
+def _option(default, help, section=None, **argument):
+    """A field with its description, the only section that uses it, and the keywords of its argument in `argparse`.
+
+    With `flag=False` it is no option of the command line.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "section": section, **argument})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,18 +52,26 @@ class Options:
         "Source of the corrupted images: regenerate, tfds (CIFAR-10-C of tensorflow-datasets) or the folder of the "
         "published .npy files.",
         metavar="SOURCE",
+        section="corruption",
     )
     extra_corruptions: bool = _option(
         False,
         "Whether to measure speckle noise, Gaussian blur, spatter and saturation too, which were published for "
         "validation and are not part of the mean error.",
         action="store_true",
+        section="corruption",
     )
     frost_textures: str | None = _option(
-        None, "Folder of images of frost, without which that corruption is omitted.", metavar="DIR"
+        None,
+        "Folder of images of frost, without which that corruption is omitted.",
+        metavar="DIR",
+        section="corruption",
     )
     baseline: str | None = _option(
-        None, "Report, or folder of one, relative to which corruption errors are also given.", metavar="REPORT"
+        None,
+        "Report, or folder of one, relative to which corruption errors are also given.",
+        metavar="REPORT",
+        section="corruption",
     )
     epsilons: tuple | None = _option(
         None,
@@ -68,11 +79,15 @@ class Options:
         nargs="+",
         type=float,
         metavar="EPSILON",
+        section="attack",
     )
-    steps: int = _option(20, "Number of steps of PGD.", type=int, metavar="N")
-    restarts: int = _option(RESTARTS, "Number of random starts of PGD.", type=int, metavar="N")
+    steps: int = _option(20, "Number of steps of PGD.", type=int, metavar="N", section="attack")
+    restarts: int = _option(RESTARTS, "Number of random starts of PGD.", type=int, metavar="N", section="attack")
     detector: str = _option(
-        "fine_grained", "Saliency detector that orders the patches of the occlusion.", metavar="NAME"
+        "fine_grained",
+        "Saliency detector that orders the patches of the occlusion.",
+        metavar="NAME",
+        section="occlusion",
     )
     data_dir: str | None = _option(
         None, "Folder of tensorflow-datasets, which downloads what is missing there.", metavar="DIR"
@@ -131,6 +146,23 @@ class Options:
             )
         if self.outputs not in (None, "logits", "probabilities"):
             raise InputError(f"`outputs` must be logits or probabilities. Received: outputs={self.outputs!r}")
+        self._refuse_ignored()
+
+    def _refuse_ignored(self):
+        """Refuse what nothing would use, but the report would name."""
+        measured = [section.name for section in self.sections]
+        for field in dataclasses.fields(self):
+            section, value = field.metadata["section"], getattr(self, field.name)
+            if section not in (None, *measured) and value != field.default:
+                raise InputError(
+                    f"`{field.name}` applies to the section {section}: add it to `only`. "
+                    f"Received: {field.name}={value!r}, only={self.only}"
+                )
+        if self.frost_textures is not None and self.corruptions != "regenerate":
+            raise InputError(
+                "`frost_textures` applies to regenerated corruptions only. "
+                f"Received: frost_textures={str(self.frost_textures)!r}, corruptions={str(self.corruptions)!r}"
+            )
 
     @property
     def sections(self):

@@ -364,7 +364,7 @@ def test_against_a_baseline(whole, digits, tmp_path):
     for arguments, match in [
         ({"limit": 50, "only": ["corruption"]}, "not comparable: n 50 and 100"),
         ({"limit": 100, "seed": 3, "only": ["corruption"]}, "not comparable: .*seed 3 and 0"),
-        ({"only": ["clean"]}, "`baseline` applies to the section corruption only"),
+        ({"only": ["clean"]}, "`baseline` applies to the section corruption: add it to `only`"),
     ]:
         with pytest.raises(InputError, match=match):
             robustness.evaluate(digits[2], "digits", baseline=folder, **arguments)

@@ -33,12 +33,33 @@ def test_numbers_of_numpy_are_recorded():
         ({"epsilons": [4, 0]}, r"`epsilons` must be levels between 0 and 255. Received: epsilons=\[4, 0\]"),
         ({"steps": 0}, "`steps` must be a positive integer"),
         ({"seed": -1}, "`seed` must be a non-negative integer"),
+        (
+            {"only": ["clean"], "epsilons": [3]},
+            r"`epsilons` applies to the section attack: add it to `only`. Received: epsilons=\(3,\), only=\['clean'\]",
+        ),
+        ({"only": ["corruption"], "steps": 9}, "`steps` applies to the section attack"),
+        ({"only": ["corruption"], "restarts": 3}, "`restarts` applies to the section attack"),
+        ({"only": ["attack"], "corruptions": "/nowhere"}, "`corruptions` applies to the section corruption"),
+        ({"only": ["attack"], "extra_corruptions": True}, "`extra_corruptions` applies to the section corruption"),
+        ({"only": ["attack"], "frost_textures": "/nowhere"}, "`frost_textures` applies to the section corruption"),
+        ({"only": ["attack"], "baseline": "other"}, "`baseline` applies to the section corruption"),
+        ({"only": ["attack"], "detector": "spectral_residual"}, "`detector` applies to the section occlusion"),
+        (
+            {"corruptions": "tfds", "frost_textures": "/nowhere"},
+            "`frost_textures` applies to regenerated corruptions only. Received: .*'/nowhere', corruptions='tfds'",
+        ),
         ({"outputs": "scores"}, "`outputs` must be logits or probabilities. Received: outputs='scores'"),
     ],
 )
 def test_values_out_of_range_are_refused(values, match):
     with pytest.raises(InputError, match=match):
         Options(**values)
+
+
+def test_defaults_may_be_named_though_their_section_is_not_measured():
+    """The command line passes all of them."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    assert Options(**defaults | {"only": ["clean"]}) == Options(only=["clean"])
 
 
 def test_the_sections_are_in_the_order_of_the_report_and_clean_is_always_there():
