@@ -62,11 +62,11 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict:
     with _output_folder(checked.output) as folder:
         setting = _setting(model, dataset, checked)
         result = _header(setting)
-        if folder is not None:
-            _check_folder(folder, result, checked)
         if setting.baseline is not None:
             comparison.check_comparable([result, setting.baseline], ["this evaluation", checked.baseline])
         parts = [part for section in checked.sections for part in section.parts(setting)]
+        if folder is not None:  # last, because a folder that is claimed stays
+            _check_folder(folder, result, checked)
         key = _key(result, setting)
         measured = run(parts, folder, key, checked.progress, setting.classifier.clock)
         if measured.damaged:

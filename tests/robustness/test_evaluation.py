@@ -413,6 +413,19 @@ def test_images_smaller_than_the_grid_are_refused_at_once(nothing_measured):
         robustness.evaluate(model, data, only=["deformation"])
 
 
+def test_an_evaluation_that_is_refused_leaves_no_folder(whole, digits, tmp_path, nothing_measured):
+    (tmp_path / "baseline.json").write_text(
+        json.dumps(whole[0] | {"corruption": whole[0]["corruption"] | {"label": ""}})
+    )
+    for options, match in [
+        ({"only": ["occlusion"], "detector": "nope"}, "`detector` must be one of"),
+        ({"only": ["corruption"], "baseline": tmp_path / "baseline.json"}, "`baseline` must have the same corruptions"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            robustness.evaluate(digits[2], "digits", limit=100, output=tmp_path / "out", **options)
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_others_is_refused_at_once_and_left_as_it_is(tmp_path):
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "report.md").write_text("mine")
