@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma.datasets import resizing
 from keras_mma.datasets.dataset import Dataset
 from keras_mma.errors import InputError, first_line
 
 
-def read_arrays(path, name):
-    """The `Dataset` of `images.npy` and `labels.npy` in a folder."""
+def read_arrays(path, name, image_size=None, resize="antialiased"):
+    """The `Dataset` of `images.npy` and `labels.npy` in a folder, resized to `image_size` unless that is `None`."""
     files = [path / "images.npy", path / "labels.npy"]
     images, labels = map(read_npy, files)
-    return Dataset.of_arrays(images, labels, name, identity=file_stamp(files, path))
+    dataset = Dataset.of_arrays(images, labels, name, identity=file_stamp(files, path))
+    resizing.check_pixels(f"images of {name}", *dataset.shape[:2], image_size)
+    return resizing.resized(dataset, image_size, resize)
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -4,13 +4,17 @@ import functools
 
 import numpy as np
 
+from keras_mma.datasets import resizing
 from keras_mma.datasets.dataset import Dataset
 from keras_mma.errors import InputError
 
 
-def readers():
-    """Functions that read the 1,347 training and the 450 test images, enlarged from 8 x 8 to 16 x 16."""
-    return {"train": lambda: _read()[0], "test": lambda: _read()[1]}
+def readers(image_size=None, resize="antialiased"):
+    """Functions that read the 1,347 training and the 450 test images, enlarged from 8 x 8 to 16 x 16, then resized."""
+    return {
+        "train": lambda: resizing.resized(_read()[0], image_size, resize),
+        "test": lambda: resizing.resized(_read()[1], image_size, resize),
+    }
 
 
 @functools.cache

@@ -119,11 +119,7 @@ def decode(file, image_size=None, resize="antialiased"):
         _check_regular(file)
         with Image.open(file) as picture:
             width, height = picture.size
-            if image_size is None and width * height > resizing.MAX_PIXELS:
-                raise InputError(
-                    f"{file} must have at most {resizing.MAX_PIXELS:,} pixels, or `image_size` must be given. "
-                    f"Received: {height} x {width} pixels"
-                )
+            resizing.check_pixels(file, height, width, image_size)
             return resizing.resize_image(_rgb(picture), image_size, resize)
     except (InputError, MemoryError):
         raise

@@ -49,7 +49,8 @@ def load(
             `PATH/CLASS`, or in `PATH/train/CLASS` and `PATH/test/CLASS`) or `arrays:FOLDER` (`images.npy`, uint8, and
             `labels.npy` in `FOLDER`, or in `FOLDER/train` and `FOLDER/test`).
         data_dir: Folder of tensorflow-datasets, which downloads what is missing there.
-        image_size: Height and width to which images are resized. By default images keep their size.
+        image_size: Height and width to which images are resized. By default images keep their size, which must not
+            exceed `MAX_PIXELS` pixels.
         resize: `"antialiased"` (bilinear, with antialiasing), `"area"` or `"bilinear"` (without antialiasing, as
             `keras.utils.image_dataset_from_directory` resizes).
         validation_fraction: Share of the training images of every class that becomes `validation`, in [0, 1). With 0
@@ -78,7 +79,7 @@ def load(
     kind, _, path = dataset.partition(":")
     readers = None
     if dataset == "digits":
-        readers = digits.readers()
+        readers = digits.readers(image_size, resize)
     elif dataset in ("cifar10", "cifar100"):
         readers = tfds.readers(dataset, dataset, data_dir, image_size, resize)
     elif kind == "tfds" and path:
@@ -86,11 +87,9 @@ def load(
     elif kind == "folder" and path:
         readers = _folder_readers(dataset, Path(path), image_size, resize, skip_damaged)
     elif kind == "arrays" and path:
-        readers = _array_readers(dataset, Path(path))
+        readers = _array_readers(dataset, Path(path), image_size, resize)
     else:
         raise InputError(f"`dataset` must be {NAMES}. Received: dataset={dataset!r}")
-    if image_size is not None and kind in ("digits", "arrays"):
-        readers = {part: functools.partial(_resized, reader, image_size, resize) for part, reader in readers.items()}
     return Parts(dataset, readers, validation_fraction, seed)
 
 
@@ -202,9 +201,10 @@ def _folder_readers(name, path, image_size, resize, skip_damaged):
     return {part: reader(below) for part, below in folders.items()}
 
 
-def _array_readers(name, path):
+def _array_readers(name, path, image_size, resize):
     folders = _part_folders(name, path, has_classes=False)
-    return {part: functools.partial(arrays.read_arrays, below, name) for part, below in folders.items()}
+    reader = functools.partial(arrays.read_arrays, name=name, image_size=image_size, resize=resize)
+    return {part: functools.partial(reader, below) for part, below in folders.items()}
 
 
 def _part_folders(name, path, has_classes=True):
@@ -238,7 +238,3 @@ def _check_other_names(path, names, folders):
         raise InputError(
             f"the parts in {path} must be named train, validation and test. Received: {', '.join(sorted(found))}"
         )
-
-
-def _resized(reader, image_size, resize):
-    return resizing.resized(reader(), image_size, resize)

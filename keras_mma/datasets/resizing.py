@@ -24,6 +24,15 @@ def check_resize(image_size, resize):
         raise InputError(f"`resize` must be one of {', '.join(RESIZES)}. Received: resize={resize!r}")
 
 
+def check_pixels(what, height, width, image_size):
+    """Refuse an image of more than `MAX_PIXELS`, unless it is resized."""
+    if image_size is None and height * width > MAX_PIXELS:
+        raise InputError(
+            f"{what} must have at most {MAX_PIXELS:,} pixels, or `image_size` must be given. "
+            f"Received: {height} x {width} pixels"
+        )
+
+
 def describe(image_size, resize):
     """Description of a resize for reports."""
     return "not resized" if image_size is None else f"resized to {image_size} x {image_size} by {RESIZES[resize]}"

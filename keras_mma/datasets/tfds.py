@@ -31,6 +31,8 @@ def readers(name, builder_name, data_dir=None, image_size=None, resize="antialia
         builder = tensorflow_datasets.builder(builder_name, data_dir=data_dir)
         features = builder.info.features
         _check_features(name, features)
+        if None not in features["image"].shape:
+            resizing.check_pixels(f"images of {name}", *features["image"].shape[:2], image_size)
         builder.download_and_prepare()
         splits = [part for part in ("train", "validation", "test") if part in builder.info.splits]
     except InputError:
@@ -84,10 +86,11 @@ def _stack(name, examples, image_size, resize):
     for example in examples:
         image = _as_uint8(example["image"])
         height, width = image.shape[:2]
-        if image_size is None and (height * width > resizing.MAX_PIXELS or images and image.shape != images[0].shape):
+        resizing.check_pixels(f"images of {name}", height, width, image_size)
+        if image_size is None and images and image.shape != images[0].shape:
             raise InputError(
-                f"{name}: images must be of one size of at most {resizing.MAX_PIXELS:,} pixels, or `image_size` must "
-                f"be given. Received: {height} x {width} pixels"
+                f"images of {name} must be of one size, or `image_size` must be given. "
+                f"Received: {height} x {width} pixels"
             )
         images.append(resizing.resize_image(image, image_size, resize))
         labels.append(example["label"])
