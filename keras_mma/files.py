@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.unfinished")
 def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Write text or bytes to a temporary file of its own in the same folder, then replace the file."""
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.unfinished")
+    temporary = _temporary(path.parent)
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         replace(temporary, path)
@@ -50,8 +51,23 @@ def _sync(place: Path) -> None:
             os.close(number)
 
 
+@contextlib.contextmanager
+def temporary_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """A new folder below another one, for what takes a name when it is complete; what is left in it is removed."""
+    temporary = _temporary(Path(folder))
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".{uuid.uuid4().hex}.unfinished"
+
+
 def entries(folder: str | os.PathLike) -> list[str]:
-    """Sorted names in a folder, without the files that `write` left in a process that was killed."""
+    """Sorted names in a folder, without what `write` and `temporary_folder` left in a process that was killed."""
     return sorted(entry.name for entry in Path(folder).iterdir() if not _UNFINISHED.fullmatch(entry.name))
 
 
@@ -93,9 +109,13 @@ def full_disk(folder: str | os.PathLike) -> str:
 
 
 def remove_unfinished(folder: str | os.PathLike, is_recursive: bool = False) -> None:
-    """Remove the files that `write` left in a folder, to which no other process may be writing."""
-    for path in Path(folder).glob("**/.*.unfinished" if is_recursive else ".*.unfinished"):
-        if _UNFINISHED.fullmatch(path.name):
+    """Remove what `write` and `temporary_folder` left in a folder, to which no other process may be writing."""
+    for path in list(Path(folder).glob("**/.*.unfinished" if is_recursive else ".*.unfinished")):
+        if not _UNFINISHED.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

@@ -71,12 +71,22 @@ def test_what_a_killed_process_left_is_removed_and_does_not_count_as_content(tmp
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / left.name).write_text("half")
     (tmp_path / ".mine.unfinished").write_text("of the user")
+    (tmp_path / f".{'1' * 32}.unfinished" / "saved_model").mkdir(parents=True)
     assert files.entries(tmp_path) == [".mine.unfinished", "below"]
     files.remove_unfinished(tmp_path)
-    assert not left.exists() and list((tmp_path / "below").iterdir())
+    assert files.entries(tmp_path) == sorted(path.name for path in tmp_path.iterdir())
+    assert list((tmp_path / "below").iterdir())
     files.remove_unfinished(tmp_path, is_recursive=True)
     assert not left.exists() and not list((tmp_path / "below").iterdir())
     assert (tmp_path / ".mine.unfinished").exists()
+
+
+def test_a_temporary_folder_is_removed_whatever_happens_in_it(tmp_path):
+    with pytest.raises(OSError, match="full"), files.temporary_folder(tmp_path) as folder:
+        assert folder.parent == tmp_path and files.entries(tmp_path) == []
+        (folder / "half").write_text("")
+        raise OSError("full")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_in_which_the_first_write_was_killed_is_used_again(tmp_path):

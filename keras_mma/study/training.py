@@ -274,18 +274,18 @@ def _columns(rows):
 
 
 def save(model, output):
-    """Write `model.keras` and, where Keras can, `saved_model/`, each completely or not at all: not on PyTorch."""
+    """Write `model.keras` and, where Keras can, `saved_model/`, each completely or not at all: not on PyTorch.
+
+    Args:
+        model: A Keras model.
+        output: Folder that has been claimed. Files of an earlier call are replaced.
+    """
     output = Path(output)
-    temporary, folder = output / "unfinished.keras", output / "unfinished"
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    try:
-        model.save(temporary)
-        files.replace(temporary, output / "model.keras")
+    with files.temporary_folder(output) as folder:
+        model.save(folder / "model.keras")
+        files.replace(folder / "model.keras", output / "model.keras")
         if keras.backend.backend() == "torch":
             return
-        model.export(folder, verbose=False)
+        model.export(folder / "saved_model", verbose=False)
         shutil.rmtree(output / "saved_model", ignore_errors=True)
-        files.replace(folder, output / "saved_model")
-    finally:
-        temporary.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        files.replace(folder / "saved_model", output / "saved_model")

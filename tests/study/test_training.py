@@ -319,9 +319,12 @@ def test_a_second_training_in_the_same_folder_is_refused(data, tmp_path):
 
 def test_files_are_written_whole_or_not_at_all(undisturbed, data, tmp_path, monkeypatch):
     model = fit(dataclasses.replace(RECIPE, epochs=1), data, None)[1]
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished.keras").write_text("of the user, too")
+    names = ["model.keras", "saved_model", "unfinished", "unfinished.keras"]
     training.save(model, tmp_path)
     training.save(model, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "saved_model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     before = (tmp_path / "model.keras").read_bytes(), sorted((tmp_path / "saved_model").rglob("*"))
 
     def export(folder, **arguments):
@@ -333,7 +336,7 @@ def test_files_are_written_whole_or_not_at_all(undisturbed, data, tmp_path, monk
     with pytest.raises(OSError, match="No space"):
         training.save(model, tmp_path)
     assert before[1] == sorted((tmp_path / "saved_model").rglob("*"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "saved_model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.predict(np.zeros((2, 8, 8, 1)), verbose=0).shape == (2, 3)
 
