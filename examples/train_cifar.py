@@ -17,6 +17,7 @@ The recipe itself is `keras_mma.study.recipe`; this script reads the options, tr
 
 import argparse
 import contextlib
+import math
 import sys
 from pathlib import Path
 
@@ -132,10 +133,29 @@ def draw(recipe, built, train, history, output):
     visualization.plot_mixing(built.mixer, images, features=features, path=output / "mixing.png")
 
 
+class StopDiverged(keras.callbacks.Callback):
+    """Ends a training whose loss becomes infinite or NaN."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        check_loss(logs["loss"], epoch + 1)
+
+
+def check_loss(loss, epochs):
+    """Refuse a training that has diverged: its weights are not numbers any more."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss is not finite after epoch {epochs}: lower `learning_rate`, and choose another `output` folder. "
+            f"Received: loss={loss}"
+        )
+
+
 def difference_of_saved_model(model, output, images):
     """The largest difference of the reloaded SavedModel's predictions."""
     served = tf.saved_model.load(str(output / "saved_model"))
-    return float(np.abs(predict(served.serve, images) - predict(model, images)).max())
+    difference = float(np.abs(predict(served.serve, images) - predict(model, images)).max())
+    if not math.isfinite(difference):
+        raise RuntimeError("the predictions of the model or of the reloaded SavedModel are not finite")
+    return difference
 
 
 def predict(model, images):
@@ -191,12 +211,16 @@ def main(arguments=None):
             if resumable and training.is_finished(output, recipe):
                 show(f"{output} holds the finished training, which is evaluated; delete the folder to train again")
             verbose = "auto" if sys.stdout.isatty() else 2  # without control characters in files
-            history = training.train(recipe, built.model, train, validation, output, devices, resumable, verbose)
+            history = training.train(
+                recipe, built.model, train, validation, output, devices, resumable, verbose, [StopDiverged()]
+            )
+            check_loss(history["loss"][-1], len(history["loss"]))  # of a training that has ended before
             draw(recipe, built, train, history, output)
             training.save(built.model, output)
             test = batches.evaluation_batches(data.test, recipe.batch_size)
-            accuracy = built.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
-        difference = None
+            evaluated = built.model.evaluate(test, verbose=0, return_dict=True)
+            check_loss(evaluated["loss"], len(history["epoch"]))  # its last step, or statistics for inference only
+        accuracy, difference = evaluated["accuracy"], None
         if keras.backend.backend() != "torch":  # for which Keras exports no SavedModel
             # A SavedModel is loaded as one who has only that would load it.
             difference = difference_of_saved_model(built.model, output, data.test.read(data.test.rows(1000)))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -209,6 +210,35 @@ def test_an_error_names_the_flags_in_one_line(tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
     assert last == "train_cifar.py: error: --fraction must be in (0, 1]. Received: fraction=2.0"
+
+
+def test_a_training_that_diverges_ends_after_that_epoch(example, tmp_path, monkeypatch):
+    """Also when the same command is repeated."""
+    epochs = []
+
+    def train(recipe, model, data, validation, output, devices, resumable, verbose, callbacks=()):
+        for epoch, loss in enumerate([2.3, float("nan")][len(epochs) :], len(epochs)):
+            epochs.append(loss)
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, {"loss": loss})
+        return {"epoch": list(range(len(epochs))), "loss": epochs}
+
+    monkeypatch.setattr(example, "build", lambda *_: types.SimpleNamespace(network=keras.Sequential(), model=None))
+    monkeypatch.setattr(example.training, "train", train)
+    monkeypatch.setattr(example, "describe", lambda *_: None)
+    match = "the loss is not finite after epoch 2: lower `learning_rate`, .* Received: loss=nan"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=match) as raised:
+            example.main([*SMALL, "--epochs", "2", "--output", str(tmp_path)])
+        assert len(epochs) == 2 and not (tmp_path / "result.json").exists()
+    assert "lower --learning-rate" in example.in_words_of_the_options(raised.value)
+
+
+def test_predictions_that_are_not_finite_are_not_called_the_same(example, tmp_path, monkeypatch):
+    served = types.SimpleNamespace(serve=lambda images: images[:, 0, 0] * float("nan"))
+    monkeypatch.setattr(example.tf.saved_model, "load", lambda path: served)
+    with pytest.raises(RuntimeError, match="the reloaded SavedModel are not finite"):
+        example.difference_of_saved_model(lambda images: images[:, 0, 0], tmp_path, np.ones((3, 2, 2, 1)))
 
 
 def test_an_error_of_mixify_names_the_flag(example):
