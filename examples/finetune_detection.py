@@ -20,10 +20,9 @@ import digit_scenes
 import keras
 import numpy as np
 import paired_runs
+import script
 import small_fcos
 import train_cifar
-
-from keras_mma.errors import InputError
 
 CLASSES = 10
 SIZE = 40
@@ -88,12 +87,9 @@ def main(arguments=None):
     def run(arm, seed):
         return train(arm, seed, options, test)
 
-    try:
-        scores = paired_runs.run(run, options.seeds, options.output / "scores.json", settings)
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+    scores = paired_runs.run(run, options.seeds, options.output / "scores.json", settings)
     print(paired_runs.report(scores, MARGIN))
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -19,10 +19,10 @@ import digit_scenes
 import keras
 import numpy as np
 import paired_runs
+import script
 from keras import layers
 
 import keras_mma
-from keras_mma.errors import InputError
 
 CLASSES = 11
 SIZE = 32
@@ -111,14 +111,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     test = digit_scenes.compose("test", 400, 1_000_000, SIZE)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "seeds")}
-    try:
-        scores = paired_runs.run(
-            lambda arm, seed: train(arm, seed, options, test), options.seeds, options.output, settings
-        )
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+    scores = paired_runs.run(lambda arm, seed: train(arm, seed, options, test), options.seeds, options.output, settings)
     print(paired_runs.report(scores, MARGIN))
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -28,6 +28,7 @@ load_quietly()  # TensorFlow logs several lines while it is imported
 import distribution
 import keras
 import numpy as np
+import script
 import tensorflow as tf
 
 from keras_mma import datasets, files, plotting, visualization
@@ -237,11 +238,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("\ntrain_cifar.py: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        show(f"train_cifar.py: error: {printable(in_words_of_the_options(error))}", error=True)
-        sys.exit(1)
+    script.run(main, in_words_of_the_options)

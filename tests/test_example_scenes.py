@@ -15,8 +15,10 @@ import digit_scenes  # noqa: E402
 import distribution  # noqa: E402
 import finetune_detection  # noqa: E402
 import paired_runs  # noqa: E402
+import script  # noqa: E402
 import segment_digits  # noqa: E402
 import small_fcos  # noqa: E402
+import train_cifar  # noqa: E402
 
 from keras_mma.errors import InputError  # noqa: E402
 
@@ -95,12 +97,32 @@ def test_runs_are_recorded_and_not_repeated(tmp_path, capsys):
         paired_runs.run(train, 1, output, {"epochs": 1})
 
 
-def test_the_examples_leave_with_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "\nexample.py: interrupted\n"),
+        (InputError("`x` is wrong"), 1, "example.py: error: `x` is wrong\n"),
+        (OSError(13, "Permission denied"), 1, "example.py: error: [Errno 13] Permission denied\n"),
+    ],
+)
+def test_the_examples_leave_with_one_line(capsys, monkeypatch, error, status, line):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["examples/example.py"])
+    with pytest.raises(SystemExit) as left:
+        script.run(fail)
+    assert (left.value.code, capsys.readouterr().err) == (status, line)
+    for example in (segment_digits, finetune_detection, train_cifar):
+        assert "\n    script.run(main" in Path(example.__file__).read_text()
+
+
+def test_scores_of_other_settings_and_no_seeds_are_refused(tmp_path):
     output = tmp_path / "scores.json"
     output.write_text('{"settings": {}, "scores": {}}')
     for main, path in ((segment_digits.main, output), (finetune_detection.main, tmp_path)):
         for words, match in (([], "`output` must be of the same"), (["--seeds", "0"], "`seeds` must be at least 1")):
-            with pytest.raises(SystemExit, match=match):
+            with pytest.raises(InputError, match=match):
                 main(["--scenes", "2", *words, "--output", str(path)])
 
 
@@ -147,5 +169,5 @@ def test_the_detection_example_runs(needs_tensorflow, tmp_path, capsys):
     assert capsys.readouterr().out.count("holds the finished training, which is evaluated") == 2
     assert json.loads((tmp_path / "scores.json").read_text())["scores"] == pytest.approx(first)
     (tmp_path / "scores.json").unlink()
-    with pytest.raises(SystemExit, match="holds another run, with epochs=1: choose another folder"):
+    with pytest.raises(InputError, match="holds another run, with epochs=1: choose another folder"):
         finetune_detection.main([*arguments, "--classifier-epochs", "2", "--output", str(tmp_path)])
