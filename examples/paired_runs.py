@@ -23,25 +23,44 @@ def run(train, seeds, output, settings):
     if seeds < 1:
         raise InputError(f"`seeds` must be at least 1. Received: seeds={seeds}")
     origin = provenance.origin()
-    record = {"settings": settings, **origin, "scores": {}}
-    if output.exists():
-        record = files.read_json(output, {"settings": dict, "scores": {str: forms.NUMBER}})
-        if record["settings"] != settings:
-            raise InputError(f"`output` must be of the same settings. Received: {output} of {record['settings']}")
-        if record.get("backend", origin["backend"]) != origin["backend"]:
-            raise InputError(f"`output` must be of the same backend. Received: {output} of {record['backend']}")
-        changed = [name for name in origin if record.get(name, origin[name]) != origin[name]]
-        if changed:
-            print(f"note: the first runs in {output} differ in {' and '.join(changed)}", flush=True)
+    record = _read(output, settings, origin) if output.exists() else {"settings": settings, "scores": {}, "origins": []}
     for seed in range(seeds):
         for arm in ("none", "mixed"):
             name = f"{arm} {seed}"
             if name not in record["scores"]:
                 record["scores"][name] = train(arm, seed)
+                _credit(record["origins"], origin, name)
                 output.parent.mkdir(parents=True, exist_ok=True)
                 files.write_json(output, record)
             print(f"{name}: {record['scores'][name]:.2f}", flush=True)
     return {arm: [record["scores"][f"{arm} {seed}"] for seed in range(seeds)] for arm in ("none", "mixed")}
+
+
+def _read(output, settings, origin):
+    """The record in a file, whose `origins` say which runs come from which commit, backend and versions."""
+    form = {"settings": dict, "scores": {str: forms.NUMBER}, "origins?": [{"runs": [str]}]}
+    record = files.read_json(output, form)
+    if record["settings"] != settings:
+        raise InputError(f"`output` must be of the same settings. Received: {output} of {record['settings']}")
+    # Earlier versions kept one origin, that of the first run.
+    first = {name: record[name] for name in origin if name in record} | {"runs": list(record["scores"])}
+    origins = record.get("origins", [first] if record["scores"] else [])
+    changed = dict.fromkeys(name for each in origins for name in origin if each.get(name, origin[name]) != origin[name])
+    if "backend" in changed:
+        others = {each["backend"] for each in origins if "backend" in each} - {origin["backend"]}
+        raise InputError(f"`output` must be of the same backend. Received: {output} of {', '.join(sorted(others))}")
+    if changed:
+        print(f"note: other runs in {output} differ in {' and '.join(changed)}", flush=True)
+    return {"settings": settings, "scores": record["scores"], "origins": origins}
+
+
+def _credit(origins, origin, name):
+    """Add a run to the origin that it has."""
+    for known in origins:
+        if known | {"runs": None} == origin | {"runs": None}:
+            known["runs"].append(name)
+            return
+    origins.append(origin | {"runs": [name]})
 
 
 def report(scores, margin):

@@ -66,7 +66,7 @@ def test_targets_are_detected_and_scored():
     np.testing.assert_allclose(small_fcos.average_precision(found, boxes, digits, 10), (1 + 2 / 3) / 2)
 
 
-def test_runs_are_recorded_and_not_repeated(tmp_path, capsys):
+def test_runs_are_recorded_and_not_repeated(tmp_path):
     trained, output = [], tmp_path / "folder" / "scores.json"
 
     def train(arm, seed):
@@ -76,17 +76,8 @@ def test_runs_are_recorded_and_not_repeated(tmp_path, capsys):
     paired_runs.run(train, 2, output, {"epochs": 1})
     scores = paired_runs.run(train, 3, output, {"epochs": 1})
     assert len(trained) == 6 and scores == {"none": [50, 51, 52], "mixed": [51, 52, 53]}
-    assert json.loads(output.read_text())["versions"]["keras"] == keras.__version__
     text = paired_runs.report(scores, 0.5)
     assert "| mean | 51.00 | 52.00 | +1.00 |" in text and "Verdict at a margin of 0.5 points: better" in text
-    text = output.read_text()
-    output.write_text(json.dumps(json.loads(text) | {"commit": "old"}))
-    capsys.readouterr()
-    paired_runs.run(train, 3, output, {"epochs": 1})
-    assert capsys.readouterr().out.startswith(f"note: the first runs in {output} differ in commit\n")
-    output.write_text(json.dumps(json.loads(text) | {"backend": "another"}))
-    with pytest.raises(InputError, match="`output` must be of the same backend. Received: .* of another"):
-        paired_runs.run(train, 3, output, {"epochs": 1})
     with pytest.raises(InputError, match="`output` must be of the same settings. Received"):
         paired_runs.run(train, 1, output, {"epochs": 2})
     for seeds in (0, -1):
@@ -95,6 +86,29 @@ def test_runs_are_recorded_and_not_repeated(tmp_path, capsys):
     output.write_text("{")
     with pytest.raises(InputError, match="scores.json cannot be read"):
         paired_runs.run(train, 1, output, {"epochs": 1})
+
+
+def test_each_score_has_the_commit_and_the_versions_of_its_run(tmp_path, capsys, monkeypatch):
+    output = tmp_path / "scores.json"
+
+    def at_commit(name, seeds):
+        monkeypatch.setattr(paired_runs.provenance, "commit", lambda: name)
+        paired_runs.run(lambda arm, seed: 50.0, seeds, output, {"epochs": 1})
+        return [(origin["commit"], origin["runs"]) for origin in json.loads(output.read_text())["origins"]]
+
+    assert at_commit("old", 1) == [("old", ["none 0", "mixed 0"])]
+    capsys.readouterr()
+    assert at_commit("new", 2) == [("old", ["none 0", "mixed 0"]), ("new", ["none 1", "mixed 1"])]
+    assert capsys.readouterr().out.startswith(f"note: other runs in {output} differ in commit\n")
+    _, origin = json.loads(output.read_text())["origins"]
+    assert origin["versions"]["keras"] == keras.__version__ and origin["backend"] == keras.backend.backend()
+    # Earlier versions kept the origin of the first run.
+    earlier = {"settings": {"epochs": 1}, "scores": {"none 0": 50.0}, "commit": "first", "versions": {}}
+    output.write_text(json.dumps(earlier))
+    assert at_commit("new", 1) == [("first", ["none 0"]), ("new", ["mixed 0"])]
+    output.write_text(json.dumps(earlier | {"backend": "another"}))
+    with pytest.raises(InputError, match="`output` must be of the same backend. Received: .* of another"):
+        at_commit("new", 1)
 
 
 @pytest.mark.parametrize(
