@@ -56,8 +56,8 @@ def compare(
     _refuse_repeated(names)
     check_comparable(reports, names)
     if against is None:
-        text, errors = to_markdown(reports, names), [_errors(report) for report in reports]
-        shown, rows = _short_names(names), differences(reports)
+        shown, rows, errors = _short_names(names), differences(reports), [_errors(report) for report in reports]
+        text = to_markdown(reports, names, rows)
         columns = [f"{name} − {shown[0]}" for name in shown[1:]]
     else:
         shown, rows, text = _methods(reports, names, len(paths))
@@ -115,8 +115,8 @@ def _identity(report):
     return identity
 
 
-def to_markdown(reports, names):
-    """Markdown tables over reports: one column for each, and the differences from the first."""
+def to_markdown(reports, names, paired_rows):
+    """Markdown tables over reports: one column for each, and the `differences` from the first."""
     rows = []
     for section in SECTIONS:
         columns = [section.compare(report) if section.name in report else {} for report in reports]
@@ -125,7 +125,6 @@ def to_markdown(reports, names):
     dataset = reports[0]["dataset"]
     note = f"{dataset['n']:,} test images of {code(dataset['name'])}. A dash: not measured."
     blocks = ["# Comparison", note, table(["", *map(code, names)], rows)]
-    paired_rows = differences(reports)
     if paired_rows:
         blocks += [
             f"## Differences from {code(names[0])}",
@@ -172,19 +171,12 @@ def _methods(reports, names, count):
     shown = _method_names(names, count)
     measures = [_measures(report) for report in reports]
     labels = [label for label in measures[0] if all(label in measure for measure in measures)]
+    over_images = differences(reports[::-1]) if count == 1 else {}
     rows, cells = [], {}
     for label in labels:
         values = np.array([measure[label] for measure in measures]).reshape(2, count)
-        if count == 1:
-            errors, others = (_outcomes(report).get(label) for report in reports)
-            known = errors is not None and others is not None
-            cell = (
-                paired.over_images(errors, others) if known else paired.Difference(float(values[0, 0] - values[1, 0]))
-            )
-        else:
-            cell = paired.over_seeds(values[0] - values[1])
-        cells[label] = [cell]
-        rows.append([escape(label), *map(_spread, values), _cell(cell)])
+        cells[label] = over_images[label] if count == 1 else [paired.over_seeds(values[0] - values[1])]
+        rows.append([escape(label), *map(_spread, values), _cell(*cells[label])])
     dataset = reports[0]["dataset"]
     seeds = f"{count} seeds each, paired in the order of the reports" if count > 1 else "one trained model each"
     over = "seeds (paired t)" if count > 1 else "images; they apply to these trained models only"

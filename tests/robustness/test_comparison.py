@@ -49,7 +49,8 @@ def test_reports_of_which_only_later_ones_have_corruptions_are_compared_with_eac
 
 
 def test_the_table_has_a_dash_where_a_report_lacks_what_others_have():
-    text = comparison.to_markdown([reports.report(0.2), reports.report(0.3, only=["attack"])], ["runs/a", "b"])
+    both = [reports.report(0.2), reports.report(0.3, only=["attack"])]
+    text = comparison.to_markdown(both, ["runs/a", "b"], comparison.differences(both))
     rows = {
         cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
         for cells in map(lambda r: r.split("|"), text.split("## Differences")[0].splitlines())
@@ -88,7 +89,7 @@ def test_reports_that_do_not_keep_the_images_have_differences_without_intervals(
     lacking = {label for label, (cell,) in rows.items() if cell.low is None}
     assert lacking == {"clean", "corruptions, mean (regenerated)", "weather (regenerated)"}
     assert rows["clean"][0].mean == pytest.approx(0.05)
-    text = comparison.to_markdown([reports.report(0.25), old], ["a", "b"])
+    text = comparison.to_markdown([reports.report(0.25), old], ["a", "b"], rows)
     assert "A difference without interval is that of a report" in text and "| clean | +5.0 |" in text
     old["clean"]["correct"] = "AAAA"
     with pytest.raises(InputError, match="the report of runs/model is damaged"):

@@ -83,7 +83,7 @@ def test_whatever_is_missing_is_refused_or_not_needed():
         damaged = without(REPORT, path)
         if forms.fault(damaged, report.FORM) is None:
             accepted += 1
-            comparison.to_markdown([REPORT, damaged], "ab")
+            comparison.to_markdown([REPORT, damaged], "ab", comparison.differences([REPORT, damaged]))
             [section.errors(damaged) for section in SECTIONS if section.name in damaged]
     assert accepted > 50
 
