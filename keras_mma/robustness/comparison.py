@@ -12,7 +12,7 @@ from keras_mma.markdown import code, escape, table, to_html
 from keras_mma.robustness import comparison_plots, paired
 from keras_mma.robustness import report as report_files
 from keras_mma.robustness.output import OutputFolder
-from keras_mma.robustness.sections import SECTIONS
+from keras_mma.robustness.sections import SECTIONS, sections_of
 
 _TEXTS = {"comparison.png": "Errors side by side", "differences.png": "Paired differences with 95 % intervals"}
 _READING = (
@@ -110,8 +110,8 @@ def _identity(report):
     }
     if "sha256" in dataset:
         identity["sha256"] = dataset["sha256"]
-    for section in SECTIONS:
-        identity |= section.identity(report) if section.name in report else {}
+    for section in sections_of(report):
+        identity |= section.identity(report)
     return identity
 
 
@@ -223,8 +223,7 @@ def _outcomes(report):
 
 
 def _gather(report, function):
-    sections = [section for section in SECTIONS if section.name in report]
-    return {label: value for section in sections for label, value in function(section).items()}
+    return {label: value for section in sections_of(report) for label, value in function(section).items()}
 
 
 def _means(columns):

@@ -20,6 +20,7 @@ from keras_mma.robustness.options import Options
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.perturbations import corruptions, published
 from keras_mma.robustness.run import FORM, Setting, part_path, run
+from keras_mma.robustness.sections import sections_of
 
 
 class NotRepeatable(InputError):
@@ -254,8 +255,7 @@ def _check_folder(folder, header, options):
             f"`output` must not hold a report of more images: choose another folder. "
             f"Received: {folder.path}, the report of {before['n']} images, for an evaluation of {now['n']}"
         )
-    measured = [section.name for section in options.sections]
-    lost = [name for name in report.sections_of(earlier) if name not in measured]
+    lost = [section.name for section in sections_of(earlier) if section not in options.sections]
     if lost:
         raise InputError(
             f"`output` must not hold a report with sections that would be lost: choose another folder. "

@@ -1,7 +1,7 @@
 """The report in Markdown: a summary in words, then the sections with their tables and pictures."""
 
 from keras_mma.markdown import code, escape, sentence, table
-from keras_mma.robustness.sections import SECTIONS
+from keras_mma.robustness.sections import SECTIONS, sections_of
 
 
 def title(report):
@@ -43,14 +43,13 @@ def _header(report):
         "the images.",
     ]
     lines += [f"**Warning: {sentence(warning)}.**" for warning in report["warnings"]]
-    measured = [section for section in SECTIONS if section.name in report]
-    lines += [f"**Caution.** {line}" for section in measured for line in section.cautions(report)]
+    lines += [f"**Caution.** {line}" for section in sections_of(report) for line in section.cautions(report)]
     return "\n\n".join(lines)
 
 
 def _summary(report):
     """The report in words."""
-    measured = [section.sentences(report) for section in SECTIONS if section.name in report]
+    measured = [section.sentences(report) for section in sections_of(report)]
     lines = [f"- {' '.join(sentences)}" for sentences in measured if sentences]
     return ["## Summary", "\n".join(lines)] if lines else []
 

@@ -8,7 +8,7 @@ from keras_mma.errors import InputError
 from keras_mma.files import read_json
 from keras_mma.robustness import page, sheets
 from keras_mma.robustness.run import UNFINISHED
-from keras_mma.robustness.sections import SECTIONS
+from keras_mma.robustness.sections import SECTIONS, sections_of
 
 SCHEMA = "keras_mma.robustness/2"
 # What a report must hold so that another run or a comparison can read it; see `forms.fault`.
@@ -26,18 +26,11 @@ def files(sections=SECTIONS):
     return ["report.json", "report.md", "report.html", *(f"{section.name}.png" for section in sections), *sheets]
 
 
-def sections_of(report):
-    """Names of the sections that a report has."""
-    return [section.name for section in SECTIONS if section.name in report]
-
-
 def headlines(report: dict) -> list[str]:
     """List of strings, the most important figures of a report."""
     model, dataset = report["model"], report["dataset"]
-    lines = [line for section in SECTIONS if section.name in report for line in section.headlines(report)]
-    cautions = [
-        f"caution: {line}" for section in SECTIONS if section.name in report for line in section.cautions(report)
-    ]
+    lines = [line for section in sections_of(report) for line in section.headlines(report)]
+    cautions = [f"caution: {line}" for section in sections_of(report) for line in section.cautions(report)]
     of_all = "" if dataset["n"] == dataset["total"] else f" of {dataset['total']:,}"
     return [
         f"{dataset['n']:,}{of_all} test images of {dataset['name']}: {dataset['selection']}",
@@ -91,12 +84,11 @@ def save(report, folder, setting=None):
 def _pictures(report, setting):
     """Dict from the names of the pictures to their content and what they show."""
     pictures = {}
-    for section in SECTIONS:
-        if section.name in report:
-            pictures[f"{section.name}.png"] = png(section.plot, report), ""
-            sheet = None if setting is None or section.sheet_file is None else section.sheet(setting, report)
-            if sheet is not None:
-                pictures[section.sheet_file] = png(sheets.draw, sheet, dpi=150), sheet.text
+    for section in sections_of(report):
+        pictures[f"{section.name}.png"] = png(section.plot, report), ""
+        sheet = None if setting is None or section.sheet_file is None else section.sheet(setting, report)
+        if sheet is not None:
+            pictures[section.sheet_file] = png(sheets.draw, sheet, dpi=150), sheet.text
     return {name: picture for name, picture in pictures.items() if picture[0]}
 
 

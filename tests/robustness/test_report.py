@@ -12,7 +12,7 @@ from keras_mma import forms, markdown
 from keras_mma.robustness import InputError, comparison, page, report
 from keras_mma.robustness.metrics import complement
 from keras_mma.robustness.output import OutputFolder
-from keras_mma.robustness.sections import SECTIONS
+from keras_mma.robustness.sections import SECTIONS, sections_of
 from tests.robustness import reports
 
 REPORT = reports.report()
@@ -111,7 +111,7 @@ def test_markdown_has_every_section_and_says_what_was_not_measured():
     assert "the test split; decoded by tensorflow-datasets" in text and "Not measured" not in text
     part = page.to_markdown(reports.report(only=["deformation"]) | {"warnings": ["careful"]})
     assert "## Corruption\n\nNot measured.\n\n## Deformation\n\nAngles" in part and "**Warning: careful.**" in part
-    assert report.sections_of(reports.report(only=["deformation"])) == ["clean", "deformation"]
+    assert [section.name for section in sections_of(reports.report(only=["deformation"]))] == ["clean", "deformation"]
 
 
 def test_the_summary_says_it_in_words():

@@ -7,3 +7,8 @@ from keras_mma.robustness.sections.deformation import Deformation
 from keras_mma.robustness.sections.occlusion import Occlusion
 
 SECTIONS = (Clean(), Corruption(), Deformation(), Occlusion(), Attack())
+
+
+def sections_of(report):
+    """The sections that a report has."""
+    return [section for section in SECTIONS if section.name in report]
