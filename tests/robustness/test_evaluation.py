@@ -27,6 +27,7 @@ from keras_mma.robustness import (
     metrics,
     run,
     sheets,
+    wording,
 )
 from keras_mma.robustness.classifier import from_keras
 from keras_mma.robustness.output import MARKER, OutputFolder
@@ -178,7 +179,7 @@ def test_the_sheets_show_what_the_model_saw(digits):
     assert (rows["snow"][0][0] == image[0]).all()
     assert (rows["snow"][3][0] == corrupt(image, "snow", 3, 2, [examples[7 % 4]])[0]).all()
     error = report["corruption"]["results"]["snow"]["severities"][2]["error"]
-    assert rows["snow"][3][1] == metrics.percent(error)
+    assert rows["snow"][3][1] == wording.percent(error)
     (_, cells), *_ = by_name["deformation"].rows
     image = dataset.read(np.array(examples[:1]))
     assert (cells[1][0] == deform(image, "rotation_20", 2, examples[:1])[0]).all()

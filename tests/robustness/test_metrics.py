@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_mma.robustness import metrics
+from keras_mma.robustness import metrics, wording
 from keras_mma.robustness.classifier import conventions
 
 
@@ -83,7 +83,7 @@ def test_the_interval_is_wilsons():
 
 
 def test_proportions_as_text_and_as_error_bars():
-    assert metrics.percent(0.1234, (0.1, 0.148)) == "12.3 % [10.0, 14.8]" and metrics.percent(None) == "-"
+    assert wording.percent(0.1234, (0.1, 0.148)) == "12.3 % [10.0, 14.8]" and wording.percent(None) == "-"
     values, ends = metrics.error_bars([(0.5, [0.4, 0.7]), (0.1, [0.1, 0.2])])
     assert values == pytest.approx([50, 10]) and ends == pytest.approx(np.array([[10, 0], [20, 10]]))
 

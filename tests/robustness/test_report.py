@@ -10,9 +10,9 @@ from matplotlib.text import Text
 
 from keras_mma import forms, markdown
 from keras_mma.robustness import InputError, comparison, page, report
-from keras_mma.robustness.metrics import complement
 from keras_mma.robustness.output import OutputFolder
 from keras_mma.robustness.sections import SECTIONS, sections_of
+from keras_mma.robustness.wording import complement
 from tests.robustness import reports
 
 REPORT = reports.report()

@@ -7,16 +7,10 @@ import numpy as np
 from keras_mma import forms, plotting
 from keras_mma.markdown import sentence
 from keras_mma.packing import pack, unpack
-from keras_mma.robustness.metrics import (
-    binomial_interval,
-    complement,
-    enumerate_words,
-    error_bars,
-    errors_of_images,
-    percent,
-)
+from keras_mma.robustness.metrics import binomial_interval, error_bars, errors_of_images
 from keras_mma.robustness.perturbations.attacks import ATTACKS, RESTARTS, Source, measure_fgsm, measure_pgd
 from keras_mma.robustness.run import Part, Section
+from keras_mma.robustness.wording import complement, enumerate_words, percent
 
 _COLORS = {"fgsm": plotting.BLUE, "pgd": plotting.RED}
 

@@ -4,15 +4,9 @@ import numpy as np
 
 from keras_mma import forms, markdown, plotting
 from keras_mma.robustness import sheets
-from keras_mma.robustness.metrics import (
-    Tally,
-    binomial_interval,
-    complement,
-    error_bars,
-    errors_of_images,
-    percent,
-)
+from keras_mma.robustness.metrics import Tally, binomial_interval, error_bars, errors_of_images
 from keras_mma.robustness.run import Part, Section
+from keras_mma.robustness.wording import complement, percent
 
 #: Numbers of the pictures and of the classes that are shown, those with the largest errors.
 WORST, CLASSES = 12, 20

@@ -5,12 +5,13 @@ import numpy as np
 from keras_mma import forms, plotting
 from keras_mma.markdown import escape, sentence
 from keras_mma.robustness import sheets
-from keras_mma.robustness.metrics import change, enumerate_words, errors_of_images, percent
+from keras_mma.robustness.metrics import errors_of_images
 from keras_mma.robustness.perturbations import corruptions
 from keras_mma.robustness.perturbations.corruptions import registry
 from keras_mma.robustness.run import Section
 from keras_mma.robustness.sections import relative
 from keras_mma.robustness.sections.relative import EXTRA, benchmark, title
+from keras_mma.robustness.wording import change, enumerate_words, percent
 
 _SEVERITIES = corruptions.SEVERITIES
 # A corruption that adds at most this error at every severity is called harmless.

@@ -6,9 +6,10 @@ import numpy as np
 
 from keras_mma import forms, plotting
 from keras_mma.robustness import sheets
-from keras_mma.robustness.metrics import change, complement, error_bars, errors_of_images, percent
+from keras_mma.robustness.metrics import error_bars, errors_of_images
 from keras_mma.robustness.perturbations.deformations import DEFORMATIONS, deform, title
 from keras_mma.robustness.run import Section
+from keras_mma.robustness.wording import change, complement, percent
 
 _MEAN = "deformations, mean"
 

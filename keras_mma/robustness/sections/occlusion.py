@@ -6,9 +6,10 @@ from keras_mma import forms, plotting
 from keras_mma.errors import InputError
 from keras_mma.markdown import code, escape
 from keras_mma.robustness import sheets
-from keras_mma.robustness.metrics import Tally, complement, enumerate_words, errors_of_images, percent
+from keras_mma.robustness.metrics import Tally, errors_of_images
 from keras_mma.robustness.perturbations.occlusion import GRID, ORDERS, SHARES, occlude, paint, rank_patches
 from keras_mma.robustness.run import Part, Section
+from keras_mma.robustness.wording import complement, enumerate_words, percent
 
 _LABELS = {
     "random": ("random", "#555555"),

@@ -4,8 +4,8 @@ import numpy as np
 
 from keras_mma.errors import InputError
 from keras_mma.markdown import code, escape
-from keras_mma.robustness.metrics import percent
 from keras_mma.robustness.perturbations import corruptions
+from keras_mma.robustness.wording import percent
 
 # The group that is not part of the mean error.
 EXTRA = "extra"
