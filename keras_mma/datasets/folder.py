@@ -70,22 +70,23 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
             f"{len(_image_files(folder))} files, {sum(files[row].is_relative_to(folder) for row in skipped)} damaged"
         )
     pillow = resizing.import_pillow().__version__
+    chosen = [files[row] for row in rows]
+    shape = decode(chosen[0], image_size, resize).shape
     return Dataset(
         name,
-        _reader(path, [files[row] for row in rows], image_size, resize),
+        _reader(path, chosen, shape, image_size, resize),
         labels,
         tuple(folder.name for folder in folders),
-        decode(files[rows[0]], image_size, resize).shape,
-        identity=f"{file_stamp([files[row] for row in rows], path)} {image_size} {resize}",
+        shape,
+        identity=f"{file_stamp(chosen, path)} {image_size} {resize}",
         decoding=f"RGB decoded by Pillow {pillow}, {resizing.describe(image_size, resize)}",
         selection=selection,
         skipped=tuple(str(files[row].relative_to(path)) for row in skipped),
     )
 
 
-def _reader(path, files, image_size, resize):
-    """A function from sample indices to images, which are decoded once if they fit into the cache."""
-    shape = decode(files[0], image_size, resize).shape
+def _reader(path, files, shape, image_size, resize):
+    """A function from sample indices to images of a shape, which are decoded once if they fit into the cache."""
 
     @functools.lru_cache(max(1, _CACHE_BYTES // int(np.prod(shape))))
     def image_of(row):
