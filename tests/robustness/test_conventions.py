@@ -47,7 +47,8 @@ def test_nothing_is_changed_by_default(rng):
         (["scale=1/0"], "numbers such as"),
         (["mean=a"], "numbers such as"),
         (["scale=1,2"], "scale must be one number"),
-        (["std=0"], "must not be 0"),
+        (["std=0"], "scale and std not 0"),
+        (["scale=0"], "scale and std not 0"),
         (["order=gbr"], "order must be rgb or bgr"),
     ],
 )

@@ -44,7 +44,7 @@ class Preprocess(NamedTuple):
         """Read words such as `scale=1/255`, `mean=0.49,0.48,0.45`, `std=0.2`, `order=bgr`, in a list or one string.
 
         Raises:
-            InputError: if a word is none of these, or a value is not a number.
+            InputError: if a word is none of these, or a value is not a number or out of range.
         """
         words = words.split() if isinstance(words, str) else words
         values: dict[str, Any] = {}
@@ -56,14 +56,10 @@ class Preprocess(NamedTuple):
                     f"each once. Received: {word!r}"
                 )
             values[name] = text if name == "order" else tuple(_number(word, part) for part in text.split(","))
-        if values.get("order", "rgb") not in ("rgb", "bgr"):
-            raise InputError(f"`preprocess` order must be rgb or bgr. Received: {values['order']!r}")
-        if len(values.get("scale", (1.0,))) != 1:
+        scale, *more = values.get("scale", (1.0,))
+        if more:
             raise InputError(f"`preprocess` scale must be one number. Received: {values['scale']}")
-        values["scale"] = values.get("scale", (1.0,))[0]
-        if values["scale"] == 0 or 0 in values.get("std", ()):
-            raise InputError(f"`preprocess` scale and std must not be 0. Received: {' '.join(words)!r}")
-        return cls(**values)
+        return cls(**values | {"scale": scale}).checked()
 
     def checked(self) -> "Preprocess":
         """The same with tuples of floats, whatever numbers were passed.
