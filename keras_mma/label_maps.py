@@ -122,7 +122,7 @@ def _check_range(labels, classes, ignore_class, name):
         )
 
 
-def weights(sample_weight, counted, labels, name="sample_weight"):
+def weights(sample_weight, counted, labels):
     """The weight of each pixel.
 
     Args:
@@ -130,7 +130,6 @@ def weights(sample_weight, counted, labels, name="sample_weight"):
             (batch, height, width, 1); or `None`.
         counted: 0 for the pixels that are ignored, 1 for the others, float32 (batch, height, width); or `None`.
         labels: Encoded labels (batch, height, width, classes).
-        name: Name of the weights in error messages.
 
     Returns:
         A float32 tensor (batch, height, width); `None` if there are neither weights nor ignored pixels.
@@ -143,8 +142,8 @@ def weights(sample_weight, counted, labels, name="sample_weight"):
     axes = 3 if of_pixels else 1
     if not (of_pixels or of_samples) or not _agree(shape[:axes], tuple(labels.shape[:axes])):
         raise ValueError(
-            f"`{name}` must be weights of samples, (batch,), or of pixels, (batch, height, width), for labels of shape "
-            f"{tuple(labels.shape)}. Received: {name} of shape {shape}"
+            "`sample_weight` must be weights of samples, (batch,), or of pixels, (batch, height, width), for labels of "
+            f"shape {tuple(labels.shape)}. Received: sample_weight of shape {shape}"
         )
     size = ops.shape(labels)[:3]
     pixels = ops.reshape(ops.cast(sample_weight, "float32"), size if of_pixels else (-1, 1, 1))

@@ -82,9 +82,9 @@ def near_edge(own):
     return np.any([other != own for other in shifted], axis=0)
 
 
-def soft_share(mask, low=0.1, high=0.9):
-    """Share of cells of each sample (batch,) that are neither one image nor the other: low < M < high."""
-    return ((mask > low) & (mask < high)).mean((1, 2))
+def soft_share(mask):
+    """Share of cells of each sample (batch,) that are neither one image nor the other: 0.1 < M < 0.9."""
+    return ((mask > 0.1) & (mask < 0.9)).mean((1, 2))
 
 
 def distortion(mixed, own, partner, mask):

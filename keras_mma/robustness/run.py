@@ -72,14 +72,13 @@ class Setting:
                 return
             yield item
 
-    def part(self, name, change=lambda images, rows: images, load=lambda: None, bins=False):
+    def part(self, name, change=lambda images, rows: images, load=lambda: None):
         """The part that measures the predictions for all images; its result is `Tally.summary`.
 
         Args:
             name: Name of the part.
             change: Function of images and their indices that returns other images.
             load: Function that returns another `Dataset`.
-            bins: Whether the reliability diagram is part of the result.
 
         Returns:
             A `Part`.
@@ -95,7 +94,7 @@ class Setting:
                 for images, labels in batches:
                     tally.add(*self.classifier.probabilities(images), labels)
                     on_progress(len(labels))
-            return tally.summary(bins)
+            return tally.summary()
 
         return Part(name, len(self.rows), measure)
 

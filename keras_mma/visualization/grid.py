@@ -90,8 +90,9 @@ def _cut(name: str, length: int) -> str:
     return name if len(name) <= length else f"{name[: length - 1].rstrip()}…"
 
 
-def _largest(label: np.ndarray, most: int = 3) -> list[int]:
-    order = np.argsort(-label, kind="stable")[:most]
+def _largest(label: np.ndarray) -> list[int]:
+    """The classes that a label names, at most three."""
+    order = np.argsort(-label, kind="stable")[:3]
     return [int(index) for index in order if label[index] > 0.005]
 
 

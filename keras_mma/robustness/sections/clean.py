@@ -10,6 +10,8 @@ from keras_mma.robustness.wording import complement, percent
 
 #: Numbers of the pictures and of the classes that are shown, those with the largest errors.
 WORST, CLASSES = 12, 20
+# Length of the names of classes below pictures.
+_LENGTH = 16
 #: Largest difference of confidence and accuracy that is called calibrated.
 _CALIBRATED = 0.02
 
@@ -235,6 +237,6 @@ def _name(names, index):
     return str(names[index]) if index < len(names) else str(index)
 
 
-def _short(name, length=16):
+def _short(name):
     name = " ".join(str(name).split())
-    return plotting.plain(name if len(name) <= length else name[: length - 1] + "…")
+    return plotting.plain(name if len(name) <= _LENGTH else name[: _LENGTH - 1] + "…")
