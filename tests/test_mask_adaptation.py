@@ -186,7 +186,7 @@ def test_a_setting_is_spelled_in_one_line():
         ("mma(attention=power-x)", "power-NUMBER"),
         ("mma(attention=loud)", "attention"),
         ("mma(sites=1)", "arguments of `FeatureMixAdapt` only"),
-        ("mma(", "spelled"),
+        ("mma(", "must be written as METHOD"),
     ],
 )
 def test_a_setting_that_does_not_exist_is_refused(text, message):
