@@ -9,7 +9,6 @@ Each run writes the counts of its backend and keeps those of the other. The netw
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -17,9 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from benchmarks import operations, timing
+from benchmarks import operations, records
 from benchmarks.attributions import make_mixer, stages, ways
-from benchmarks.trained_network import recorded_command
 from keras_mma import models
 
 NETWORKS = {
@@ -57,7 +55,6 @@ def main(arguments=None):
     parser.add_argument("--side", type=int, default=32, help="Height and width of the images.")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file; counts of other backends are kept.")
     options = parser.parse_args(arguments)
-    words = sys.argv[1:] if arguments is None else arguments
     backend = keras.backend.backend()
     if backend == "torch":
         parser.error("The backend must be tensorflow or jax, which count operations. Received: 'torch'")
@@ -69,15 +66,15 @@ def main(arguments=None):
     if options.output:
         record = json.loads(options.output.read_text()) if options.output.exists() else {}
         record[backend] = {
-            "command": f"KERAS_BACKEND={backend} {recorded_command('attribution_operations', words)}",
+            "command": f"KERAS_BACKEND={backend} {records.recorded_command('attribution_operations', arguments)}",
             "network": options.network,
             "side": options.side,
-            "versions": timing.versions("keras", backend),
-            **timing.stamp(),
+            "versions": records.versions("keras", backend),
+            **records.stamp(),
             "operations": counts,
             "missing": missing,
         }
-        timing.write_json(options.output, record)
+        records.write_json(options.output, record)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ cheaper way, prints a table, and writes the JSON file and a page beside it. `--q
 import argparse
 import os
 import re
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from scipy import stats
 
 import keras_mma
 from benchmarks import operations
-from benchmarks.timing import stamp, versions, write, write_json
-from benchmarks.trained_network import add_options, load_network, recorded_command, run_command
+from benchmarks.records import recorded_command, show_day, show_versions, stamp, versions, wrapped, write, write_json
+from benchmarks.trained_network import add_options, load_network, run_command
 from keras_mma import datasets, layers, sampling
 from keras_mma.errors import InputError
 from keras_mma.layers.label_rules import saliency_weight
@@ -181,14 +180,11 @@ def measure(network, images, seed=0, batch_size=100):
 
 def render(record):
     """The record as a page of Markdown."""
-    wrap = textwrap.TextWrapper(120, break_long_words=False, break_on_hyphens=False)
-    commit = record["measured"]["commit"]
-    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    measured = f"{record['measured']['day']}{f', commit {commit}' if commit else ''}; {packages}."
+    measured = f"{show_day(record['measured'])}; {show_versions(record['versions'])}."
     lines = [
         "# Cheaper attributions",
         "",
-        *wrap.wrap(
+        *wrapped(
             "Saliency from the network that is trained takes one more forward pass in each step (`activation`), or a "
             "forward and a backward pass (`gradient`). `detector_size` calls the network with smaller images, "
             "`attribution_layer` stops at an earlier layer. The tables show how far the result agrees with the full "
@@ -199,7 +195,7 @@ def render(record):
         record["command"],
         "```",
         "",
-        *wrap.wrap(f"{record['subject']} {measured}"),
+        *wrapped(f"{record['subject']} {measured}"),
         "",
         *_MEANINGS.splitlines(),
         "",

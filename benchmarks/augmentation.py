@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from benchmarks.opencv_loop import opencv_saliency_mix
-from benchmarks.timing import QUICK, interleave, ratio, stamp
+from benchmarks.records import stamp
+from benchmarks.timing import QUICK, interleave, ratio
 from keras_mma import layers
 from keras_mma.errors import first_line
 

@@ -21,7 +21,8 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.timing import QUICK, write_json
+from benchmarks.records import write_json
+from benchmarks.timing import QUICK
 from keras_mma import layers, plans
 
 BATCH, SIZE, CLASSES, CHANNELS = 128, 32, 10, 64

@@ -8,7 +8,6 @@ which calls the network with smaller images, should avoid that size.
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -16,8 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from benchmarks import timing
-from benchmarks.trained_network import recorded_command
+from benchmarks import records, timing
 
 
 def convolution(side, batch, channels, compiled):
@@ -42,10 +40,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if keras.backend.backend() != "tensorflow":
         parser.error(f"The backend must be tensorflow. Received: {keras.backend.backend()!r}")
-    words = sys.argv[1:] if arguments is None else arguments
-    record = {"command": recorded_command("convolutions", words), **vars(options), "backend": "tensorflow"}
+    record = {"command": records.recorded_command("convolutions", arguments), **vars(options), "backend": "tensorflow"}
     del record["output"]
-    record |= {"versions": timing.versions("keras", "tensorflow"), **timing.stamp(), "maps": []}
+    record |= {"versions": records.versions("keras", "tensorflow"), **records.stamp(), "maps": []}
     for side in options.sides:
         ways = {"TensorFlow": False, "XLA": True}
         sizes = (side, options.batch_size, options.channels)
@@ -55,7 +52,7 @@ def main(arguments=None):
         print(f"{side} x {side}: {milliseconds}, XLA to TensorFlow {ratio['median']:.2f}")
         record["maps"].append({"side": side, "milliseconds": milliseconds, "ratio": ratio})
     if options.output:
-        timing.write_json(options.output, record)
+        records.write_json(options.output, record)
 
 
 if __name__ == "__main__":

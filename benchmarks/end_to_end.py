@@ -11,17 +11,13 @@ alternate.
 import argparse
 import json
 import os
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import timing
+from benchmarks import records, timing
 
-ROOT = Path(__file__).parents[1]
 NETWORKS = ("wideresnet-10-1", "preactresnet18")
 PLAIN = "plain"
 #: Methods by the name of their row: the mixer and where it mixes.
@@ -116,18 +112,9 @@ def in_process(setting, cores):
         setting: Dict of plain values.
         cores: List of the numbers of the cores.
     """
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.end_to_end", "--run", json.dumps(setting)],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
-    lines = process.stdout.strip().splitlines()
-    if process.returncode or not lines:
-        raise RuntimeError(f"The run of {setting} failed. Received: exit status {process.returncode}")
-    return json.loads(lines[-1])
+    env = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    words = ("--run", json.dumps(setting))
+    return timing.in_process("end_to_end", *words, env=env, preexec_fn=lambda: os.sched_setaffinity(0, cores))
 
 
 def summarize(seconds, images):
@@ -154,8 +141,7 @@ def summarize(seconds, images):
 
 def render(record):
     """The record as a page of Markdown."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    commit = f", commit {record['commit']}" if record["commit"] else ""
+    measured = f"{record['machine']}; {records.show_versions(record['versions'])}; {records.show_day(record)}."
     about = (
         "Images per second of `fit` from a `tf.data` pipeline that shuffles, crops and flips uint8 images, relative to "
         f"training without mixing in the same round: median of {record['rounds']} alternating rounds, with the minimum "
@@ -163,8 +149,8 @@ def render(record):
         f"{record['side']} × {record['side']} × 3, and every sample is mixed. A process may use the given number of "
         "cores only. [Performance](../performance.md#where-to-mix) explains the choice."
     )
-    page = ["# End to end", "", *textwrap.wrap(about, 120, break_long_words=False, break_on_hyphens=False), ""]
-    page += ["```sh", record["command"], "```", "", f"{record['machine']}; {versions}; {record['day']}{commit}.", ""]
+    page = ["# End to end", "", *records.wrapped(about), ""]
+    page += ["```sh", record["command"], "```", "", measured, ""]
     for network in dict.fromkeys(part["network"] for part in record["runs"]):
         runs = [part for part in record["runs"] if part["network"] == network]
         speeds = [f"{part['cores']} core{'s' * (part['cores'] > 1)}" for part in runs]
@@ -179,8 +165,7 @@ def render(record):
 def _cell(row):
     if row["method"] == PLAIN:
         return f"{row['images_per_second']:.0f} images per second"
-    ratio = row["ratio"]
-    return f"{ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
+    return records.show_ratio(row["ratio"], 3)
 
 
 def main(arguments=None):
@@ -207,17 +192,16 @@ def main(arguments=None):
         parser.error(f"--cores must be from 1 to {len(available)}. Received: --cores {options.cores}")
     target = (options.output or Path("runs/end-to-end" if options.quick else "docs/results")) / "end-to-end.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    words = [name for name in sys.argv[1:] if arguments is None]
     settings = {name: getattr(options, name) for name in ("rounds", "steps", "batch_size", "side")}
-    record = {"command": " ".join(["python -m benchmarks.end_to_end", *words]), **settings, "runs": []}
-    record |= {"versions": timing.versions("keras", "tensorflow"), **timing.stamp()}
+    record = {"command": records.recorded_command("end_to_end", arguments), **settings, "runs": []}
+    record |= {"versions": records.versions("keras", "tensorflow"), **records.stamp()}
     for network in options.networks:
         for cores in options.cores:
             seconds = in_process({"network": network, **settings}, available[:cores])
             rows = summarize(seconds, options.steps * options.batch_size)
             record["runs"].append({"network": network, "cores": cores, "rows": rows, "rounds_in_seconds": seconds})
-            timing.write_json(target, record)
-            timing.write(target.with_suffix(".md"), render(record))
+            records.write_json(target, record)
+            records.write(target.with_suffix(".md"), render(record))
             for row in rows:
                 print(f"{network}, {cores} cores, {row['method']:<36} {_cell(row)}", flush=True)
 

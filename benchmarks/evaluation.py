@@ -11,7 +11,6 @@ record therefore has the robust accuracies by both algorithms too.
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -20,8 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from benchmarks import timing
-from benchmarks.trained_network import recorded_command
+from benchmarks import records, timing
 from keras_mma import datasets, models, robustness
 from keras_mma.robustness import run
 from keras_mma.robustness.classifier import from_keras
@@ -179,23 +177,22 @@ def main(arguments=None):
     for name, value in QUICK.items() if options.quick else ():
         setattr(options, name, value)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "data_dir")}
-    words = sys.argv[1:] if arguments is None else arguments
-    record = {"command": recorded_command("evaluation", words), **settings, "backend": keras.backend.backend()}
-    record |= {"versions": timing.versions("keras", record["backend"]), **timing.stamp()}
+    command, backend = records.recorded_command("evaluation", arguments), keras.backend.backend()
+    record = {"command": command, **settings, "backend": backend}
+    record |= {"versions": records.versions("keras", backend), **records.stamp()}
     record["evaluation"] = {}
     for name in options.networks:
         classifier, dataset = train(name, options)
         if "attack" not in record:
             record["attack"] = {"network": name, **measure_attacks(classifier, dataset, options)}
-            ratio = record["attack"]["ratio"]
-            print(f"attacks: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f}) of the earlier time")
+            print(f"attacks: {records.show_ratio(record['attack']['ratio'], 2)} of the earlier time")
             for which, accuracies in record["attack"]["robust_accuracy"].items():
                 print(f"robust accuracies, {which}: {', '.join(f'{value:.3f}' for value in accuracies)}")
         record["evaluation"][name] = measure_shares(classifier, dataset, options)
         shares = record["evaluation"][name]["shares"].items()
         print(f"evaluation of {name}: " + ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in shares))
         if options.output:
-            timing.write_json(options.output, record)
+            records.write_json(options.output, record)
 
 
 if __name__ == "__main__":

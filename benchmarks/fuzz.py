@@ -15,8 +15,7 @@ from pathlib import Path
 
 import keras
 
-from benchmarks import timing
-from benchmarks.trained_network import recorded_command
+from benchmarks import records
 
 ROOT = Path(__file__).parents[1]
 TEST = re.compile(r"^(tests/fuzz/\S+::\w+):$")
@@ -34,10 +33,9 @@ def main(arguments=None):
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file for the record.")
     options = parser.parse_args(arguments)
     backend = keras.backend.backend()
-    words = sys.argv[1:] if arguments is None else arguments
-    command = f"KERAS_BACKEND={backend} {recorded_command('fuzz', words)}"
+    command = f"KERAS_BACKEND={backend} {records.recorded_command('fuzz', arguments)}"
     record = {"command": command, "cases": options.cases}
-    record |= {"versions": timing.versions("keras", backend, "hypothesis"), **timing.stamp(), "runs": []}
+    record |= {"versions": records.versions("keras", backend, "hypothesis"), **records.stamp(), "runs": []}
     for seed in options.seeds:
         start = time.perf_counter()
         status, tests = run(seed, options)
@@ -46,7 +44,7 @@ def main(arguments=None):
         total = {kind: sum(counts[kind] for counts in tests.values()) for kind in KINDS}
         print(f"seed {seed}: " + ", ".join(f"{count:,} {kind}" for kind, count in total.items()), flush=True)
         if options.output:
-            timing.write_json(options.output, record)
+            records.write_json(options.output, record)
     return max(run_record["status"] != 0 for run_record in record["runs"])
 
 

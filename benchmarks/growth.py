@@ -6,19 +6,16 @@ on the JAX backend prints the bytes that XLA plans for mixing 32 images of 64 pi
 """
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.augmentation import natural_crops
-from benchmarks.timing import interleave, ratio, stamp
+from benchmarks.records import stamp
+from benchmarks.timing import in_process, interleave, ratio
 from keras_mma import layers
 from keras_mma.layers import pairing
 
-ROOT = Path(__file__).parents[1]
 METHODS = {
     **{mixer.__name__: mixer for mixer in layers.MIXERS.values()},
     # Each grid is compiled on its own.
@@ -110,17 +107,8 @@ def _memory(axis, methods, shapes):
     """Rows of the memory: the bytes per pixel that XLA plans, in a process on the JAX backend, which reports them."""
     shapes = list(dict.fromkeys(shapes))
     programs = [(name, *shape) for name in methods for shape in shapes]
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.growth", json.dumps(programs)],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    lines = process.stdout.strip().splitlines()
-    if process.returncode or not lines:
-        raise RuntimeError(f"The memory was not measured. Received: exit status {process.returncode}")
-    return memory_rows(axis, programs, json.loads(lines[-1]))
+    env = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    return memory_rows(axis, programs, in_process("growth", json.dumps(programs), env=env))
 
 
 def memory_rows(axis, programs, sizes):

@@ -13,7 +13,6 @@ import ctypes
 import gc
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -22,8 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from benchmarks import timing
-from benchmarks.trained_network import recorded_command
+from benchmarks import records
 from keras_mma import datasets
 from keras_mma.study.recipe import MIXERS, Recipe, build
 
@@ -148,8 +146,7 @@ def main(arguments=None):
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file; what was not run is kept.")
     options = parser.parse_args(arguments)
     backend = keras.backend.backend()
-    words = sys.argv[1:] if arguments is None else arguments
-    command = f"KERAS_BACKEND={backend} {recorded_command('hours', words)}"
+    command = f"KERAS_BACKEND={backend} {records.recorded_command('hours', arguments)}"
     earlier = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
     kept = rows_of_others(earlier.get(backend, {}), options.methods)
     train_part = datasets.load("digits", image_size=16, validation_fraction=0).train
@@ -166,11 +163,11 @@ def main(arguments=None):
             record = {
                 "command": command,
                 "seconds": round(time.perf_counter() - start),
-                "versions": timing.versions("keras", backend),
-                **timing.stamp(),
+                "versions": records.versions("keras", backend),
+                **records.stamp(),
                 "trainings": kept + rows,
             }
-            timing.write_json(options.output, earlier | {backend: record})
+            records.write_json(options.output, earlier | {backend: record})
     return int(not all(map(is_good, rows)))
 
 

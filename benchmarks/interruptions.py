@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import timing
+from benchmarks import records
 
 ROOT = Path(__file__).parents[1]
 JOBS = ("training", "evaluation", "study")
@@ -117,7 +117,7 @@ def main(arguments=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     draw = random.Random(options.seed)
     record = {"command": "python -m benchmarks.interruptions", "times": options.times, "seed": options.seed}
-    record |= {"versions": timing.versions("keras", "tensorflow"), **timing.stamp()}
+    record |= {"versions": records.versions("keras", "tensorflow"), **records.stamp()}
     record["jobs"] = {}
     with tempfile.TemporaryDirectory(prefix="undisturbed-") as place:
         model = Path(place) / "training" / "saved_model"
@@ -142,7 +142,7 @@ def main(arguments=None):
             equal, killed = (sum(row[key] for row in found) for key in ("equal", "killed"))
             print(f"{name}: {seconds:.0f} s undisturbed; killed {killed} times, equal results {equal} of {len(found)}")
     if options.output:
-        timing.write_json(options.output, record)
+        records.write_json(options.output, record)
     return 0 if all(row["equal"] for job in record["jobs"].values() for row in job["runs"]) else 1
 
 

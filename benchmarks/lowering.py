@@ -21,7 +21,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 
 import keras_mma
-from benchmarks.timing import write_json
+from benchmarks.records import write_json
 from keras_mma import backend, layers, plans
 from keras_mma.layers import pairing
 from keras_mma.saliency import detector

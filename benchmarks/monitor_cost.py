@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 import keras_mma
-from benchmarks import timing
+from benchmarks import records, timing
 from keras_mma import datasets
 
 #: Arguments of the callback by the name of the row; the first row has none.
@@ -105,18 +105,17 @@ def main(arguments=None):
             values.append(train[name]().seconds)
     settings = {name: value for name, value in vars(options).items() if name != "output"}
     record = {"command": "python -m benchmarks.monitor_cost", **settings, "backend": keras.backend.backend()}
-    record |= {"versions": timing.versions("keras", record["backend"]), **timing.stamp()}
+    record |= {"versions": records.versions("keras", record["backend"]), **records.stamp()}
     record |= {"rows": summarize(seconds), "rounds_in_seconds": seconds}
     print(record["machine"], record["versions"])
     for name, row in record["rows"].items():
         text = f"{name:<22} {row['seconds']:.2f} s"
         if "ratio" in row:
-            ratio = row["ratio"]
-            text += f", {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f}) of a plain epoch; a report "
+            text += f", {records.show_ratio(row['ratio'], 2)} of a plain epoch; a report "
             text += f"takes {row['report_seconds']:.2f} s, 5 % of an epoch of {row['epoch_seconds']:.0f} s"
         print(text)
     if options.output:
-        timing.write_json(options.output, record)
+        records.write_json(options.output, record)
 
 
 if __name__ == "__main__":

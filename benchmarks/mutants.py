@@ -20,7 +20,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from benchmarks import mutant_reasons, timing
+from benchmarks import mutant_reasons, records
 
 ROOT = Path(__file__).parents[1]
 #: Modules by name: the files that are changed, and the tests that have to fail.
@@ -216,7 +216,7 @@ def render(record):
             "",
             f"## {module.capitalize()}",
             "",
-            f"{part['day']}, commit {part['commit']}. {part.get('note', '')}".strip(),
+            f"{records.show_day(part)}. {part.get('note', '')}".strip(),
         ]
         by_reason = {}
         for survivor, reason in explained:
@@ -227,7 +227,6 @@ def render(record):
                 name = survivor["name"].removeprefix("keras_mma.").replace("__mutmut_", " ").replace("x_", "", 1)
                 change = " → ".join(f"`` {line[1:].strip()} ``" for line in survivor["change"])
                 sections.append(f"- {name}: {change}")
-    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     head = [
         *_HEAD.format(
             tests=_OTHER_DRAW if record.get("draw") else _FIRST_DRAW,
@@ -235,7 +234,7 @@ def render(record):
             name="mutants-second" if record.get("draw") else "mutants",
         ).splitlines(),
         "",
-        f"{packages}; on PyTorch, and survivors on TensorFlow too.",
+        f"{records.show_versions(record['versions'])}; on PyTorch, and survivors on TensorFlow too.",
         "",
         "| module | made | tested | killed | equivalent | score |",
     ]
@@ -263,17 +262,17 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     record = json.loads(options.output.read_text()) if options.output.exists() else {"modules": {}}
     record["draw"] = options.draw
-    record["versions"] = timing.versions("mutmut", "pytest", "keras", "torch", "tensorflow")
+    record["versions"] = records.versions("mutmut", "pytest", "keras", "torch", "tensorflow")
     for module in options.modules:
         if options.again:
             part = mutate_again(module, options.workers, record["modules"][module])
         else:
             part = mutate(module, options.workers, options.limit, draw=options.draw)
-        part |= timing.stamp()
+        part |= records.stamp()
         record["modules"][module] = part
         print(f"{module}: {part['counts']}", flush=True)
-        timing.write_json(options.output, record)
-    timing.write(options.output.with_suffix(".md"), render(record))
+        records.write_json(options.output, record)
+    records.write(options.output.with_suffix(".md"), render(record))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import itertools
 import os
-import sys
 import time
 from pathlib import Path
 from unittest import mock
@@ -20,9 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 
-from benchmarks import timing
+from benchmarks import records, timing
 from benchmarks.evaluation import NETWORKS
-from benchmarks.trained_network import recorded_command
 from keras_mma import datasets, robustness
 from keras_mma.robustness import run
 from keras_mma.robustness.classifier import from_keras
@@ -69,7 +67,7 @@ def measure(name, classifier, dataset, options):
                 if number:
                     seconds[way].append(time.perf_counter() - start)
         ratio = timing.ratio(seconds["with"], seconds["without"])
-        print(f"{name}, {section}: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
+        print(f"{name}, {section}: {records.show_ratio(ratio, 2)}")
         rows.append({"section": section, "ratio": ratio, "rounds_in_seconds": seconds})
     return rows
 
@@ -90,16 +88,16 @@ def main(arguments=None):
     for name, value in QUICK.items() if options.quick else ():
         setattr(options, name, value)
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "data_dir")}
-    words = sys.argv[1:] if arguments is None else arguments
-    record = {"command": recorded_command("prefetching", words), **settings, "backend": keras.backend.backend()}
-    record |= {"versions": timing.versions("keras", record["backend"]), **timing.stamp(), "networks": {}}
+    command, backend = records.recorded_command("prefetching", arguments), keras.backend.backend()
+    record = {"command": command, **settings, "backend": backend}
+    record |= {"versions": records.versions("keras", backend), **records.stamp(), "networks": {}}
     for name in options.networks:
         side, build = NETWORKS[name]
         side = side if options.dataset == "digits" else None
         test = datasets.load(options.dataset, data_dir=options.data_dir, image_size=side, validation_fraction=0).test
         record["networks"][name] = measure(name, from_keras(build(test.shape, test.classes), name), test, options)
         if options.output:
-            timing.write_json(options.output, record)
+            records.write_json(options.output, record)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """The record as a page of Markdown."""
 
-import textwrap
-
 from benchmarks.augmentation import COPY, MODES
 from benchmarks.bars import judge
+from benchmarks.records import show_day, show_ratio, show_versions, wrapped
 
 
 def render(record):
@@ -31,7 +30,7 @@ def render(record):
         record["command"],
         "```",
         "",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in record["versions"].items()) + ".",
+        f"Versions: {show_versions(record['versions'])}.",
         "",
         *_bars(judge(parts)),
     ]
@@ -41,16 +40,11 @@ def render(record):
     return "\n".join(page) + "\n"
 
 
-def wrapped(text):
-    """The lines of a paragraph of Markdown."""
-    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
-
-
 def _bars(bars):
     lines = ["## Targets", "", "| target | where | limit | measured | |", "|---|---|---|---|---|"]
     for bar in sorted(bars, key=lambda bar: bar["bar"]):
         verdict = "met" if bar["met"] else "**missed**"
-        lines.append(f"| {bar['bar']} | {bar['where']} | {bar['limit']:.3g} | {_show(bar, 3)} | {verdict} |")
+        lines.append(f"| {bar['bar']} | {bar['where']} | {bar['limit']:.3g} | {show_ratio(bar, 3)} | {verdict} |")
     return [*lines, ""]
 
 
@@ -77,7 +71,7 @@ def _augmentation(part):
         ]
         order = ("Python", *MODES)
         for row in sorted(block, key=lambda row: order.index(row["mode"])):
-            ratios = [_show(row["to"][name], 2) for name in (COPY, "keras.layers.CutMix", "OpenCV loop")]
+            ratios = [show_ratio(row["to"][name], 2) for name in (COPY, "keras.layers.CutMix", "OpenCV loop")]
             lines.append(f"| {row['method']} | {row['mode']} | {row['milliseconds']:.2f} | {' | '.join(ratios)} |")
         lines.append("")
     if part["missing"]:
@@ -105,7 +99,7 @@ def _step(part):
             if _setting(run) == title:
                 lines += [f"{_measured(run)}; a step without mixing takes {run['plain_seconds']:.2f} s.", ""]
                 lines += ["| method | time |", "|---|---|"]
-                lines += [f"| {row['method']} | {_show(row, 3)} |" for row in run["rows"]]
+                lines += [f"| {row['method']} | {show_ratio(row, 3)} |" for row in run["rows"]]
                 lines.append("")
     return lines
 
@@ -130,14 +124,16 @@ def _memory(part):
             "| method | peak | growth |",
             "|---|---|---|",
         ]
-        lines += [f"| {row['method']} | {_show(row['peak'], 3)} | {_show(row['growth'], 3)} |" for row in run["rows"]]
+        lines += [
+            f"| {row['method']} | {show_ratio(row['peak'], 3)} | {show_ratio(row['growth'], 3)} |"
+            for row in run["rows"]
+        ]
         lines.append("")
     return lines
 
 
 def _measured(part, what="rounds"):
-    commit = f", commit {part['measured']['commit']}" if part["measured"]["commit"] else ""
-    return f"{part['rounds']} {what}, {part['measured']['day']}{commit}, {part['measured']['machine']}"
+    return f"{part['rounds']} {what}, {show_day(part['measured'])}, {part['measured']['machine']}"
 
 
 def _setting(run):
@@ -165,8 +161,8 @@ def _growth(part):
         lines.append("")
     lines += ["| method | axis | value | ns | to the first | to the best before |", "|---|---|---|---|---|---|"]
     for row in sorted(part["rows"], key=_order):
-        to_best = _show(row["to_best"], 2) if "to_best" in row else "–"
-        figures = f"{row['nanoseconds']:.2f} | {_show(row['to_first'], 2)} | {to_best}"
+        to_best = show_ratio(row["to_best"], 2) if "to_best" in row else "–"
+        figures = f"{row['nanoseconds']:.2f} | {show_ratio(row['to_first'], 2)} | {to_best}"
         lines.append(f"| {row['method']} | {row['axis']} | {row['value']} | {figures} |")
     if "memory" in part:
         lines += [
@@ -187,7 +183,3 @@ def _growth(part):
 
 def _order(row):
     return row["axis"], row["method"], row["value"]
-
-
-def _show(ratio, digits):
-    return f"{ratio['median']:.{digits}f} ({ratio['min']:.{digits}f} to {ratio['max']:.{digits}f})"

@@ -19,8 +19,8 @@ import keras
 
 from benchmarks import augmentation, growth, training_step
 from benchmarks.bars import judge
+from benchmarks.records import versions, write, write_json
 from benchmarks.report import render
-from benchmarks.timing import versions, write, write_json
 
 PARTS = {
     "augmentation": augmentation.measure,

@@ -1,16 +1,16 @@
-"""Interleaved timing, and ratios within each round."""
+"""Interleaved timing, ratios within each round, and measurements in processes of their own."""
 
-import datetime
+import json
 import math
 import os
-import platform
 import subprocess
+import sys
 import time
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).parents[1]
 # Each repetition lasts at least this long, so that short disturbances matter little.
 SHORTEST_SECONDS = 0.04
 #: Arguments of mixers with `--quick`: the solver of PuzzleMix is compiled for each grid anew.
@@ -49,50 +49,30 @@ def ratio(seconds, reference):
     return {"median": float(np.median(ratios)), "min": float(ratios.min()), "max": float(ratios.max())}
 
 
-def machine():
-    """Description of this machine."""
-    model = platform.machine()
-    try:
-        with open("/proc/cpuinfo") as lines:
-            model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass
-    return f"{os.cpu_count()} cores, {model}, {'a' if os.path.exists('/dev/nvidia0') else 'no'} GPU"
+def in_process(module, *words, env, **settings):
+    """What a benchmark returns in a process of its own: the JSON value in the last line that it prints.
 
+    Args:
+        module: Name of the benchmark. The lines that it prints before are printed.
+        *words: Its arguments.
+        env: Dict of environment variables beside those of this process.
+        **settings: Further arguments of `subprocess.run`.
 
-def versions(*packages):
-    """Dict from packages to their versions, without packages that are not installed."""
-    installed = {}
-    for package in packages:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
-
-
-def stamp():
-    """Dict with the day (UTC), the machine and the commit of a measurement, `None` outside a repository."""
-    root = Path(__file__).parents[1]
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    try:
-        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
-    except OSError:
-        return {"day": day, "machine": machine(), "commit": None}
-    return {"day": day, "machine": machine(), "commit": git.stdout.strip() or None}
-
-
-def write(path, text):
-    """`keras_mma.files.write` in a folder that need not exist."""
-    from keras_mma import files  # imports Keras, which not every benchmark needs before its end
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(path, text)
-
-
-def write_json(path, record):
-    """`keras_mma.files.write_json` in a folder that need not exist."""
-    from keras_mma import files
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, record)
+    Raises:
+        RuntimeError: If the process fails or prints nothing.
+    """
+    process = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *words],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        text=True,
+        **settings,
+    )
+    lines = process.stdout.strip().splitlines()
+    if process.returncode or not lines:
+        command = " ".join(["python", "-m", f"benchmarks.{module}", *words])
+        raise RuntimeError(f"The run of `{command}` failed. Received: exit status {process.returncode}")
+    for line in lines[:-1]:
+        print(line, flush=True)
+    return json.loads(lines[-1])

@@ -1,6 +1,5 @@
 """A network for diagnoses: loaded from a file, or trained briefly."""
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -64,20 +63,6 @@ def load_network(options, data):
     )
 
 
-def recorded_command(module, words):
-    """The command without the options that have no part in the figures.
-
-    Args:
-        module: Name of the benchmark.
-        words: List of its arguments.
-    """
-    kept = [word for word in words if not word.startswith(("--data-dir=", "--save="))]
-    for option in ("--data-dir", "--save"):
-        if option in kept:
-            del kept[kept.index(option) : kept.index(option) + 2]
-    return shlex.join(["python", "-m", f"benchmarks.{module}", *kept])
-
-
 def run_command(module, parser, run, words=None):
     """Run a benchmark from the command line; an `InputError` ends it with one line.
 
@@ -87,7 +72,6 @@ def run_command(module, parser, run, words=None):
         run: Function of the parsed options and of the list of arguments.
         words: List of arguments; those of the process by default.
     """
-    words = sys.argv[1:] if words is None else words
     options = parser.parse_args(words)
     try:
         return run(options, words)

@@ -6,17 +6,14 @@ prints one line of JSON. `benchmarks.throughput` starts these processes.
 """
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import interleave, ratio, stamp, versions
+from benchmarks.records import stamp, versions
+from benchmarks.timing import in_process, interleave, ratio
 from keras_mma.layers import MIXERS, CatchUpMix, CutMix, SaliencyGrafting, SaliencyMix
 
-ROOT = Path(__file__).parents[1]
 MMA = "SaliencyMix + MMA"
 SUMIX = "CutMix, label by sumix"
 CATCH_UP = "CatchUpMix, site 1"
@@ -146,18 +143,8 @@ def _memory(setting, rounds):
 
 
 def _in_process(setting):
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.training_step", json.dumps(setting)],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": setting["backend"], "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    lines = process.stdout.strip().splitlines()
-    if process.returncode or not lines:
-        raise RuntimeError(f"The run of {setting} failed. Received: exit status {process.returncode}")
-    print("\n".join(lines[:-1]), flush=True)
-    return json.loads(lines[-1])
+    env = {"KERAS_BACKEND": setting["backend"], "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return in_process("training_step", json.dumps(setting), env=env)
 
 
 def _build(network, side):

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import timing
+from benchmarks import records
 
 ROOT = Path(__file__).parents[1]
 #: Versions by name. The oldest are those that `pyproject.toml` asks for.
@@ -41,7 +41,7 @@ def main(arguments=None):
     pairs = [pair.rpartition("=")[::2] for pair in options.pairs]
     if unknown := [name for _, name in pairs if name not in ENVIRONMENTS]:
         parser.error(f"VERSIONS must be one of {', '.join(ENVIRONMENTS)}. Received: {unknown[0]}")
-    record = {"command": "python -m benchmarks.version_matrix", **timing.stamp(), "tests": options.tests, "runs": []}
+    record = {"command": "python -m benchmarks.version_matrix", **records.stamp(), "tests": options.tests, "runs": []}
     if options.output.exists():
         before = json.loads(options.output.read_text())
         record["runs"] = before["runs"] if before["commit"] == record["commit"] else []
@@ -49,7 +49,7 @@ def main(arguments=None):
         with tempfile.TemporaryDirectory(prefix="versions-") as folder:
             record["runs"].append({"environment": name, **run(python, ENVIRONMENTS[name], Path(folder), options)})
         print(json.dumps(record["runs"][-1]), flush=True)
-        timing.write_json(options.output, record)
+        records.write_json(options.output, record)
     return int(any(found["status"] for found in record["runs"]))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import convolutions, end_to_end, prefetching
+from benchmarks import convolutions, end_to_end, prefetching, timing
 from keras_mma.robustness import run
 
 ROOT = Path(__file__).parents[1]
@@ -55,12 +55,19 @@ def test_a_quick_run_trains_on_one_and_on_two_cores(needs_tensorflow, tmp_path):
 
 
 def test_a_process_may_use_the_given_cores_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(end_to_end, "ROOT", tmp_path)
+    monkeypatch.setattr(timing, "ROOT", tmp_path)
     (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()  # a package without it is found after those of PYTHONPATH
     script = "import json, os; print(json.dumps(sorted(os.sched_getaffinity(0))))"
     (tmp_path / "benchmarks" / "end_to_end.py").write_text(script)
     core = sorted(os.sched_getaffinity(0))[-1]
     assert end_to_end.in_process({}, [core]) == [core]
+
+
+def test_a_process_that_fails_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "ROOT", tmp_path)
+    with pytest.raises(RuntimeError, match="The run of `python -m benchmarks.missing --quick` failed.*exit status 1"):
+        timing.in_process("missing", "--quick", env={})
 
 
 @pytest.mark.slow

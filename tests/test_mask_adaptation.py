@@ -12,7 +12,7 @@ from keras import ops
 from benchmarks.mask_adaptation import __main__ as command
 from benchmarks.mask_adaptation import measures, page, settings
 from benchmarks.mask_adaptation.diagnosis import diagnose, meets, meets_all, summarize
-from benchmarks.trained_network import recorded_command
+from benchmarks.records import recorded_command
 from keras_mma import layers
 from keras_mma.errors import InputError
 from keras_mma.models import WideResNet

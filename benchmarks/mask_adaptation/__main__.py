@@ -19,8 +19,8 @@ import keras
 from benchmarks.mask_adaptation import page
 from benchmarks.mask_adaptation import settings as settings_module
 from benchmarks.mask_adaptation.diagnosis import BARS, diagnose, meets
-from benchmarks.timing import stamp, versions, write, write_json
-from benchmarks.trained_network import add_options, load_network, recorded_command, run_command
+from benchmarks.records import recorded_command, stamp, versions, write, write_json
+from benchmarks.trained_network import add_options, load_network, run_command
 from keras_mma import datasets
 from keras_mma.errors import InputError
 from keras_mma.robustness import Preprocess

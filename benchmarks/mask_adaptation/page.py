@@ -7,7 +7,7 @@ from keras import ops
 
 from benchmarks.mask_adaptation.diagnosis import BARS, Network, attach, meets, meets_all
 from benchmarks.mask_adaptation.settings import PLAIN, parse
-from benchmarks.report import wrapped
+from benchmarks.records import show_day, show_versions, wrapped
 from keras_mma.layers.feature_mix_adapt import activation, normalize
 from keras_mma.resampling import resize
 
@@ -47,7 +47,6 @@ def render(record):
         The text of the page.
     """
     diagnosis = record["diagnosis"]
-    commit = record["measured"]["commit"]
     lines = [
         "# Mask adaptation, diagnosed",
         "",
@@ -61,12 +60,7 @@ def render(record):
         record["command"],
         "```",
         "",
-        *wrapped(
-            f"{record['subject']} {record['measured']['day']}"
-            f"{f', commit {commit}' if commit else ''}; "
-            + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-            + "."
-        ),
+        *wrapped(f"{record['subject']} {show_day(record['measured'])}; {show_versions(record['versions'])}."),
         "",
         "## Saliency and attention",
         "",
