@@ -1,12 +1,12 @@
 """The time of an evaluation: of attacks that stop when an image is misclassified, and of each kind of work.
 
-    python -m benchmarks.evaluation --output docs/results/evaluation.json
+    python -m benchmarks.evaluation --dataset cifar10 --output docs/results/evaluation.json
 
 trains two networks and measures, of the first, the section of attacks with the algorithm of this package and with its
 earlier one, which made all steps with every image and attacked at each epsilon anew; of both, the shares of time of a
-full evaluation. `--dataset cifar10` trains them on photographs. What stopping saves depends on how many images fall:
-those that survive are attacked in all steps, as before. Most digits survive changes of 8/255, few photographs do. The
-record therefore has the robust accuracies by both algorithms too.
+full evaluation. Without `--dataset`, the networks are trained on digits. What stopping saves depends on how many images
+fall: those that survive are attacked in all steps, as before. Most digits survive changes of 8/255, few photographs do.
+The record therefore has the robust accuracies by both algorithms too.
 """
 
 import argparse

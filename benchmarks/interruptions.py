@@ -116,9 +116,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     draw = random.Random(options.seed)
-    record = {"command": "python -m benchmarks.interruptions", "times": options.times, "seed": options.seed}
-    record |= {"versions": records.versions("keras", "tensorflow"), **records.stamp()}
-    record["jobs"] = {}
+    record = {"command": records.recorded_command("interruptions", arguments)}
+    record |= {"times": options.times, "seed": options.seed}
+    record |= {"versions": records.versions("keras", "tensorflow"), **records.stamp(), "jobs": {}}
     with tempfile.TemporaryDirectory(prefix="undisturbed-") as place:
         model = Path(place) / "training" / "saved_model"
         jobs = {

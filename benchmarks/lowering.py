@@ -21,7 +21,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 
 import keras_mma
-from benchmarks.records import write_json
+from benchmarks import records
 from keras_mma import backend, layers, plans
 from keras_mma.layers import pairing
 from keras_mma.saliency import detector
@@ -228,17 +228,17 @@ def measure():
         yield row
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     name = keras.backend.backend()
-    rows = list(measure())
+    command = f"KERAS_BACKEND={name} {records.recorded_command('lowering', arguments)}"
+    record = {"command": command, **records.stamp(), "batch": BATCH}
+    record |= {"platforms": list(PLATFORMS) if name == "jax" else ["xla"], "keras": keras.__version__}
+    record |= {name: importlib.import_module(name).__version__, "rows": list(measure())}
     if options.output:
-        record = {"command": f"KERAS_BACKEND={name} python -m benchmarks.lowering", "batch": BATCH}
-        record |= {"platforms": list(PLATFORMS) if name == "jax" else ["xla"], "keras": keras.__version__}
-        record |= {name: importlib.import_module(name).__version__, "rows": rows}
-        write_json(options.output, record)
+        records.write_json(options.output, record)
 
 
 if __name__ == "__main__":

@@ -104,8 +104,9 @@ def main(arguments=None):
         for name, values in seconds.items():
             values.append(train[name]().seconds)
     settings = {name: value for name, value in vars(options).items() if name != "output"}
-    record = {"command": "python -m benchmarks.monitor_cost", **settings, "backend": keras.backend.backend()}
-    record |= {"versions": records.versions("keras", record["backend"]), **records.stamp()}
+    command, backend = records.recorded_command("monitor_cost", arguments), keras.backend.backend()
+    record = {"command": command, **settings, "backend": backend}
+    record |= {"versions": records.versions("keras", backend), **records.stamp()}
     record |= {"rows": summarize(seconds), "rounds_in_seconds": seconds}
     print(record["machine"], record["versions"])
     for name, row in record["rows"].items():

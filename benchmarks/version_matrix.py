@@ -41,13 +41,15 @@ def main(arguments=None):
     pairs = [pair.rpartition("=")[::2] for pair in options.pairs]
     if unknown := [name for _, name in pairs if name not in ENVIRONMENTS]:
         parser.error(f"VERSIONS must be one of {', '.join(ENVIRONMENTS)}. Received: {unknown[0]}")
-    record = {"command": "python -m benchmarks.version_matrix", **records.stamp(), "tests": options.tests, "runs": []}
+    record = {**records.stamp(), "tests": options.tests, "runs": []}
+    command = records.recorded_command("version_matrix", arguments)
     if options.output.exists():
         before = json.loads(options.output.read_text())
         record["runs"] = before["runs"] if before["commit"] == record["commit"] else []
     for python, name in pairs:
         with tempfile.TemporaryDirectory(prefix="versions-") as folder:
-            record["runs"].append({"environment": name, **run(python, ENVIRONMENTS[name], Path(folder), options)})
+            numbers = run(python, ENVIRONMENTS[name], Path(folder), options)
+        record["runs"].append({"environment": name, "command": command, **numbers})
         print(json.dumps(record["runs"][-1]), flush=True)
         records.write_json(options.output, record)
     return int(any(found["status"] for found in record["runs"]))

@@ -2,11 +2,23 @@
 
 import json
 import shlex
+import types
 
 import keras
 import pytest
 
-from benchmarks import fuzz, interruptions, version_matrix
+from benchmarks import (
+    attribution_operations,
+    convolutions,
+    end_to_end,
+    evaluation,
+    fuzz,
+    interruptions,
+    lowering,
+    monitor_cost,
+    prefetching,
+    version_matrix,
+)
 
 STATISTICS = """
 ============================ Hypothesis Statistics =============================
@@ -52,6 +64,51 @@ def test_the_command_of_random_cases_is_recorded_as_it_was_given(tmp_path, monke
     assert fuzz.main(words) == 0
     command = json.loads((tmp_path / "fuzz.json").read_text())["command"]
     assert command == f"KERAS_BACKEND={keras.backend.backend()} python -m benchmarks.fuzz {shlex.join(words)}"
+
+
+RATIO = {"median": 1.0, "min": 1.0, "max": 1.0}
+#: Benchmarks, arguments, and what takes the place of their measurements.
+MEASURED = {
+    attribution_operations: ("--side 16", {"measure": lambda *_: ({}, {})}),
+    convolutions: ("--sides 2 3 --rounds 1", {"convolution": lambda *_: lambda: None}),
+    end_to_end: ("--networks preactresnet18 --cores 1", {"in_process": lambda *_: {"plain": [1.0]}}),
+    evaluation: (
+        "--dataset digits --networks wideresnet-10-1",
+        {
+            "train": lambda *_: (None, None),
+            "measure_attacks": lambda *_: {"ratio": RATIO, "robust_accuracy": {}},
+            "measure_shares": lambda *_: {"shares": {}},
+        },
+    ),
+    interruptions: (
+        "--times 2 --jobs training",
+        {
+            "run": lambda *_: (False, 0, ""),
+            "training_results": lambda *_: {},
+            "disturb": lambda *_: {"equal": True, "killed": True},
+        },
+    ),
+    lowering: ("", {"measure": list}),
+    monitor_cost: (
+        "--rounds 2 --steps 3",
+        {"trainings": lambda _: dict.fromkeys(monitor_cost.ARMS, lambda: types.SimpleNamespace(seconds=1.0))},
+    ),
+    prefetching: ("--images 4 --networks wideresnet-10-1", {"measure": lambda *_: []}),
+    version_matrix: ("python3=oldest python3=newest", {"run": lambda *_: {"status": 0}}),
+}
+
+
+@pytest.mark.parametrize("benchmark", MEASURED, ids=lambda benchmark: benchmark.__name__.rpartition(".")[2])
+def test_the_recorded_command_has_the_words_that_were_given(benchmark, tmp_path, monkeypatch, needs_tensorflow):
+    text, replaced = MEASURED[benchmark]
+    for name, function in replaced.items():
+        monkeypatch.setattr(benchmark, name, function)
+    words = [*text.split(), "--output", str(tmp_path if benchmark is end_to_end else tmp_path / "record.json")]
+    benchmark.main(words)
+    (path,) = tmp_path.glob("*.json")
+    commands = []
+    json.loads(path.read_text(), object_hook=lambda part: commands.append(part.get("command", "")))
+    assert any(command.endswith(shlex.join(["python", "-m", benchmark.__name__, *words])) for command in commands)
 
 
 def test_unknown_jobs_are_refused(capsys):
