@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.records import write_json
+from benchmarks import records
 from benchmarks.timing import QUICK
 from keras_mma import layers, plans
 
@@ -39,6 +39,7 @@ def mixers(quick=False):
     return {
         **{f"{type(mixer).__name__}, {mixer.partner}": mixer for mixer in defaults},
         "CutMix, roll": layers.CutMix(partner="roll", seed=1),
+        "CutMix, derangement": layers.CutMix(partner="derangement", seed=1),
         "SaliencyMix, distance": layers.SaliencyMix(partner="distance", seed=1),
     }
 
@@ -101,20 +102,19 @@ def measure(quick=False):
     return rows
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path)
     parser.add_argument("--quick", action="store_true", help="PuzzleMix with one grid instead of four")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    record = {"command": records.recorded_command("collectives", arguments), **records.stamp()}
     rows = measure(options.quick)
     for row in rows:
         parts = (f"{row[key]['operations']} ({row[key]['bytes']:,} bytes)" for key in ("whole_batch", "each_device"))
         print(f"{row['method']:45} whole batch {{}}, each device {{}}".format(*parts))
     if options.output:
-        command = "python -m benchmarks.collectives" + " --quick" * options.quick
-        record = {"command": command, "devices": 2, "batch": BATCH, "size": SIZE}
-        record |= {"jax": jax.__version__, "keras": keras.__version__, "rows": rows}
-        write_json(options.output, record)
+        record |= {"devices": 2, "batch": BATCH, "size": SIZE, "jax": jax.__version__, "keras": keras.__version__}
+        records.write_json(options.output, {**record, "rows": rows})
 
 
 if __name__ == "__main__":
