@@ -83,7 +83,7 @@ many, some are drawn by chance and *tested*. A mutant is *killed* if a quick tes
 others that is killed. {tests}
 
 ```sh
-python -m benchmarks.mutants {options}--output docs/results/{name}.json
+{commands}
 ```"""
 _FIRST_DRAW = "Tests were written for survivors: another draw scores lower (see [the second](mutants-second.md))."
 _OTHER_DRAW = (
@@ -183,7 +183,7 @@ def mutate_again(module, workers, part):
     counts = {status: count for status, count in part["counts"].items() if status not in SURVIVED}
     for status, count in again["counts"].items():
         counts[status] = counts.get(status, 0) + count
-    return again | {"counts": counts}
+    return again | {"counts": counts, **{name: part[name] for name in ("limit", "draw") if name in part}}
 
 
 def fails(name, folder, backend, tests):
@@ -216,7 +216,7 @@ def render(record):
             "",
             f"## {module.capitalize()}",
             "",
-            f"{records.show_day(part)}. {part.get('note', '')}".strip(),
+            " ".join(filter(None, [f"{records.show_day(part)}.", _limit(part), part.get("note")])),
         ]
         by_reason = {}
         for survivor, reason in explained:
@@ -229,11 +229,10 @@ def render(record):
                 sections.append(f"- {name}: {change}")
     head = [
         *_HEAD.format(
-            tests=_OTHER_DRAW if record.get("draw") else _FIRST_DRAW,
-            options=f"--draw {record['draw']} " if record.get("draw") else "",
-            name="mutants-second" if record.get("draw") else "mutants",
+            tests=_OTHER_DRAW if record.get("draw") else _FIRST_DRAW, commands="\n".join(_commands(record))
         ).splitlines(),
         "",
+        *_drawn(record),
         f"{records.show_versions(record['versions'])}; on PyTorch, and survivors on TensorFlow too.",
         "",
         "| module | made | tested | killed | equivalent | score |",
@@ -242,6 +241,42 @@ def render(record):
     missing = [f"`{module}`" for module in MODULES if module not in record["modules"]]
     rest = ["", f"Not run yet: {', '.join(missing)}."] if missing else []
     return "\n".join([*head, *rows, _row("all", *total.values()), *rest, *sections]) + "\n"
+
+
+def _commands(record):
+    """A command for the modules of each limit."""
+    draw = record.get("draw", 0)
+    by_limit = {}
+    for module, part in record["modules"].items():
+        by_limit.setdefault(part.get("limit"), []).append(module)
+    for limit, modules in by_limit.items():
+        words = ["python", "-m", "benchmarks.mutants"]
+        words += [] if set(modules) == set(MODULES) else ["--modules", *modules]
+        words += ["--limit", str(limit)] if limit else []
+        words += ["--draw", str(draw)] if draw else []
+        yield " ".join([*words, "--output", f"docs/results/{'mutants-second' if draw else 'mutants'}.json"])
+
+
+def _limit(part):
+    """The limit and the seed of the draw of a module, if its part of the record has them."""
+    return f"`--limit {part['limit']} --draw {part['draw']}`." if "limit" in part else ""
+
+
+def _drawn(record):
+    """A paragraph on modules whose limits are not in the record."""
+    unknown = {module: part for module, part in record["modules"].items() if "limit" not in part}
+    tested = {module: sum(part["counts"].values()) for module, part in unknown.items()}
+    drawn = [
+        f"{tested[module]} of {part['made']} for `{module}`"
+        for module, part in unknown.items()
+        if tested[module] < part["made"]
+    ]
+    if not drawn:
+        return []
+    text = f"Of the mutants that were made, these were drawn: {', '.join(drawn)}"
+    text += "; of other modules, all were tested. " if len(drawn) < len(unknown) else ". "
+    text += "Limits other than 500 were given by hand (`--limit`) and not recorded: the command alone draws others."
+    return [*records.wrapped(text), ""]
 
 
 def _row(name, made, tested, killed, equivalent):
@@ -256,18 +291,22 @@ def main(arguments=None):
     )
     parser.add_argument("--again", action="store_true", help="Test only the survivors of the record.")
     parser.add_argument("--limit", type=int, default=500, help="Largest number of mutants of a module.")
-    parser.add_argument("--draw", type=int, default=0, help="Seed of the draw of mutants.")
+    parser.add_argument("--draw", type=int, help="Seed of the draw of mutants: that of the record, or 0.")
     parser.add_argument("--workers", type=int, default=2, help="Number of processes.")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file; the page is beside it.")
     options = parser.parse_args(arguments)
     record = json.loads(options.output.read_text()) if options.output.exists() else {"modules": {}}
-    record["draw"] = options.draw
-    record["versions"] = records.versions("mutmut", "pytest", "keras", "torch", "tensorflow")
+    draw = record.setdefault("draw", options.draw or 0)
+    if options.draw not in (None, draw):
+        parser.error(f"--draw must be {draw}, that of the record. Received: --draw {options.draw}")
+    if options.modules:
+        record["versions"] = records.versions("mutmut", "pytest", "keras", "torch", "tensorflow")
     for module in options.modules:
         if options.again:
             part = mutate_again(module, options.workers, record["modules"][module])
         else:
-            part = mutate(module, options.workers, options.limit, draw=options.draw)
+            part = mutate(module, options.workers, options.limit, draw=draw)
+            part |= {"limit": options.limit, "draw": draw}
         part |= records.stamp()
         record["modules"][module] = part
         print(f"{module}: {part['counts']}", flush=True)
