@@ -1,7 +1,9 @@
 """The division of the tests into the fast suite and the rest."""
 
 import ast
+import importlib
 import itertools
+import math
 import re
 import types
 from pathlib import Path
@@ -120,3 +122,18 @@ def test_the_documentation_lists_every_test_that_the_fast_suite_leaves_out(marke
     page = (ROOT / "docs" / "testing.md").read_text()
     section = page.split(f"## Marked `{marker}`")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(tests/\S+)`", section, re.M) == list(marked_tests(marker))
+
+
+def combinations(path):
+    """The number of tests of a file, from the tables of its functions."""
+    functions = vars(importlib.import_module(path.removesuffix(".py").replace("/", "."))).items()
+    tables = [getattr(function, "pytestmark", []) for name, function in functions if name.startswith("test_")]
+    return sum(math.prod(len(mark.args[1]) for mark in marks if mark.name == "parametrize") for marks in tables)
+
+
+def test_the_documentation_counts_the_largest_tables(needs_tensorflow):
+    page = (ROOT / "docs" / "testing.md").read_text()
+    (text,) = re.findall(r"^The largest tables have .*?\)\.", page, re.M | re.S)
+    counts = re.findall(r"([\d,]+) (?:combinations on TensorFlow )?\(`(tests/\S+)`\)", " ".join(text.split()))
+    assert len(counts) == 3
+    assert counts == [(f"{combinations(path):,}", path) for _, path in counts]

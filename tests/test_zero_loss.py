@@ -78,8 +78,8 @@ def marks(mode, case, compiled=()):
 
 
 def cases_and_modes(cases, **settings):
-    for case, mode in itertools.product(cases, MODES):
-        yield pytest.param(case, mode, marks=marks(mode, case, **settings))
+    rows = itertools.product(cases, MODES)
+    return [pytest.param(case, mode, marks=marks(mode, case, **settings)) for case, mode in rows]
 
 
 @pytest.mark.sampled
