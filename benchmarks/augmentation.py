@@ -23,6 +23,7 @@ def mixers(quick=False):
         **{mixer.__name__: mixer(**changed.get(mixer.__name__, {})) for mixer in layers.MIXERS.values()},
         "SaliencyMix, thumbnail 64": layers.SaliencyMix(detector_size=64),
         "SaliencyMix, spectral_residual": layers.SaliencyMix(detector="spectral_residual"),
+        "SaliencyMix, smooth_spectral_residual": layers.SaliencyMix(detector="smooth_spectral_residual"),
         "SaliencyMix, frequency_tuned": layers.SaliencyMix(detector="frequency_tuned"),
     }
 
