@@ -251,7 +251,6 @@ def run(options, words):
         "missing": missing,
     }
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.output, record)
         write(options.output.with_suffix(".md"), render(record))
         print(f"wrote {options.output.with_suffix('.md')}")

@@ -29,7 +29,7 @@ from scipy import stats
 from keras_mma import files, forms, markdown
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import analysis, evaluation, sequential, statistics
-from keras_mma.study.plan import DIMENSIONS
+from keras_mma.study.plan import DIMENSIONS, seeds_of
 
 _REPORT = {
     "plan": {"seeds": int, "first_seed": int, "looks": [int], "margin": forms.NUMBER, "part": str},
@@ -169,7 +169,7 @@ def _sums(report, weights):
     if not report["analysis"]["complete"]:
         raise InputError("the study must be finished, because contrasts of a part of it would be a look at its results")
     plan = report["plan"]
-    seeds = range(plan["first_seed"], plan["first_seed"] + plan["seeds"])
+    seeds = seeds_of(plan)
     accuracies = {method: _accuracies(report["cells"], method, seeds) for method in weights}
     images = next(iter(accuracies.values()))[1]
     values = [sum(weight * accuracies[method][0][seed] for method, weight in weights.items()) for seed in seeds]

@@ -191,7 +191,6 @@ def main(arguments=None):
     if min(options.cores) < 1 or max(options.cores) > len(available):
         parser.error(f"--cores must be from 1 to {len(available)}. Received: --cores {options.cores}")
     target = (options.output or Path("runs/end-to-end" if options.quick else "docs/results")) / "end-to-end.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
     settings = {name: getattr(options, name) for name in ("rounds", "steps", "batch_size", "side")}
     record = {"command": records.recorded_command("end_to_end", arguments), **settings, "runs": []}
     record |= {"versions": records.versions("keras", "tensorflow"), **records.stamp()}

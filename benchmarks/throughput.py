@@ -57,7 +57,6 @@ def main(arguments=None):
             training_step.check_run(training_step.settings(options.quick)[options.only == "memory"], **chosen)
     except ValueError as error:
         parser.error(str(error))
-    target.parent.mkdir(parents=True, exist_ok=True)
     for name in [options.only] if options.only else PARTS:
         start = time.perf_counter()
         for part in PARTS[name](rounds, quick=options.quick, **chosen):

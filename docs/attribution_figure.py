@@ -40,9 +40,8 @@ def columns_of(network, images):
         columns[detector] = saliency.get(detector)(images)
     for detector, layer in ATTRIBUTIONS:
         mixed = keras_mma.mixify(network, layers.SaliencyMix(detector=detector, attribution_layer=layer))
-        (mixer,) = [layer for layer in mixed.layers if isinstance(layer, layers.Mixer)]
         title = detector if detector == "gradient" else f"activation, {layer or 'last map'}"
-        columns[title] = mixer.saliency_maps(ops.convert_to_tensor(images))
+        columns[title] = mixed.mixer.saliency_maps(ops.convert_to_tensor(images))
     return {title: ops.convert_to_numpy(values) for title, values in columns.items()}
 
 

@@ -98,13 +98,11 @@ def run(options, words):
         "diagnosis": diagnosis,
     }
     if options.search:
-        mixer = parse_mixer(options.mixer, options.seed)
         candidates = settings_module.search()
         search = diagnose(network, images, mixer, candidates, options.at, with_distortion=False)
         record["search"] = {"rows": [_compact(row) for row in search["rows"]]}
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        mixer = parse_mixer(options.mixer, options.seed)
         # Names may have points, as in t0.5.
         picture, table, text = (options.output.with_name(options.output.name + end) for end in (".png", ".json", ".md"))
         record["picture"] = picture.name

@@ -9,7 +9,7 @@ from keras import ops
 import keras_mma
 from benchmarks.mask_adaptation import measures
 from keras_mma.errors import InputError
-from keras_mma.layers import Mixer, tokens
+from keras_mma.layers import tokens
 from keras_mma.layers.feature_mix_adapt import activation, normalize
 from keras_mma.models import graph
 from keras_mma.resampling import resize
@@ -249,8 +249,7 @@ def meets_all(rows):
 
 def attach(network, mixer):
     """A copy of the mixer with every sample mixed at the input, and with the network if it uses an attribution."""
-    mixed = keras_mma.mixify(network, mixer.copy(probability=1.0, sites=(0,)), at=[])
-    return next(layer for layer in mixed.layers if isinstance(layer, Mixer))
+    return keras_mma.mixify(network, mixer.copy(probability=1.0, sites=(0,)), at=[]).mixer
 
 
 def _plane(maps):
