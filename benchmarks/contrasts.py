@@ -29,7 +29,7 @@ from scipy import stats
 from keras_mma import files, forms, markdown
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import analysis, evaluation, sequential, statistics
-from keras_mma.study.plan import DIMENSIONS, seeds_of
+from keras_mma.study.study_plan import DIMENSIONS, seeds_of
 
 _REPORT = {
     "plan": {"seeds": int, "first_seed": int, "looks": [int], "margin": forms.NUMBER, "part": str},

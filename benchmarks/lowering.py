@@ -24,7 +24,7 @@ import keras_mma
 from benchmarks import records
 from keras_mma import backend, layers, plans
 from keras_mma.layers import pairing
-from keras_mma.saliency import detector
+from keras_mma.saliency import detectors
 
 PLATFORMS = ("tpu", "cuda")
 POLICIES = ("float32", "mixed_bfloat16")
@@ -146,7 +146,7 @@ def as_for_accelerators(devices=1):
     Detectors take no chunks there, and samples are paired within each device.
     """
     answers = {"is_compiled_for_cpu": lambda: False, "device_groups": lambda batch_size: devices}
-    places = [(module, name) for module in (backend, detector, pairing, plans) for name in answers]
+    places = [(module, name) for module in (backend, detectors, pairing, plans) for name in answers]
     before = [(*place, getattr(*place)) for place in places if hasattr(*place)]
     for module, name, _ in before:
         setattr(module, name, answers[name])

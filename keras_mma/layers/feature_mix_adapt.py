@@ -11,7 +11,7 @@ from keras_mma.layers import arguments
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import METHODS, resize
-from keras_mma.saliency.detector import check_maps
+from keras_mma.saliency.detectors import check_maps
 from keras_mma.saliency.image_processing import edge_pad, gaussian, separable
 
 

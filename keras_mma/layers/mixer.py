@@ -9,7 +9,7 @@ from keras import ops
 from keras_mma import plans, sampling
 from keras_mma.backend import compiled_once, xla_if_it_pays_off
 from keras_mma.layers import arguments, configs, input_forms, label_rules, labeled_batches, masks, pairing
-from keras_mma.saliency import detector as detectors
+from keras_mma.saliency import detectors
 
 
 class Mixer(sampling.SeededLayer):

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 from keras import ops
 
-from keras_mma.saliency.detector import built_in, chunked, sanitize_maps
+from keras_mma.saliency.detectors import built_in, chunked, sanitize_maps
 from keras_mma.saliency.image_processing import convolve, reflect_pad, to_gray
 
 WINDOWS = (12, 24, 48, 28, 56, 112)

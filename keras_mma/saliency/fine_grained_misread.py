@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_mma.saliency.detector import built_in, sanitize_maps
+from keras_mma.saliency.detectors import built_in, sanitize_maps
 from keras_mma.saliency.fine_grained import WINDOWS
 from keras_mma.saliency.image_processing import blur, is_rgb, to_levels
 

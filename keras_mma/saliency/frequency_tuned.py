@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_mma.saliency.detector import built_in, sanitize_maps
+from keras_mma.saliency.detectors import built_in, sanitize_maps
 from keras_mma.saliency.image_processing import blur, to_rgb_levels
 
 # Linear RGB (BT.709 primaries, D65) to XYZ, each row divided by the white point.

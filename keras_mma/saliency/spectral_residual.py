@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_mma.resampling import resize
-from keras_mma.saliency.detector import built_in, chunked, sanitize_maps
+from keras_mma.saliency.detectors import built_in, chunked, sanitize_maps
 from keras_mma.saliency.image_processing import blur, edge_pad, gaussian, reflect_pad, separable, to_gray
 
 SIZE = 64

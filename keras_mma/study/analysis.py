@@ -3,9 +3,7 @@
 import numpy as np
 
 from keras_mma import packing
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
-from keras_mma.study import power, sequential, statistics
+from keras_mma.study import power, sequential, statistics, study_cells, study_plan
 
 #: P value of the Brown-Forsythe test below which the variances of the arms are taken as different.
 _UNEQUAL_VARIANCES_P = 0.05
@@ -15,7 +13,7 @@ def analyze(plan, records):
     """Compare the arms of a study.
 
     Args:
-        plan: See `keras_mma.study.plan`.
+        plan: See `keras_mma.study.study_plan`.
         records: Dict from the names of cells to their records.
 
     Returns:
@@ -26,7 +24,7 @@ def analyze(plan, records):
     cells = study_cells.of_plan(plan)
     looks = (*plan["looks"], plan["seeds"])
     level = sequential.sequential_level(looks)
-    settings = [_of_setting(plan, records, setting, level) for setting in plans.settings_of(plan)]
+    settings = [_of_setting(plan, records, setting, level) for setting in study_plan.settings_of(plan)]
     comparisons = [comparison for setting in settings for comparison in setting["comparisons"]]
     finished = sum(cell.name in records for cell in cells)
     complete = finished == len(cells)
@@ -84,8 +82,8 @@ def judge(comparisons, margin, looks, complete):
 
 def _of_setting(plan, records, setting, level):
     by_arm = {}
-    for arm in plans.arms_of(plan):
-        cells = [study_cells.make(plan, arm, seed, setting) for seed in plans.seeds_of(plan)]
+    for arm in study_plan.arms_of(plan):
+        cells = [study_cells.make(plan, arm, seed, setting) for seed in study_plan.seeds_of(plan)]
         by_arm[arm.name] = {cell.seed: records[cell.name] for cell in cells if cell.name in records}
     images = next((record["images"] for by_seed in by_arm.values() for record in by_seed.values()), None)
     resolution = 100 / images if images else 0.0
@@ -93,7 +91,7 @@ def _of_setting(plan, records, setting, level):
     table = _table(by_arm)
     return {
         "setting": setting,
-        "title": plans.title_of(plan, setting),
+        "title": study_plan.title_of(plan, setting),
         "images": images,
         "arms": [_arm(name, by_seed, baseline, level) for name, by_seed in by_arm.items()],
         "comparisons": [

@@ -25,7 +25,7 @@ def train_cell(cell, output, on_epoch):
     """Train, export and measure a cell; the function that `keras_mma.study.running.run` calls.
 
     Args:
-        cell: A `keras_mma.study.cells.Cell`.
+        cell: A `keras_mma.study.study_cells.Cell`.
         output: Folder of the training. It resumes there, and leaves `history.csv`, `model.keras`, `states/` and, unless
             the backend is PyTorch, `saved_model/`.
         on_epoch: Function that is called with the number of epochs and the seconds of the last one.

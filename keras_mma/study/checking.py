@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_mma.errors import InputError
-from keras_mma.study import cell_training, planning, provenance, running, tuning
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
+from keras_mma.study import cell_training, planning, provenance, running, study_cells, study_plan, tuning
 
 #: Largest difference between two runs of one cell, in percentage points.
 TOLERANCE = 0.5
@@ -47,7 +45,7 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs}")
-    plan = plans.read(folder)
+    plan = study_plan.read(folder)
     records, _ = tuning.read_records(folder, plan)
     cells = {cell.name: cell for cell in study_cells.of_plan(plan) if cell.name in records}
     if name is None:
@@ -59,7 +57,7 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
         raise InputError(f"{folder} cannot be checked: {hint}")
     if "layers" in plan:
         placed = plan | {"recipe": plan["recipe"] | {"data_dir": data_dir}}
-        plans.check_layers(plan, planning.check_models(placed))
+        study_plan.check_layers(plan, planning.check_models(placed))
     record = records[name]
     recipe = record["recipe"] | {"data_dir": data_dir}
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
@@ -96,4 +94,4 @@ def _changes(plan, record):
     now = origin | origin.pop("versions")
     names = [name for name in before if before[name] != now.get(name)]
     changes = ", ".join(f"{name} {before[name]} then, {now.get(name)} now" for name in names)
-    return f"{changes}; {plans.UNKNOWN_DEFAULTS}" if names and "layers" not in plan else changes
+    return f"{changes}; {study_plan.UNKNOWN_DEFAULTS}" if names and "layers" not in plan else changes

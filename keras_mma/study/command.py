@@ -219,10 +219,10 @@ def _check_options(options):
 
 def describe(plan):
     """Print what is going to be trained, and what it can show."""
-    from keras_mma.study import cells, power, sequential, tuning
-    from keras_mma.study.plan import UNKNOWN_DEFAULTS
+    from keras_mma.study import power, sequential, study_cells, tuning
+    from keras_mma.study.study_plan import UNKNOWN_DEFAULTS
 
-    count = len(cells.of_plan(plan))
+    count = len(study_cells.of_plan(plan))
     comparisons = count // plan["seeds"] - count // plan["seeds"] // len(plan["arms"])
     words = [f"{len(plan['arms'])} methods", f"{plan['seeds']} seeds"]
     words += [f"{len(values)} of {name}" for name, values in plan["dimensions"].items() if len(values) > 1]

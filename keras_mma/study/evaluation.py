@@ -9,9 +9,7 @@ import numpy as np
 
 from keras_mma import files, forms
 from keras_mma.errors import InputError, first_line
-from keras_mma.study import analysis, provenance, running, sequential
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
+from keras_mma.study import analysis, provenance, running, sequential, study_cells, study_plan
 
 #: What a file of `robustness` must hold, see `keras_mma.forms.fault`.
 _FORM = {
@@ -38,7 +36,7 @@ def measure(cells, records, folder, sections, limit=None, deadline=None, jobs=1,
     """Measure the exported model of every cell by `keras_mma.robustness`, and keep the accuracies in the folder.
 
     Args:
-        cells: List of `keras_mma.study.cells.Cell`s, all of which have a record.
+        cells: List of `keras_mma.study.study_cells.Cell`s, all of which have a record.
         records: Dict from their names to their records.
         folder: The folder of the study. Measurements that it has in `robustness` are not repeated, so that they need no
             model.
@@ -191,13 +189,13 @@ def compare(plan, measured):
     level = sequential.sequential_level(looks)
     names = list(next(iter(measured.accuracies.values())))
     settings = []
-    for setting in plans.settings_of(plan):
+    for setting in study_plan.settings_of(plan):
         by_arm = {}
-        for arm in plans.arms_of(plan):
-            cells = [study_cells.make(plan, arm, seed, setting) for seed in plans.seeds_of(plan)]
+        for arm in study_plan.arms_of(plan):
+            cells = [study_cells.make(plan, arm, seed, setting) for seed in study_plan.seeds_of(plan)]
             by_arm[arm.name] = [measured.accuracies[cell.name] for cell in cells]
         measures = [_measure(plan, by_arm, name, looks, level, 100 / measured.images) for name in names]
-        settings.append({"setting": setting, "title": plans.title_of(plan, setting), "measures": measures})
+        settings.append({"setting": setting, "title": study_plan.title_of(plan, setting), "measures": measures})
     return {"images": measured.images, "settings": settings}
 
 

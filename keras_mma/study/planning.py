@@ -8,9 +8,7 @@ import keras
 from keras_mma import layers
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import arms as study_arms
-from keras_mma.study import cell_training, recipe, tuning
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
+from keras_mma.study import cell_training, recipe, study_cells, study_plan, tuning
 from keras_mma.study.regimes import REGIMES
 
 # Arguments of a layer that differ between the cells, sites and machines of a study.
@@ -24,7 +22,7 @@ def make(methods, baseline=None, regime=None, settings=None, grid=None, **argume
         methods, baseline, regime: See `keras_mma.study.study.study`.
         settings: Dict of settings of the recipe.
         grid: `None`, or a dict with the arguments of `keras_mma.study.tuning.make_grid`.
-        **arguments: Other arguments of `keras_mma.study.plan.make`.
+        **arguments: Other arguments of `keras_mma.study.study_plan.make`.
 
     Returns:
         A plan.
@@ -45,12 +43,12 @@ def make(methods, baseline=None, regime=None, settings=None, grid=None, **argume
     if part == "validation" or grid is not None:
         _check_validation(parts, shared)
     data = next(iter(parts.values()))
-    plan = plans.make(
+    plan = study_plan.make(
         arms,
         baseline,
         recipe=shared,
         dimensions=dimensions,
-        images=describe_images(shared["dataset"], data, part if part in plans.PARTS else "test"),
+        images=describe_images(shared["dataset"], data, part if part in study_plan.PARTS else "test"),
         tuning=None if grid is None else tuning.make_grid(shared, **grid),
         **arguments,
     )
@@ -88,9 +86,9 @@ def check_models(plan):
         InputError: if a model cannot be built.
     """
     built = {}
-    for setting in plans.settings_of(plan):
+    for setting in study_plan.settings_of(plan):
         network = None
-        for arm in plans.arms_of(plan):
+        for arm in study_plan.arms_of(plan):
             cell = study_cells.make(plan, arm, plan["first_seed"], setting)
             try:
                 settings = cell_training.make_recipe(cell)
@@ -126,7 +124,7 @@ def _settings(regime, settings):
     defaults = {
         field.name: field.default
         for field in dataclasses.fields(recipe.Recipe)
-        if field.default is not dataclasses.MISSING and field.name not in plans.OF_CELLS
+        if field.default is not dataclasses.MISSING and field.name not in study_plan.OF_CELLS
     }
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
@@ -138,7 +136,7 @@ def _settings(regime, settings):
     if merged["image_size"] is None and str(merged["dataset"]).startswith("folder:"):
         merged["image_size"] = 32
     dimensions = {}
-    for name in plans.DIMENSIONS:
+    for name in study_plan.DIMENSIONS:
         value = merged.pop(name)
         dimensions[name] = list(value) if isinstance(value, list | tuple) else [value]
     return merged, dimensions

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from keras_mma import files, markdown
-from keras_mma.study import cells as study_cells
-from keras_mma.study import evaluation, figures, latex, tables, tuning
-from keras_mma.study import plan as plans
+from keras_mma.study import evaluation, figures, latex, study_cells, study_plan, tables, tuning
 from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
@@ -55,13 +53,13 @@ def rewrite(folder):
     Raises:
         InputError: if it is not the folder of a study.
     """
-    return write(folder, plans.read(Path(folder)))
+    return write(folder, study_plan.read(Path(folder)))
 
 
 def write(folder, plan):
     """Write the report of a study from its records; the arguments and the result are those of `save`."""
     records, tuned = tuning.read_records(folder, plan)
-    return save(folder, plans.without_places(plan), records, tuned)
+    return save(folder, study_plan.without_places(plan), records, tuned)
 
 
 def _robustness(folder, plan, records):
@@ -137,8 +135,8 @@ def warnings(report):
                     "counts with the accuracy of chance."
                 )
     titles = {
-        study_cells.key_of(name, setting): plans.title_of(plan, setting)
-        for setting in plans.settings_of(plan)
+        study_cells.key_of(name, setting): study_plan.title_of(plan, setting)
+        for setting in study_plan.settings_of(plan)
         for name in plan["arms"]
     }
     for key, names in tuning.at_the_edge(plan, report["tuned"]).items() if report["tuned"] else ():

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from keras_mma import files, forms, packing
 from keras_mma.errors import InputError, first_line
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
-from keras_mma.study import progress_bar, provenance, workers
+from keras_mma.study import progress_bar, provenance, study_cells, study_plan, workers
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
 # A process has one random state and one Keras session: threads of a worker take turns.
@@ -53,7 +51,7 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
     number of the epoch) and other JSON values.
 
     Args:
-        cells: List of `keras_mma.study.cells.Cell`s.
+        cells: List of `keras_mma.study.study_cells.Cell`s.
         folder: The folder of the study. On a cluster, all workers must share it.
         train: The function; on several processes it must be one that can be pickled.
         after: A function of the cell that is called where it was trained, when its record has been written.
@@ -251,4 +249,4 @@ def _record(cell, result, seconds, origins):
         **origins[-1],
         "resumed_from": origins[:-1],
     }
-    return plans.without_places(record)
+    return study_plan.without_places(record)

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 from keras_mma import files, plotting
 from keras_mma.errors import InputError
-from keras_mma.study import cell_training, evaluation, planning, report, running, tuning
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
+from keras_mma.study import cell_training, evaluation, planning, report, running, study_cells, study_plan, tuning
 
 
 class Study(NamedTuple):
@@ -113,7 +111,7 @@ def study(
     folder = Path(output).absolute()  # workers of a scheduler have other current folders
     resources = {"jobs": jobs, "scheduler": scheduler, "budget_minutes": budget_minutes, "progress": progress}
     with _locked(folder):
-        plan = plans.settle(
+        plan = study_plan.settle(
             folder, plan, lambda old: study_cells.compared_seeds(old, tuning.read_records(folder, old)[0])
         )
         if options is not None:
@@ -151,9 +149,9 @@ def _with_evaluation(folder, plan, options):
     """The plan with what is measured of the models, which is written down like the rest."""
     records, _ = tuning.read_records(folder, plan)
     trained = sum(cell.name in records for cell in study_cells.of_plan(plan))
-    asked = plans.with_evaluation(plan, options["only"], options["limit"], trained)
+    asked = study_plan.with_evaluation(plan, options["only"], options["limit"], trained)
     if asked != plan:
-        files.write_json(folder / "plan.json", plans.without_places(asked))
+        files.write_json(folder / "plan.json", study_plan.without_places(asked))
     return asked
 
 

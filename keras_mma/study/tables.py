@@ -4,9 +4,7 @@ import json
 
 from keras_mma import markdown
 from keras_mma.markdown import code, escape
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
-from keras_mma.study import statistics
+from keras_mma.study import statistics, study_cells, study_plan
 
 
 def results(setting, plan):
@@ -214,9 +212,9 @@ def plan(report):
     blocks = [markdown.table(["", ""], rows)]
     if tuned:
         chosen = []
-        for setting in plans.settings_of(quoted):
+        for setting in study_plan.settings_of(quoted):
             for name in quoted["arms"]:
-                values, title = tuned[study_cells.key_of(name, setting)], plans.title_of(quoted, setting)
+                values, title = tuned[study_cells.key_of(name, setting)], study_plan.title_of(quoted, setting)
                 label = code(name) + (f", {escape(title)}" if title else "")
                 chosen.append([label, f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"])
         blocks.append(markdown.table(["tuned on the validation part", "learning rate", "weight decay"], chosen))
@@ -229,7 +227,7 @@ def plan(report):
 def cells(report):
     """One row for each training."""
     quoted = report["plan"]
-    several = [name for name in plans.DIMENSIONS if len(quoted["dimensions"][name]) > 1]
+    several = [name for name in study_plan.DIMENSIONS if len(quoted["dimensions"][name]) > 1]
     rows = []
     for cell in report["cells"]:
         diverged = cell.get("diverged")
@@ -248,7 +246,7 @@ def cells(report):
 
 
 def _seeds(quoted):
-    seeds = plans.seeds_of(quoted)
+    seeds = study_plan.seeds_of(quoted)
     text = f"{quoted['seeds']} ({seeds[0]} to {seeds[-1]})"
     for extension in quoted["extensions"]:
         text += f"; raised from {extension['from']} to {extension['to']} on {escape(extension['date'])}"

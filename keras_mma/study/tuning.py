@@ -4,8 +4,7 @@ import itertools
 import math
 
 from keras_mma.errors import InputError
-from keras_mma.study import cells as study_cells
-from keras_mma.study import plan as plans
+from keras_mma.study import study_cells, study_plan
 
 #: The default grid: factors of the values of the recipe.
 FACTORS = (1 / 3, 1, 3)
@@ -61,8 +60,8 @@ def cells_of(plan):
             part="validation",
             suffix=f"-lr{rate:g}-wd{decay:g}",
         )
-        for setting in plans.settings_of(plan)
-        for arm in plans.arms_of(plan)
+        for setting in study_plan.settings_of(plan)
+        for arm in study_plan.arms_of(plan)
         for rate, decay in itertools.product(tuning["learning_rate"], tuning["weight_decay"])
         for seed in range(tuning["seeds"])
     ]
@@ -76,8 +75,8 @@ def choose(plan, records):
         records: Dict from the names of cells to their records, those of the tuning among them.
 
     Returns:
-        Dict from `keras_mma.study.cells.key_of` to a dict with `learning_rate` and `weight_decay`. Of equal points, the
-        one nearest to the recipe is chosen.
+        Dict from `study_cells.key_of` to a dict with `learning_rate` and `weight_decay`. Of equal points, the one
+        nearest to the recipe is chosen.
     """
     accuracies = {}
     for cell in cells_of(plan):

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_mma import saliency
 from keras_mma.saliency.attribution import activation, gradient
-from keras_mma.saliency.detector import Attribution, reduced
+from keras_mma.saliency.detectors import Attribution, reduced
 from tests.layers.mixers import to_numpy
 
 

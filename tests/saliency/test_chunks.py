@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_mma import saliency
-from keras_mma.saliency import detector
+from keras_mma.saliency import detectors
 from tests.pictures import blobs
 from tests.tracing import compiled_on_jax
 
@@ -13,8 +13,8 @@ from tests.tracing import compiled_on_jax
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of three images of 20 x 24 pixels."""
-    monkeypatch.setattr(detector, "CHUNK_PIXELS", 3 * 20 * 24 + 5)
-    monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: True)
+    monkeypatch.setattr(detectors, "CHUNK_PIXELS", 3 * 20 * 24 + 5)
+    monkeypatch.setattr(detectors, "is_compiled_for_cpu", lambda: True)
 
 
 def maps(images):
@@ -25,11 +25,11 @@ def maps(images):
 def test_chunks_have_the_maps_of_the_whole_batch(rng, small_chunks, monkeypatch, size):
     images = blobs(rng, size, 20, 24)
     sizes = []
-    first_channel = detector.chunked(lambda x: sizes.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))
+    first_channel = detectors.chunked(lambda x: sizes.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))
     np.testing.assert_array_equal(ops.convert_to_numpy(first_channel(images)), images[..., :1])
     assert max(sizes) <= 3
     in_chunks = maps(images)
-    monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: False)
+    monkeypatch.setattr(detectors, "is_compiled_for_cpu", lambda: False)
     np.testing.assert_array_equal(in_chunks, maps(images))
 
 
@@ -50,13 +50,13 @@ def test_chunks_of_a_batch_of_unknown_size(needs_tensorflow, rng, small_chunks, 
     compiled = tf.function(saliency.fine_grained, jit_compile=xla, input_signature=signature)
     batches = [blobs(rng, size, 20, 24) for size in sizes]
     in_chunks = [compiled(images).numpy() for images in batches]
-    monkeypatch.setattr(detector, "is_compiled_for_cpu", lambda: False)
+    monkeypatch.setattr(detectors, "is_compiled_for_cpu", lambda: False)
     for maps, images in zip(in_chunks, batches, strict=True):
         np.testing.assert_allclose(maps, saliency.fine_grained(images).numpy(), atol=1e-6)
 
 
 def test_a_batch_on_several_devices_is_not_chunked(rng, small_chunks, monkeypatch):
-    monkeypatch.setattr(detector, "device_groups", lambda batch_size: 2)
+    monkeypatch.setattr(detectors, "device_groups", lambda batch_size: 2)
     sizes = []
-    detector.chunked(lambda x: sizes.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(blobs(rng, 8, 20, 24))
+    detectors.chunked(lambda x: sizes.append(x.shape[0]) or ops.cast(x[..., :1], "float32"))(blobs(rng, 8, 20, 24))
     assert sizes == [8]

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from keras_mma import packing
-from keras_mma.study import arms, cells, plan
+from keras_mma.study import arms, study_cells, study_plan
 
 RECIPE = {"dataset": "digits", "batch_size": 64, "learning_rate": 0.1, "weight_decay": 5e-4}
 DIMENSIONS = {"fraction": [1.0], "network": ["wideresnet-10-1"], "image_size": [None], "epochs": [3]}
@@ -17,7 +17,7 @@ IMAGES = {"dataset": "digits", "n": 1000, "classes": 10, "selection": "the test 
 
 def make_plan(methods=("none", "cutmix", "saliencymix+mma"), seeds=5, baseline="none", **changes):
     settings = {"margin": 0.5, "recipe": RECIPE, "dimensions": DIMENSIONS, "images": IMAGES} | changes
-    return plan.make([arms.parse(text) for text in methods], baseline, seeds, **settings)
+    return study_plan.make([arms.parse(text) for text in methods], baseline, seeds, **settings)
 
 
 def make_record(cell, accuracy, images=1000, diverged=None, **changes):
@@ -27,7 +27,7 @@ def make_record(cell, accuracy, images=1000, diverged=None, **changes):
     correct = np.zeros(images, bool)
     correct[np.argsort(easiness)[: round(accuracy * images)]] = True
     return {
-        "schema": cells.SCHEMA,
+        "schema": study_cells.SCHEMA,
         "method": cell.method,
         "seed": cell.seed,
         "setting": cell.setting,
@@ -49,7 +49,7 @@ def make_records(plan_, gains, sd=0.003, mean=0.72, seed=0, images=1000):
     rng = np.random.default_rng(seed)
     effects = rng.normal(0, 0.006, 100)
     records = {}
-    for cell in cells.of_plan(plan_):
+    for cell in study_cells.of_plan(plan_):
         accuracy = mean + gains[cell.method] + effects[cell.seed] + rng.normal(0, sd)
         records[cell.name] = make_record(cell, round(accuracy * images) / images, images)
     return records
@@ -57,7 +57,7 @@ def make_records(plan_, gains, sd=0.003, mean=0.72, seed=0, images=1000):
 
 def measure(cell, folder):
     """A measurement as `keras_mma.study.evaluation` keeps it, and the process that made it."""
-    path = cells.measurement_path(folder, cell.name)
+    path = study_cells.measurement_path(folder, cell.name)
     path.parent.mkdir(exist_ok=True)
     kept = {"sections": ["clean"], "limit": None, "loss": None, "accuracies": {"clean": 70.0 + cell.seed}}
     path.write_text(json.dumps(kept | {"process": os.getpid()}))

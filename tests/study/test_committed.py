@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_mma.study import plan as plans
-from keras_mma.study import report, tables, tuning
+from keras_mma.study import report, study_plan, tables, tuning
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 WITHOUT_TABLE = ("digits-study",)
@@ -44,7 +43,7 @@ def rows_of(page):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
 def test_the_report_follows_from_the_plan_and_the_records(study):
-    plan = plans.read(study)
+    plan = study_plan.read(study)
     records, tuned = tuning.read_records(study, plan)
     made = report.make(plan, records, report._robustness(study, plan, records), tuned)
     assert difference(json.loads(json.dumps(made)), json.loads((study / "report.json").read_text())) is None

@@ -8,14 +8,13 @@ from scipy import stats
 
 from keras_mma import files, robustness
 from keras_mma.errors import InputError
-from keras_mma.study import cell_training, cells, evaluation, provenance, running
-from keras_mma.study import plan as plans
+from keras_mma.study import cell_training, evaluation, provenance, running, study_cells, study_plan
 from tests.study import fakes
 
 
 @pytest.fixture
 def todo():
-    return cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, recipe=fakes.RECIPE))
+    return study_cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, recipe=fakes.RECIPE))
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def train(cell, output, on_epoch):
 
 def read(folder):
     """The accuracy `clean` of each cell, and the number of images."""
-    measured = evaluation.read(folder, cells.read_records(folder))
+    measured = evaluation.read(folder, study_cells.read_records(folder))
     return measured and ({name: each["clean"] for name, each in measured.accuracies.items()}, measured.images)
 
 
@@ -45,7 +44,7 @@ def test_a_model_is_measured_once_when_it_is_trained(tmp_path, todo, measured):
     after = evaluation.after_training(tmp_path, {"only": ("clean",), "limit": 9})
     assert running.run(todo, tmp_path, train, after) == running.Outcome(4, False, {})
     assert measured == [cell.name for cell in todo]
-    evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean",), 9)
+    evaluation.measure(todo, study_cells.read_records(tmp_path), tmp_path, ("clean",), 9)
     assert read(tmp_path) == ({cell.name: 1.0 + number for number, cell in enumerate(todo)}, 9) and len(measured) == 4
 
 
@@ -62,7 +61,7 @@ def test_another_training_or_question_is_measured_again(tmp_path, todo, measured
         evaluation.measure_cell(todo[0], tmp_path, sections, limit)
         counts.append(len(measured))
     assert counts == [1, 1, 2, 3, 3]
-    path = cells.record_path(tmp_path, todo[0])
+    path = study_cells.record_path(tmp_path, todo[0])
     files.write_json(path, files.read_json(path) | {"loss": 0.25})
     assert read(tmp_path) is None
     evaluation.measure_cell(todo[0], tmp_path, ("clean", "attack"), 8)
@@ -85,18 +84,16 @@ def test_measures_that_some_models_lack_are_left_out(tmp_path, todo, measured):
     running.run(todo[:2], tmp_path, train)
     for cell in todo[:2]:
         evaluation.measure_cell(cell, tmp_path, ("clean",), None)
-    path = cells.measurement_path(tmp_path, todo[1].name)
+    path = study_cells.measurement_path(tmp_path, todo[1].name)
     kept = files.read_json(path)
     files.write_json(path, kept | {"accuracies": {"mean": 3.0} | kept["accuracies"]})
-    assert [list(each) for each in evaluation.read(tmp_path, cells.read_records(tmp_path)).accuracies.values()] == [
-        ["clean"],
-        ["clean"],
-    ]
+    measured = evaluation.read(tmp_path, study_cells.read_records(tmp_path))
+    assert [list(each) for each in measured.accuracies.values()] == [["clean"], ["clean"]]
 
 
 def test_the_report_of_another_question_is_replaced(tmp_path, todo, monkeypatch):
     """`robustness.evaluate` would refuse to replace one of more images or of another training."""
-    place = cells.training_folder(tmp_path, todo[0]) / "robustness"
+    place = study_cells.training_folder(tmp_path, todo[0]) / "robustness"
     (place / "unfinished").mkdir(parents=True)
     (place / "report.json").write_text("{}")
 
@@ -112,7 +109,7 @@ def test_the_report_of_another_question_is_replaced(tmp_path, todo, monkeypatch)
 def test_a_damaged_measurement_says_what_to_do(tmp_path, todo, measured):
     running.run(todo[:1], tmp_path, train)
     evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
-    cells.measurement_path(tmp_path, todo[0].name).write_text('{"sections": ')
+    study_cells.measurement_path(tmp_path, todo[0].name).write_text('{"sections": ')
     with pytest.raises(InputError, match="delete the file to measure the model again"):
         evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
 
@@ -122,7 +119,7 @@ def test_a_cell_that_diverged_is_not_measured(tmp_path, todo, measured):
     evaluation.measure_cell(todo[0], tmp_path, ("clean",), 9)
     assert not measured and read(tmp_path) is None
     running.run(todo, tmp_path, train)
-    evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean",), 9)
+    evaluation.measure(todo, study_cells.read_records(tmp_path), tmp_path, ("clean",), 9)
     assert measured == [cell.name for cell in todo[1:]]
 
 
@@ -131,35 +128,35 @@ def test_a_cell_that_diverged_has_the_accuracy_of_chance_or_less(tmp_path, todo,
     attack = iter([3.0, 2.0, 4.0, 1.0])
     monkeypatch.setattr(evaluation, "_measure_model", lambda *_: {"clean": 70.0, "attack": next(attack)})
     dimensions = fakes.DIMENSIONS | {"epochs": [3, 4]}
-    todo = [*todo, *cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, dimensions=dimensions))[-1:]]
+    todo = [*todo, *study_cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, dimensions=dimensions))[-1:]]
     running.run(todo[:1], tmp_path, lambda *arguments: train(*arguments) | {"diverged": 1, "accuracy": 0.1})
     running.run(todo, tmp_path, train)
-    evaluation.measure(todo, cells.read_records(tmp_path), tmp_path, ("clean", "attack"), 9)
-    accuracies = evaluation.read(tmp_path, cells.read_records(tmp_path)).accuracies
+    evaluation.measure(todo, study_cells.read_records(tmp_path), tmp_path, ("clean", "attack"), 9)
+    accuracies = evaluation.read(tmp_path, study_cells.read_records(tmp_path)).accuracies
     assert accuracies[todo[-1].name]["attack"] == 1.0  # of another setting
     assert accuracies[todo[0].name] == {"clean": 10.0, "attack": 2.0}
 
 
 def test_the_report_has_what_the_plan_asks_for(tmp_path, todo, measured):
-    plan = plans.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("clean",), 9, 0)
+    plan = study_plan.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("clean",), 9, 0)
     running.run(todo, tmp_path, train)
     for sections, limit, is_asked in ((("clean",), 8, False), (("clean", "attack"), 9, False), (("clean",), 9, True)):
         for cell in todo:
             evaluation.measure_cell(cell, tmp_path, sections, limit)
-        found = evaluation.read(tmp_path, cells.read_records(tmp_path), plan["evaluations"][-1])
+        found = evaluation.read(tmp_path, study_cells.read_records(tmp_path), plan["evaluations"][-1])
         assert (found is not None) == is_asked and read(tmp_path)
 
 
 def test_a_measurement_names_its_origin(tmp_path, todo, measured):
     running.run(todo[:1], tmp_path, train)
     evaluation.measure_cell(todo[0], tmp_path, ("clean",), None)
-    kept = files.read_json(cells.measurement_path(tmp_path, todo[0].name))
+    kept = files.read_json(study_cells.measurement_path(tmp_path, todo[0].name))
     assert {name: kept[name] for name in ("commit", "backend", "versions")} == provenance.origin() and kept["finished"]
 
 
 def test_no_measurement_begins_after_the_deadline(tmp_path, todo, measured, monkeypatch):
     running.run(todo, tmp_path, train)
-    records, now = cells.read_records(tmp_path), iter([0.0, 2.0, 2.0, 2.0])
+    records, now = study_cells.read_records(tmp_path), iter([0.0, 2.0, 2.0, 2.0])
     monkeypatch.setattr(evaluation, "time", types.SimpleNamespace(time=lambda: next(now)))
     assert not evaluation.measure(todo, records, tmp_path, ("clean",), 9, deadline=1.0)
     assert measured == [todo[0].name]
@@ -174,7 +171,7 @@ def test_differences_are_paired_and_judged_in_each_row():
     gains = {"none": {"a": 0, "b": 0}, "cutmix": {"a": 5, "b": 0}, "mixup": {"a": 0, "b": -5}}
     accuracies = {
         cell.name: {name: 50 + gain + rng.normal() for name, gain in gains[cell.method].items()}
-        for cell in cells.of_plan(plan)
+        for cell in study_cells.of_plan(plan)
     }
     found = evaluation.compare(plan, evaluation.Measured(accuracies, 1000))
     assert found["images"] == 1000

@@ -10,8 +10,18 @@ import pytest
 from scipy import stats
 
 from keras_mma import markdown, packing
-from keras_mma.study import analysis, cells, evaluation, latex, power, report, sequential, statistics, tables
-from keras_mma.study import plan as plans
+from keras_mma.study import (
+    analysis,
+    evaluation,
+    latex,
+    power,
+    report,
+    sequential,
+    statistics,
+    study_cells,
+    study_plan,
+    tables,
+)
 from tests.study import fakes
 
 GAINS = {"none": 0.0, "cutmix": 0.03, "saliencymix+mma": -0.02}
@@ -147,7 +157,7 @@ def test_different_backends_and_resumed_trainings_are_named():
     [(0, "before there were results"), (1, "after the results of one seed, which have no interval")],
 )
 def test_a_number_of_seeds_that_was_raised_early_is_named(looked_at, words):
-    plan = plans.extend(fakes.make_plan(("none", "cutmix"), seeds=4), 5, looked_at)
+    plan = study_plan.extend(fakes.make_plan(("none", "cutmix"), seeds=4), 5, looked_at)
     made = report.make(plan, fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0}))
     assert f"The number of seeds was raised {words}." in made["warnings"]
 
@@ -158,8 +168,8 @@ def test_a_tuning_at_the_edge_names_its_setting():
     plan = fakes.make_plan(("none", "cutmix"), 2, tuning=grid, dimensions=dimensions)
     records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
     chosen = {
-        cells.key_of(name, setting): {"learning_rate": 0.2, "weight_decay": 0.0}
-        for setting in plans.settings_of(plan)
+        study_cells.key_of(name, setting): {"learning_rate": 0.2, "weight_decay": 0.0}
+        for setting in study_plan.settings_of(plan)
         for name in plan["arms"]
     }
     warnings = report.make(plan, records, tuned=chosen)["warnings"]
@@ -186,7 +196,8 @@ def test_tuning_on_the_measured_images_is_named(part, tuning):
 def test_a_spread_of_zero_is_no_precision():
     plan = fakes.make_plan(("none", "cutmix"), 3)
     records = {
-        cell.name: fakes.make_record(cell, {"none": 0.7, "cutmix": 0.71}[cell.method]) for cell in cells.of_plan(plan)
+        cell.name: fakes.make_record(cell, {"none": 0.7, "cutmix": 0.71}[cell.method])
+        for cell in study_cells.of_plan(plan)
     }
     comparison = analyzed(plan, records)[0]["cutmix"]
     assert comparison["sd"] == pytest.approx(0.1 / np.sqrt(6))  # a thousand images: steps of 0.1 points
@@ -232,7 +243,7 @@ def test_an_extended_study_says_so_and_has_wider_intervals():
 def test_a_cell_that_diverged_counts_and_is_named():
     plan = fakes.make_plan()
     records = fakes.make_records(plan, GAINS)
-    cell = next(cell for cell in cells.of_plan(plan) if cell.name == "cutmix-seed2")
+    cell = next(cell for cell in study_cells.of_plan(plan) if cell.name == "cutmix-seed2")
     records[cell.name] = fakes.make_record(cell, 0.1, diverged=2)
     comparisons, setting = analyzed(plan, records)
     assert comparisons["cutmix"]["n"] == 5 and comparisons["cutmix"]["mean"] < -5
@@ -247,7 +258,7 @@ def test_a_cell_that_diverged_counts_and_is_named():
 
 def test_methods_that_all_diverged_are_not_shown_to_be_equal():
     plan = fakes.make_plan(("none", "cutmix"))
-    records = {cell.name: fakes.make_record(cell, 0.1, diverged=1) for cell in cells.of_plan(plan)}
+    records = {cell.name: fakes.make_record(cell, 0.1, diverged=1) for cell in study_cells.of_plan(plan)}
     comparison = analyzed(plan, records)[0]["cutmix"]
     assert comparison["verdict"] == statistics.CANNOT_BE_TOLD and "seeds_needed" not in comparison
     assert tables.verdict(comparison, plan["margin"]) == "cannot be told"
@@ -372,7 +383,7 @@ def test_the_verdicts_of_a_terminal():
 
 @pytest.mark.parametrize(("trained", "is_measured"), [(0, True), (0, False), (3, True), (None, True)])
 def test_when_the_measures_of_robustness_were_chosen(trained, is_measured):
-    plan = plans.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("corruption", "clean"), 1000, trained)
+    plan = study_plan.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("corruption", "clean"), 1000, trained)
     records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
     measured = evaluation.Measured({name: {"clean": 70.0} for name in records}, 1000)
     made = report.make(plan, records, evaluation.compare(plan, measured) if is_measured else None)

@@ -18,25 +18,25 @@ import pytest
 
 from keras_mma import packing
 from keras_mma.errors import InputError
-from keras_mma.study import cells, evaluation, provenance, running, tuning, workers
+from keras_mma.study import evaluation, provenance, running, study_cells, tuning, workers
 from tests.study import fakes
 
 ROOT = Path(__file__).parents[2]
 
 
 def make_cells(**recipe):
-    return cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, recipe=fakes.RECIPE | recipe))
+    return study_cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, recipe=fakes.RECIPE | recipe))
 
 
 def epochs(folder, cell):
-    return (cells.training_folder(folder, cell) / "epochs.txt").read_text().splitlines()
+    return (study_cells.training_folder(folder, cell) / "epochs.txt").read_text().splitlines()
 
 
 def test_every_cell_has_a_record_and_is_run_once(tmp_path):
     todo = make_cells()
     for _ in range(2):
         assert running.run(todo, tmp_path, fakes.train) == running.Outcome(4, False, {})
-    records = cells.read_records(tmp_path)
+    records = study_cells.read_records(tmp_path)
     assert list(records) == sorted(cell.name for cell in todo)
     for cell in todo:
         record = records[cell.name]
@@ -59,14 +59,14 @@ def test_a_training_that_is_resumed_by_other_code_says_so(tmp_path, monkeypatch)
     assert running.run([cell], tmp_path, stops, budget_minutes=10).stopped
     monkeypatch.setattr(provenance, "origin", lambda: first | {"commit": "new"})
     assert running.run([cell], tmp_path, fakes.train).finished == 1
-    record = cells.read_records(tmp_path)[cell.name]
+    record = study_cells.read_records(tmp_path)[cell.name]
     assert record["commit"] == "new" and record["resumed_from"] == [first]
 
 
 def test_a_training_whose_record_is_deleted_begins_anew(tmp_path):
     (cell, *_) = make_cells()
     running.run([cell], tmp_path, fakes.train)
-    cells.record_path(tmp_path, cell).unlink()
+    study_cells.record_path(tmp_path, cell).unlink()
     assert running.count_epochs(cell, tmp_path) == 0
 
 
@@ -93,13 +93,13 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path):
 
 def test_a_cell_that_diverges_is_recorded_as_such(tmp_path):
     running.run(make_cells(diverges=["cutmix", 1]), tmp_path, fakes.train)
-    record = cells.read_records(tmp_path)["cutmix-seed1"]
+    record = study_cells.read_records(tmp_path)["cutmix-seed1"]
     assert record["diverged"] == 2 and record["test_accuracy"] == 0.1 and record["correct"] is None
 
 
 def test_an_accuracy_that_is_no_number_is_no_record(tmp_path):
     outcome = running.run(make_cells()[:1], tmp_path, lambda *_: {"accuracy": float("nan"), "images": 1})
-    assert "finite accuracy" in outcome.failures["none-seed0"] and not cells.read_records(tmp_path)
+    assert "finite accuracy" in outcome.failures["none-seed0"] and not study_cells.read_records(tmp_path)
 
 
 def test_a_budget_stops_at_the_end_of_an_epoch_and_the_next_run_resumes(tmp_path):
@@ -111,7 +111,7 @@ def test_a_budget_stops_at_the_end_of_an_epoch_and_the_next_run_resumes(tmp_path
     assert running.run(todo, tmp_path, fakes.train) == running.Outcome(4, False, {})
     assert all(len(epochs(tmp_path, cell)) == 3 for cell in todo)
     # Time spent before the stop counts.
-    assert all(record["seconds"] >= 0.6 for record in cells.read_records(tmp_path).values())
+    assert all(record["seconds"] >= 0.6 for record in study_cells.read_records(tmp_path).values())
     assert running.run(todo, tmp_path / "other", fakes.train, budget_minutes=-1) == running.Outcome(0, True, {})
 
 
@@ -134,12 +134,12 @@ def test_a_clock_that_is_set_changes_no_record(tmp_path, monkeypatch, jump):
     actual, calls = time.time, itertools.count()
     monkeypatch.setattr(time, "time", lambda: actual() + jump * next(calls))
     assert running.run([cell], tmp_path, fakes.train) == running.Outcome(1, False, {})
-    assert 0.1 <= cells.read_records(tmp_path)[cell.name]["seconds"] < 60
+    assert 0.1 <= study_cells.read_records(tmp_path)[cell.name]["seconds"] < 60
     # With a budget, a clock that is set forward stops the run, which then resumes.
     outcome = running.run(make_cells(), tmp_path, fakes.train, budget_minutes=10)
     assert outcome.stopped == (jump > 0) and not outcome.failures
     assert running.run(make_cells(), tmp_path, fakes.train) == running.Outcome(4, False, {})
-    assert all(0 <= record["seconds"] < 60 for record in cells.read_records(tmp_path).values())
+    assert all(0 <= record["seconds"] < 60 for record in study_cells.read_records(tmp_path).values())
 
 
 def test_a_full_disk_is_known_by_its_number(tmp_path):
@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run_with_one_line(tmp_path, jobs):
     with pytest.raises(InputError, match="is full: make room and run the same command again") as caught:
         running.run(make_cells(), tmp_path, fakes.full_disk, jobs=jobs)
     assert "\n" not in str(caught.value)
-    assert {record["seed"] for record in cells.read_records(tmp_path).values()} <= {0}
+    assert {record["seed"] for record in study_cells.read_records(tmp_path).values()} <= {0}
 
 
 def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -208,7 +208,7 @@ def test_a_cell_ends_with_the_process_that_started_it(tmp_path):
 
 def test_what_resumes_a_training_is_kept_until_it_is_recorded(tmp_path):
     cell = make_cells()[0]
-    states = cells.training_folder(tmp_path, cell) / "states"
+    states = study_cells.training_folder(tmp_path, cell) / "states"
 
     def train(cell, output, on_epoch):
         states.mkdir(parents=True)
@@ -268,8 +268,8 @@ def test_a_killed_run_resumes(tmp_path, jobs):
     assert all([line.split()[0] for line in epochs(tmp_path, cell)] == ["0", "1", "2"] for cell in todo)
     undisturbed = tmp_path / "undisturbed"
     running.run(make_cells(), undisturbed, fakes.train)
-    for name, record in cells.read_records(undisturbed).items():
-        assert cells.read_records(tmp_path)[name]["test_accuracy"] == record["test_accuracy"]
+    for name, record in study_cells.read_records(undisturbed).items():
+        assert study_cells.read_records(tmp_path)[name]["test_accuracy"] == record["test_accuracy"]
 
 
 def test_the_bar_counts_epochs_of_all_processes(tmp_path, capsys):
@@ -286,10 +286,10 @@ def test_a_damaged_record_is_named(tmp_path):
     running.run(make_cells()[:1], tmp_path, fakes.train)
     (tmp_path / "records" / "none-seed0.json").write_text("{")
     with pytest.raises(InputError, match="none-seed0.json cannot be read.*delete the file to repeat this training"):
-        cells.read_records(tmp_path)
+        study_cells.read_records(tmp_path)
     (tmp_path / "records" / "none-seed0.json").write_text(json.dumps({"schema": "other"}))
     with pytest.raises(InputError, match="must be a record of this version"):
-        cells.read_records(tmp_path)
+        study_cells.read_records(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -311,12 +311,12 @@ def test_a_damaged_record_is_named(tmp_path):
 )
 def test_a_record_of_another_form_is_named(tmp_path, changes, match):
     plan = fakes.make_plan()
-    cell = cells.of_plan(plan)[0]
+    cell = study_cells.of_plan(plan)[0]
     record = fakes.make_record(cell, 0.7) | changes
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "none-seed0.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=f"none-seed0.json .*{match}.*; delete (it|the file) to repeat this training"):
-        cells.read_records(tmp_path)
+        study_cells.read_records(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_record_of_another_form_is_named(tmp_path, changes, match):
 )
 def test_a_record_of_another_training_is_refused(tmp_path, changes, match):
     plan = fakes.make_plan()
-    record = fakes.make_record(cells.of_plan(plan)[0], 0.7)
+    record = fakes.make_record(study_cells.of_plan(plan)[0], 0.7)
     changes = {key: record[key] | value if key == "recipe" else value for key, value in changes.items()}
     (tmp_path / "records").mkdir()
     path = tmp_path / "records" / "none-seed0.json"
@@ -344,7 +344,7 @@ def test_a_record_of_another_training_is_refused(tmp_path, changes, match):
 def test_records_of_different_images_are_refused(tmp_path):
     plan = fakes.make_plan()
     (tmp_path / "records").mkdir()
-    for cell, images in zip(cells.of_plan(plan)[:2], (1000, 2000), strict=True):
+    for cell, images in zip(study_cells.of_plan(plan)[:2], (1000, 2000), strict=True):
         (tmp_path / "records" / f"{cell.name}.json").write_text(json.dumps(fakes.make_record(cell, 0.7, images)))
     with pytest.raises(InputError, match=r"must be of the same images. Received: \[1000, 2000\] images"):
         tuning.read_records(tmp_path, plan)
@@ -353,11 +353,11 @@ def test_records_of_different_images_are_refused(tmp_path):
 def test_records_of_other_images_are_refused(tmp_path):
     todo = make_cells()
     running.run(todo, tmp_path, lambda *arguments: fakes.train(*arguments) | {"sha256": {"train": "a", "test": "b"}})
-    cells.check_records(tmp_path, cells.read_records(tmp_path), todo)
-    path = cells.record_path(tmp_path, todo[2])
+    study_cells.check_records(tmp_path, study_cells.read_records(tmp_path), todo)
+    path = study_cells.record_path(tmp_path, todo[2])
     path.write_text(path.read_text().replace('"train": "a"', '"train": "c"'))
     with pytest.raises(InputError, match="must be of the same images as none-seed0, whose digests"):
-        cells.check_records(tmp_path, cells.read_records(tmp_path), todo)
+        study_cells.check_records(tmp_path, study_cells.read_records(tmp_path), todo)
 
 
 def test_a_grid_of_values_with_the_same_name_is_refused():
@@ -368,7 +368,7 @@ def test_a_grid_of_values_with_the_same_name_is_refused():
 @pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"epochs": "x", "seconds": 1}', "[" * 100_000])
 def test_damaged_progress_counts_as_none(tmp_path, text):
     (cell, *_) = make_cells()
-    folder = cells.training_folder(tmp_path, cell)
+    folder = study_cells.training_folder(tmp_path, cell)
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text(text)
     assert running.count_epochs(cell, tmp_path) == 0
@@ -413,10 +413,10 @@ def test_the_workers_of_a_scheduler_run_each_cell_once(tmp_path, cluster):
     processes = {line.split()[1] for of_cell in lines for line in of_cell}
     assert len(processes) == 2 and str(os.getpid()) not in processes
     assert running.run(todo, study, fakes.train, scheduler=cluster).finished == 4
-    measured = [json.loads(cells.measurement_path(study, cell.name).read_text()) for cell in todo]
+    measured = [json.loads(study_cells.measurement_path(study, cell.name).read_text()) for cell in todo]
     assert {str(each["process"]) for each in measured} == processes
-    assert evaluation.measure(todo, cells.read_records(study), study, ["clean"], scheduler=cluster)
-    cells.record_path(study, todo[0]).unlink()  # which a worker needs
+    assert evaluation.measure(todo, study_cells.read_records(study), study, ["clean"], scheduler=cluster)
+    study_cells.record_path(study, todo[0]).unlink()  # which a worker needs
     with pytest.raises(InputError, match="none-seed0"):
         evaluation.measure(todo, dict.fromkeys((cell.name for cell in todo), {}), study, ["clean"], scheduler=cluster)
     with pytest.raises(InputError, match="is full"):
@@ -439,10 +439,10 @@ def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
 def test_the_workers_of_the_command_print_no_lines_that_tensorflow_logs():
     code = (
         "import sys, keras_mma_command\n"
-        "from keras_mma.study import cells, workers\n"
+        "from keras_mma.study import study_cells, study_plan, workers\n"
         "print('imported', file=sys.stderr, flush=True)\n"
-        "setting = dict.fromkeys(cells.plans.DIMENSIONS, 1)\n"
-        "assert len(workers.for_each(cells.key_of, ['a', 'b'], (setting,), jobs=2)) == 2\n"
+        "setting = dict.fromkeys(study_plan.DIMENSIONS, 1)\n"
+        "assert len(workers.for_each(study_cells.key_of, ['a', 'b'], (setting,), jobs=2)) == 2\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)

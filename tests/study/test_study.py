@@ -21,15 +21,15 @@ if keras.backend.backend() != "tensorflow":
 from keras_mma.errors import InputError  # noqa: E402
 from keras_mma.study import (  # noqa: E402
     cell_training,
-    cells,
     checking,
     command,
-    plan,
     planning,
     power,
     running,
     sequential,
     study,
+    study_cells,
+    study_plan,
     tuning,
 )
 from keras_mma.study.__main__ import main  # noqa: E402
@@ -85,7 +85,7 @@ def test_the_recipe_is_the_default_changed_by_the_regime_changed_by_single_setti
 
 def test_for_one_seed_all_methods_have_the_same_recipe(tmp_path):
     run(tmp_path, ("none", "x=cutmix+mma(temperature=1,sites=0-1,at=stage1)"))
-    recipes = {name: record["recipe"] for name, record in cells.read_records(tmp_path).items()}
+    recipes = {name: record["recipe"] for name, record in study_cells.read_records(tmp_path).items()}
     of_arms = {"method", "mixer_arguments", "adapt_arguments", "mixing_points"}
     for seed in (0, 1):
         differing = {
@@ -97,10 +97,10 @@ def test_for_one_seed_all_methods_have_the_same_recipe(tmp_path):
 
 def test_more_seeds_extend_a_study(tmp_path):
     run(tmp_path, seeds=2)
-    before = cells.read_records(tmp_path)
+    before = study_cells.read_records(tmp_path)
     done = run(tmp_path, seeds=3)
     assert done.report["plan"]["looks"] == [2] and done.report["analysis"]["extended"]
-    after = cells.read_records(tmp_path)
+    after = study_cells.read_records(tmp_path)
     assert len(after) == 6 and all(after[name] == record for name, record in before.items())
 
 
@@ -438,9 +438,9 @@ def test_the_report_is_written_again_from_the_plan_and_the_records(tmp_path, cap
 
 def test_what_was_measured_of_all_models_is_in_every_report(tmp_path):
     done = run(tmp_path)
-    names = [cell.name for cell in cells.of_plan(done.report["plan"])]
+    names = [cell.name for cell in study_cells.of_plan(done.report["plan"])]
     for number, name in enumerate(names):
-        path = cells.measurement_path(tmp_path, name)
+        path = study_cells.measurement_path(tmp_path, name)
         path.parent.mkdir(exist_ok=True)
         path.write_text(
             json.dumps({"sections": ["clean"], "limit": 100, "loss": None, "accuracies": {"clean": 70.0 + number}})
@@ -538,8 +538,10 @@ def test_a_check_says_which_versions_have_changed(tmp_path, capsys, fake_trainin
 
 
 def test_a_real_cell_whose_last_step_overflows_has_diverged(tmp_path, monkeypatch):
-    (cell, *_) = cells.of_plan(fakes.make_plan(("none", "cutmix"), 2, dimensions=fakes.DIMENSIONS | {"epochs": [1]}))
-    cell = cells.Cell(**vars(cell) | {"recipe": cell.recipe | {"fraction": 0.1}})
+    (cell, *_) = study_cells.of_plan(
+        fakes.make_plan(("none", "cutmix"), 2, dimensions=fakes.DIMENSIONS | {"epochs": [1]})
+    )
+    cell = study_cells.Cell(**vars(cell) | {"recipe": cell.recipe | {"fraction": 0.1}})
     measure = cell_training.measure
     monkeypatch.setattr(cell_training, "measure", lambda *words: measure(*words) | {"loss": float("nan")})
     result = cell_training.train_cell(cell, tmp_path / "x", lambda *_: None)
@@ -549,13 +551,13 @@ def test_a_real_cell_whose_last_step_overflows_has_diverged(tmp_path, monkeypatc
 def test_a_real_cell_that_diverges_has_the_accuracy_of_chance(tmp_path):
     (made,) = [
         cell
-        for cell in cells.of_plan(
+        for cell in study_cells.of_plan(
             fakes.make_plan(("none", "cutmix"), 2, recipe={"learning_rate": 1e30, "batch_size": 64})
         )
         if cell.name == "none-seed0"
     ]
     recipe = made.recipe | {"fraction": 0.1, "schedule": "constant"}
-    cell = cells.Cell(made.name, made.method, made.seed, made.setting, recipe, made.part)
+    cell = study_cells.Cell(made.name, made.method, made.seed, made.setting, recipe, made.part)
     result = cell_training.train_cell(cell, tmp_path / "x", lambda *_: None)
     assert result["diverged"] == 1 and result["accuracy"] == 0.1 and "correct" not in result
     assert not (tmp_path / "x" / "saved_model").exists()
@@ -567,7 +569,7 @@ def test_a_real_cell_that_diverges_has_the_accuracy_of_chance(tmp_path):
 @pytest.mark.slow
 def test_a_real_cell_that_runs_out_of_time_resumes_with_the_numbers_of_an_undisturbed_one(tmp_path):
     recipe = {"batch_size": 64, "fraction": 0.1}
-    (cell,) = cells.of_plan(fakes.make_plan(("none", "switch"), 2, recipe=recipe))[1:2]
+    (cell,) = study_cells.of_plan(fakes.make_plan(("none", "switch"), 2, recipe=recipe))[1:2]
     assert cell.recipe["method"] == "switch" and cell.recipe["epochs"] == 3
     seen = []
 
@@ -643,15 +645,15 @@ def test_a_real_study_that_is_killed_and_resumed_has_the_numbers_of_an_undisturb
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert list(cells.read_records(tmp_path / "killed")) == ["none-seed0"]
+    assert list(study_cells.read_records(tmp_path / "killed")) == ["none-seed0"]
     assert not (tmp_path / "killed" / "report.json").exists()
     for name in ("killed", "undisturbed"):
         assert subprocess.run([*command, str(tmp_path / name)], **settings).returncode == 0
-    killed, undisturbed = (cells.read_records(tmp_path / name) for name in ("killed", "undisturbed"))
+    killed, undisturbed = (study_cells.read_records(tmp_path / name) for name in ("killed", "undisturbed"))
     assert len(killed) == 4
     for name, record in undisturbed.items():
         assert killed[name]["test_accuracy"] == record["test_accuracy"] and killed[name]["loss"] == record["loss"]
-    assert plan.read(tmp_path / "killed")["images"] == plan.read(tmp_path / "undisturbed")["images"]
+    assert study_plan.read(tmp_path / "killed")["images"] == study_plan.read(tmp_path / "undisturbed")["images"]
 
 
 @pytest.mark.slow
@@ -662,7 +664,7 @@ def test_a_real_study_on_another_backend(tmp_path, backend):
     words += " --batch-size 32 --evaluate clean --limit 20"
     command = [sys.executable, "-m", "keras_mma.study", *words.split(), "--output", str(tmp_path / "s")]
     subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"KERAS_BACKEND": backend})
-    kept = cells.read_records(tmp_path / "s")
+    kept = study_cells.read_records(tmp_path / "s")
     assert len(kept) == 4 and all(record["backend"] == backend for record in kept.values())
     training = tmp_path / "s" / "trainings" / "cutmix-seed1"
     assert (training / "model.keras").exists() and (training / "saved_model").exists() == (backend != "torch")

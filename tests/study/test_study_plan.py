@@ -5,14 +5,14 @@ import json
 import pytest
 
 from keras_mma.errors import InputError
-from keras_mma.study import cells, plan, provenance
+from keras_mma.study import provenance, study_cells, study_plan
 from tests.study import fakes
 
 
 def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
     made = fakes.make_plan()
-    assert plan.settle(tmp_path / "a", made, None) == made == plan.read(tmp_path / "a")
-    assert made["seeds"] == 5 and list(plan.seeds_of(made)) == [0, 1, 2, 3, 4]
+    assert study_plan.settle(tmp_path / "a", made, None) == made == study_plan.read(tmp_path / "a")
+    assert made["seeds"] == 5 and list(study_plan.seeds_of(made)) == [0, 1, 2, 3, 4]
     assert (
         made["baseline"] == "none"
         and made["margin"] == 0.5
@@ -25,7 +25,7 @@ def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
     )
     assert made["measure"] == "accuracy on the test part after the last epoch, in %" and made["versions"]["keras"]
     later = {**fakes.make_plan(), "written": "later", "commit": "other"}
-    assert plan.settle(tmp_path / "a", later, None)["written"] == made["written"]
+    assert study_plan.settle(tmp_path / "a", later, None)["written"] == made["written"]
 
 
 @pytest.mark.parametrize(
@@ -45,28 +45,28 @@ def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
     ],
 )
 def test_the_folder_of_another_study_is_refused(tmp_path, changes, match):
-    plan.settle(tmp_path, fakes.make_plan(), None)
-    before = (tmp_path / "plan.json").read_text()
+    study_plan.settle(tmp_path, fakes.make_plan(), None)
+    before = (tmp_path / "study_plan.json").read_text()
     with pytest.raises(InputError, match=f"`output` .* holds another study, with {match}.*choose another folder"):
-        plan.settle(tmp_path, fakes.make_plan(**changes), lambda _: 0)
-    assert (tmp_path / "plan.json").read_text() == before
+        study_plan.settle(tmp_path, fakes.make_plan(**changes), lambda _: 0)
+    assert (tmp_path / "study_plan.json").read_text() == before
 
 
 def test_folders_that_hold_anything_else_are_refused(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(InputError, match="must be empty or hold a study. Received: x"):
-        plan.settle(tmp_path, fakes.make_plan(), None)
+        study_plan.settle(tmp_path, fakes.make_plan(), None)
     with pytest.raises(InputError, match="must be a folder. Received: the file"):
-        plan.settle(tmp_path / "x", fakes.make_plan(), None)
-    with pytest.raises(InputError, match="must be the folder of a study. Received: a folder without plan.json"):
-        plan.read(tmp_path)
+        study_plan.settle(tmp_path / "x", fakes.make_plan(), None)
+    with pytest.raises(InputError, match="must be the folder of a study. Received: a folder without study_plan.json"):
+        study_plan.read(tmp_path)
     for text, match in (("{", "cannot be read"), ("[]", "must hold a JSON object"), ("{}", "of this version")):
-        (tmp_path / "plan.json").write_text(text)
+        (tmp_path / "study_plan.json").write_text(text)
         with pytest.raises(InputError, match=match):
-            plan.read(tmp_path)
-    (tmp_path / "plan.json").write_text(json.dumps({"schema": plan.SCHEMA}))
+            study_plan.read(tmp_path)
+    (tmp_path / "study_plan.json").write_text(json.dumps({"schema": study_plan.SCHEMA}))
     with pytest.raises(InputError, match="is damaged: lacks written"):
-        plan.read(tmp_path)
+        study_plan.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_folders_that_hold_anything_else_are_refused(tmp_path):
     ],
 )
 def test_a_plan_of_another_form_is_refused(tmp_path, changes, match):
-    (tmp_path / "plan.json").write_text(json.dumps(fakes.make_plan() | changes))
-    with pytest.raises(InputError, match=f"plan.json (is damaged|cannot be read): .*{match}"):
-        plan.read(tmp_path)
+    (tmp_path / "study_plan.json").write_text(json.dumps(fakes.make_plan() | changes))
+    with pytest.raises(InputError, match=f"study_plan.json (is damaged|cannot be read): .*{match}"):
+        study_plan.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -118,28 +118,28 @@ def test_plans_that_are_refused(changes, match):
 
 
 def test_seeds_added_after_a_look_are_recorded(tmp_path):
-    plan.settle(tmp_path, fakes.make_plan(seeds=5), None)
-    extended = plan.settle(tmp_path, fakes.make_plan(seeds=8), lambda old: old["seeds"])
-    assert extended["seeds"] == 8 and extended["looks"] == [5] and plan.read(tmp_path) == extended
+    study_plan.settle(tmp_path, fakes.make_plan(seeds=5), None)
+    extended = study_plan.settle(tmp_path, fakes.make_plan(seeds=8), lambda old: old["seeds"])
+    assert extended["seeds"] == 8 and extended["looks"] == [5] and study_plan.read(tmp_path) == extended
     (extension,) = extended["extensions"]
     assert (extension["from"], extension["to"], extension["looked_at"]) == (5, 8, 5)
-    again = plan.settle(tmp_path, fakes.make_plan(seeds=10), lambda _: 7)
+    again = study_plan.settle(tmp_path, fakes.make_plan(seeds=10), lambda _: 7)
     assert again["looks"] == [5, 7] and len(again["extensions"]) == 2
     with pytest.raises(InputError, match="`seeds` must not be less than the 10 of the plan"):
-        plan.settle(tmp_path, fakes.make_plan(seeds=9), None)
+        study_plan.settle(tmp_path, fakes.make_plan(seeds=9), None)
     # The same command resumes.
-    assert plan.settle(tmp_path, fakes.make_plan(seeds=10), None) == again
+    assert study_plan.settle(tmp_path, fakes.make_plan(seeds=10), None) == again
 
 
 def test_seeds_added_before_there_is_anything_to_compare_are_no_look(tmp_path):
-    plan.settle(tmp_path, fakes.make_plan(seeds=3), None)
-    assert plan.settle(tmp_path, fakes.make_plan(seeds=4), lambda _: 1)["looks"] == []
+    study_plan.settle(tmp_path, fakes.make_plan(seeds=3), None)
+    assert study_plan.settle(tmp_path, fakes.make_plan(seeds=4), lambda _: 1)["looks"] == []
 
 
 def test_the_cells_of_a_plan():
     dimensions = fakes.DIMENSIONS | {"fraction": [0.1, 1.0], "image_size": [8, None]}
     made = fakes.make_plan(("none", "x=cutmix+mma(temperature=1,sites=0-1,site_weights=2-1)"), 2, dimensions=dimensions)
-    todo = cells.of_plan(made)
+    todo = study_cells.of_plan(made)
     assert len(todo) == 2 * 2 * 2 * 2 and len({cell.name for cell in todo}) == len(todo)
     assert [cell.name for cell in todo[:4]] == [
         "none-0.1-8-seed0",
@@ -158,9 +158,9 @@ def test_the_cells_of_a_plan():
         "epochs": 3,
         "seed": 0,
     }
-    assert plan.title_of(made, todo[0].setting) == "10 % of the training images, 8 pixels"
-    tuned = {cells.key_of("x", todo[0].setting): {"learning_rate": 0.3}}
-    rates = {cell.name: cell.recipe["learning_rate"] for cell in cells.of_plan(made, tuned)}
+    assert study_plan.title_of(made, todo[0].setting) == "10 % of the training images, 8 pixels"
+    tuned = {study_cells.key_of("x", todo[0].setting): {"learning_rate": 0.3}}
+    rates = {cell.name: cell.recipe["learning_rate"] for cell in study_cells.of_plan(made, tuned)}
     assert {name for name, rate in rates.items() if rate == 0.3} == {"x-0.1-8-seed0", "x-0.1-8-seed1"}
 
 
@@ -179,13 +179,13 @@ def test_the_cells_of_a_plan():
 def test_for_how_many_seeds_results_can_be_compared(is_done, expected):
     dimensions = fakes.DIMENSIONS | {"epochs": [3, 5]}
     made = fakes.make_plan(("cutmix", "none", "x=mixup"), 4, dimensions=dimensions)
-    records = {cell.name: None for cell in cells.of_plan(made) if is_done(cell)}
-    assert cells.compared_seeds(made, records) == expected
+    records = {cell.name: None for cell in study_cells.of_plan(made) if is_done(cell)}
+    assert study_cells.compared_seeds(made, records) == expected
 
 
 def test_names_of_arms_become_names_of_files():
     made = fakes.make_plan(("none", "x/y=cutmix", "x:y=mixup", "cutmix(alpha=0.5)"), 2)
-    names = [cell.name for cell in cells.of_plan(made) if cell.seed == 0]
+    names = [cell.name for cell in study_cells.of_plan(made) if cell.seed == 0]
     assert names[0] == "none-seed0" and len(set(names)) == 4
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-") for name in names)
 
@@ -201,17 +201,14 @@ def test_which_code_made_a_record(tmp_path, monkeypatch):
 def test_what_is_measured_of_the_models_is_written_down_with_its_time():
     made = fakes.make_plan()
     assert made["evaluations"] == []
-    asked = plan.with_evaluation(made, ("clean", "attack"), 100, 0)
+    asked = study_plan.with_evaluation(made, ("clean", "attack"), 100, 0)
     (first,) = asked["evaluations"]
     assert (first["sections"], first["limit"], first["trained"]) == (["attack", "clean"], 100, 0)
-    assert plan.with_evaluation(asked, ["attack", "clean"], 100, 7) is asked
-    changed = plan.with_evaluation(asked, ["clean"], 100, 7)
+    assert study_plan.with_evaluation(asked, ["attack", "clean"], 100, 7) is asked
+    changed = study_plan.with_evaluation(asked, ["clean"], 100, 7)
     assert [each["trained"] for each in changed["evaluations"]] == [0, 7] and changed["evaluations"][0] == first
     # The first choice again is no new one.
-    assert [each["trained"] for each in plan.with_evaluation(changed, ("clean", "attack"), 100, 9)["evaluations"]] == [
-        0,
-        7,
-        0,
-    ]
+    again = study_plan.with_evaluation(changed, ("clean", "attack"), 100, 9)
+    assert [each["trained"] for each in again["evaluations"]] == [0, 7, 0]
     old = {name: value for name, value in made.items() if name != "evaluations"}
-    assert [each["trained"] for each in plan.with_evaluation(old, ["clean"], None, 2)["evaluations"]] == [None]
+    assert [each["trained"] for each in study_plan.with_evaluation(old, ["clean"], None, 2)["evaluations"]] == [None]

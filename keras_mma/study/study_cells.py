@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_mma import files, forms, packing
 from keras_mma.errors import InputError, first_line
-from keras_mma.study import plan as plans
+from keras_mma.study import study_plan
 
 SCHEMA = "keras_mma.study.cell/1"
 #: What a record must hold beside its accuracy, see `keras_mma.forms.fault`.
@@ -15,7 +15,7 @@ FORM = {
     "method": str,
     "seed": int,
     "setting": dict,
-    "part": set(plans.PARTS),
+    "part": set(study_plan.PARTS),
     "recipe": dict,
     "images": int,
     "diverged?": forms.OPTIONAL_INTEGER,
@@ -57,7 +57,7 @@ def of_plan(plan, tuned=None):
     """The cells of a plan, the methods of one seed after the other: a study that is stopped has complete pairs.
 
     Args:
-        plan: See `keras_mma.study.plan`.
+        plan: See `keras_mma.study.study_plan`.
         tuned: What `keras_mma.study.tuning.choose` returned, or `None`.
 
     Returns:
@@ -65,9 +65,9 @@ def of_plan(plan, tuned=None):
     """
     return [
         make(plan, arm, seed, setting, (tuned or {}).get(key_of(arm.name, setting), {}))
-        for setting in plans.settings_of(plan)
-        for seed in plans.seeds_of(plan)
-        for arm in plans.arms_of(plan)
+        for setting in study_plan.settings_of(plan)
+        for seed in study_plan.seeds_of(plan)
+        for arm in study_plan.arms_of(plan)
     ]
 
 
@@ -75,7 +75,7 @@ def make(plan, arm, seed, setting, changes=None, part=None, suffix=""):
     """A cell of a plan.
 
     Args:
-        plan: See `keras_mma.study.plan`.
+        plan: See `keras_mma.study.study_plan`.
         arm: An `Arm`.
         seed: A seed.
         setting: A combination of the dimensions.
@@ -87,27 +87,27 @@ def make(plan, arm, seed, setting, changes=None, part=None, suffix=""):
         A `Cell`.
     """
     recipe = plan["recipe"] | arm.settings() | setting | {"seed": seed} | (changes or {})
-    several = [str(setting[name]) for name in plans.DIMENSIONS if len(plan["dimensions"][name]) > 1]
+    several = [str(setting[name]) for name in study_plan.DIMENSIONS if len(plan["dimensions"][name]) > 1]
     name = "-".join([_file_name(arm.name), *several, f"seed{seed}"]) + suffix
     return Cell(name, arm.name, seed, setting, recipe, part or plan["part"])
 
 
 def key_of(method, setting):
     """A text that stands for a method in a combination of the dimensions."""
-    return " ".join([method, *(f"{name}={setting[name]}" for name in plans.DIMENSIONS)])
+    return " ".join([method, *(f"{name}={setting[name]}" for name in study_plan.DIMENSIONS)])
 
 
 def method_of(key):
     """The method of a text that `key_of` made. Its name may have spaces."""
-    return key.rsplit(" ", len(plans.DIMENSIONS))[0]
+    return key.rsplit(" ", len(study_plan.DIMENSIONS))[0]
 
 
 def compared_seeds(plan, records):
     """The largest number of seeds with which an arm can be compared with the baseline in one of the settings."""
-    baseline, *others = sorted(plans.arms_of(plan), key=lambda arm: arm.name != plan["baseline"])
+    baseline, *others = sorted(study_plan.arms_of(plan), key=lambda arm: arm.name != plan["baseline"])
     return max(
-        sum(all(make(plan, arm, seed, setting).name in records for arm in pair) for seed in plans.seeds_of(plan))
-        for setting in plans.settings_of(plan)
+        sum(all(make(plan, arm, seed, setting).name in records for arm in pair) for seed in study_plan.seeds_of(plan))
+        for setting in study_plan.settings_of(plan)
         for pair in ((baseline, other) for other in others)
     )
 
