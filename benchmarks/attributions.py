@@ -238,7 +238,7 @@ def run(options, words):
     data = datasets.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
     network, subject = load_network(options, data)
     test = data.test
-    images = test.read(test.rows(options.images, options.seed)).astype("float32")
+    images = test.read(test.indices(options.images, options.seed)).astype("float32")
     rows, missing = measure(network, images, options.seed)
     for row in rows:
         print(f"{row['full']:10} {row['way']:52} {' '.join(_figures(row))}")

@@ -79,8 +79,8 @@ def earlier_survivors(classifier, pixels, labels, indices, options):
 def earlier(setting):
     """Robust accuracies of a `Setting` by the earlier algorithm, in the order of the report."""
     batches = [
-        earlier_survivors(setting.classifier, images, labels, rows, setting.options)["survivors"].values()
-        for rows, images, labels in setting.batches()
+        earlier_survivors(setting.classifier, images, labels, indices, setting.options)["survivors"].values()
+        for indices, images, labels in setting.batches()
     ]
     return [float(np.concatenate(parts).mean()) for parts in zip(*batches, strict=True)]
 
@@ -123,7 +123,7 @@ def measure_attacks(classifier, dataset, options):
             seconds[name].append(time.perf_counter() - start)
             print(f"round {number + 1}, {name}: {seconds[name][-1]:.1f} s", flush=True)
     return {
-        "images": len(settings[1].rows),
+        "images": len(settings[1].indices),
         "selection": dataset.selection,
         "attacks": [list(pair) for pair in attacked_with(settings[1].options)],
         "robust_accuracy": accuracies,
@@ -145,7 +145,7 @@ def train(name, options):
     side, build = NETWORKS[name]
     side = side if options.dataset == "digits" else None
     parts = datasets.load(options.dataset, data_dir=options.data_dir, image_size=side, validation_fraction=0)
-    training = parts.train.take(parts.train.rows(options.trained))
+    training = parts.train.take(parts.train.indices(options.trained))
     keras.utils.set_random_seed(0)
     model = build(training.shape, training.classes)
     if options.epochs:

@@ -150,7 +150,7 @@ def main(arguments=None):
     earlier = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
     kept = rows_of_others(earlier.get(backend, {}), options.methods)
     train_part = datasets.load("digits", image_size=16, validation_fraction=0).train
-    dataset = train_part.take(train_part.rows(IMAGES))
+    dataset = train_part.take(train_part.indices(IMAGES))
     rows, start = [], time.perf_counter()
     for number, method in enumerate(options.methods):
         # The time that building and tracing take is shared by the trainings that follow.

@@ -224,7 +224,7 @@ def main(arguments=None):
         accuracy, difference = evaluated["accuracy"], None
         if keras.backend.backend() != "torch":  # for which Keras exports no SavedModel
             # A SavedModel is loaded as one who has only that would load it.
-            difference = difference_of_saved_model(built.model, output, data.test.read(data.test.rows(1000)))
+            difference = difference_of_saved_model(built.model, output, data.test.read(data.test.indices(1000)))
         result = {"test_accuracy": accuracy, "epochs": len(history["epoch"]), "saved_model_difference": difference}
         files.write_json(output / "result.json", result)
     print(f"test accuracy: {accuracy:.4f}")

@@ -203,7 +203,7 @@ def gallery(dataset, output, samples, seed, image_size, data_dir):
     plotting.require()
 
     images = datasets.load(dataset, data_dir=data_dir, image_size=image_size, validation_fraction=0).train
-    rows = np.random.default_rng(seed).permutation(len(images))[:samples]
+    indices = np.random.default_rng(seed).permutation(len(images))[:samples]
     mixers = {name: mixer(seed=seed) for name, mixer in layers.MIXERS.items()}
     # A random partner may be the image itself, which shows nothing.
     mixers = {
@@ -213,7 +213,7 @@ def gallery(dataset, output, samples, seed, image_size, data_dir):
         for name, mixer in mixers.items()
     }
     visualization.plot_gallery(
-        mixers, images.read(np.sort(rows)), images.labels[np.sort(rows)], images.class_names, output
+        mixers, images.read(np.sort(indices)), images.labels[np.sort(indices)], images.class_names, output
     )
     show(f"wrote {output}")
 

@@ -83,7 +83,7 @@ def run(options, words):
     data = datasets.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
     network, subject = load_network(options, data)
     test = data.test
-    images = test.read(test.rows(options.images, options.seed)).astype("float32")
+    images = test.read(test.indices(options.images, options.seed)).astype("float32")
     if options.preprocess:
         images = Preprocess.parse(options.preprocess).apply(images).astype("float32")
     diagnosis = diagnose(network, images, mixer, settings, options.at)

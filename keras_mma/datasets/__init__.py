@@ -5,7 +5,7 @@ at its first access.
 """
 
 from keras_mma.datasets.arrays import file_stamp, read_npy
-from keras_mma.datasets.dataset import Dataset, balanced_rows
+from keras_mma.datasets.dataset import Dataset, balanced_indices
 from keras_mma.datasets.folder import FORMATS
 from keras_mma.datasets.loading import NAMES, PARTS, Parts, load
 from keras_mma.datasets.resizing import MAX_PIXELS, RESIZES
@@ -18,7 +18,7 @@ __all__ = [
     "RESIZES",
     "Dataset",
     "Parts",
-    "balanced_rows",
+    "balanced_indices",
     "file_stamp",
     "load",
     "read_npy",

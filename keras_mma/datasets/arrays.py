@@ -22,7 +22,7 @@ def read_arrays(path, name, image_size=None, resize="antialiased"):
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """Open an array that stays on disk until its rows are read.
+    """Open an array that stays on disk until its samples are read.
 
     Args:
         path: `Path` of a .npy file.

@@ -107,8 +107,8 @@ class Dataset:
         if class_names is None:
             class_names = [str(index) for index in range(classes or int(labels.max()) + 1)]
 
-        def read(rows):
-            return np.asarray(images[rows])
+        def read(indices):
+            return np.asarray(images[indices])
 
         shape = tuple(images.shape[1:])
         return cls(name, read, labels, tuple(class_names), shape, exact, identity, **attributes)
@@ -125,40 +125,40 @@ class Dataset:
         """All images and their labels, in memory."""
         return self.read(np.arange(len(self))), self.labels
 
-    def rows(self, limit: int | None = None, seed: int = 0) -> np.ndarray:
+    def indices(self, limit: int | None = None, seed: int = 0) -> np.ndarray:
         """Ascending indices of all samples, or of `limit` samples drawn by the seed."""
         if limit is None or limit >= len(self):
             return np.arange(len(self))
         return np.sort(np.random.default_rng(seed).permutation(len(self))[:limit])
 
-    def batches(self, rows: Any, size: int) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-        """Yield (rows, images, labels) of at most `size` of the samples `rows`."""
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
+    def batches(self, indices: Any, size: int) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        """Yield (indices, images, labels) of at most `size` of the samples `indices`."""
+        for start in range(0, len(indices), size):
+            part = indices[start : start + size]
             yield part, self.read(part), self.labels[part]
 
-    def digest(self, rows: Any = None, size: int = 128) -> str:
-        """SHA-256 of the images and labels of `rows`, by default of all samples, read `size` at a time."""
-        if rows is None:
+    def digest(self, indices: Any = None, size: int = 128) -> str:
+        """SHA-256 of the images and labels of `indices`, by default of all samples, read `size` at a time."""
+        if indices is None:
             return self._digest_of_all
         digest = hashlib.sha256()
-        for _, images, _ in self.batches(rows, size):
+        for _, images, _ in self.batches(indices, size):
             digest.update(np.ascontiguousarray(images))
-        digest.update(self.labels[rows])
+        digest.update(self.labels[indices])
         return digest.hexdigest()
 
     @functools.cached_property
     def _digest_of_all(self):
         return self.digest(np.arange(len(self)))
 
-    def take(self, rows: Any, selection: str | None = None) -> "Dataset":
-        """The dataset of the samples `rows`, in that order."""
-        rows = np.asarray(rows)
-        identity = hashlib.sha256(f"{self.identity}\n".encode() + rows.astype("int64").tobytes()).hexdigest()
+    def take(self, indices: Any, selection: str | None = None) -> "Dataset":
+        """The dataset of the samples `indices`, in that order."""
+        indices = np.asarray(indices)
+        identity = hashlib.sha256(f"{self.identity}\n".encode() + indices.astype("int64").tobytes()).hexdigest()
         return dataclasses.replace(
             self,
-            read=lambda subset: self.read(rows[subset]),
-            labels=self.labels[rows],
+            read=lambda subset: self.read(indices[subset]),
+            labels=self.labels[indices],
             identity=identity,
             selection=selection or self.selection,
         )
@@ -175,7 +175,7 @@ class Dataset:
             convert, text = (lambda images: np.repeat(images, 3, axis=-1)), "gray repeated in three channels"
         return dataclasses.replace(
             self,
-            read=lambda rows: convert(self.read(rows)),
+            read=lambda indices: convert(self.read(indices)),
             shape=(*self.shape[:2], channels),
             identity=f"{self.identity} {channels} channels",
             decoding=f"{self.decoding}, {text}",
@@ -191,9 +191,9 @@ class Dataset:
         Returns:
             A `Dataset`.
         """
-        rows = balanced_rows(self.labels, fraction, seed)
+        indices = balanced_indices(self.labels, fraction, seed)
         selection = f"{fraction:g} of every class, drawn by seed {seed}, of {self.selection}"
-        return self if fraction == 1 else self.take(rows, selection)
+        return self if fraction == 1 else self.take(indices, selection)
 
 
 def _to_gray(images):
@@ -201,7 +201,7 @@ def _to_gray(images):
     return ((images @ np.array([19595, 38470, 7471], "int64") + 2**15) >> 16).astype("uint8")[..., None]
 
 
-def balanced_rows(labels: Any, fraction: float, seed: int) -> np.ndarray:
+def balanced_indices(labels: Any, fraction: float, seed: int) -> np.ndarray:
     """Draw the same fraction of every class, at least one sample of each.
 
     Args:
@@ -220,8 +220,8 @@ def balanced_rows(labels: Any, fraction: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     kept = []
     for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        kept.append(rows[: max(1, round(fraction * len(rows)))])
+        indices = rng.permutation(np.flatnonzero(labels == label))
+        kept.append(indices[: max(1, round(fraction * len(indices)))])
     return np.sort(np.concatenate(kept))
 
 

@@ -53,24 +53,25 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
             )
         files += members
         labels += [index] * len(members)
-    rows, selection = split_off_fifth(len(files), part)
+    indices, selection = split_off_fifth(len(files), part)
     skipped = []
     if skip_damaged:
-        skipped = [row for row in rows if _is_damaged(files[row], image_size, resize)]
-        rows = np.setdiff1d(rows, skipped)
+        skipped = [index for index in indices if _is_damaged(files[index], image_size, resize)]
+        indices = np.setdiff1d(indices, skipped)
     else:
         for file in files:  # of both parts, so that training and evaluation say the same of a folder
             _check_regular(file)
-    labels = np.array(labels)[rows]
+    labels = np.array(labels)[indices]
     missing = np.setdiff1d(np.arange(len(folders)), labels)
-    if len(missing) and part != "test" or len(rows) == 0:
+    if len(missing) and part != "test" or len(indices) == 0:
         folder = folders[missing[0]]
+        damaged = sum(files[index].is_relative_to(folder) for index in skipped)
         raise InputError(
-            f"{folder} must hold more image files: none is left for {part or 'use'}. Received: "
-            f"{len(_image_files(folder))} files, {sum(files[row].is_relative_to(folder) for row in skipped)} damaged"
+            f"{folder} must hold more image files: none is left for {part or 'use'}. "
+            f"Received: {len(_image_files(folder))} files, {damaged} damaged"
         )
     pillow = resizing.import_pillow().__version__
-    chosen = [files[row] for row in rows]
+    chosen = [files[index] for index in indices]
     shape = decode(chosen[0], image_size, resize).shape
     return Dataset(
         name,
@@ -81,7 +82,7 @@ def read_folder(path, name, image_size=None, resize="antialiased", skip_damaged=
         identity=f"{file_stamp(chosen, path)} {image_size} {resize}",
         decoding=f"RGB decoded by Pillow {pillow}, {resizing.describe(image_size, resize)}",
         selection=selection,
-        skipped=tuple(str(files[row].relative_to(path)) for row in skipped),
+        skipped=tuple(str(files[index].relative_to(path)) for index in skipped),
     )
 
 
@@ -89,16 +90,16 @@ def _reader(path, files, shape, image_size, resize):
     """A function from sample indices to images of a shape, which are decoded once if they fit into the cache."""
 
     @functools.lru_cache(max(1, _CACHE_BYTES // int(np.prod(shape))))
-    def image_of(row):
-        image = decode(files[row], image_size, resize)
+    def image_of(index):
+        image = decode(files[index], image_size, resize)
         if image.shape != shape:
             raise InputError(
                 f"{path}: images must be of one size, or `image_size` must be given. Received: {files[0].name} of "
-                f"{shape[:2]}, {files[row].name} of {image.shape[:2]}"
+                f"{shape[:2]}, {files[index].name} of {image.shape[:2]}"
             )
         return image
 
-    return lambda rows: np.stack([image_of(int(row)) for row in np.asarray(rows)])
+    return lambda indices: np.stack([image_of(int(index)) for index in np.asarray(indices)])
 
 
 def _is_damaged(file, image_size, resize):

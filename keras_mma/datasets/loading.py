@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mma.datasets import arrays, digits, folder, resizing, tfds
-from keras_mma.datasets.dataset import Dataset, balanced_rows, split_off_fifth
+from keras_mma.datasets.dataset import Dataset, balanced_indices, split_off_fifth
 from keras_mma.errors import InputError
 
 #: The names that `load` takes.
@@ -120,25 +120,25 @@ class Parts:
     @functools.cached_property
     def train(self) -> Dataset:
         """The training images, without those of `validation`."""
-        rows = self._own_validation_rows
-        if rows is None:
+        indices = self._own_validation_indices
+        if indices is None:
             return self._training
-        kept = np.setdiff1d(self._training.rows(), rows)
-        return self._training.take(kept, f"{self._training.selection}, without {len(rows)} for validation")
+        kept = np.setdiff1d(self._training.indices(), indices)
+        return self._training.take(kept, f"{self._training.selection}, without {len(indices)} for validation")
 
     @functools.cached_property
     def validation(self) -> Dataset:
         """Images for choices that must not touch the test part."""
         if "validation" in self._readers:
             return self._readers["validation"]()
-        rows = self._own_validation_rows
-        if rows is None:
+        indices = self._own_validation_indices
+        if indices is None:
             raise InputError(
                 f"`validation_fraction` must be positive, because {self.name} has no validation part of its own. "
                 "Received: validation_fraction=0"
             )
         selection = f"{self._validation_fraction:g} of every class, drawn by seed {self._seed}, of the training images"
-        return self._training.take(rows, selection)
+        return self._training.take(indices, selection)
 
     @functools.cached_property
     def test(self) -> Dataset:
@@ -166,12 +166,12 @@ class Parts:
         return dataset
 
     @functools.cached_property
-    def _own_validation_rows(self):
+    def _own_validation_indices(self):
         if "validation" in self._readers or self._validation_fraction == 0:
             return None
         labels = self._training.labels
-        rows = balanced_rows(labels, self._validation_fraction, self._seed)
-        missing = np.setdiff1d(labels, np.delete(labels, rows))
+        indices = balanced_indices(labels, self._validation_fraction, self._seed)
+        missing = np.setdiff1d(labels, np.delete(labels, indices))
         if len(missing):
             raise InputError(
                 f"{self.name} must have more training images of class {self._training.class_names[missing[0]]}, or "
@@ -179,7 +179,7 @@ class Parts:
                 f"{np.count_nonzero(labels == missing[0])} images, "
                 f"validation_fraction={self._validation_fraction}"
             )
-        return rows
+        return indices
 
 
 def _folder_readers(name, path, image_size, resize, skip_damaged):

@@ -44,7 +44,7 @@ def resized(dataset, image_size, resize="antialiased"):
         return dataset
     return dataclasses.replace(
         dataset,
-        read=lambda rows: np.stack([resize_image(image, image_size, resize) for image in dataset.read(rows)]),
+        read=lambda indices: np.stack([resize_image(image, image_size, resize) for image in dataset.read(indices)]),
         shape=(image_size, image_size, dataset.shape[-1]),
         identity=f"{dataset.identity} {image_size} {resize}",
         decoding=f"{dataset.decoding}, {describe(image_size, resize)}",

@@ -167,7 +167,7 @@ def _header(setting):
         },
         "dataset": {
             "name": dataset.name,
-            "n": len(setting.rows),
+            "n": len(setting.indices),
             "total": len(dataset),
             "classes": dataset.classes,
             "class_names": [str(name) for name in dataset.class_names],
@@ -175,7 +175,7 @@ def _header(setting):
             "decoding": dataset.decoding,
             "selection": dataset.selection,
             "skipped": list(dataset.skipped),
-            "sha256": dataset.digest(setting.rows, setting.options.batch_size),
+            "sha256": dataset.digest(setting.indices, setting.options.batch_size),
         },
         "run": {
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -38,9 +38,9 @@ class Setting:
     baseline: dict | None = None
 
     @functools.cached_property
-    def rows(self):
+    def indices(self):
         """Indices of the images that are measured."""
-        return self.dataset.rows(self.options.limit, self.options.seed)
+        return self.dataset.indices(self.options.limit, self.options.seed)
 
     @functools.cached_property
     def first_batch(self):
@@ -53,10 +53,10 @@ class Setting:
         return self.classifier.why_no_gradient(*self.first_batch)
 
     def batches(self, dataset=None):
-        """Yield (rows, images, labels) of the images that are measured, of another dataset if one is passed."""
+        """Yield (indices, images, labels) of the images that are measured, of another dataset if one is passed."""
         dataset = self.dataset if dataset is None else dataset
-        rows = dataset.rows(self.options.limit, self.options.seed)
-        return dataset.batches(rows, self.options.batch_size)
+        indices = dataset.indices(self.options.limit, self.options.seed)
+        return dataset.batches(indices, self.options.batch_size)
 
     @contextlib.contextmanager
     def prefetched(self, items):
@@ -72,7 +72,7 @@ class Setting:
                 return
             yield item
 
-    def part(self, name, change=lambda images, rows: images, load=lambda: None):
+    def part(self, name, change=lambda images, indices: images, load=lambda: None):
         """The part that measures the predictions for all images; its result is `Tally.summary`.
 
         Args:
@@ -85,8 +85,8 @@ class Setting:
         """
 
         def changed():
-            for rows, images, labels in self.batches(load()):
-                yield change(images, rows), labels
+            for indices, images, labels in self.batches(load()):
+                yield change(images, indices), labels
 
         def measure(on_progress):
             tally = Tally()
@@ -96,7 +96,7 @@ class Setting:
                     on_progress(len(labels))
             return tally.summary()
 
-        return Part(name, len(self.rows), measure)
+        return Part(name, len(self.indices), measure)
 
 
 class Part(NamedTuple):
@@ -141,7 +141,7 @@ class Section:
         raise NotImplementedError
 
     def tabulate(self, report):
-        """List of (note, header, rows): Markdown, then a table of strings. The header is `None` without a table."""
+        """List of (note, header, indices): Markdown, then a table of strings. The header is `None` without a table."""
         raise NotImplementedError
 
     def plot(self, report, figure):
@@ -171,7 +171,7 @@ class Section:
         return {}
 
     def measures(self, report):
-        """Dict from labels to errors, the rows of a table of differences."""
+        """Dict from labels to errors, the indices of a table of differences."""
         return self.errors(report)
 
     def outcomes(self, report):

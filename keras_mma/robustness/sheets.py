@@ -22,7 +22,7 @@ class Sheet(NamedTuple):
     rows: list
 
 
-def example_rows(setting, report, count):
+def example_indices(setting, report, count):
     """Indices of some of the measured images: those that are classified correctly come first, each of another class.
 
     Args:
@@ -33,12 +33,12 @@ def example_rows(setting, report, count):
     Returns:
         A list of indices, at least one.
     """
-    rows = np.asarray(setting.rows)
-    correct = unpack(report["clean"]["correct"], len(rows))
-    rows = np.concatenate([rows[correct], rows[~correct]])
-    _, first = np.unique(setting.dataset.labels[rows], return_index=True)
-    other = np.setdiff1d(np.arange(len(rows)), first)
-    return [int(row) for row in rows[np.concatenate([np.sort(first), other])][:count]]
+    indices = np.asarray(setting.indices)
+    correct = unpack(report["clean"]["correct"], len(indices))
+    indices = np.concatenate([indices[correct], indices[~correct]])
+    _, first = np.unique(setting.dataset.labels[indices], return_index=True)
+    other = np.setdiff1d(np.arange(len(indices)), first)
+    return [int(index) for index in indices[np.concatenate([np.sort(first), other])][:count]]
 
 
 def draw(sheet, figure):

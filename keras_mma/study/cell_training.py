@@ -97,7 +97,7 @@ def _load(settings):
 
 def _in_memory(dataset):
     images, _ = dataset.arrays()
-    return dataclasses.replace(dataset, read=lambda rows: np.asarray(images[rows]))
+    return dataclasses.replace(dataset, read=lambda indices: np.asarray(images[indices]))
 
 
 class _Watch(keras.callbacks.Callback):

@@ -232,7 +232,7 @@ def make_network(recipe, train):
 def pixel_statistics(dataset):
     """Mean and variance of each channel, exact and without a float copy of the images."""
     counts = np.zeros((dataset.shape[-1], 256), "int64")
-    for _, images, _ in dataset.batches(dataset.rows(), 1024):
+    for _, images, _ in dataset.batches(dataset.indices(), 1024):
         for channel, count in enumerate(counts):
             count += np.bincount(images[..., channel].ravel(), minlength=256)
     values = np.arange(256)

@@ -1,11 +1,11 @@
-"""A labeled set of images: rows, batches, subsets and digests."""
+"""A labeled set of images: indices, batches, subsets and digests."""
 
 import hashlib
 
 import numpy as np
 import pytest
 
-from keras_mma.datasets import Dataset, balanced_rows
+from keras_mma.datasets import Dataset, balanced_indices
 from keras_mma.errors import InputError, first_line
 
 
@@ -14,23 +14,24 @@ def dataset(rng):
     return Dataset.of_arrays(rng.integers(0, 256, (20, 6, 5, 3), "uint8"), np.arange(20) % 3)
 
 
-def test_rows_are_drawn_by_the_seed_and_batches_cover_them(dataset):
-    assert dataset.rows().tolist() == list(range(20)) == dataset.rows(50).tolist()
-    rows = dataset.rows(7, seed=1)
-    assert len(set(rows)) == 7 and rows.tolist() == sorted(rows) and rows.tolist() != dataset.rows(7, seed=2).tolist()
-    seen = list(dataset.batches(rows, 3))
+def test_indices_are_drawn_by_the_seed_and_batches_cover_them(dataset):
+    assert dataset.indices().tolist() == list(range(20)) == dataset.indices(50).tolist()
+    indices = dataset.indices(7, seed=1)
+    assert len(set(indices)) == 7 and indices.tolist() == sorted(indices)
+    assert indices.tolist() != dataset.indices(7, seed=2).tolist()
+    seen = list(dataset.batches(indices, 3))
     assert [len(part) for part, _, _ in seen] == [3, 3, 1]
-    assert np.concatenate([part for part, _, _ in seen]).tolist() == rows.tolist()
-    assert (np.concatenate([images for _, images, _ in seen]) == dataset.read(rows)).all()
-    assert (np.concatenate([labels for _, _, labels in seen]) == rows % 3).all()
+    assert np.concatenate([part for part, _, _ in seen]).tolist() == indices.tolist()
+    assert (np.concatenate([images for _, images, _ in seen]) == dataset.read(indices)).all()
+    assert (np.concatenate([labels for _, _, labels in seen]) == indices % 3).all()
 
 
 def test_the_digest_is_that_of_pixels_and_labels(dataset):
     images, labels = dataset.arrays()
     assert dataset.digest() == hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    rows = np.array([3, 4, 9])
-    expected = hashlib.sha256(images[rows].tobytes() + labels[rows].tobytes()).hexdigest()
-    assert dataset.digest(rows, size=2) == expected == dataset.take(rows).digest()
+    indices = np.array([3, 4, 9])
+    expected = hashlib.sha256(images[indices].tobytes() + labels[indices].tobytes()).hexdigest()
+    assert dataset.digest(indices, size=2) == expected == dataset.take(indices).digest()
 
 
 def test_one_changed_pixel_or_label_changes_the_digest(dataset):
@@ -57,8 +58,8 @@ def test_a_balanced_subset_keeps_the_fraction_of_every_class():
     kept, kept_labels = dataset.balanced_subset(0.1, seed=1).arrays()
     assert np.bincount(kept_labels).tolist() == [5, 10, 1] and len(set(kept.ravel())) == 16
     assert (labels[kept.ravel()] == kept_labels).all()
-    assert kept.ravel().tolist() == balanced_rows(labels, 0.1, 1).tolist()
-    assert balanced_rows(labels, 0.1, 1).tolist() != balanced_rows(labels, 0.1, 2).tolist()
+    assert kept.ravel().tolist() == balanced_indices(labels, 0.1, 1).tolist()
+    assert balanced_indices(labels, 0.1, 1).tolist() != balanced_indices(labels, 0.1, 2).tolist()
     assert dataset.balanced_subset(1, seed=1) is dataset
     for fraction in (0, 1.1, -1):
         with pytest.raises(InputError, match=r"`fraction` must be in \(0, 1\]. Received: fraction="):

@@ -426,7 +426,7 @@ def test_survivors_of_a_larger_epsilon_survive_the_smaller_ones(digits):
     assert smallest.sum() > middle.sum() > largest.sum() > 0
     assert [entry["robust_accuracy"] for entry in entries[3:]] == [x.mean() for x in (largest, smallest, middle)]
     # FGSM is measured at each epsilon alone, so that masked gradients are noticed.
-    rows = digits[1].rows(60, 0)
+    rows = digits[1].indices(60, 0)
     for entry in entries[:3]:
         arguments = (digits[1].read(rows), digits[1].labels[rows], "fgsm", entry["epsilon_255"])
         assert unpack(entry["correct"], 60).tolist() == survives(settled(digits[0]), *arguments).tolist()
@@ -486,7 +486,7 @@ def test_images_that_fall_are_not_attacked_any_further(digits, epsilons, share):
         classifier = settled(digits[0])
         counts[name] = counting(classifier)
         if name == "before":
-            rows = digits[1].rows(300, 0)
+            rows = digits[1].indices(300, 0)
             results = earlier_survivors(classifier, digits[1].read(rows), digits[1].labels[rows], rows, options)
             survivors[name] = [alive.mean() for alive in results["survivors"].values()]
         else:

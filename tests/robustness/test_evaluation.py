@@ -57,7 +57,7 @@ def figures(report):
 
 def test_the_clean_section_is_that_of_keras(whole, digits):
     model, dataset, _ = digits
-    rows = dataset.rows(100, 0)
+    rows = dataset.indices(100, 0)
     images, labels = dataset.read(rows), dataset.labels[rows]
     logits = model.predict(images, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -69,7 +69,7 @@ def test_the_clean_section_is_that_of_keras(whole, digits):
 
 def test_corruption_and_deformation_are_those_of_the_images(whole, digits):
     model, dataset, _ = digits
-    rows = dataset.rows(100, 0)
+    rows = dataset.indices(100, 0)
     images, labels = dataset.read(rows), dataset.labels[rows]
 
     def error(images):
@@ -128,7 +128,7 @@ def test_the_report_is_written_whole_and_labeled(whole):
 
 def test_the_report_keeps_which_images_are_correct(whole, digits):
     report, (model, dataset, _) = whole[0], digits
-    rows = dataset.rows(100, 0)
+    rows = dataset.indices(100, 0)
     images, labels = dataset.read(rows), dataset.labels[rows]
     predicted = model.predict(images, verbose=0).argmax(1)
     assert (unpack(report["clean"]["correct"], 100) == (predicted == labels)).all()
@@ -146,7 +146,7 @@ def test_errors_by_class_and_the_worst_images_are_those_of_a_loop(digits):
     model, dataset, _ = digits
     classifier = from_keras(model)
     report = robustness.evaluate(classifier, dataset, only=["clean"], seed=3, limit=300)
-    rows = dataset.rows(300, 3)
+    rows = dataset.indices(300, 3)
     probabilities, _ = classifier.probabilities(dataset.read(rows))
     wrong, counts = {label: [] for label in range(10)}, [0] * 10
     errors = []
@@ -170,7 +170,7 @@ def test_the_sheets_show_what_the_model_saw(digits):
     dataset = digits[1]
     setting = evaluation._setting(digits[2], "digits", robustness.Options(limit=40, seed=2))
     report = robustness.evaluate(digits[2], "digits", limit=40, seed=2, only=["corruption", "deformation"])
-    examples = sheets.example_rows(setting, report, 4)
+    examples = sheets.example_indices(setting, report, 4)
     assert len({dataset.labels[row] for row in examples}) == 4
     by_name = {section.name: section.sheet(setting, report) for section in SECTIONS if section.name in report}
     rows = dict(by_name["corruption"].rows)
@@ -192,7 +192,7 @@ def test_the_report_says_how_it_was_made(whole, digits):
     expected = {"name": "digits", "n": 100, "total": 450, "classes": 10, "image_shape": [16, 16, 1]}
     expected |= {"decoding": "8 x 8 digits enlarged to 16 x 16", "selection": "the test part", "skipped": []}
     expected |= {"class_names": [str(label) for label in range(10)]}
-    assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].rows(100, 0), 100)}
+    assert report["dataset"] == expected | {"sha256": digits[1].digest(digits[1].indices(100, 0), 100)}
     run = report["run"]
     assert run["seed"] == 0 and run["repeatable"] == {"images": 100, "identical": True} and run["seconds"] > 0
     assert list(run["time"]) == ["forward", "gradient", "perturbation", "rest"] and min(run["time"].values()) > 0
@@ -318,7 +318,7 @@ def test_a_report_of_more_images_or_of_another_dataset_is_refused(digits, tmp_pa
         InputError, match="`output` must not hold a report of more images: choose another folder. Received: .*20 images"
     ):
         robustness.evaluate(path, "digits", limit=19, **arguments)
-    arrays = dataset.read(dataset.rows()), dataset.labels
+    arrays = dataset.read(dataset.indices()), dataset.labels
     with pytest.raises(
         InputError, match="must not hold the report of another dataset: choose another folder. Received: .*of digits"
     ):

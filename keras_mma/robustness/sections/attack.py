@@ -39,7 +39,7 @@ class Attack(Section):
         if setting.no_gradient:
             return []
 
-        count = len(setting.rows)
+        count = len(setting.indices)
         parts = [Part("attack/fgsm", count, functools.partial(_measure_fgsm, setting))]
         # From small to large: what falls is not attacked again.
         for epsilon in sorted(_epsilons(setting.options, "pgd")):
@@ -68,8 +68,8 @@ class Attack(Section):
         warnings = list(_masked(entries))
         if zero:
             warnings.append(
-                f"vanished gradients: that of {zero} of {len(setting.rows)} images is zero, so that no attack finds a "
-                "direction; their survival is no evidence of robustness"
+                f"vanished gradients: that of {zero} of {len(setting.indices)} images is zero, so that no attack finds "
+                "a direction; their survival is no evidence of robustness"
             )
         return section, warnings
 
@@ -161,9 +161,9 @@ def _measure_fgsm(setting, on_progress):
     """FGSM at every epsilon, with what is known of the gradient and the predictions without an attack."""
     epsilons, measured = _epsilons(setting.options, "fgsm"), []
     with setting.prefetched(setting.batches()) as batches:
-        for rows, images, labels in batches:
+        for indices, images, labels in batches:
             measured.append(measure_fgsm(setting.classifier, images, labels, epsilons))
-            on_progress(len(rows))
+            on_progress(len(indices))
     survivors = [np.concatenate(parts) for parts in zip(*(batch.survivors for batch in measured), strict=True)]
     return {
         "correct": pack(np.concatenate([batch.correct for batch in measured])),
@@ -174,10 +174,10 @@ def _measure_fgsm(setting, on_progress):
 
 def _measure_pgd(setting, epsilon, on_progress, earlier):
     """PGD on the images that are correct in the part before: without an attack, or at the next smaller epsilon."""
-    options, rows = setting.options, setting.rows
+    options, indices = setting.options, setting.indices
     batch_size = setting.classifier.batch_size(options.batch_size)
-    source = Source(lambda places: setting.dataset.batches(rows[places], batch_size), batch_size)
-    alive = unpack(earlier["correct"], len(rows))
+    source = Source(lambda places: setting.dataset.batches(indices[places], batch_size), batch_size)
+    alive = unpack(earlier["correct"], len(indices))
     arguments = (epsilon, options.seed, options.steps, options.restarts)
     return _result(measure_pgd(setting.classifier, source, alive, *arguments, on_progress))
 

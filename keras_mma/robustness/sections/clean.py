@@ -37,19 +37,19 @@ class Clean(Section):
         def measure(on_progress):
             tally, predicted, confidence = Tally(), [], []
             with setting.prefetched(setting.batches()) as batches:
-                for rows, images, labels in batches:
+                for indices, images, labels in batches:
                     probabilities, logs = setting.classifier.probabilities(images)
                     tally.add(probabilities, logs, labels)
                     predicted.append(probabilities.argmax(axis=1))
                     confidence.append(probabilities.max(axis=1))
-                    on_progress(len(rows))
-            labels, predicted = setting.dataset.labels[setting.rows], np.concatenate(predicted)
+                    on_progress(len(indices))
+            labels, predicted = setting.dataset.labels[setting.indices], np.concatenate(predicted)
             return tally.summary(bins=True) | {
                 "by_class": _by_class(labels, predicted, setting.dataset.classes),
-                "worst": _worst(setting.rows, labels, predicted, np.concatenate(confidence)),
+                "worst": _worst(setting.indices, labels, predicted, np.concatenate(confidence)),
             }
 
-        return [Part("clean", len(setting.rows), measure)]
+        return [Part("clean", len(setting.indices), measure)]
 
     def summarize(self, setting, results, report):
         section, warnings = results["clean"], []
@@ -167,13 +167,13 @@ def _by_class(labels, predicted, classes):
     return {"count": count, "errors": errors, "taken_for": taken_for}
 
 
-def _worst(rows, labels, predicted, confidence):
+def _worst(indices, labels, predicted, confidence):
     """The errors with the largest confidence."""
     wrong = np.flatnonzero(predicted != labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST]
     return [
         {
-            "row": int(rows[i]),
+            "row": int(indices[i]),
             "label": int(labels[i]),
             "predicted": int(predicted[i]),
             "confidence": float(confidence[i]),

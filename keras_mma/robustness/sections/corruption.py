@@ -57,9 +57,9 @@ class Corruption(Section):
             corruptions.corrupt(image, "frost", 1, frost_textures=options.frost_textures)  # refuses bad textures
 
         def part(name, severity):
-            def change(images, rows):
+            def change(images, indices):
                 options = setting.options
-                return corruptions.corrupt(images, name, severity, options.seed, rows, options.frost_textures)
+                return corruptions.corrupt(images, name, severity, options.seed, indices, options.frost_textures)
 
             place = f"corruption/{name}/{severity}"
             if setting.published is None:
@@ -85,7 +85,7 @@ class Corruption(Section):
         for group in groups:
             groups[group] = _mean(result["mean_error"] for result in by_name.values() if result["group"] == group)
         mean = _mean(by_name[name]["mean_error"] for name in benchmark(by_name))
-        drawn_apart = setting.published is not None and len(setting.rows) < len(setting.dataset)
+        drawn_apart = setting.published is not None and len(setting.indices) < len(setting.dataset)
         section = {
             "source": "regenerated" if setting.published is None else "published",
             "label": _label(setting),
@@ -214,7 +214,7 @@ class Corruption(Section):
         if setting.published is not None:
             return None
         results, options = report["corruption"]["results"], setting.options
-        examples = sheets.example_rows(setting, report, 4)
+        examples = sheets.example_indices(setting, report, 4)
         rows = []
         for number, (name, result) in enumerate(results.items()):
             row = [examples[number % len(examples)]]

@@ -27,7 +27,7 @@ class Deformation(Section):
     def parts(self, setting):
         def part(name):
             return setting.part(
-                f"deformation/{name}", lambda images, rows: deform(images, name, setting.options.seed, rows)
+                f"deformation/{name}", lambda images, indices: deform(images, name, setting.options.seed, indices)
             )
 
         return [part(name) for name in DEFORMATIONS]
@@ -70,7 +70,7 @@ class Deformation(Section):
 
     def sheet(self, setting, report):
         results, rows = _results(report), []
-        for row in sheets.example_rows(setting, report, 3):
+        for row in sheets.example_indices(setting, report, 3):
             image = setting.dataset.read(np.array([row]))
             cells = [(image[0], percent(report["clean"]["error"]))]
             for name, result in results.items():

@@ -54,7 +54,7 @@ class Occlusion(Section):
             def measure(on_progress):
                 return {"results": _measure(setting, None if order == "random" else detector, order, on_progress)}
 
-            return Part(f"occlusion/{order}", len(setting.rows), measure)
+            return Part(f"occlusion/{order}", len(setting.indices), measure)
 
         return [part(order) for order in ORDERS]
 
@@ -108,7 +108,7 @@ class Occlusion(Section):
     def sheet(self, setting, report):
         from keras_mma import saliency
 
-        (row,) = sheets.example_rows(setting, report, 1)
+        (row,) = sheets.example_indices(setting, report, 1)
         image = setting.dataset.read(np.array([row]))
         maps, section, rows = _maps(saliency.get(setting.options.detector), image), report["occlusion"], []
         for order, (label, _) in _LABELS.items():
@@ -146,9 +146,9 @@ def _label(report, order):
 
 def _measure(setting, detector, order, on_progress):
     def occluded():
-        for rows, images, labels in setting.batches():
+        for indices, images, labels in setting.batches():
             maps = None if detector is None else _maps(detector, images)
-            ranks = rank_patches(order, maps, setting.options.seed, rows)
+            ranks = rank_patches(order, maps, setting.options.seed, indices)
             for number, share in enumerate(SHARES):
                 yield number, paint(images, ranks, share), labels
 
