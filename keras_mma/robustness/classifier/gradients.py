@@ -7,6 +7,8 @@ outputs and the gradient with respect to the inputs of the loss whose gradient w
 
 import numpy as np
 
+from keras_mma.differentiation import vjp
+
 
 def of_signature(function, output, owner):
     """The functions of an output of a loaded signature; a reference to `owner`, the loaded model, keeps its weights."""
@@ -98,12 +100,9 @@ def _tensorflow_pull_back(run):
     import tensorflow as tf
 
     def pull_back(inputs, gradient_of):
-        inputs = tf.constant(inputs)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(inputs)
-            outputs = run(inputs)
+        outputs, backward = vjp(run, tf.constant(inputs), "tensorflow")  # a SavedModel, on any backend of Keras
         values = outputs.numpy()
-        gradient = tape.gradient(outputs, inputs, output_gradients=tf.constant(gradient_of(values), outputs.dtype))
+        gradient = backward(tf.constant(gradient_of(values), outputs.dtype))
         if gradient is None:
             raise ValueError("an operation between the pixels and the outputs has none")
         return values, gradient.numpy().astype("float32")
@@ -126,9 +125,9 @@ def _of_jax(call, fixed_size):
         return np.asarray(compiled(padded(inputs)))[: len(inputs)]
 
     def pull_back(inputs, gradient_of):
-        outputs, transposed = jax.vjp(compiled, padded(inputs))
+        outputs, backward = vjp(compiled, padded(inputs), "jax")
         values = np.asarray(outputs)[: len(inputs)]
-        (gradient,) = transposed(padded(gradient_of(values)).astype(outputs.dtype))
+        gradient = backward(padded(gradient_of(values)).astype(outputs.dtype))
         return values, np.asarray(gradient)[: len(inputs)].astype("float32")
 
     return run, pull_back
@@ -146,12 +145,9 @@ def _of_torch(call):
             return to_array(call(keras.ops.convert_to_tensor(inputs)))
 
     def pull_back(inputs, gradient_of):
-        inputs = keras.ops.convert_to_tensor(inputs).detach().requires_grad_(True)
-        with torch.enable_grad():
-            outputs = call(inputs)
+        outputs, backward = vjp(call, keras.ops.convert_to_tensor(inputs), "torch")
         values = to_array(outputs)
-        gradient_out = torch.as_tensor(gradient_of(values)).to(outputs)
-        (gradient,) = torch.autograd.grad(outputs, inputs, gradient_out)
+        gradient = backward(torch.as_tensor(gradient_of(values)).to(outputs))
         return values, to_array(gradient).astype("float32")
 
     return run, pull_back
