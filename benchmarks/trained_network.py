@@ -69,7 +69,7 @@ def run_command(module, parser, run, words=None):
     Args:
         module: Name of the benchmark.
         parser: Its `argparse.ArgumentParser`.
-        run: Function of the parsed options and of the list of arguments.
+        run: Function of the parsed options and of `words`.
         words: List of arguments; those of the process by default.
     """
     options = parser.parse_args(words)
