@@ -1,7 +1,5 @@
 """Gradients with respect to a tensor, which each backend computes in its own way."""
 
-import keras
-
 
 def vjp(function, x, backend=None):
     """The value of a function and its vector-Jacobian product.
@@ -15,7 +13,10 @@ def vjp(function, x, backend=None):
         The outputs, and a function from the gradient with respect to the outputs to the gradient with respect to `x`.
         It can be called once.
     """
-    backend = backend or keras.backend.backend()
+    if backend is None:
+        import keras  # here, because the help of the command imports this module without Keras
+
+        backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 

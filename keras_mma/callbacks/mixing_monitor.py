@@ -50,7 +50,7 @@ class MixingMonitor(keras.callbacks.Callback):
         labels: Labels of the images, drawn below the mixed images; see `keras_mma.visualization.plot_mixing`.
         class_names: Names of the classes.
         frequency: Number of epochs from one report to the next, a positive integer; the first is that of epoch 1. By
-            default, 20 times the duration of a report pass before the next one, so that all reports after the first
+            default, a report waits for 20 times the duration of the last one, so that all reports after the first
             take at most 5 % of the time. With several workers, pass a number, so that all report at once.
         samples: Number of samples in the pictures; 0 writes none and needs no matplotlib.
         tensorboard: Whether to write events for TensorBoard; by default where both packages are installed.

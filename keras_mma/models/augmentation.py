@@ -121,7 +121,7 @@ def _crops_of(node, data_format):
     elif type(layer).__name__ == "GetItem":  # x[..., :3] keeps the shares
         axes = (0, 1) if data_format == "channels_last" else (1, 2)
         keys = _keys(node.arguments.args[1])
-        is_crop = any(_cuts(keys[axis], before[axis], after[axis]) for axis in axes)
+        is_crop = any(_cuts(keys[axis], before[axis]) for axis in axes)
     else:
         is_crop = getattr(layer, "crop_to_aspect_ratio", False) and not _have_same_aspect(before, after)
     return [layer.name] if is_crop else []
@@ -136,13 +136,14 @@ def _keys(key):
     return [*keys, *[slice(None)] * (4 - len(keys))][1:]
 
 
-def _cuts(key, before, after):
+def _cuts(key, before):
     """Whether a slice leaves out a part of an axis; `x[::2]` leaves out single rows only, which keeps the shares."""
     if not isinstance(key, slice):
         return False
     if before is None:
         return key.start not in (None, 0) or key.stop is not None
-    return after != -(-before // abs(key.step or 1))
+    kept = range(*key.indices(before))
+    return not kept or min(kept) >= abs(kept.step) or before - 1 - max(kept) >= abs(kept.step)
 
 
 def _have_same_aspect(before, after):

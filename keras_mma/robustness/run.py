@@ -141,7 +141,7 @@ class Section:
         raise NotImplementedError
 
     def tabulate(self, report):
-        """List of (note, header, indices): Markdown, then a table of strings. The header is `None` without a table."""
+        """List of (note, header, rows): Markdown, then a table of strings. The header is `None` without a table."""
         raise NotImplementedError
 
     def plot(self, report, figure):
@@ -171,7 +171,7 @@ class Section:
         return {}
 
     def measures(self, report):
-        """Dict from labels to errors, the indices of a table of differences."""
+        """Dict from labels to errors, the rows of a table of differences."""
         return self.errors(report)
 
     def outcomes(self, report):

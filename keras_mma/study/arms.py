@@ -79,13 +79,13 @@ def parse(text):
     if equals and "(" not in head:
         name, spelling = head, rest
     if not name:
-        raise InputError(f"an arm must have a name before =. Received: {text}")
+        raise InputError(f"a method must have a name before =. Received: {text}")
     try:
         parts = _flatten(ast.parse(spelling, mode="eval").body, ast.Add)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"a method must be written as {SPELLING}. Received: {text}") from None
     if len(parts) > 2:
-        raise InputError(f"an arm must have at most one + outside its parentheses. Received: {text}")
+        raise InputError(f"a method must have at most one + outside its parentheses. Received: {text}")
     mixer, mixer_arguments = _call(parts[0], text)
     if len(parts) == 1:
         return Arm(name, mixer, mixer_arguments)
@@ -176,7 +176,7 @@ def _call(node, text):
     arguments = {}
     for keyword in node.keywords:
         if keyword.arg is None:
-            raise InputError(f"an arm must name its arguments. Received: {text}")
+            raise InputError(f"a method must name its arguments. Received: {text}")
         arguments[keyword.arg] = _value(keyword.value, keyword.arg, text)
     return node.func.id, arguments
 

@@ -152,6 +152,7 @@ class TestFixedCropsInsideTheNetwork:
                 self.mixed(lambda x: x[:, ::2, ::2]),
             ]
             self.mixed(lambda x: x[..., :3])
+            self.mixed(keras.layers.ZeroPadding2D(((0, 1), (0, 1))), lambda x: x[:, 1::2, ::-2])
             x = inputs = keras.Input((*self.SIZE, 3))
             x = keras.layers.ZeroPadding2D(1)(x)
             branch = keras.layers.Cropping2D(1)(conv(x, "branch"))
@@ -267,7 +268,7 @@ class TestMixingLayersThatAreCalledMoreThanOnce:
         x = keras.layers.Lambda(lambda x: hidden(x)[0], output_shape=(16, 20, 3))(x)
         model = keras_mma.MixModel(inputs, (head(x), plan))
         assert model(data[0]).shape == (12, CLASSES)
-        match = "'hidden' would mix images, .* they follow 'mixer'"
+        match = "'hidden' would mix images, .* which follow 'mixer'"
         with pytest.raises(ValueError, match=match) if requires_mix_model else contextlib.nullcontext():
             model(data[0], training=True)
 

@@ -20,7 +20,7 @@ def setting(**attributes):
         "options": Options(),
         "classifier": types.SimpleNamespace(description={"classes": 10}, preprocess="none", attacked="outputs"),
         "dataset": types.SimpleNamespace(shape=(32, 32, 3)),
-        "rows": range(100),
+        "indices": range(100),
         "published": None,
         "baseline": None,
         "no_gradient": None,

@@ -46,10 +46,10 @@ def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
 )
 def test_the_folder_of_another_study_is_refused(tmp_path, changes, match):
     study_plan.settle(tmp_path, fakes.make_plan(), None)
-    before = (tmp_path / "study_plan.json").read_text()
+    before = (tmp_path / "plan.json").read_text()
     with pytest.raises(InputError, match=f"`output` .* holds another study, with {match}.*choose another folder"):
         study_plan.settle(tmp_path, fakes.make_plan(**changes), lambda _: 0)
-    assert (tmp_path / "study_plan.json").read_text() == before
+    assert (tmp_path / "plan.json").read_text() == before
 
 
 def test_folders_that_hold_anything_else_are_refused(tmp_path):
@@ -58,13 +58,13 @@ def test_folders_that_hold_anything_else_are_refused(tmp_path):
         study_plan.settle(tmp_path, fakes.make_plan(), None)
     with pytest.raises(InputError, match="must be a folder. Received: the file"):
         study_plan.settle(tmp_path / "x", fakes.make_plan(), None)
-    with pytest.raises(InputError, match="must be the folder of a study. Received: a folder without study_plan.json"):
+    with pytest.raises(InputError, match="must be the folder of a study. Received: a folder without plan.json"):
         study_plan.read(tmp_path)
     for text, match in (("{", "cannot be read"), ("[]", "must hold a JSON object"), ("{}", "of this version")):
-        (tmp_path / "study_plan.json").write_text(text)
+        (tmp_path / "plan.json").write_text(text)
         with pytest.raises(InputError, match=match):
             study_plan.read(tmp_path)
-    (tmp_path / "study_plan.json").write_text(json.dumps({"schema": study_plan.SCHEMA}))
+    (tmp_path / "plan.json").write_text(json.dumps({"schema": study_plan.SCHEMA}))
     with pytest.raises(InputError, match="is damaged: lacks written"):
         study_plan.read(tmp_path)
 
@@ -94,8 +94,8 @@ def test_folders_that_hold_anything_else_are_refused(tmp_path):
     ],
 )
 def test_a_plan_of_another_form_is_refused(tmp_path, changes, match):
-    (tmp_path / "study_plan.json").write_text(json.dumps(fakes.make_plan() | changes))
-    with pytest.raises(InputError, match=f"study_plan.json (is damaged|cannot be read): .*{match}"):
+    (tmp_path / "plan.json").write_text(json.dumps(fakes.make_plan() | changes))
+    with pytest.raises(InputError, match=f"plan.json (is damaged|cannot be read): .*{match}"):
         study_plan.read(tmp_path)
 
 

@@ -83,7 +83,8 @@ class RandomChoice(Mixer):
         # Copied: the choice must not change the mixers that it was given.
         self.mixers = [mixer.copy(sites=(0,), data_format=self.data_format) for mixer in mixers]
         for mixer, copy in zip(mixers, self.mixers, strict=True):
-            if not getattr(mixer, "is_in_choice", False):  # a copy of another choice, which still uses its own
+            # Those of a model, and the copies that another choice has made, are still in use themselves.
+            if not mixer._inbound_nodes and not getattr(mixer, "is_in_choice", False):
                 mixer.copied_into = f"the copy of it in {self.name!r}: set it in `mixers` of that layer"
             copy.is_in_choice = copy.built = True  # built, because it is never called as a layer
         self.probabilities = tuple(probabilities)
