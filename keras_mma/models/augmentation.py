@@ -130,8 +130,7 @@ def _crops_of(node, data_format):
 def _keys(key):
     """The slice of each of the three axes of images in `x[key]`, where `x` is a batch."""
     keys = list(key) if isinstance(key, (tuple, list)) else [key]
-    if Ellipsis in keys:
-        place = keys.index(Ellipsis)
+    for place in [place for place, item in enumerate(keys) if item is Ellipsis]:  # at most one; `in` compares arrays
         keys[place : place + 1] = [slice(None)] * (5 - len(keys))
     return [*keys, *[slice(None)] * (4 - len(keys))][1:]
 
@@ -142,7 +141,10 @@ def _cuts(key, before):
         return False
     if before is None:
         return key.start not in (None, 0) or key.stop is not None
-    kept = range(*key.indices(before))
+    try:
+        kept = range(*key.indices(before))
+    except TypeError:  # symbolic ends
+        return True
     return not kept or min(kept) >= abs(kept.step) or before - 1 - max(kept) >= abs(kept.step)
 
 

@@ -14,8 +14,7 @@ from keras_mma.robustness.sections.relative import EXTRA, benchmark, title
 from keras_mma.robustness.wording import change, enumerate_words, percent
 
 _SEVERITIES = corruptions.SEVERITIES
-# A corruption that adds at most this error at every severity is called harmless.
-_HARMLESS = 0.02
+_HARMLESS = 0.02  # A corruption that adds at most this error at every severity is called harmless.
 # Images of another size than the published ones differ by more than this factor.
 _OTHER_SIZE = 1.25
 _DRAWN_APART = (
