@@ -389,10 +389,9 @@ def test_the_gallery_draws_every_mixer(tmp_path, capsys):
 @pytest.mark.slow
 def test_compare_puts_reports_side_by_side(digits, tmp_path, capsys):  # noqa: F811
     networks.untrained((16, 16, 1), 10).save(tmp_path / "other.keras")
-    arguments = {"limit": 40, "restarts": 1}
-    first = robustness.evaluate(digits[2], "digits", output=tmp_path / "a", **arguments)
+    first = robustness.evaluate(digits[2], "digits", limit=40, restarts=1, output=tmp_path / "a")
     second = robustness.evaluate(
-        tmp_path / "other.keras", "digits", only=["corruption"], output=tmp_path / "b", **arguments
+        tmp_path / "other.keras", "digits", limit=40, only=["corruption"], output=tmp_path / "b"
     )
     a, b, output = tmp_path / "a", tmp_path / "b" / "report.json", tmp_path / "both"
     assert cli.main(["compare", str(a), str(b), "-o", str(output)]) == 0
