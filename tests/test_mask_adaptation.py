@@ -114,12 +114,26 @@ def test_the_distortion_is_that_of_a_loop(rng):
         np.testing.assert_allclose(values[place], sum(terms) / 5)
 
 
+def test_neighbors_are_compared_in_rows_and_columns(rng):
+    masks = rng.uniform(size=(3, 4, 5))
+    step, hard = measures.neighbor_differences(masks)
+    for sample, mask in enumerate(masks):
+        pairs = [(mask[i, j], mask[i + 1, j]) for i in range(3) for j in range(5)]
+        pairs += [(mask[i, j], mask[i, j + 1]) for i in range(4) for j in range(4)]
+        differences = [abs(first - second) for first, second in pairs]
+        np.testing.assert_allclose(step[sample], sum(differences) / len(pairs))
+        assert hard[sample] == sum(difference > 0.5 for difference in differences) / len(pairs)
+    assert 0 < hard.min() and hard.max() < 1
+
+
 def test_figures_are_means_over_samples_and_sums_over_pairs():
     values = {
         "difference": np.array([0.1, 0.3]),
         "soft": np.array([0.0, 0.5]),
         "jump": np.array([3.0, 0.0]),
         "pairs": np.array([4, 0]),
+        "step": np.array([0.1, 0.2]),
+        "hard": np.array([0.0, 0.04]),
         "weight": np.array([0.4, 0.6]),
         "correlation_own": np.array([0.2, np.nan]),
         "correlation_partner": np.array([0.4, 0.6]),
@@ -128,6 +142,7 @@ def test_figures_are_means_over_samples_and_sums_over_pairs():
     }
     figures = summarize(values, np.array([0.3, 0.7]))
     expected = {"difference": 0.2, "soft": 0.25, "jump": 0.75, "spread": 0.5, "correlation": 0.4, "deviation": 0.2}
+    expected |= {"step": 0.15, "hard": 0.02}
     for name, value in expected.items():
         np.testing.assert_allclose(figures[name], value, err_msg=name)
     assert figures["distortion_near"] is None

@@ -173,11 +173,14 @@ class _View:
         adapted = layer.mask(self.features, plan)
         mask = _plane(adapted)
         jump, pairs = measures.jump(mask, self.side)
+        step, hard = measures.neighbor_differences(mask)
         values = {
             "difference": np.abs(mask - self.mask).mean((1, 2)),
             "soft": measures.soft_share(mask),
             "jump": jump,
             "pairs": pairs,
+            "step": step,
+            "hard": hard,
             "weight": mask.mean((1, 2)) if layer.label == "adapted" else ops.convert_to_numpy(plan["weight"]),
         }
         for name, cells in zip(("own", "partner"), self.cells, strict=True):
@@ -211,9 +214,10 @@ def summarize(values, mixer_weights):
 
     Returns:
         Dict of floats, or `None` where a figure is not defined: `difference` (mean of |M - m|), `soft` (share of cells
-        with 0.1 < M < 0.9), `jump` (mean over pairs of cells across the edge), `spread` (standard deviation of
-        the weights, relative to that of the mixer), `correlation` (of M and A_own - A_partner within one side of a
-        sample, mean over sides and samples), `deviation` (of M within one side of a sample), `distortion_near`,
+        with 0.1 < M < 0.9), `jump` (mean over pairs of cells across the edge), `step` and `hard` (mean absolute
+        difference of neighbors, and share of those that differ by more than 1/2), `spread` (standard deviation of the
+        weights, relative to that of the mixer), `correlation` (of M and A_own - A_partner within one side of a sample,
+        mean over sides and samples), `deviation` (of M within one side of a sample), `distortion_near`,
         `distortion_rest` and `distortion_all` (relative to the mean magnitude of the block's output).
     """
     spread = mixer_weights.std()
@@ -221,6 +225,8 @@ def summarize(values, mixer_weights):
         "difference": _mean(values["difference"]),
         "soft": _mean(values["soft"]),
         "jump": _ratio(values["jump"].sum(), values["pairs"].sum()),
+        "step": _mean(values["step"]),
+        "hard": _mean(values["hard"]),
         "spread": _ratio(values["weight"].std(), spread) if spread > 1e-6 else None,
         "correlation": _mean(np.concatenate([values["correlation_own"], values["correlation_partner"]])),
         "deviation": _mean(np.concatenate([values["deviation_own"], values["deviation_partner"]])),

@@ -67,6 +67,18 @@ def jump(mask, side):
     return total, count
 
 
+def neighbor_differences(mask):
+    """How hard the mask is anywhere, not only where the mixer's mask has its edge.
+
+    Returns:
+        Two arrays (batch,), over the pairs of cells that are neighbors in a row or a column: the mean absolute
+        difference, and the share of pairs that differ by more than 1/2.
+    """
+    pairs = [np.abs(np.diff(mask, axis=axis)).reshape(len(mask), -1) for axis in (1, 2)]
+    differences = np.concatenate(pairs, axis=1)
+    return differences.mean(1), (differences > 0.5).mean(1)
+
+
 def near_edge(own):
     """Cells within one cell of the edge.
 

@@ -15,6 +15,8 @@ COLUMNS = {
     "difference": "abs(M − m)",
     "soft": "soft",
     "jump": "jump",
+    "step": "step",
+    "hard": "hard, %",
     "spread": "spread",
     "correlation": "corr.",
     "deviation": "sd",
@@ -27,6 +29,8 @@ _MEANINGS = """\
 - *soft*: share of cells with 0.1 < M < 0.9.
 - *jump*: mean difference of M between two cells on different sides of the edge of m, without or with a single cell
   between them that the edge crosses; 1 for a hard mask.
+- *step*: mean absolute difference of M between two neighboring cells, wherever they are; *hard*: share of these pairs
+  that differ by more than 1/2. Unlike the jump, both include the edges that the attention makes.
 - *spread*: standard deviation of the labels' weights over the samples, relative to that of the mixer's weights.
 - *corr.*: correlation of M with A_own − A_partner over the cells of one side of the edge in one sample, mean over sides
   and samples. A is the activation attention with mean 1. A constant mask counts as 0; cells that the edge crosses are
@@ -104,7 +108,7 @@ def _table(diagnosis):
         ]
         for row in (row for row in diagnosis["rows"] if row["stage"] == stage):
             verdicts = meets(row)
-            cells = [_show(row[name], verdicts.get(name) is False) for name in COLUMNS]
+            cells = [_show(row[name], verdicts.get(name) is False, name == "hard") for name in COLUMNS]
             lines.append(f"| {row['setting']} | {' | '.join(cells)} | {'kept' if meets_all([row]) else '-'} |")
         lines.append("")
     return lines
@@ -235,6 +239,6 @@ def draw(network, images, mixer, settings, at=None, samples=2):
     return figure
 
 
-def _show(value, is_missed=False):
-    text = "–" if value is None else f"{value:.2f}"
+def _show(value, is_missed=False, in_percent=False):
+    text = "–" if value is None else f"{100 * value:.1f}" if in_percent else f"{value:.2f}"
     return f"**{text}**" if is_missed else text

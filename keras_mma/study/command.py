@@ -33,7 +33,8 @@ methods:
 
 examples:
   keras-mma study --dataset digits --network wideresnet-10-1 --epochs 10 --seeds 3 --methods none cutmix --output DIR
-  keras-mma study --dataset folder:PATH --methods none cutmix saliencymix saliencymix+mma --output DIR
+  keras-mma study --dataset folder:PATH --network wideresnet-10-2 --epochs 50 --methods none cutmix saliencymix+mma \\
+      --output DIR
   keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
   keras-mma study --check DIR
   keras-mma study --report DIR
@@ -227,6 +228,8 @@ def describe(plan):
     words = [f"{len(plan['arms'])} methods", f"{plan['seeds']} seeds"]
     words += [f"{len(values)} of {name}" for name, values in plan["dimensions"].items() if len(values) > 1]
     show(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
+    networks, epochs = (", ".join(map(str, plan["dimensions"][name])) for name in ("network", "epochs"))
+    print(f"each trains {networks} for {epochs} epochs")
     for extension in plan["extensions"]:
         print(f"note: the seeds were raised from {extension['from']} to {extension['to']} on {extension['date']}")
     if len(plan.get("evaluations", [])) > 1:

@@ -90,19 +90,28 @@ def check_models(plan):
         network = None
         for arm in study_plan.arms_of(plan):
             cell = study_cells.make(plan, arm, plan["first_seed"], setting)
-            try:
-                settings = cell_training.make_recipe(cell)
-                train = cell_training.load(settings).train
-                train = train.balanced_subset(settings.fraction, settings.seed)
-                if network is None:
-                    network = recipe.make_network(settings, train)
-                built[arm.name] = _arguments(recipe.add_mixing(settings, network))
-            except InputError:
-                raise
-            except (ValueError, TypeError) as error:
-                raise InputError(f"`methods` {arm.name} cannot be built: {first_line(error)}") from error
+            settings = cell_training.make_recipe(cell)
+            train = cell_training.load(settings).train
+            train = train.balanced_subset(settings.fraction, settings.seed)
+            if network is None:
+                network = _build("network", settings.network, recipe.make_network, settings, train)
+            names = () if "mixing_points" in arm.settings() else (("`at`", "`mixing_points`"),)
+            built[arm.name] = _arguments(_build("methods", arm.name, recipe.add_mixing, settings, network, names=names))
     keras.backend.clear_session()
     return built
+
+
+def _build(option, value, function, *arguments, names=()):
+    """The model that a function returns; its errors name the option. `names` are pairs of names to replace in them."""
+    try:
+        return function(*arguments)
+    except InputError:
+        raise
+    except (ValueError, TypeError) as error:
+        message = first_line(error)
+        for name, other in names:
+            message = message.replace(name, other)
+        raise InputError(f"`{option}` {value} cannot be built: {message}") from error
 
 
 def _arguments(model):

@@ -1,6 +1,7 @@
 """Run a study: plan, trainings, statistics and report."""
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +88,8 @@ def study(
         raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs!r}")
     if scheduler is not None and jobs != 1:
         raise InputError(f"`jobs` must be 1 with a `scheduler`, whose workers train. Received: jobs={jobs}")
+    if budget_minutes is not None and math.isnan(budget_minutes):
+        raise InputError(f"`budget_minutes` must be a number of minutes. Received: budget_minutes={budget_minutes}")
     if evaluate is None and limit is not None:
         raise InputError(f"`limit` applies to `evaluate` only. Received: limit={limit}")
     if not tune and (tune_learning_rate is not None or tune_weight_decay is not None or tune_seeds != 1):

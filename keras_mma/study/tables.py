@@ -102,7 +102,7 @@ def precision(report):
             analysis_of_variance = setting["two_way"]
             lines.append(
                 f"{where}The seeds explain {analysis_of_variance['correlation']:.0%} of the variance within a method, "
-                "and pairing removes that part."
+                "which is the part that pairing removes."
             )
     if lines:
         lines.append(

@@ -238,7 +238,8 @@ def test_the_command_prints_the_plan_and_the_verdicts(tmp_path, capsys, fake_tra
     main([*SMALL_WORDS, "--seeds", "3", "--arms", str(arms), "--output", str(tmp_path / "s")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "digits: 3 methods x 3 seeds = 9 trainings, baseline none"
-    assert "3 seeds detect a difference of" in lines[1] and "0.5 points need 13 seeds" in lines[1]
+    assert lines[1] == "each trains wideresnet-10-1 for 2 epochs"
+    assert "3 seeds detect a difference of" in lines[2] and "0.5 points need 13 seeds" in lines[2]
     assert lines[-4].startswith("digits: none ") and lines[-3].split()[0] == "cutmix" and lines[-2].split()[0] == "soft"
     assert lines[-1] == f"wrote {tmp_path / 's'}/report.html"
 
@@ -324,6 +325,12 @@ def make_pictures(folder, counts):
         (["--methods", "none", "cutmix(foo=1)"], "has no argument `foo`"),
         (["--methods", "none", "cutmix+mma(foo=1)"], "--methods cutmix+mma(foo=1) cannot be built"),
         (["--methods", "none", "x=cutmix+mma(at=stage9)"], "--methods x cannot be built: ValueError: `at` must name"),
+        (["--network", "wideresnet-11-1"], "--network wideresnet-11-1 cannot be built: ValueError: `depth` must be"),
+        (
+            ["--mixing-points", "stage9", "--methods", "none", "cutmix+mma"],
+            "--methods cutmix+mma cannot be built: ValueError: --mixing-points must name",
+        ),
+        (["--budget-minutes", "nan"], "--budget-minutes must be a number of minutes. Received: budget_minutes=nan"),
         (["--arms", "x.txt"], "--arms must be a .toml or a .json file"),
         (["--baseline", "mixup"], "--baseline must be one of none, cutmix"),
         (["--seeds", "1"], "--seeds must be 2 to 10,000: the spread of the results, and so an interval, needs two"),
