@@ -123,7 +123,7 @@ def test_neighbors_are_compared_in_rows_and_columns(rng):
         differences = [abs(first - second) for first, second in pairs]
         np.testing.assert_allclose(step[sample], sum(differences) / len(pairs))
         assert hard[sample] == sum(difference > 0.5 for difference in differences) / len(pairs)
-    assert 0 < hard.min() and hard.max() < 1
+    assert hard.min() > 0 and hard.max() < 1
 
 
 def test_figures_are_means_over_samples_and_sums_over_pairs():

@@ -149,6 +149,21 @@ def site_weights(value, sites):
     return tuple(positive("site_weights", weight) for weight in weights)
 
 
+def check_frozen(name, value, why):
+    """Raise a `ValueError` if a value is a layer that is not built or would be trained.
+
+    Args:
+        name: Name of the argument.
+        value: A layer or anything else.
+        why: Why it must not be trained.
+    """
+    if isinstance(value, keras.layers.Layer) and (not value.built or value.trainable_weights):
+        raise ValueError(
+            f"`{name}` must be built and have `trainable=False` if it is a layer, because {why}. "
+            f"Received: {value.name!r} with built={value.built}, trainable={value.trainable}"
+        )
+
+
 def check_mixer(mixer, detector, attribution_layer):
     """Raise a `ValueError` for arguments of a mixer that do not go together.
 
@@ -157,6 +172,7 @@ def check_mixer(mixer, detector, attribution_layer):
         detector, attribution_layer: Its other arguments.
     """
     name = type(mixer).__name__
+    check_frozen("detector", getattr(detector, "function", detector), "the position of a mask carries no gradient")
     if mixer.is_input_only and mixer.sites != (0,):
         raise ValueError(
             f"`sites` must be (0,) for {name}, which changes the partner's image and can mix at the input only. "

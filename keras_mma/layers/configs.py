@@ -12,6 +12,24 @@ def serialize(value):
     return value if _IS_FOR_COPY.get() else keras.saving.serialize_keras_object(value)
 
 
+def restore_frozen(config):
+    """The object of a config that `serialize` wrote. A layer is frozen, also if its model was frozen and unfrozen."""
+    value = keras.saving.deserialize_keras_object(config)
+    if isinstance(value, keras.layers.Layer):
+        value.trainable = False
+    return value
+
+
+def copied(layer):
+    """A frozen copy of a built layer: a file holds the weights of a layer once, in only one of its holders."""
+    copy = type(layer).from_config(layer.get_config())
+    if not copy.built:
+        copy.build_from_config(layer.get_build_config())
+    copy.set_weights(layer.get_weights())
+    copy.trainable = False
+    return copy
+
+
 def for_copy(layer):
     """The config of a layer with the objects themselves, which need not be such that Keras can serialize them."""
     token = _IS_FOR_COPY.set(True)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_mma.layers import arguments
+from keras_mma.layers import arguments, configs
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.plans import take_partner
 from keras_mma.resampling import METHODS, resize
@@ -115,12 +115,7 @@ class FeatureMixAdapt(FeatureMixer):
         self.temperature = arguments.positive("temperature", temperature)
         if attention is not None and not callable(attention):
             arguments.choice("attention", attention, (*ATTENTIONS, None))
-        if isinstance(attention, keras.Layer) and (not attention.built or attention.trainable_weights):
-            raise ValueError(
-                "`attention` must be built and have `trainable=False` if it is a layer, because masks carry no "
-                f"gradient to train it. Received: {attention.name!r} with built={attention.built}, "
-                f"trainable={attention.trainable}"
-            )
+        arguments.check_frozen("attention", attention, "masks carry no gradient to train it")
         self.attention = attention
         self.attention_spread = attention_spread
         if attention_spread is not None:
@@ -158,10 +153,7 @@ class FeatureMixAdapt(FeatureMixer):
 
     @classmethod
     def from_config(cls, config):
-        attention = keras.saving.deserialize_keras_object(config["attention"])
-        if isinstance(attention, keras.Layer):
-            attention.trainable = False  # also if the model was frozen and unfrozen
-        return cls(**{**config, "attention": attention})
+        return cls(**{**config, "attention": configs.restore_frozen(config["attention"])})
 
     def _attend(self, features):
         attend = self.attention if callable(self.attention) else ATTENTIONS[self.attention]

@@ -31,8 +31,9 @@ class Mixer(sampling.SeededLayer):
             sharded over devices, partners are on the same device.
         detector: Saliency detector, for mixers that need one: `"fine_grained"`, `"spectral_residual"`,
             `"smooth_spectral_residual"`, `"frequency_tuned"`, a name registered with `keras_mma.saliency.register`, or
-            a callable from images (batch, height, width, channels) to maps (batch, height, width, 1); inside a
-            `MixModel`, also an attribution of the network being trained: `"activation"` or `"gradient"`.
+            a callable from images (batch, height, width, channels) to maps (batch, height, width, 1), which may be a
+            layer that is built and frozen; inside a `MixModel`, also an attribution of the network being trained:
+            `"activation"` or `"gradient"`.
         detector_size: Height and width in pixels at which the detector works; by default those of the images. An
             attribution passes images of this size through the network, which must accept it.
         attribution_layer: Name of the layer whose activation is the saliency for `detector="activation"`; by default
@@ -264,8 +265,7 @@ class Mixer(sampling.SeededLayer):
 
     @classmethod
     def from_config(cls, config):
-        detector = keras.saving.deserialize_keras_object(config.get("detector"))
-        return cls(**{**config, "detector": detector})
+        return cls(**{**config, "detector": configs.restore_frozen(config.get("detector"))})
 
     def copy(self, **changes):
         """A layer like this one, with some arguments changed."""

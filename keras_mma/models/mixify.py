@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_mma import layers
+from keras_mma.layers import configs
 from keras_mma.models import encoders, graph
 from keras_mma.models.augmentation import end_of_augmentation
 from keras_mma.models.mix_model import MixModel
@@ -129,7 +130,8 @@ def mixify(
                 "`at` must name layers that return one feature map (batch, height, width, channels), or one token "
                 f"sequence (batch, tokens, channels) of patches on a grid. Received: {path!r}"
             )
-        outputs, plan = adapter(points.index(path) + 1, **adapt)(outputs, plan)
+        own = adapt if len(mixed_at) == 1 else {name: _own(value) for name, value in adapt.items()}
+        outputs, plan = adapter(points.index(path) + 1, **own)(outputs, plan)
         return outputs
 
     def enter_nested(path, layer):
@@ -141,6 +143,11 @@ def mixify(
     mixed = MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
     mixed.share_weight_files(model)
     return mixed
+
+
+def _own(value):
+    """A value, or a copy of a layer that another mixing point has."""
+    return configs.copied(value) if isinstance(value, keras.layers.Layer) else value
 
 
 def _outputs_of(model, paths):

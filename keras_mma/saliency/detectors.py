@@ -26,7 +26,8 @@ class Detector:
     """Finds the salient parts of images.
 
     Args:
-        function: A function from images (batch, height, width, channels) to maps (batch, height, width, 1).
+        function: A function from images (batch, height, width, channels) to maps (batch, height, width, 1), or a layer,
+            which is called in inference mode.
         is_pure: Whether the function consists of tensor operations alone and returns maps that went through
             `sanitize_maps`. It is then compiled by XLA where that pays off.
 
@@ -50,9 +51,12 @@ class Detector:
     """
 
     def __init__(self, function: Callable, is_pure: bool = False) -> None:
-        functools.update_wrapper(self, function)
-        del self.__dict__["__wrapped__"]  # its signature has no `size`
         self.function, self.is_pure = function, is_pure
+        if isinstance(function, keras.layers.Layer):
+            function = functools.partial(function, training=False)
+        else:
+            functools.update_wrapper(self, function)
+            del self.__dict__["__wrapped__"]  # its signature has no `size`
         self._detect = xla_compiled(downsampled(function)) if is_pure else _checked(downsampled(function))
 
     def __call__(self, images: Any, size: int | None = None, data_format: str = "channels_last") -> Any:
@@ -135,11 +139,13 @@ def find(detector):
 
 
 def identifier(detector):
-    """What a config stores for a detector: its name if it is registered, and otherwise the detector itself."""
+    """What a mixer keeps and stores of a detector: its name if it is registered, and otherwise the detector itself."""
     for name, registered in _DETECTORS.items():
         if detector is registered or detector is registered.function:
             return name
-    return detector
+    # Keras tracks and saves the weights of a layer that the mixer itself holds.
+    is_layer = isinstance(getattr(detector, "function", None), keras.layers.Layer)
+    return detector.function if is_layer else detector
 
 
 def register(name: str) -> Callable[[Callable], Callable]:

@@ -95,22 +95,20 @@ def check_models(plan):
             train = train.balanced_subset(settings.fraction, settings.seed)
             if network is None:
                 network = _build("network", settings.network, recipe.make_network, settings, train)
-            names = () if "mixing_points" in arm.settings() else (("`at`", "`mixing_points`"),)
-            built[arm.name] = _arguments(_build("methods", arm.name, recipe.add_mixing, settings, network, names=names))
+            at = "`at`" if "mixing_points" in arm.settings() else "`mixing_points`"
+            built[arm.name] = _arguments(_build("methods", arm.name, recipe.add_mixing, settings, network, at=at))
     keras.backend.clear_session()
     return built
 
 
-def _build(option, value, function, *arguments, names=()):
-    """The model that a function returns; its errors name the option. `names` are pairs of names to replace in them."""
+def _build(option, value, function, *arguments, at="`at`"):
+    """The model that a function returns. Its errors name the option, and the one that gives the argument `at`."""
     try:
         return function(*arguments)
     except InputError:
         raise
     except (ValueError, TypeError) as error:
-        message = first_line(error)
-        for name, other in names:
-            message = message.replace(name, other)
+        message = first_line(error).replace("`at`", at)
         raise InputError(f"`{option}` {value} cannot be built: {message}") from error
 
 

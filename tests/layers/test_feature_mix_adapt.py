@@ -276,6 +276,23 @@ def test_attention_can_be_a_layer_that_is_not_trained(plan, features, tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.attention.kernel), before)
 
 
+def test_mixing_points_that_share_an_attention_are_saved(tmp_path):
+    gate = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", trainable=False)
+    gate.build((None, None, None, 4))
+    network = keras.Sequential([keras.Input((8, 8, 3))])
+    for name in ("first", "second"):
+        network.add(keras.layers.Conv2D(4, 3, padding="same", name=name))
+    network.add(keras.layers.GlobalAveragePooling2D())
+    model = keras_mma.mixify(network, layers.CutMix(), at=["first", "second"], attention=gate)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    adapters = [layer for layer in loaded.layers if isinstance(layer, FeatureMixAdapt)]
+    assert len(adapters) == 2
+    for layer in adapters:
+        assert not layer.trainable_weights
+        np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(of.kernel) for of in (layer.attention, gate)))
+
+
 def test_attention_can_be_a_callable(plan, features):
     layer = FeatureMixAdapt(2, attention=lambda x: ops.mean(ops.abs(x), -1, keepdims=True))
     np.testing.assert_allclose(call(layer, features, plan)[0], call(FeatureMixAdapt(2), features, plan)[0], atol=1e-6)

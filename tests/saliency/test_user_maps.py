@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_mma
 from keras_mma import layers, saliency
 from keras_mma.layers import feature_mix_adapt
 from tests.layers.mixers import to_numpy
@@ -79,3 +80,64 @@ def test_a_mixer_with_a_detector_of_a_function_is_saved():
     config = keras.saving.serialize_keras_object(layers.SaliencyMix(detector=saliency.Detector(signed)))
     detector = keras.saving.deserialize_keras_object(json.loads(json.dumps(config))).detector
     assert isinstance(detector, saliency.Detector) and detector.function is signed and not detector.is_pure
+
+
+def detecting_network(rng):
+    """A frozen network that returns maps, and is different in training mode."""
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(inputs))
+    network = keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same", activation="relu")(x))
+    network.set_weights([rng.random(weight.shape) for weight in network.get_weights()])
+    network.trainable = False
+    return network
+
+
+def test_a_network_that_detects_runs_in_inference_mode_and_stays_as_it_is(rng):
+    images, labels = rng.random((8, 8, 8, 3)).astype("float32"), np.eye(2)[np.arange(8) % 2]
+    network = detecting_network(rng)
+    before = network.get_weights()
+    mixer = layers.SaliencyMix(detector=network)
+    np.testing.assert_array_equal(to_numpy(mixer.saliency_maps(images)), to_numpy(network(images, training=False)))
+    inputs = keras.Input((8, 8, 3))
+    classifier = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    model = keras_mma.mixify(classifier, mixer, at=[])
+    model.compile(keras.optimizers.AdamW(0.1), keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.fit(images, labels, verbose=0)
+    assert not mixer.trainable_weights
+    for old, new in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("wrap", [lambda network: network, saliency.Detector], ids=["network", "Detector"])
+def test_the_weights_of_a_network_that_detects_are_saved(rng, tmp_path, wrap):
+    images = rng.random((4, 8, 8, 3)).astype("float32")
+    network = detecting_network(rng)
+    inputs = keras.Input((8, 8, 3))
+    classifier = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    choice = layers.RandomChoice([layers.SaliencyMix(detector=wrap(network)), layers.CutMix()])
+    for name, mixer in [("one", choice.mixers[0].copy()), ("choice", choice)]:
+        keras_mma.mixify(classifier, mixer, at=[]).save(tmp_path / f"{name}.keras")
+        loaded = keras.models.load_model(tmp_path / f"{name}.keras").mixer
+        loaded = loaded if name == "one" else loaded.mixers[0]
+        assert not loaded.trainable_weights
+        maps = to_numpy(loaded.saliency_maps(images))
+        np.testing.assert_allclose(maps, to_numpy(network(images, training=False)), rtol=1e-6)
+
+
+def test_mixers_of_a_choice_that_share_a_network_are_saved(rng, tmp_path):
+    images, network = rng.random((4, 8, 8, 3)).astype("float32"), detecting_network(rng)
+    inputs = keras.Input((8, 8, 3))
+    classifier = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    mixers = [layers.SaliencyMix(detector=network), layers.SaliencyGrafting(detector=network)]
+    keras_mma.mixify(classifier, layers.RandomChoice(mixers), at=[]).save(tmp_path / "choice.keras")
+    for loaded in keras.models.load_model(tmp_path / "choice.keras").mixer.mixers:
+        maps = to_numpy(loaded.saliency_maps(images))
+        np.testing.assert_allclose(maps, to_numpy(network(images, training=False)), rtol=1e-6)
+
+
+def test_a_network_that_detects_must_be_built_and_frozen(rng):
+    network = detecting_network(rng)
+    network.trainable = True
+    for detector in (network, saliency.Detector(network), keras.layers.Conv2D(1, 3)):
+        with pytest.raises(ValueError, match="`detector` must be built and have `trainable=False` if it is a layer"):
+            layers.SaliencyMix(detector=detector)

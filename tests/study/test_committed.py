@@ -2,15 +2,33 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks import contrasts
 from keras_mma.study import report, study_plan, tables, tuning
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 WITHOUT_TABLE = ("digits-study",)
 LEAST_SEEDS = 5  # for a verdict on a page
+OCCLUSION = tuple(f"occlusion {how} (fine_grained), mean" for how in ("random", "salient first", "non-salient first"))
+DEFORMATIONS = (
+    *("rotation ±20°", "rotation ±40°", "shear ±28.6°", "shear ±57.3°"),
+    *("zoom in 60 %", "zoom in 80 %", "zoom out 120 %", "zoom out 140 %"),
+)
+# The studies whose pages have contrasts, and the options with which the contrasts are computed.
+CONTRASTS = [
+    ("length",),
+    ("saliencymix",),
+    ("mma-naive",),
+    ("mma-naive", "--measures", *DEFORMATIONS),
+    ("mma-naive", "--measures", "corruptions, mean (regenerated)"),
+    *((study, "--measures", *OCCLUSION) for study in ("grafting-10", "grafting-100")),
+    *((study, "--measures", *OCCLUSION, "--relative-to", "clean") for study in ("grafting-10", "grafting-100")),
+    ("grafting-10", "--minus", str(RESULTS / "grafting-100")),
+]
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/plan.json") if (path.parent / "report.json").exists())
 
 
@@ -67,3 +85,14 @@ def test_the_table_of_the_page_is_that_of_the_report(study):
             comparison = comparisons[arm["method"]]
             assert tables.difference(comparison) in others
             assert (comparison["verdict"] in others) == (made["plan"]["seeds"] >= LEAST_SEEDS)
+
+
+@pytest.mark.parametrize(("study", "options"), [(study, options) for study, *options in CONTRASTS])
+def test_the_page_has_the_contrasts_of_the_records(study, options, capsys):
+    folder = RESULTS / study
+    assert contrasts.main([str(folder), str(folder / "contrasts.toml"), *options]) == 0
+    page = " ".join((folder / "README.md").read_text().replace("−", "-").split())
+    _, _, *rows = capsys.readouterr().out.replace("−", "-").splitlines()
+    for row in rows:
+        _, _, mean, interval, *_ = (cell.strip() for cell in row.split("|"))
+        assert re.search(rf"{re.escape(mean.strip('+-'))}[^\d[]*{re.escape(interval)}", page), f"{mean} {interval}"

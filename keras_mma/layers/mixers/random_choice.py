@@ -81,7 +81,12 @@ class RandomChoice(Mixer):
                 f"`probabilities` must be {len(mixers)} numbers with a sum of 1. Received: {probabilities}"
             )
         # Copied: the choice must not change the mixers that it was given.
-        self.mixers = [mixer.copy(sites=(0,), data_format=self.data_format) for mixer in mixers]
+        self.mixers: list[Mixer] = []
+        for mixer in mixers:
+            is_shared = any(mixer.detector is other.detector for other in self.mixers)
+            is_layer = isinstance(mixer.detector, keras.layers.Layer)
+            own = {"detector": configs.copied(mixer.detector)} if is_shared and is_layer else {}
+            self.mixers.append(mixer.copy(sites=(0,), data_format=self.data_format, **own))
         for mixer, copy in zip(mixers, self.mixers, strict=True):
             # Those of a model, and the copies that another choice has made, are still in use themselves.
             if not mixer._inbound_nodes and not getattr(mixer, "is_in_choice", False):
