@@ -8,6 +8,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 
 from keras_mma import packing
 from keras_mma.errors import InputError
-from keras_mma.study import evaluation, provenance, running, study_cells, tuning, workers
+from keras_mma.study import evaluation, progress_bar, provenance, running, study_cells, tuning, workers
 from tests.study import fakes
 
 ROOT = Path(__file__).parents[2]
@@ -282,6 +283,16 @@ def test_the_bar_counts_epochs_of_all_processes(tmp_path, capsys):
     assert all(character == "\n" or character.isprintable() for character in shown)
 
 
+def test_the_bar_estimates_the_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(progress_bar, "_POLL", 0.05)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    started = time.perf_counter()
+    with progress_bar.show(100, lambda: int((time.perf_counter() - started) / 0.2)):  # an epoch takes 0.2 seconds
+        time.sleep(1.0)
+    estimates = re.findall(r"\b[1-9]/100 \[\d+:\d+<00:(\d\d)", capsys.readouterr().err)
+    assert estimates and 5 < int(estimates[-1]) < 40  # 19 seconds
+
+
 def test_a_damaged_record_is_named(tmp_path):
     running.run(make_cells()[:1], tmp_path, fakes.train)
     (tmp_path / "records" / "none-seed0.json").write_text("{")
@@ -421,6 +432,16 @@ def test_the_workers_of_a_scheduler_run_each_cell_once(tmp_path, cluster):
         evaluation.measure(todo, dict.fromkeys((cell.name for cell in todo), {}), study, ["clean"], scheduler=cluster)
     with pytest.raises(InputError, match="is full"):
         running.run(make_cells(), tmp_path / "full", fakes.full_disk, scheduler=cluster)
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_scheduler_train_networks(tmp_path, cluster, needs_tensorflow):
+    from keras_mma.study import cell_training
+
+    todo = make_cells()[:2]
+    assert running.run(todo, tmp_path, cell_training.train_cell, scheduler=cluster) == running.Outcome(2, False, {})
+    for record in study_cells.read_records(tmp_path).values():
+        assert record["test_accuracy"] > 0.2 and record["versions"]["keras"]
 
 
 def test_a_scheduler_that_cannot_be_reached(tmp_path, monkeypatch):
