@@ -28,6 +28,9 @@ SPELLING = (
 #: Suffixes of a mixer and their arguments of `FeatureMixAdapt`.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
 
+# Arguments that change nothing without attention and softmax.
+_OF_ADAPTED = ("temperature", "combine", "attention_spread")
+
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
@@ -92,6 +95,9 @@ def parse(text):
     adaptation, adapt_arguments = _call(parts[1], text)
     if adaptation not in ADAPTATIONS:
         raise InputError(f"+{adaptation} must be one of +{', +'.join(ADAPTATIONS)}. Received: {text}")
+    ignored = [key for key in _OF_ADAPTED if key in adapt_arguments]
+    if adaptation == "naive" and ignored and not {"attention", "smooth"} & adapt_arguments.keys():
+        raise InputError(f"+naive must not have {', '.join(ignored)}, which would change nothing. Received: {text}")
     at = adapt_arguments.pop("at", None)
     for key in ("sites", "site_weights"):
         if key in adapt_arguments:

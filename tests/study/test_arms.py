@@ -75,6 +75,7 @@ def test_what_a_text_means(text, expected):
         "cutmix(alpha=[i for i in x])",
         "cutmix+mma+mma",
         "cutmix+cutmix",
+        "cutmix+naive(temperature=2)",
         "cutmix-mma",
         "a.b(c=1)",
         "lambda: 0",
