@@ -251,7 +251,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         encoded = targets.encode(y, y_pred, self.output_names, self.ignore_class)
         if plan is not None:
             targets.refuse_moved_maps(encoded, self.mixer)
-        y, sample_weight = targets.follow(encoded, sample_weight, plan)
+        y, sample_weight = targets.follow(encoded, sample_weight, y_pred, self.output_names, plan)
         return y, y_pred, sample_weight
 
     def inference_model(self):

@@ -95,17 +95,31 @@ def check_class_weight(class_weight, predictions):
         )
 
 
-def follow(targets, sample_weight, plan=None):
+def follow(targets, sample_weight, predictions, output_names, plan=None):
     """Mix labels and sample weights by the plan: vectors by its weight, maps by its mask.
 
     Args:
         targets: What `encode` returned.
-        sample_weight: Sample weights of all heads, or in the structure of the targets; or `None`.
+        sample_weight: Sample weights of all heads, or in the structure of the targets or of the predictions; or `None`.
+        predictions, output_names: See `encode`.
         plan: The plan, or `None` where nothing was mixed.
 
     Returns:
-        The labels and the sample weights, in the structure of the targets.
+        The labels, in the structure of the targets, and the sample weights, in that of the targets or, if these are a
+        dict and the predictions are not, in that of the predictions.
     """
+    # Keras finds the labels of a dict by `output_names`, but weights only by their place among the predictions.
+    is_named = isinstance(targets, dict) and not isinstance(predictions, dict)
+    if is_named and isinstance(sample_weight, (list, tuple)):
+        sample_weight = dict(zip(output_names, keras.tree.flatten(sample_weight), strict=True))
+    labels, sample_weight = _follow(targets, sample_weight, plan)
+    if is_named and isinstance(sample_weight, dict):
+        weights = [sample_weight.get(name) for name in output_names]
+        sample_weight = keras.tree.pack_sequence_as(predictions, weights)
+    return labels, sample_weight
+
+
+def _follow(targets, sample_weight, plan):
     leaves = [target for target in keras.tree.flatten(targets) if target is not None]
     if plan is not None:
         for target in leaves:
