@@ -152,7 +152,8 @@ def map_heads(function, y, predictions, output_names, name="y"):
             for key, value in y.items()
         }
     if isinstance(y, (list, tuple)) and isinstance(predictions, (list, tuple)) and len(y) == len(predictions):
-        return type(y)(map_heads(function, *pair, output_names, name) for pair in zip(y, predictions, strict=True))
+        form = getattr(y, "_make", type(y))
+        return form(map_heads(function, *pair, output_names, name) for pair in zip(y, predictions, strict=True))
     labels, heads = keras.tree.flatten(y), keras.tree.flatten(predictions)
     if len(labels) != len(heads):
         raise ValueError(f"`{name}` must have labels for {len(heads)} heads. Received: labels for {len(labels)}")

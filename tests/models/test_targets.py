@@ -1,5 +1,7 @@
 """Labels of several heads, in every structure: each has the width of its own head and is mixed by the one plan."""
 
+from collections import namedtuple
+
 import keras
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from tests import oracles
 from tests.layers.mixers import to_numpy
 
 WIDTHS = (5, 3, 4)
+Heads = namedtuple("Heads", ["first", "second", "third"])
 FORMS = {
     "list": lambda values: list(values),
     "tuple": lambda values: tuple(values),
+    "named tuple": lambda values: Heads(*values),
     "nested": lambda values: [values[0], {"second": values[1], "third": values[2]}],
     "dict": lambda values: dict(zip(("first", "second", "third"), values, strict=True)),
     "dict of another order": lambda values: {"third": values[2], "first": values[0], "second": values[1]},
@@ -21,7 +25,8 @@ FORMS = {
 
 
 @pytest.mark.parametrize(
-    ("form", "form_of_heads"), [*zip(FORMS, FORMS, strict=True), ("dict of another order", "list"), ("list", "dict")]
+    ("form", "form_of_heads"),
+    [*zip(FORMS, FORMS, strict=True), ("dict of another order", "list"), ("list", "dict"), ("named tuple", "list")],
 )
 def test_labels_have_the_width_of_their_own_head(rng, form, form_of_heads):
     labels = [rng.integers(0, 3, 6) for _ in WIDTHS]
