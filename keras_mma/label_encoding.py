@@ -63,7 +63,7 @@ def encode(labels, classes, name="labels"):
             f"layer, or one-hot encode them. {received}"
         )
     if width is None:
-        return _encode_open_width(labels, classes)
+        return encode_open_width(labels, classes)
     if width != 1:
         return ops.cast(labels, "float32")
     check_range(labels, classes, name)
@@ -178,8 +178,16 @@ def one_hot(labels, classes):
     return ops.where(is_valid[:, None], ops.one_hot(indices, classes, dtype="float32"), float("nan"))
 
 
-def _encode_open_width(labels, classes):
-    """Encode labels of shape (batch, None): whether they are class indices or vectors turns out when the graph runs."""
+def encode_open_width(labels, classes):
+    """Encode labels of shape (batch, None): whether they are class indices or vectors turns out when the graph runs.
+
+    Args:
+        labels: Class indices (batch, 1) or vectors (batch, classes), whose width is not known.
+        classes: Number of classes, or `None` if it is not known.
+
+    Returns:
+        A float32 tensor (batch, classes); NaN for labels of another width and for what is no class index.
+    """
     if isinstance(labels, keras.KerasTensor):
         return keras.KerasTensor((labels.shape[0], classes), "float32")
     batch_size, width = ops.shape(labels)

@@ -5,25 +5,31 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_mma.label_encoding import check_range
+from keras_mma import label_encoding
 
 __all__ = ["DominantAccuracy", "WeightedAccuracy"]
 
 
 def _vectors(y_true: Any, y_pred: Any) -> Any:
-    """Labels as vectors; class indices (batch,) or (batch, 1) are one-hot encoded."""
+    """Labels as vectors; class indices (batch,) or (batch, 1) are one-hot encoded, with NaN for what is none."""
     classes = y_pred.shape[-1]
     if len(y_true.shape) < len(y_pred.shape):
         y_true = ops.expand_dims(y_true, -1)
-    if y_true.shape[-1] not in (None, 1, classes) and classes is not None:
+    width = y_true.shape[-1]
+    if width not in (None, 1, classes) and classes is not None:
         raise ValueError(
             f"`y_true` must hold class indices, or a share for each class of `y_pred` in its last axis, {classes}. "
             f"Received: y_true of shape {tuple(y_true.shape)}, y_pred of shape {tuple(y_pred.shape)}"
         )
-    if y_true.shape[-1] == 1 and classes != 1:
-        check_range(y_true, classes, "y_true")
-        y_true = ops.one_hot(ops.cast(y_true[..., 0], "int32"), classes)
-    return ops.cast(y_true, "float32")
+    if classes == 1:
+        return ops.reshape(ops.cast(y_true, "float32"), ops.shape(y_pred))
+    if width is None:
+        rows = ops.reshape(y_true, (-1, ops.shape(y_true)[-1]))
+        return ops.reshape(label_encoding.encode_open_width(rows, classes), ops.shape(y_pred))
+    if width != 1:
+        return ops.cast(y_true, "float32")
+    label_encoding.check_range(y_true, classes, "y_true")
+    return ops.reshape(label_encoding.one_hot(y_true, classes), ops.shape(y_pred))
 
 
 def _with_two_columns(y_true: Any, y_pred: Any, threshold: float) -> tuple[Any, Any]:
@@ -38,7 +44,8 @@ def _with_two_columns(y_true: Any, y_pred: Any, threshold: float) -> tuple[Any, 
 
 def _dominant(y_true: Any, y_pred: Any, threshold: float) -> Any:
     y_true, y_pred = _with_two_columns(y_true, y_pred, threshold)
-    return ops.cast(ops.equal(ops.argmax(y_true, -1), ops.argmax(y_pred, -1)), "float32")
+    is_right = ops.cast(ops.equal(ops.argmax(y_true, -1), ops.argmax(y_pred, -1)), "float32")
+    return ops.where(ops.any(ops.isnan(y_true), -1), float("nan"), is_right)
 
 
 def _weighted(y_true: Any, y_pred: Any, threshold: float) -> Any:
@@ -77,7 +84,7 @@ class DominantAccuracy(_MixedLabelAccuracy):
         sample_weight: Weights (batch,), or `None`.
 
     Returns:
-        A scalar in [0, 1].
+        A scalar in [0, 1]; NaN where a graph is traced, so that values are not known, and a label is no class index.
 
     Raises:
         ValueError: If the shapes do not agree, or, where the values are known, a label is no class index.
@@ -114,7 +121,7 @@ class WeightedAccuracy(_MixedLabelAccuracy):
         sample_weight: Weights (batch,), or `None`.
 
     Returns:
-        A scalar in [0, 1].
+        A scalar in [0, 1]; NaN where a graph is traced, so that values are not known, and a label is no class index.
 
     Raises:
         ValueError: If the shapes do not agree, or, where the values are known, a label is no class index.

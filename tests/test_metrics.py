@@ -6,6 +6,7 @@ import pytest
 
 import keras_mma
 from keras_mma import layers, metrics
+from tests.layers.mixers import to_numpy
 
 
 def loop(name, labels, predictions, weights):
@@ -93,3 +94,45 @@ def test_what_is_no_class_index_is_refused(name, label):
         match = f"`y_true` must be class indices from 0 to 2.*Received: y_true with the label {label}"
         with pytest.raises(ValueError, match=match):
             getattr(metrics, name)()(np.array(labels), np.eye(3, dtype="float32")[:2])
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_what_is_no_class_index_is_nan_in_a_graph(name, jit_compile, needs_tensorflow):
+    """A graph cannot raise; a vector of zeros would be class 0."""
+    import tensorflow as tf
+
+    measure, predictions = getattr(metrics, name)()._fn, np.eye(3, dtype="float32")[[0, 0, 2, 0]]
+
+    def call(labels, shape):
+        function = tf.function(
+            lambda labels: measure(labels, predictions, 0.5),
+            input_signature=[tf.TensorSpec(shape, labels.dtype)],
+            jit_compile=jit_compile,
+        )
+        return function(tf.constant(labels)).numpy()
+
+    expected, indices = [np.nan, np.nan, 1.0, 0.0], np.array([7, -1, 2, 1])
+    np.testing.assert_array_equal(call(indices, [None]), expected)
+    np.testing.assert_array_equal(call(indices[:, None], [4, 1]), expected)
+    np.testing.assert_array_equal(call(indices[:, None], [None, None]), expected)
+    np.testing.assert_array_equal(call(np.array([[7], [0.5], [2], [1]], "float32"), [None, None]), expected)
+    np.testing.assert_array_equal(call(np.eye(3)[[0, 1, 2, 1]], [None, None]), [1.0, 0.0, 1.0, 0.0])
+    assert np.isnan(call(np.ones((4, 2)), [None, None])).all()
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_labels_with_nan_are_not_counted_as_right(name):
+    labels = np.array([[np.nan, 1.0], [1.0, 0.0]], "float32")
+    values = getattr(metrics, name)()._fn(labels, np.eye(2, dtype="float32"), 0.5)
+    np.testing.assert_array_equal(to_numpy(values), [np.nan, 0.0])
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+@pytest.mark.parametrize("width", [None, 1, 3])
+def test_class_indices_of_maps(rng, name, width):
+    labels, predictions = rng.integers(0, 3, (2, 4, 5)), rng.normal(size=(2, 4, 5, 3)).astype("float32")
+    given = {None: labels, 1: labels[..., None], 3: np.eye(3)[labels]}[width]
+    assert float(getattr(metrics, name)()(given, predictions)) == pytest.approx(
+        (predictions.argmax(-1) == labels).mean()
+    )
