@@ -17,7 +17,7 @@ class Mixer(sampling.SeededLayer):
 
     A subclass implements `sample_mask(images, partner, maps)`. The base reads the batch, computes saliency, pairs the
     samples, leaves samples unmixed by `probability`, draws the site, and mixes images, labels, sample weights and
-    segmentation masks.
+    segmentation masks; those of class indices only if the subclass sets `has_binary_mask = True`.
 
     Args:
         probability: Probability in [0, 1] with which each sample is mixed. It can be changed between steps.
@@ -78,7 +78,7 @@ class Mixer(sampling.SeededLayer):
     #: Whether `sample_mask` uses saliency maps.
     uses_saliency = False
     #: Whether every mask contains only 0 and 1, so that class indices of segmentation masks can follow it.
-    has_binary_mask = True
+    has_binary_mask = False
     #: Whether the mixer moves or resizes the partner's image, which the plan cannot describe to feature sites.
     is_input_only = False
     #: Whether all of the partner's image is shown, though shrunk.

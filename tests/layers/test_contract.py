@@ -528,6 +528,8 @@ def test_integer_segmentation_masks_require_binary_masks(case, rng):
         "segmentation_masks": rng.integers(0, 9, (8, 16, 20)).astype("int32"),
     }
     mixer = make(case)
+    drawn = [training_plan(mixer, batch["images"])[1]["mask"] for _ in range(1 if mixer.has_binary_mask else 5)]
+    assert mixer.has_binary_mask == (set(np.unique(drawn)) <= {0.0, 1.0})
     if mixer.has_binary_mask:
         out = to_numpy(mixer(batch))["segmentation_masks"]
         assert out.dtype == batch["segmentation_masks"].dtype and set(np.unique(out)) <= set(range(9))

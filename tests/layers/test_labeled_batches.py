@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_mma import layers
+from keras_mma.layers import masks
 from tests.layers.mixers import to_numpy
 from tests.pictures import blobs
 
@@ -30,6 +31,22 @@ def test_class_indices_that_are_floats_are_not_blended(rng):
     assert set(np.unique(out["segmentation_masks"])) <= set(range(5))
     with pytest.raises(ValueError, match="must be float class shares .*Received: shape .*, dtype float32"):
         layers.MixUp(seed=1)({"images": images, "segmentation_masks": indices})
+
+
+class Half(layers.Mixer):
+    """A mixer of which nothing says whether its masks are binary."""
+
+    def sample_mask(self, images, partner, maps):
+        return masks.Dense(keras.ops.full((images.shape[0], *self.image_size(images.shape), 1), 0.5))
+
+
+def test_an_own_mixer_blends_no_class_indices_in_a_pipeline(rng, needs_tensorflow):
+    """The mean of the classes 0 and 8 is class 4, which is in none of the two images, and a graph cannot raise."""
+    import tensorflow as tf
+
+    batch = {"images": blobs(rng, 6), "segmentation_masks": rng.choice([0, 8], (6, 16, 20))}
+    with pytest.raises(ValueError, match="must be float class shares .* for Half, whose mask blends"):
+        tf.data.Dataset.from_tensors(batch).map(Half(seed=1))
 
 
 class Counting(layers.CutMix):

@@ -115,6 +115,11 @@ def test_invalid_arguments_raise(arguments, match):
         layers.RandomChoice(**arguments)
 
 
+@pytest.mark.parametrize("other", [layers.GridMix, layers.MixUp])
+def test_masks_are_binary_if_those_of_all_mixers_are(other):
+    assert layers.RandomChoice([layers.CutMix(), other()]).has_binary_mask == (other is layers.GridMix)
+
+
 def test_changed_probabilities_are_used(rng):
     """On JAX, a call is compiled with the arguments that the layer has."""
     images, labels = rng.random((8, 8, 8, 3)).astype("float32"), np.eye(4)[np.arange(8) % 4]

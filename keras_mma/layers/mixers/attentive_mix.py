@@ -44,7 +44,7 @@ class AttentiveMix(Mixer):
           learning based image classification, ICASSP 2020, arXiv:2003.13048. OpenMixup has a random count, too.
     """
 
-    uses_saliency = True
+    has_binary_mask = uses_saliency = True
 
     alpha = arguments.Adjustable(arguments.positive)
 

@@ -40,13 +40,13 @@ class CutMix(Mixer):
           ICCV 2019, arXiv:1905.04899, equations 1 and 2.
     """
 
+    has_binary_mask = True
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha: float = 1.0, per: str = "sample", border: str = "clip", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = alpha
         self.per = arguments.choice("per", per, ("sample", "batch"))
-        self.draws_per_batch = per == "batch"
+        self.alpha, self.draws_per_batch = alpha, per == "batch"
         self.border = arguments.choice("border", border, ("clip", "inside"))
 
     def sample_mask(self, images, partner, maps):

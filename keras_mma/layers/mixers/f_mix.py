@@ -44,6 +44,7 @@ class FMix(Mixer):
           augmentation, 2020, arXiv:2002.12047, section 4.
     """
 
+    has_binary_mask = True
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha: float = 1.0, decay: float = 3.0, **kwargs: Any) -> None:

@@ -39,7 +39,6 @@ class GMix(Mixer):
           NeurIPS 2022, arXiv:2208.09913. The paper's images are square; H W stands for its squared side.
     """
 
-    has_binary_mask = False
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha: float = 1.0, **kwargs: Any) -> None:

@@ -37,6 +37,7 @@ class GridMix(Mixer):
           109 (2021): the mask. (The paper also predicts a label for each cell.)
     """
 
+    has_binary_mask = True
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha: float = 1.0, grid: int = 4, **kwargs: Any) -> None:

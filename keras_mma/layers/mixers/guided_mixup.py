@@ -44,7 +44,6 @@ class GuidedMixup(Mixer):
           arXiv:2306.16612. The blur is that of the authors' code.
     """
 
-    has_binary_mask = False
     uses_saliency = True
 
     def __init__(

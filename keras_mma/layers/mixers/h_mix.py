@@ -39,7 +39,6 @@ class HMix(Mixer):
           NeurIPS 2022, arXiv:2208.09913.
     """
 
-    has_binary_mask = False
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha: float = 1.0, ratio: float = 0.5, **kwargs: Any) -> None:

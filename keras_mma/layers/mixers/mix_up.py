@@ -39,7 +39,6 @@ class MixUp(Mixer):
           arXiv:1710.09412, equation in section 2.
     """
 
-    has_binary_mask = False
     alpha = arguments.Adjustable(arguments.positive)
 
     def __init__(self, *, alpha: float = 1.0, per: str = "sample", **kwargs: Any) -> None:

@@ -65,7 +65,6 @@ class PuzzleMix(Mixer):
           ICML 2020, arXiv:2009.06962. The weights of the terms are those of the authors' code.
     """
 
-    has_binary_mask = False
     uses_saliency = True
 
     alpha = arguments.Adjustable(arguments.positive)

@@ -38,7 +38,7 @@ class ResizeMix(Mixer):
           and true labels, 2020, arXiv:2012.11101, section 3.
     """
 
-    is_input_only = shows_whole_partner = True
+    has_binary_mask = is_input_only = shows_whole_partner = True
 
     def __init__(self, *, scale: tuple[float, float] = (0.1, 0.8), **kwargs: Any) -> None:
         super().__init__(**kwargs)

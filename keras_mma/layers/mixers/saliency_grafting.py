@@ -53,7 +53,7 @@ class SaliencyGrafting(Mixer):
           calibrated label mixing, AAAI 2022, arXiv:2112.08796: the steps. The formula is a reconstruction.
     """
 
-    uses_saliency = True
+    has_binary_mask = uses_saliency = True
 
     alpha = arguments.Adjustable(arguments.positive)
 

@@ -66,7 +66,7 @@ class SaliencyMix(Mixer):
           regularization, ICLR 2021, arXiv:2006.01791, section 3.
     """
 
-    uses_saliency = True
+    has_binary_mask = uses_saliency = True
 
     alpha = arguments.Adjustable(arguments.positive)
 

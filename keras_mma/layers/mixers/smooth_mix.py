@@ -35,8 +35,6 @@ class SmoothMix(Mixer):
           robust classifiers, CVPR workshops 2020. The range of `sigma` is that of OpenMixup.
     """
 
-    has_binary_mask = False
-
     def __init__(self, *, sigma: tuple[float, float] = (0.25, 0.5), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sigma = arguments.interval("sigma", sigma)
