@@ -70,6 +70,10 @@ def inbound_nodes(model):
 
 def get_call_context(model):
     assert model.layers[1].caller() is model
+    layer = keras.layers.Identity()
+    context = layer._get_call_context()
+    layer(np.zeros((1, 3), "float32"), training=True)
+    assert context.training is True
 
 
 def symbolic_build(model):

@@ -58,7 +58,8 @@ class FeatureMixAdapt(FeatureMixer):
         attention: `"activation"` (the mean magnitude of the channels, as above), `"cbam"` (the spatial gate of CBAM
             on the mean and maximum of the channels; its 7 x 7 kernel is uniform, because masks carry no gradient to
             train it), `None` (the same everywhere), or a callable from features (batch, height, width, channels) to
-            non-negative maps (batch, height, width, 1). A layer must be built and have `trainable=False`.
+            non-negative maps (batch, height, width, 1). A layer must be built and have `trainable=False`; it is called
+            with `training=False`.
         attention_spread: Standard deviation to which each attention map is scaled around its mean of 1, before negative
             values become 0; `None` keeps the deviation that the features have, which is small in most networks (about
             0.3) (not from the paper).
@@ -158,10 +159,23 @@ class FeatureMixAdapt(FeatureMixer):
     def _attend(self, features):
         attend = self.attention if callable(self.attention) else ATTENTIONS[self.attention]
         features = ops.stop_gradient(ops.cast(features, "float32"))
-        attention = ops.cast(attend(features), "float32")
+        maps = call_in_inference_mode(attend, features) if isinstance(attend, keras.Layer) else attend(features)
+        attention = ops.cast(maps, "float32")
         check_maps("attention", attention, features.shape)
         attention = normalize(ops.maximum(attention, 0.0))
         return attention if self.attention_spread is None else spread(attention, self.attention_spread)
+
+
+def call_in_inference_mode(layer, inputs):
+    """The outputs of a layer that is called with `training=False`, inside the call of another layer or outside."""
+    # Keras would pass `training=False` on to the layers that the other one calls later. Outside, the context is that of
+    # the layer and ends with its call.
+    context = layer._get_call_context()
+    training = getattr(context, "training", None)
+    try:
+        return layer(inputs, training=False)
+    finally:
+        context.training = training
 
 
 def adapt_mask(mask, own, partner, temperature, combine, smooth, preserve_ratio):

@@ -293,6 +293,34 @@ def test_mixing_points_that_share_an_attention_are_saved(tmp_path):
         np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(of.kernel) for of in (layer.attention, gate)))
 
 
+class Outer(keras.Layer):
+    """Adapts a mask and drops features afterwards, both in the mode in which it is called."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.adapt, self.dropout = FeatureMixAdapt(2, attention=attention), keras.layers.Dropout(0.5, seed=1)
+
+    def call(self, features, plan):
+        return self.adapt(features, plan)[1]["mask"], self.dropout(features)
+
+
+def test_an_attention_that_is_a_layer_is_in_inference_mode(plan, features):
+    """A frozen layer with dropout is not random, and the layers that are called after it are in training mode."""
+    gate = keras.Sequential([keras.layers.Dropout(0.5, seed=1), keras.layers.Conv2D(1, 1, activation="sigmoid")])
+    gate.build((None, 8, 10, features.shape[-1]))
+    gate.trainable = False
+    outer = Outer(gate)
+    masks, dropped = zip(*(to_numpy(outer(features, plan, training=True)) for _ in range(2)), strict=True)
+    np.testing.assert_array_equal(*masks)
+    expected = FeatureMixAdapt(2, attention=lambda x: gate(x, training=False))(features, plan, training=True)
+    np.testing.assert_allclose(masks[0], to_numpy(expected[1]["mask"]), atol=1e-6)
+    assert all(0.3 < (values == 0).mean() < 0.7 for values in dropped)
+    # Outside of a layer's call, nothing is left behind.
+    outer.adapt.mask(features, plan)
+    assert (to_numpy(keras.layers.Dropout(0.5)(features, training=True)) == 0).any()
+    assert not (to_numpy(keras.layers.Dropout(0.5)(features)) == 0).any()
+
+
 def test_attention_can_be_a_callable(plan, features):
     layer = FeatureMixAdapt(2, attention=lambda x: ops.mean(ops.abs(x), -1, keepdims=True))
     np.testing.assert_allclose(call(layer, features, plan)[0], call(FeatureMixAdapt(2), features, plan)[0], atol=1e-6)
