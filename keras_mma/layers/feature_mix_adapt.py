@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mma import inference_mode
 from keras_mma.layers import arguments, configs
 from keras_mma.layers.feature_mixer import FeatureMixer
 from keras_mma.plans import take_partner
@@ -159,23 +160,11 @@ class FeatureMixAdapt(FeatureMixer):
     def _attend(self, features):
         attend = self.attention if callable(self.attention) else ATTENTIONS[self.attention]
         features = ops.stop_gradient(ops.cast(features, "float32"))
-        maps = call_in_inference_mode(attend, features) if isinstance(attend, keras.Layer) else attend(features)
+        maps = inference_mode.call(attend, features) if isinstance(attend, keras.Layer) else attend(features)
         attention = ops.cast(maps, "float32")
         check_maps("attention", attention, features.shape)
         attention = normalize(ops.maximum(attention, 0.0))
         return attention if self.attention_spread is None else spread(attention, self.attention_spread)
-
-
-def call_in_inference_mode(layer, inputs):
-    """The outputs of a layer that is called with `training=False`, inside the call of another layer or outside."""
-    # Keras would pass `training=False` on to the layers that the other one calls later. Outside, the context is that of
-    # the layer and ends with its call.
-    context = layer._get_call_context()
-    training = getattr(context, "training", None)
-    try:
-        return layer(inputs, training=False)
-    finally:
-        context.training = training
 
 
 def adapt_mask(mask, own, partner, temperature, combine, smooth, preserve_ratio):

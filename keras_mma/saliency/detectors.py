@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mma import inference_mode
 from keras_mma.backend import device_groups, is_compiled_for_cpu, xla_compiled
 from keras_mma.resampling import resize
 from keras_mma.saliency.attribution import ATTRIBUTIONS
@@ -53,7 +54,7 @@ class Detector:
     def __init__(self, function: Callable, is_pure: bool = False) -> None:
         self.function, self.is_pure = function, is_pure
         if isinstance(function, keras.layers.Layer):
-            function = functools.partial(function, training=False)
+            function = functools.partial(inference_mode.call, function)
         else:
             functools.update_wrapper(self, function)
             del self.__dict__["__wrapped__"]  # its signature has no `size`

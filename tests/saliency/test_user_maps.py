@@ -108,6 +108,23 @@ def test_a_network_that_detects_runs_in_inference_mode_and_stays_as_it_is(rng):
         np.testing.assert_array_equal(old, new)
 
 
+class Outer(keras.Layer):
+    """Computes saliency and drops pixels afterwards, both in the mode in which it is called."""
+
+    def __init__(self, mixer):
+        super().__init__()
+        self.mixer, self.dropout = mixer, keras.layers.Dropout(0.5, seed=1)
+
+    def call(self, images):
+        return self.mixer.saliency_maps(images), self.dropout(images)
+
+
+def test_layers_that_are_called_after_a_network_that_detects_stay_in_training_mode(rng):
+    images = rng.random((8, 8, 8, 3)).astype("float32")
+    _, dropped = Outer(layers.SaliencyMix(detector=detecting_network(rng)))(images, training=True)
+    assert 0.3 < (to_numpy(dropped) == 0).mean() < 0.7
+
+
 @pytest.mark.parametrize("wrap", [lambda network: network, saliency.Detector], ids=["network", "Detector"])
 def test_the_weights_of_a_network_that_detects_are_saved(rng, tmp_path, wrap):
     images = rng.random((4, 8, 8, 3)).astype("float32")
