@@ -8,7 +8,7 @@ import keras
 
 from keras_mma import plans
 from keras_mma.layers import FeatureMixer, FollowPlan, Mixer
-from keras_mma.models import encoders
+from keras_mma.models import encoders, model_inputs
 
 MIXING = (Mixer, FeatureMixer)
 
@@ -205,7 +205,7 @@ def rebuild_graph(outputs, values, call, enter_nested=lambda path, layer: False,
         values: Values of the symbolic inputs, by the `id` of the symbolic tensor.
         call: `call(path, layer, args, kwargs)` replaces each call in the graph. It gets values instead of symbolic
             tensors and returns a value for each output of the layer, in the structure of the layer's outputs. The path
-            of a layer in a nested model is `"model/layer"`.
+            of a layer in a nested model is `"model/layer"`, and that of an input whose value is cast `"model/input"`.
         enter_nested: `enter_nested(path, layer)` says whether the graph of a nested model replaces the model, and the
             layers of an encoder replace the encoder (see `encoders`).
         path: Path of the model that the graph belongs to.
@@ -221,8 +221,7 @@ def rebuild_graph(outputs, values, call, enter_nested=lambda path, layer: False,
         name = f"{path}/{layer.name}" if path else layer.name
         args, kwargs = node.arguments.fill_in(values)
         if is_transparent(layer) and enter_nested(name, layer):
-            inputs = keras.tree.flatten(args[0] if args else kwargs["inputs"])
-            inner = {id(tensor): value for tensor, value in zip(layer.inputs, inputs, strict=True)}
+            inner = model_inputs.values_inside(layer, args[0] if args else kwargs["inputs"], call, name)
             results = rebuild_graph(output_of(layer), inner, call, enter_nested, name)
         elif encoders.is_encoder(layer) and enter_nested(name, layer):
             results = encoders.rerun(

@@ -190,7 +190,7 @@ def _cuts(model, source, data_format):
     image_size = _size(image.shape, None, data_format)
     # Tokens have a grid only if the image size is known.
     token_image = None if None in source.shape[1:] else image_size
-    times_called = collections.Counter(call.name for call in calls)
+    times_called, paths = collections.Counter(call.name for call in calls), graph.layers_by_path(graph.output_of(model))
     last_weights = max((index for index, call in enumerate(calls) if graph.has_learned_weights(call.layer)), default=0)
     has_spatial_output = any(_size(value.shape, None, data_format) for value in keras.tree.flatten(outputs))
     end = last_weights if has_spatial_output else len(calls)
@@ -206,6 +206,8 @@ def _cuts(model, source, data_format):
         is_cut, reach = reach <= index, max(reach, used_until[index])
         is_after_weights = is_after_weights or graph.has_learned_weights(call.layer)
         if not (is_cut and is_after_weights and len(call.results) == 1 and times_called[call.name] == 1):
+            continue
+        if call.name not in paths:  # an input of a nested model, whose value is cast
             continue
         shape = call.results[0].shape
         size = _size(shape, token_image, data_format)

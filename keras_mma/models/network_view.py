@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_mma.backend import stateless_call
 from keras_mma.layers import FollowPlan, Mixer
-from keras_mma.models import graph
+from keras_mma.models import graph, model_inputs
 
 
 class NetworkView:
@@ -163,8 +163,6 @@ def predictor_behind_mixer(inputs, predictions, data_format):
         data_format: Data format of the images.
     """
     plain, received, _ = without_mixing(inputs, predictions)
-    # Keras takes a dict for any structure of inputs, with keys to spare.
-    keys = sorted(inputs) if isinstance(inputs, dict) else [source.name for source in keras.tree.flatten(inputs)]
     in_front = {id(tensor) for call in graph.calls_behind(received) for tensor in call.outputs}
     others = [number for number, source in enumerate(plain.inputs) if id(source) not in in_front]
     if not others:
@@ -173,8 +171,7 @@ def predictor_behind_mixer(inputs, predictions, data_format):
     view = NetworkView([received, *(plain.inputs[number] for number in others)], plain.output, {}, data_format)
 
     def predict(images, values):
-        is_named = isinstance(values, dict) and all(key in values for key in keys)
-        given = [values[key] for key in keys] if is_named else keras.tree.flatten(values)
+        given = model_inputs.in_order(inputs, values)
         # Keras takes no mixture of tensors and arrays.
         return view.predictions([images, *(ops.convert_to_tensor(given[number]) for number in others)])
 

@@ -202,3 +202,53 @@ def test_the_weights_of_the_sites_stay():
     assert keras_mma.mixify(network, mixer, at=["stage1", "stage2"]).mixer.site_weights == (8, 1, 1)
     assert mixer.copy(probability=0.5).site_weights == mixer.copy(sites=[0, 1, 2]).site_weights == (8, 1, 1)
     assert mixer.copy(sites=(0, 2)).site_weights is None  # weights belong to the sites
+
+
+def two_inputs(as_dict):
+    """A network that calls a nested model of two inputs with a dict whose keys, sorted, are in another order."""
+    image, edges = keras.Input((8, 8, 3), name="image"), keras.Input((8, 8, 3), name="edges")
+    x = keras.layers.Conv2D(4, 3, name="stem")(image) + 9 * keras.layers.Conv2D(4, 3)(edges)
+    sources = {"image": image, "edges": edges} if as_dict else [image, edges]
+    backbone = keras.Model(sources, keras.layers.ReLU(name="block")(x), name="backbone")
+    images = keras.Input((8, 8, 3))
+    x = backbone({"image": images, "edges": -images, "unused": 5 * images})
+    return keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.filterwarnings("ignore:The structure of `inputs`")
+def test_a_nested_model_finds_its_inputs_in_a_dict(as_dict, rng):
+    images = rng.normal(size=(2, 8, 8, 3)).astype("float32")
+    network = two_inputs(as_dict)
+    mixed = keras_mma.mixify(network, layers.CutMix(), at=["backbone/block"])
+    np.testing.assert_allclose(ops.convert_to_numpy(mixed(images)), ops.convert_to_numpy(network(images)), atol=1e-5)
+    assert keras_mma.mixing_points(network)
+
+
+def test_a_nested_model_casts_its_inputs(rng, tmp_path):
+    source = keras.Input((8, 8, 3), name="pixels")
+    x = keras.layers.Conv2D(4, 3, name="block")(keras.layers.ReLU(name="first")(source))
+    base = keras.Model(source, keras.layers.Conv2D(4, 3)(x), name="base")
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(base(inputs))))
+    mixed = keras_mma.mixify(network, layers.CutMix(), at=["base/block"])
+    mixed.save(tmp_path / "mixed.keras")
+    copy = keras.models.load_model(tmp_path / "mixed.keras")
+    images = rng.integers(0, 256, (2, 8, 8, 3)).astype("uint8")
+    expected, *others = (
+        ops.convert_to_numpy(model(images)) for model in (network, mixed, copy, copy.inference_model())
+    )
+    for predictions in others:
+        np.testing.assert_allclose(predictions, expected, rtol=1e-5)
+
+
+def test_a_cast_of_an_input_is_no_mixing_point():
+    """It lies between two layers with weights, at the end of the maps of its size."""
+    source = keras.Input((6, 6, 4), dtype="float16", name="features")
+    head = keras.layers.Conv2D(4, 3, strides=2, name="next")(source)
+    nested = keras.Model(source, head, name="nested")
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="stem")(inputs)
+    network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(nested(x))))
+    names = [point.name for point in keras_mma.mixing_points(network)]
+    assert names == ["stem", "nested/next"]
