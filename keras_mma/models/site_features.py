@@ -29,7 +29,10 @@ class SiteFeatures(NamedTuple):
 def site_features(
     model: Any, name: str = "model", expected: str = "a `MixModel`, such as `mixify(network, MixUp())`"
 ) -> SiteFeatures:
-    """Build the model of features at the sites of a `MixModel`, which shares its layers.
+    """The model of features at the sites of a `MixModel`, which shares its layers.
+
+    It is built once and kept with the `MixModel`: Keras records each symbolic call of a layer as long as the layer
+    lives.
 
     Args:
         model: A `MixModel`.
@@ -45,6 +48,16 @@ def site_features(
     outputs = getattr(model, "output", None)
     if not isinstance(outputs, (tuple, list)) or len(outputs) != 2 or not plans.is_plan(outputs[1]):
         raise ValueError(f"`{name}` must be {expected}. Received: {name}={model!r}")
+    if not hasattr(model, "_get_site_features"):
+        sites = _build(model)
+        # A closure, so that Keras neither tracks nor saves it.
+        model._get_site_features = lambda: sites
+    kept: SiteFeatures = model._get_site_features()
+    return kept
+
+
+def _build(model: Any) -> SiteFeatures:
+    outputs = model.output
     mixer = graph.plan_calls(outputs[1])[0].operation
     layers, features = {}, {}
 

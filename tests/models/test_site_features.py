@@ -1,10 +1,15 @@
 """`site_features`: the features that reach each site, without any mixing."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from keras_mma import layers, models
+from keras_mma import layers, mixify, models
+from keras_mma.callbacks.mixing_monitor import measure
 from keras_mma.models.site_features import at_input, site_features
 
 
@@ -40,3 +45,25 @@ def test_a_mixer_by_itself_ignores_no_weights(rng):
 def test_another_model_raises():
     with pytest.raises(ValueError, match="`model` must be a `MixModel`.* Received: model=<Sequential"):
         site_features(keras.Sequential([keras.Input((4,))]))
+
+
+def test_the_model_of_features_is_built_once_and_shares_the_weights(rng):
+    network = keras.Sequential([keras.Input((4, 5, 1)), keras.layers.Conv2D(1, 1, kernel_initializer="ones")])
+    model = mixify(network, layers.MixUp(), at=[network.layers[0].name])
+    images = rng.random((2, 4, 5, 1)).astype("float32")
+    for factor in (1.0, 3.0):
+        network.layers[0].kernel.assign(np.full((1, 1, 1, 1), factor))
+        features = site_features(model).model(images, training=False)[1]
+        np.testing.assert_allclose(ops.convert_to_numpy(features), factor * images, rtol=1e-6)
+        calls = [len(layer._inbound_nodes) for layer in network.layers]
+        measure(model, images)
+        assert [len(layer._inbound_nodes) for layer in network.layers] == calls
+
+
+def test_the_model_of_features_is_freed_with_its_model():
+    network = keras.Sequential([keras.Input((4, 5, 1)), keras.layers.Rescaling(2.0)])
+    model = mixify(network, layers.MixUp(), at=[])
+    references = [weakref.ref(model), weakref.ref(site_features(model).model)]
+    del model
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
