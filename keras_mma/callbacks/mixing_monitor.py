@@ -115,26 +115,30 @@ class MixingMonitor(keras.callbacks.Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        sites = sorted(site_features(model).mixer.sites)  # raises for other models
+        site_features(model)  # raises for other models
         if len(model.inputs) > 1:
             raise ValueError(f"`MixingMonitor` needs a model with one input. Received: {len(model.inputs)} inputs")
-        others = self._others(model)
         if self.samples:
             plotting.require()
             if self.labels is not None:
                 from keras_mma.visualization.mixing import encode_labels
 
                 encode_labels(self.labels, self.class_names, len(self.images))
-        strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow
+
+    def _count_sites(self) -> None:
+        """Count how often each site fires. `set_model` is too early: `evaluate` and `predict` call it too."""
+        others = self._others(self.model)
+        strategy = getattr(self.model, "distribute_strategy", None)  # of TensorFlow
         with contextlib.nullcontext() if strategy is None else strategy.scope():
-            self._counts = _SiteCounts(sites)
-        model.set_plan_metrics(*others, self._counts)
+            self._counts = _SiteCounts(sorted(self.model.mixer.sites))
+        self.model.set_plan_metrics(*others, self._counts)
 
     def _others(self, model: Any) -> list:
         """The plan metrics of the model that are not those of this callback."""
         return [metric for metric in model.plan_metrics if metric is not self._counts]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        self._count_sites()
         self.log_dir.mkdir(parents=True, exist_ok=True)
         self.figures, self._earlier, self._last, self._cost = [], [], 0.0, 0.0
         if self.tensorboard:

@@ -216,7 +216,8 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         """Set metrics, for callbacks, whose `update_state` receives the plan of each training step."""
         # A closure, so that Keras does not make them a part of the model that is saved.
         self._get_plan_metrics = lambda: metrics
-        self.train_function = None
+        if self.train_function is not None:  # which `fit` makes before callbacks begin
+            self.make_train_function(force=True)
 
     @property
     def plan_metrics(self):

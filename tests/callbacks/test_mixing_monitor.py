@@ -85,6 +85,19 @@ def test_two_monitors_count_both(rng, tmp_path):
     assert not model.plan_metrics
 
 
+def test_only_training_counts_sites(rng, tmp_path):
+    monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, samples=0, tensorboard=False)
+    images, labels = blobs(rng, 8).astype("float32"), np.eye(3)[np.arange(8) % 3]
+    model = make_model()
+    model.evaluate(images, labels, verbose=0, callbacks=[monitor])
+    model.predict(images, verbose=0, callbacks=[monitor])
+    assert not model.plan_metrics
+    train(model, rng, [], epochs=1)  # compiles the training step
+    train(model, rng, [monitor], epochs=1)
+    assert sum(monitor.figures[0][f"site{site}/rate"] for site in (0, 1, 2)) == pytest.approx(1)
+    assert not model.plan_metrics
+
+
 def test_pictures_are_written_where_there_is_no_tensorboard(rng, tmp_path):
     pytest.importorskip("matplotlib")
     monitor = mixing_monitor.MixingMonitor(
@@ -126,6 +139,7 @@ def test_reports_take_at_most_a_twentieth_of_the_time(rng, tmp_path, monkeypatch
         clock[0] += 2.0 if epoch else 4.0
 
     monkeypatch.setattr(monitor, "_report", report)
+    monitor.set_model(make_model())
     monitor.on_train_begin()
     for epoch in range(40):
         clock[0] += 7.0
