@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,21 @@ def remove_unfinished(folder: str | os.PathLike, is_recursive: bool = False) -> 
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_lock(lock: Path, folders: Iterable[Path]) -> None:
+    """Leave a folder that is refused, or was made in vain, as it was.
+
+    Call it before the lock is released: afterwards the file may be that of another process.
+
+    Args:
+        lock: The file of a lock that this process holds.
+        folders: Folders that were made for it, the inner ones first; those that are not empty stay.
+    """
+    with contextlib.suppress(OSError):  # Windows does not remove a file that is open
+        lock.unlink()
+        for folder in folders:
+            folder.rmdir()
 
 
 def refuse_links(folder: str | os.PathLike) -> None:

@@ -198,9 +198,6 @@ def _locked(folder):
     try:
         yield
     finally:
-        lock.release()
         if not (folder / "plan.json").exists():
-            path.unlink(missing_ok=True)
-            if not existed:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+            files.remove_lock(path, [] if existed else [folder])
+        lock.release()

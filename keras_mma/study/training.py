@@ -55,20 +55,12 @@ def claim(output, recipe, data, settings=None):
                 _check_config(output, config | (settings or {}), _digests(recipe, data))
             except BaseException:
                 if is_new:
-                    _remove_lock(lock, made)
+                    files.remove_lock(lock, made)
                 raise
             files.remove_unfinished(output)
             yield output
     except filelock.Timeout:
         raise InputError(f"`output` must not be in use by another training: wait for it. Received: {output}") from None
-
-
-def _remove_lock(lock, folders):
-    """Leave a folder that is refused, or was made in vain, as it was."""
-    lock.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
 
 
 def _digests(recipe, data):

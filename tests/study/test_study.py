@@ -396,6 +396,29 @@ def test_folders_that_are_refused(tmp_path, capsys, fake_trainings):
     assert "must be the folder of a study" in refused("--check", str(tmp_path))
 
 
+def test_the_lock_of_the_next_process_is_not_removed(tmp_path, monkeypatch):
+    path, release, following = tmp_path / "study" / ".lock", filelock.FileLock.release, []
+
+    def release_to_another(lock, force=False):
+        release(lock, force)
+        if not following:
+            path.parent.mkdir(exist_ok=True)
+            following.append(filelock.FileLock(path, timeout=0))
+            following[0].acquire()
+
+    monkeypatch.setattr(filelock.FileLock, "release", release_to_another)
+    with study._locked(path.parent):
+        pass
+    assert path.exists()
+    release(following[0])
+    monkeypatch.undo()
+    path.unlink()
+    path.parent.rmdir()
+    with study._locked(path.parent):
+        pass
+    assert not path.parent.exists()
+
+
 def test_the_folder_of_the_data_is_not_written_and_may_change(tmp_path, fake_trainings, monkeypatch):
     seen = []
 
