@@ -32,6 +32,15 @@ def _vectors(y_true: Any, y_pred: Any) -> Any:
     return ops.reshape(label_encoding.one_hot(y_true, classes), ops.shape(y_pred))
 
 
+def _without_ignored(y_true: Any, weight: Any) -> Any:
+    """Labels with 0 where the weight is 0: a label that is ignored need be no class, and NaN times 0 is NaN."""
+    while len(weight.shape) > max(len(y_true.shape), 1) and weight.shape[-1] == 1:
+        weight = ops.squeeze(weight, -1)
+    while len(weight.shape) < len(y_true.shape):
+        weight = ops.expand_dims(weight, -1)
+    return ops.where(weight == 0, ops.zeros_like(y_true), y_true)
+
+
 def _with_two_columns(y_true: Any, y_pred: Any, threshold: float) -> tuple[Any, Any]:
     """Labels and predictions as vectors; of a single output, those of both classes."""
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
@@ -62,6 +71,11 @@ class _MixedLabelAccuracy(keras.metrics.MeanMetricWrapper):
         self.threshold = threshold
         self._direction = "up"
 
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        if sample_weight is not None:
+            y_true = _without_ignored(ops.convert_to_tensor(y_true), ops.convert_to_tensor(sample_weight))
+        super().update_state(y_true, y_pred, sample_weight)
+
     def get_config(self) -> dict:
         return {"threshold": self.threshold, "name": self.name, "dtype": self.dtype}
 
@@ -84,10 +98,11 @@ class DominantAccuracy(_MixedLabelAccuracy):
         sample_weight: Weights (batch,), or `None`.
 
     Returns:
-        A scalar in [0, 1]; NaN where a graph is traced, so that values are not known, and a label is no class index.
+        A scalar in [0, 1]; NaN where a graph is traced, so that values are not known, and the label of a sample with a
+        weight is no class index (with several outputs).
 
     Raises:
-        ValueError: If the shapes do not agree, or, where the values are known, a label is no class index.
+        ValueError: If the shapes do not agree, or, where the values are known, such a label is no class index.
 
     Example:
 
@@ -121,10 +136,11 @@ class WeightedAccuracy(_MixedLabelAccuracy):
         sample_weight: Weights (batch,), or `None`.
 
     Returns:
-        A scalar in [0, 1]; NaN where a graph is traced, so that values are not known, and a label is no class index.
+        A scalar in [0, 1]; NaN where a graph is traced, so that values are not known, and the label of a sample with a
+        weight is no class index (with several outputs).
 
     Raises:
-        ValueError: If the shapes do not agree, or, where the values are known, a label is no class index.
+        ValueError: If the shapes do not agree, or, where the values are known, such a label is no class index.
 
     Example:
 

@@ -76,6 +76,15 @@ def get_call_context(model):
     assert context.training is True
 
 
+def reset_call_context(model):
+    layer = keras.layers.Identity()
+    context = layer._get_call_context()
+    assert layer._get_call_context() is context
+    layer._maybe_reset_call_context()
+    assert layer._get_call_context() is not context
+    layer._maybe_reset_call_context()
+
+
 def symbolic_build(model):
     if BACKEND == "tensorflow":
         parameters = inspect.signature(keras.Model._maybe_symbolic_build).parameters
@@ -137,6 +146,7 @@ CHECKS = dict(
                 keras_history,
                 inbound_nodes,
                 get_call_context,
+                reset_call_context,
                 symbolic_build,
                 distribute_strategy,
             ),

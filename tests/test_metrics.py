@@ -136,3 +136,12 @@ def test_class_indices_of_maps(rng, name, width):
     assert float(getattr(metrics, name)()(given, predictions)) == pytest.approx(
         (predictions.argmax(-1) == labels).mean()
     )
+
+
+@pytest.mark.parametrize("metric", [metrics.DominantAccuracy, metrics.WeightedAccuracy])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_a_label_that_is_ignored_need_be_no_class(metric, shape):
+    predictions = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    measured = metric()
+    measured.update_state(np.array([0, 255, 1, 0]).reshape(shape), predictions, sample_weight=np.array([1.0, 0, 1, 1]))
+    np.testing.assert_allclose(float(measured.result()), 2 / 3, rtol=1e-6)

@@ -5,6 +5,7 @@ import warnings
 
 import keras
 
+from keras_mma.saliency.detectors import Detector
 from keras_mma.sampling import AdjustableNumber
 
 
@@ -172,7 +173,8 @@ def check_mixer(mixer, detector, attribution_layer):
         detector, attribution_layer: Its other arguments.
     """
     name = type(mixer).__name__
-    check_frozen("detector", getattr(detector, "function", detector), "the position of a mask carries no gradient")
+    detecting = detector.function if isinstance(detector, Detector) else detector
+    check_frozen("detector", detecting, "the position of a mask carries no gradient")
     if mixer.is_input_only and mixer.sites != (0,):
         raise ValueError(
             f"`sites` must be (0,) for {name}, which changes the partner's image and can mix at the input only. "

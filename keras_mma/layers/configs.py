@@ -1,6 +1,7 @@
 """Objects in the configs of layers, which are serialized for files and kept as they are for copies."""
 
 import contextvars
+import warnings
 
 import keras
 
@@ -21,11 +22,22 @@ def restore_frozen(config):
 
 
 def copied(layer):
-    """A frozen copy of a built layer: a file holds the weights of a layer once, in only one of its holders."""
-    copy = type(layer).from_config(layer.get_config())
-    if not copy.built:
-        copy.build_from_config(layer.get_build_config())
-    copy.set_weights(layer.get_weights())
+    """A frozen copy of a built layer: a file holds the weights of a layer once, in only one of its holders.
+
+    A layer that cannot be copied is returned itself, with a warning.
+    """
+    try:
+        copy = type(layer).from_config(layer.get_config())
+        if not copy.built:
+            copy.build_from_config(layer.get_build_config())
+        copy.set_weights(layer.get_weights())
+    except Exception as error:  # of Keras or of the layer itself
+        warnings.warn(
+            f"{layer.name!r} is shared by several layers and could not be copied, so that a saved model cannot be "
+            f"loaded: give the layer a `get_config` and a `build`. Received: {error}",
+            stacklevel=2,
+        )
+        return layer
     copy.trainable = False
     return copy
 

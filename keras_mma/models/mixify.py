@@ -130,9 +130,17 @@ def mixify(
                 "`at` must name layers that return one feature map (batch, height, width, channels), or one token "
                 f"sequence (batch, tokens, channels) of patches on a grid. Received: {path!r}"
             )
-        own = adapt if len(mixed_at) == 1 else {name: _own(value) for name, value in adapt.items()}
-        outputs, plan = adapter(points.index(path) + 1, **own)(outputs, plan)
+        layer_of_point = adapter(points.index(path) + 1, **{name: own(value) for name, value in adapt.items()})
+        outputs, plan = layer_of_point(outputs, plan)
         return outputs
+
+    held = [each.detector for each in (mixer, *getattr(mixer, "mixers", ()))]
+
+    def own(value):
+        """A value, or a copy of a layer that the mixer or another mixing point has."""
+        is_held = any(value is other for other in held)
+        held.append(value)
+        return configs.copied(value) if is_held and isinstance(value, keras.layers.Layer) else value
 
     def enter_nested(path, layer):
         return any(place.startswith(path + "/") for place in (*points, augmented_at or ""))
@@ -143,11 +151,6 @@ def mixify(
     mixed = MixModel(inputs, (outputs, plan), name=name or f"mixed_{model.name}")
     mixed.share_weight_files(model)
     return mixed
-
-
-def _own(value):
-    """A value, or a copy of a layer that another mixing point has."""
-    return configs.copied(value) if isinstance(value, keras.layers.Layer) else value
 
 
 def _outputs_of(model, paths):

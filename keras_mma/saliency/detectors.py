@@ -145,7 +145,7 @@ def identifier(detector):
         if detector is registered or detector is registered.function:
             return name
     # Keras tracks and saves the weights of a layer that the mixer itself holds.
-    is_layer = isinstance(getattr(detector, "function", None), keras.layers.Layer)
+    is_layer = isinstance(detector, Detector) and isinstance(detector.function, keras.layers.Layer)
     return detector.function if is_layer else detector
 
 

@@ -28,8 +28,8 @@ SPELLING = (
 #: Suffixes of a mixer and their arguments of `FeatureMixAdapt`.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
 
-# Arguments that change nothing without attention and softmax.
-_OF_ADAPTED = ("temperature", "combine", "attention_spread")
+# Arguments of `FeatureMixAdapt` that change nothing without another one: without the softmax, and without an attention.
+_IGNORED = {"smooth": (False, ("temperature",)), "attention": (None, ("combine", "attention_spread"))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,18 +95,23 @@ def parse(text):
     adaptation, adapt_arguments = _call(parts[1], text)
     if adaptation not in ADAPTATIONS:
         raise InputError(f"+{adaptation} must be one of +{', +'.join(ADAPTATIONS)}. Received: {text}")
-    ignored = [key for key in _OF_ADAPTED if key in adapt_arguments]
-    if adaptation == "naive" and ignored and not {"attention", "smooth"} & adapt_arguments.keys():
-        raise InputError(f"+naive must not have {', '.join(ignored)}, which would change nothing. Received: {text}")
     at = adapt_arguments.pop("at", None)
     for key in ("sites", "site_weights"):
         if key in adapt_arguments:
             mixer_arguments[key] = adapt_arguments.pop(key)
+    whole = ADAPTATIONS[adaptation] | adapt_arguments
+    for key, (value, names) in _IGNORED.items():
+        ignored = [name for name in names if name in adapt_arguments]
+        if ignored and key in whole and whole[key] is value:
+            raise InputError(
+                f"a method must not have {', '.join(ignored)} with {key}={value}, which makes it meaningless. "
+                f"Received: {text}"
+            )
     return Arm(
         name,
         f"{mixer}+mma",
         mixer_arguments,
-        ADAPTATIONS[adaptation] | adapt_arguments,
+        whole,
         at if at is None or isinstance(at, tuple) else (at,),
     )
 

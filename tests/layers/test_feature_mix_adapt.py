@@ -276,6 +276,42 @@ def test_attention_can_be_a_layer_that_is_not_trained(plan, features, tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.attention.kernel), before)
 
 
+def test_an_attention_that_is_the_detector_too_is_saved(tmp_path):
+    gate = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", trainable=False)
+    gate.build((None, None, None, 3))
+    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 3, padding="same", name="first")])
+    network.add(keras.layers.GlobalAveragePooling2D())
+    model = keras_mma.mixify(network, layers.SaliencyMix(detector=gate), at=["first"], attention=gate)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    (adapter,) = (layer for layer in loaded.layers if isinstance(layer, FeatureMixAdapt))
+    for layer in (adapter.attention, loaded.mixer.detector):
+        np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(of.kernel) for of in (layer, gate)))
+
+
+class Gate(keras.Layer):
+    """A layer that Keras cannot copy."""
+
+    def __init__(self, units):
+        super().__init__(trainable=False)
+        self.dense, self.built = keras.layers.Dense(units), True
+
+    def call(self, features):
+        return ops.abs(self.dense(features))
+
+
+def test_an_attention_that_cannot_be_copied_is_shared_with_a_warning():
+    gate = Gate(1)
+    gate.dense.build((None, None, None, 4))
+    network = keras.Sequential([keras.Input((8, 8, 3))])
+    for name in ("first", "second"):
+        network.add(keras.layers.Conv2D(4, 3, padding="same", name=name))
+    network.add(keras.layers.GlobalAveragePooling2D())
+    with pytest.warns(UserWarning, match="could not be copied, so that a saved model cannot be loaded"):
+        model = keras_mma.mixify(network, layers.CutMix(), at=["first", "second"], attention=gate)
+    assert all(layer.attention is gate for layer in model.layers if isinstance(layer, FeatureMixAdapt))
+
+
 def test_mixing_points_that_share_an_attention_are_saved(tmp_path):
     gate = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", trainable=False)
     gate.build((None, None, None, 4))

@@ -115,6 +115,9 @@ class Outer(keras.Layer):
         super().__init__()
         self.mixer, self.dropout = mixer, keras.layers.Dropout(0.5, seed=1)
 
+    def build(self, shape):
+        self.dropout.build(shape)
+
     def call(self, images):
         return self.mixer.saliency_maps(images), self.dropout(images)
 
@@ -123,6 +126,37 @@ def test_layers_that_are_called_after_a_network_that_detects_stay_in_training_mo
     images = rng.random((8, 8, 8, 3)).astype("float32")
     _, dropped = Outer(layers.SaliencyMix(detector=detecting_network(rng)))(images, training=True)
     assert 0.3 < (to_numpy(dropped) == 0).mean() < 0.7
+
+
+def test_a_network_that_cannot_take_the_images_leaves_no_mode_behind(rng):
+    gate = keras.layers.Conv2D(1, 3, trainable=False)
+    gate.build((None, None, None, 4))
+    with pytest.raises(ValueError, match="expected axis -1"):
+        layers.SaliencyMix(detector=gate).saliency_maps(rng.random((2, 8, 8, 3)).astype("float32"))
+    dropout = keras.layers.Dropout(0.5)
+    dropout(np.ones((4, 8), "float32"), training=True)
+    np.testing.assert_array_equal(to_numpy(dropout(np.ones((4, 8), "float32"))), 1.0)
+
+
+class Inverted(keras.Layer):
+    """A detector of its own with a `function`, as many layers have."""
+
+    def __init__(self, function):
+        super().__init__(trainable=False)
+        self.function, self.built = function, True
+
+    def call(self, images):
+        return 1.0 / (1.0 + self.function(images))
+
+
+def test_a_layer_with_a_function_is_no_detector_of_it(rng):
+    layer = Inverted(lambda images: ops.mean(images, -1, keepdims=True))
+    mixer = layers.SaliencyMix(detector=layer)
+    images = rng.random((2, 8, 8, 3)).astype("float32")
+    assert mixer.detector is layer
+    np.testing.assert_allclose(
+        to_numpy(mixer.saliency_maps(images)), 1 / (1 + images.mean(-1, keepdims=True)), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("wrap", [lambda network: network, saliency.Detector], ids=["network", "Detector"])

@@ -52,8 +52,8 @@ from keras_mma.study.arms import Arm
         ),
         ("x=cutmix+mma(at=stage2)", Arm("x", "cutmix+mma", mixing_points=("stage2",))),
         (
-            "x=mixup+mma(temperature=-1e-3,smooth=false,attention=None)",
-            Arm("x", "mixup+mma", {}, {"temperature": -1e-3, "smooth": False, "attention": None}),
+            "x=mixup+mma(temperature=-1e-3,preserve_ratio=false,attention=None)",
+            Arm("x", "mixup+mma", {}, {"temperature": -1e-3, "preserve_ratio": False, "attention": None}),
         ),
     ],
 )
@@ -76,6 +76,10 @@ def test_what_a_text_means(text, expected):
         "cutmix+mma+mma",
         "cutmix+cutmix",
         "cutmix+naive(temperature=2)",
+        "cutmix+naive(attention=activation, temperature=2)",
+        "cutmix+naive(smooth=True, combine=multiply)",
+        "cutmix+mma(attention=None, attention_spread=2)",
+        "cutmix+mma(smooth=False, temperature=2)",
         "cutmix-mma",
         "a.b(c=1)",
         "lambda: 0",

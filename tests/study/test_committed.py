@@ -95,4 +95,6 @@ def test_the_page_has_the_contrasts_of_the_records(study, options, capsys):
     _, _, *rows = capsys.readouterr().out.replace("−", "-").splitlines()
     for row in rows:
         _, _, mean, interval, *_ = (cell.strip() for cell in row.split("|"))
-        assert re.search(rf"{re.escape(mean.strip('+-'))}[^\d[]*{re.escape(interval)}", page), f"{mean} {interval}"
+        # In prose, a difference may have the opposite sign, as in "worse by", and words before the interval.
+        words = mean.strip("+-") + r"[^\d[]*" if study.startswith("grafting") else re.escape(mean) + " "
+        assert re.search(words + re.escape(interval), page), f"{mean} {interval}"
