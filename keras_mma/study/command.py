@@ -33,8 +33,7 @@ methods:
 
 examples:
   keras-mma study --dataset digits --network wideresnet-10-1 --epochs 10 --seeds 3 --methods none cutmix --output DIR
-  keras-mma study --dataset folder:PATH --network wideresnet-10-2 --epochs 50 --methods none cutmix saliencymix+mma \\
-      --output DIR
+  keras-mma study --dataset folder:PATH --network wideresnet-10-2 --epochs 50 --methods none cutmix --output DIR
   keras-mma study --regime visible --part validation --arms arms.toml --baseline naive --seeds 4 --output DIR
   keras-mma study --check DIR
   keras-mma study --report DIR
