@@ -105,6 +105,14 @@ def mixify(
     mixed_at: set[str] = set()
     paths: dict[str, str] = {}
 
+    held = [each.detector for each in (mixer, *getattr(mixer, "mixers", ()))]
+
+    def own(value):
+        """A value, or a copy of a layer that the mixer or another mixing point has."""
+        is_held = any(value is other for other in held)
+        held.append(value)
+        return configs.copied(value) if is_held and isinstance(value, keras.layers.Layer) else value
+
     def call(path, layer, args, kwargs):
         nonlocal plan
         if isinstance(layer, keras.layers.InputLayer):  # not the images
@@ -130,17 +138,9 @@ def mixify(
                 "`at` must name layers that return one feature map (batch, height, width, channels), or one token "
                 f"sequence (batch, tokens, channels) of patches on a grid. Received: {path!r}"
             )
-        layer_of_point = adapter(points.index(path) + 1, **{name: own(value) for name, value in adapt.items()})
-        outputs, plan = layer_of_point(outputs, plan)
+        mixing = adapter(points.index(path) + 1, **{name: own(value) for name, value in adapt.items()})
+        outputs, plan = mixing(outputs, plan)
         return outputs
-
-    held = [each.detector for each in (mixer, *getattr(mixer, "mixers", ()))]
-
-    def own(value):
-        """A value, or a copy of a layer that the mixer or another mixing point has."""
-        is_held = any(value is other for other in held)
-        held.append(value)
-        return configs.copied(value) if is_held and isinstance(value, keras.layers.Layer) else value
 
     def enter_nested(path, layer):
         return any(place.startswith(path + "/") for place in (*points, augmented_at or ""))
