@@ -35,17 +35,45 @@ _REPORT = {
     "plan": {"seeds": int, "first_seed": int, "looks": [int], "margin": forms.NUMBER, "part": str},
     "analysis": {"complete": bool},
     "cells": [
-        {"name": str, "method": str, "seed": int, "setting": dict, "accuracy": forms.Between(0, 100), "images": int}
+        {
+            "name": str,
+            "method": str,
+            "seed": int,
+            "setting": dict,
+            "accuracy": forms.Between(0, 100),
+            "images": int,
+            "diverged?": forms.OPTIONAL_INTEGER,
+        }
     ],
 }
 
 
 class Contrast(NamedTuple):
-    """An `Interval` in percentage points, its p value after Holm's correction, and a verdict at the study's margin."""
+    """An `Interval` in percentage points, its p value after Holm's correction, and a verdict at the study's margin.
+
+    `diverged` has the names of its trainings that diverged.
+    """
 
     interval: statistics.Interval
     p: float
     verdict: str
+    diverged: tuple = ()
+
+
+class Sums(NamedTuple):
+    """The weighted sums of accuracies.
+
+    Args:
+        values: The sum of each seed.
+        resolution: Their resolution, see `keras_mma.study.statistics.mean_interval`.
+        has_no_evidence: For each seed, whether all of its trainings diverged.
+        diverged: Names of the trainings that diverged.
+    """
+
+    values: list
+    resolution: float
+    has_no_evidence: list
+    diverged: tuple
 
 
 def main(arguments=None):
@@ -144,10 +172,12 @@ def measure(report, contrasts, other=None):
     if other is None:
         level = sequential.sequential_level(looks)
         sums = [_sums(report, weights) for weights in contrasts.values()]
-        measured = [analysis.summary(values, level, step) for values, step in sums]
+        measured = [analysis.compare_pairs(each.values, each.has_no_evidence, level, each.resolution) for each in sums]
         analysis.judge(measured, plan["margin"], looks, complete=True)
-        found = [Contrast(analysis.interval_of(each), each["p_adjusted"], each["verdict"]) for each in measured]
-        return dict(zip(contrasts, found, strict=True))
+        return {
+            name: Contrast(analysis.interval_of(found), found["p_adjusted"], found["verdict"], each.diverged)
+            for name, found, each in zip(contrasts, measured, sums, strict=True)
+        }
     for name in ("part", "margin"):
         if plan[name] != other["plan"][name]:
             raise InputError(
@@ -155,52 +185,50 @@ def measure(report, contrasts, other=None):
             )
     if plan["looks"] or other["plan"]["looks"]:
         raise InputError("studies that are compared must not be extended after a look at their results")
-    tests = [_welch(*_sums(report, weights), *_sums(other, weights), plan["margin"]) for weights in contrasts.values()]
-    intervals, differences, equivalences = zip(*tests, strict=True)
-    verdicts = zip(intervals, statistics.holm(differences), statistics.holm(equivalences), strict=True)
+    sums = [(_sums(report, weights), _sums(other, weights)) for weights in contrasts.values()]
+    intervals, differences, equivalences = zip(*(_welch(*pair, plan["margin"]) for pair in sums), strict=True)
+    verdicts = zip(intervals, statistics.holm(differences), statistics.holm(equivalences), sums, strict=True)
     return {
-        name: Contrast(interval, p, statistics.verdict(interval, p, equivalence))
-        for name, (interval, p, equivalence) in zip(contrasts, verdicts, strict=True)
+        name: Contrast(interval, p, statistics.verdict(interval, p, equivalence), one.diverged + two.diverged)
+        for name, (interval, p, equivalence, (one, two)) in zip(contrasts, verdicts, strict=True)
     }
 
 
 def _sums(report, weights):
-    """The weighted sum of the accuracies of each seed, and its resolution."""
+    """The `Sums` of a study."""
     if not report["analysis"]["complete"]:
         raise InputError("the study must be finished, because contrasts of a part of it would be a look at its results")
     plan = report["plan"]
     seeds = seeds_of(plan)
-    accuracies = {method: _accuracies(report["cells"], method, seeds) for method in weights}
-    images = next(iter(accuracies.values()))[1]
-    values = [sum(weight * accuracies[method][0][seed] for method, weight in weights.items()) for seed in seeds]
+    cells = {method: _cells(report["cells"], method, seeds) for method in weights}
+    values = [sum(weight * cells[method][seed]["accuracy"] for method, weight in weights.items()) for seed in seeds]
+    diverged = [[of[seed]["name"] for of in cells.values() if of[seed].get("diverged") is not None] for seed in seeds]
+    images = next(iter(cells.values()))[seeds[0]]["images"]
     # A rounded accuracy has the variance r^2 / 12, so this is the resolution of a difference that varies as much.
-    return values, 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
+    resolution = 100 / images * math.sqrt(sum(weight**2 for weight in weights.values()) / 2)
+    return Sums(values, resolution, [len(names) == len(cells) for names in diverged], tuple(sum(diverged, [])))
 
 
-def _welch(a, step, b, other_step, margin):
+def _welch(one, two, margin):
     """The interval of a difference of two means by Welch's t test, its p value, and that of "as large as the margin".
 
     Args:
-        a, b: The values of two independent samples.
-        step, other_step: Their resolutions, see `keras_mma.study.statistics.mean_interval`.
+        one, two: The `Sums` of two independent samples.
         margin: Positive number.
     """
-    variances = [
-        max(np.var(values, ddof=1), resolution**2 / 6) / len(values)
-        for values, resolution in ((a, step), (b, other_step))
-    ]
-    df = sum(variances) ** 2 / sum(
-        variance**2 / (len(values) - 1) for variance, values in zip(variances, (a, b), strict=True)
-    )
-    mean, error = float(np.mean(a) - np.mean(b)), math.sqrt(sum(variances))
+    sizes = (len(one.values), len(two.values))
+    variances = [max(np.var(each.values, ddof=1), each.resolution**2 / 6) / len(each.values) for each in (one, two)]
+    df = sum(variances) ** 2 / sum(variance**2 / (n - 1) for variance, n in zip(variances, sizes, strict=True))
+    mean, error = float(np.mean(one.values) - np.mean(two.values)), math.sqrt(sum(variances))
     half = float(stats.t.isf(statistics.ALPHA / 2, df)) * error
     p, *ends = (float(2 * stats.t.sf(abs(mean - value) / error, df)) for value in (0, margin, -margin))
-    equivalence = max(ends) if abs(mean) < margin else 1.0
-    return statistics.Interval(len(a) + len(b), mean, None, mean - half, mean + half), p, equivalence
+    is_evidence = abs(mean) < margin and not any(one.has_no_evidence + two.has_no_evidence)
+    equivalence = max(ends) if is_evidence else 1.0
+    return statistics.Interval(sum(sizes), mean, None, mean - half, mean + half), p, equivalence
 
 
-def _accuracies(cells, text, seeds):
-    """The accuracies of a method by seed, and the number of images. `text` may name the setting."""
+def _cells(cells, text, seeds):
+    """The cells of a method by seed. `text` may name the setting."""
     words, chosen = text.split(" "), {}
     while words and words[-1].partition("=")[0] in DIMENSIONS:
         name, _, value = words.pop().partition("=")
@@ -215,7 +243,7 @@ def _accuracies(cells, text, seeds):
     missing = [seed for seed in seeds if seed not in found]
     if missing:
         raise InputError(f"the study has no training of {text} with seed {missing[0]}: {_settings(cells, method)}")
-    return {seed: cell["accuracy"] for seed, cell in found.items()}, found[seeds[0]]["images"]
+    return found
 
 
 def _settings(cells, method):
@@ -244,10 +272,12 @@ def to_markdown(measured, margin):
         ]
         for name, contrast in measured.items()
     ]
-    return (
-        markdown.table(["contrast, in points", "mean", "interval, not corrected", "p, corrected", "verdict"], rows)
-        + "\n"
-    )
+    head = ["contrast, in points", "mean", "interval, not corrected", "p, corrected", "verdict"]
+    table = markdown.table(head, rows) + "\n"
+    diverged = sorted({name for contrast in measured.values() for name in contrast.diverged})
+    if diverged:
+        table += f"\nIncludes trainings that diverged: {markdown.escape(', '.join(diverged))}.\n"
+    return table
 
 
 def _ends(interval):

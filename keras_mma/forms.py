@@ -1,4 +1,7 @@
-"""What the values of a JSON file must be, so that a damaged file, or one from elsewhere, is refused in one line."""
+"""What the values of a JSON file must be, so that a damaged file, or one from elsewhere, is refused in one line.
+
+Also where two such values differ.
+"""
 
 import dataclasses
 
@@ -58,3 +61,22 @@ def fault(value, form, place=""):
         is_good = isinstance(value, form) and not (isinstance(value, (int, float)) and not abs(value) < _LARGEST)
         return None if is_good else f"{place} is {value!r:.60}"
     return next((wrong for part in inner if (wrong := fault(*part))), None)
+
+
+def first_difference(before, now, place=""):
+    """Find the first value that differs between two values, both as JSON holds them.
+
+    Args:
+        before, now: The values. Keys that only one of them has are left out.
+        place: Where the values stand.
+
+    Returns:
+        The place of the difference and its two values, or `None`.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        inner = [(before[key], now[key], f"{place}.{key}".lstrip(".")) for key in before if key in now]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        inner = [(*pair, f"{place}[{i}]") for i, pair in enumerate(zip(before, now, strict=True))]
+    else:
+        return None if before == now else (place, before, now)
+    return next((found for part in inner if (found := first_difference(*part))), None)

@@ -72,7 +72,7 @@ def test_a_contrast_is_the_t_interval_of_weighted_sums_within_seeds(report):
 def test_an_extended_study_has_the_levels_of_its_report(report):
     report["plan"]["looks"] = [2]
     gain, loss = {"soft epochs=25": 1, "none epochs=25": -1}, {"soft epochs=25": -1, "none epochs=25": 1}
-    interval, p, _ = contrasts.measure(report, {"gain": gain, "loss": loss})["gain"]
+    interval, p, *_ = contrasts.measure(report, {"gain": gain, "loss": loss})["gain"]
     values = accuracies(report, "soft", 25) - accuracies(report, "none", 25)
     level = sequential.sequential_level((2, 4))
     assert (interval.low, interval.high) == pytest.approx(
@@ -117,6 +117,20 @@ def test_a_contrast_has_a_verdict(report, values, verdict):
 def test_methods_that_the_study_does_not_have_once(report, weights, match):
     with pytest.raises(InputError, match=match):
         contrasts.measure(report, {"x": weights})
+
+
+def test_methods_that_all_diverged_are_not_shown_to_be_equal(report):
+    gain = {"gain": {"soft epochs=25": 1, "none epochs=25": -1}}
+    for cell in report["cells"]:
+        cell["accuracy"] = 10.0
+    assert contrasts.measure(report, gain)["gain"].verdict == "no difference larger than the margin"
+    assert contrasts.measure(report, gain, report)["gain"].verdict == "no difference larger than the margin"
+    for cell in report["cells"]:
+        cell["diverged"] = 1
+    for measured in (contrasts.measure(report, gain), contrasts.measure(report, gain, report)):
+        assert measured["gain"].verdict == "cannot be told"
+        text = contrasts.to_markdown(measured, 0.5)
+        assert "Includes trainings that diverged: none-epochs25-seed3, " in text and "epochs200" not in text
 
 
 def test_an_unfinished_study_is_refused(report):

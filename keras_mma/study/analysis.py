@@ -48,7 +48,7 @@ def judge(comparisons, margin, looks, complete):
     """Add adjusted p values, verdicts and the numbers of seeds that would be needed to a family of comparisons.
 
     Args:
-        comparisons: List of dicts with `n`, `mean`, `sd`, `low` and `high`.
+        comparisons: List of what `compare_pairs` returned.
         margin: Largest difference that does not matter.
         looks: Tuple of the numbers of seeds at which the study was looked at.
         complete: Whether all planned cells have finished; otherwise there is no verdict yet.
@@ -60,10 +60,9 @@ def judge(comparisons, margin, looks, complete):
     measured = [comparison for comparison in comparisons if comparison["mean"] is not None]
     intervals = [interval_of(comparison) for comparison in measured]
     p_values = [statistics.p_value(interval) for interval in intervals]
-    # Two methods that are at chance because they diverged are no evidence of being equal.
+    evidence = [comparison.get("evidence", comparison) for comparison in measured]
     equivalence = [
-        1.0 if comparison.get("all_diverged") else statistics.equivalence_p_value(interval, margin)
-        for comparison, interval in zip(measured, intervals, strict=True)
+        statistics.equivalence_p_value(interval_of(pairs), margin) if pairs["n"] else 1.0 for pairs in evidence
     ]
     missing = [1.0] * (len(comparisons) - len(measured))  # those without a result yet belong to the family, too
     adjusted = statistics.holm([*p_values, *missing], nominal)
@@ -74,10 +73,10 @@ def judge(comparisons, margin, looks, complete):
         comparison["p_equivalence_adjusted"] = adjusted_equivalence[index]
         verdict = statistics.verdict(interval, adjusted[index], adjusted_equivalence[index])
         comparison["verdict"] = verdict if complete else "unfinished"
-        is_open = comparison["verdict"] == statistics.CANNOT_BE_TOLD and not comparison.get("all_diverged")
-        if is_open and interval.sd is not None:
+        sd = evidence[index]["sd"]
+        if comparison["verdict"] == statistics.CANNOT_BE_TOLD and sd is not None:
             share = statistics.ALPHA / len(comparisons)
-            comparison["seeds_needed"] = power.seeds_for_verdict(interval.sd, margin, level=share)
+            comparison["seeds_needed"] = power.seeds_for_verdict(sd, margin, level=share)
 
 
 def _of_setting(plan, records, setting, level):
@@ -122,17 +121,14 @@ def _arm(name, by_seed, baseline, level):
 def _comparison(name, by_seed, baseline, level, resolution):
     seeds = [seed for seed in by_seed if seed in baseline]
     own, other = _points(by_seed[seed] for seed in seeds), _points(baseline[seed] for seed in seeds)
-    comparison = {"method": name, "seeds": seeds, **summary(np.subtract(own, other), level, resolution)}
+    has_diverged = [[records[seed].get("diverged") is not None for seed in seeds] for records in (by_seed, baseline)]
+    both = np.logical_and(*has_diverged)
+    comparison = {"method": name, "seeds": seeds, **compare_pairs(np.subtract(own, other), both, level, resolution)}
     comparison["probability_better"] = statistics.probability_better(own, other, 1 - level)._asdict() if seeds else None
     comparison["correlation"] = statistics.correlation(own, other) if seeds else None
-    good = [seed for seed in seeds if by_seed[seed].get("diverged") is None and baseline[seed].get("diverged") is None]
-    if 0 < len(good) < len(seeds):
-        values = np.subtract(_points(by_seed[seed] for seed in good), _points(baseline[seed] for seed in good))
-        comparison["without_diverged"] = summary(values, level, resolution)
-    if seeds and all(
-        record.get("diverged") is not None for seed in seeds for record in (by_seed[seed], baseline[seed])
-    ):
-        comparison["all_diverged"] = True
+    good = ~np.logical_or(*has_diverged)
+    if 0 < good.sum() < len(seeds):
+        comparison["without_diverged"] = summary(np.subtract(own, other)[good], level, resolution)
     return comparison
 
 
@@ -145,9 +141,12 @@ def _pooled(table, names, name, baseline, level, resolution):
 
 
 def _table(by_arm):
-    """Results (seeds, arms) of the seeds that all arms have, or `None` for fewer than two."""
+    """Results (seeds, arms) of the seeds that all arms have.
+
+    `None` for fewer than two, and where a training diverged: the error would be that of the divergence for all arms.
+    """
     seeds = [seed for seed in next(iter(by_arm.values())) if all(seed in by_seed for by_seed in by_arm.values())]
-    if len(seeds) < 2:
+    if len(seeds) < 2 or any(_diverged(by_seed) for by_seed in by_arm.values()):
         return None
     return np.array([_points(by_seed[seed] for by_seed in by_arm.values()) for seed in seeds])
 
@@ -180,6 +179,22 @@ def _points(records):
 
 def _diverged(by_seed):
     return [seed for seed, record in by_seed.items() if record.get("diverged") is not None]
+
+
+def compare_pairs(differences, has_no_evidence, level, resolution):
+    """The `summary` of paired differences.
+
+    Args:
+        differences: Sequence of numbers.
+        has_no_evidence: Sequence of booleans: pairs in which all trainings diverged. Their difference of 0 counts, but
+            does not show that methods are equal. If there are any, `evidence` is the summary of the other pairs.
+        level: The error that the interval may make.
+        resolution: See `keras_mma.study.statistics.mean_interval`.
+    """
+    found = summary(differences, level, resolution)
+    if any(has_no_evidence):
+        found["evidence"] = summary(np.asarray(differences)[~np.asarray(has_no_evidence)], level, resolution)
+    return found
 
 
 def summary(values, level, resolution=0.0):

@@ -28,6 +28,8 @@ SPELLING = (
 #: Suffixes of a mixer and their arguments of `FeatureMixAdapt`.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
 
+# Arguments of every layer that a study sets itself; a seed of an arm would be the same in all of its trainings.
+_OF_STUDY = ("seed", "name", "dtype", "trainable")
 # Arguments of `FeatureMixAdapt` that change nothing without another one: without the softmax, and without an attention.
 _IGNORED = {"smooth": (False, ("temperature",)), "attention": (None, ("combine", "attention_spread"))}
 
@@ -158,14 +160,17 @@ def check(arms, baseline, methods):
         methods: The methods of the recipe.
 
     Raises:
-        InputError: if a method is unknown, two arms have the same name, there is nothing to compare, or the baseline is
-            not among the arms.
+        InputError: if a method is unknown or sets an argument that the study sets, two arms have the same name, there
+            is nothing to compare, or the baseline is not among the arms.
     """
     for arm in arms:
         if arm.method not in methods:
             close = difflib.get_close_matches(arm.method, methods, 1)
             hint = f"did you mean {close[0]}?" if close else f"known methods are {', '.join(methods)}."
             raise InputError(f"`methods` has the unknown method {arm.method}; {hint} Received: {arm.name}")
+        for name in _OF_STUDY:
+            if name in arm.mixer_arguments or name in arm.adapt_arguments:
+                raise InputError(f"`methods` must not set {name}, which the study sets. Received: {arm.name}")
     names = [arm.name for arm in arms]
     for name in names:
         if names.count(name) > 1:

@@ -61,7 +61,7 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
     record = records[name]
     recipe = record["recipe"] | {"data_dir": data_dir}
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
-    _check_images(plan, cell)
+    _check_images(plan, cell, record)
     threads = record.get("threads") if jobs is None else max(1, (os.cpu_count() or 1) // jobs)
     with tempfile.TemporaryDirectory() as temporary:
         # The number of threads can only be set in a fresh process, and one job has none.
@@ -73,17 +73,24 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
     return Check(name, *(100 * study_cells.accuracy_of(each) for each in (record, again)), _changes(plan, record))
 
 
-def _check_images(plan, cell):
-    """Compare the images with those of the plan, which describes them at the first of its sizes."""
-    if cell.setting["image_size"] != plan["dimensions"]["image_size"][0]:
-        return
-    before, data = plan["images"], cell_training.load(cell_training.make_recipe(cell))
-    now = planning.describe_images(before["dataset"], data, cell.part)
-    for name in ("sha256", "training_sha256"):
-        if name in before and before[name] != now[name]:
+def _check_images(plan, cell, record):
+    """Compare the images with those of the record or, in a record of an early version, those of the plan.
+
+    The plan describes them at the first of its sizes.
+    """
+    before = record.get("sha256")
+    if before is None:
+        if cell.setting["image_size"] != plan["dimensions"]["image_size"][0]:
+            return
+        names = {"train": "training_sha256", cell.part: "sha256"}
+        before = {part: plan["images"][name] for part, name in names.items() if name in plan["images"]}
+    data = cell_training.load(cell_training.make_recipe(cell))
+    for part, digest in before.items():
+        now = getattr(data, part).digest()
+        if digest != now:
             raise InputError(
-                f"the images of {before['dataset']} must be those of the plan, whose {name} is {before[name]}. "
-                f"Received: {now[name]}"
+                f"the images of {cell.recipe['dataset']} must be those of the first training, whose {part} part has "
+                f"the digest {digest}. Received: {now}"
             )
 
 

@@ -26,10 +26,12 @@ class Measured(NamedTuple):
     Args:
         accuracies: Dict from the names of cells to dicts from measures to accuracies in %.
         images: Number of images.
+        diverged: Names of the cells whose training diverged.
     """
 
     accuracies: dict
     images: int
+    diverged: frozenset = frozenset()
 
 
 def measure(cells, records, folder, sections, limit=None, deadline=None, jobs=1, scheduler=None):
@@ -94,7 +96,7 @@ def read(folder, records, asked=None):
         chance = 100 * study_cells.accuracy_of(records[name])
         accuracies[name] = {measure: min([chance, *(each[measure] for each in alike)]) for measure in names}
     images = next(iter(records.values()))["images"]
-    return Measured(accuracies, min(limit or images, images))
+    return Measured(accuracies, min(limit or images, images), frozenset(records.keys() - kept.keys()))
 
 
 def _read(path):
@@ -193,19 +195,21 @@ def compare(plan, measured):
         by_arm = {}
         for arm in study_plan.arms_of(plan):
             cells = [study_cells.make(plan, arm, seed, setting) for seed in study_plan.seeds_of(plan)]
-            by_arm[arm.name] = [measured.accuracies[cell.name] for cell in cells]
-        measures = [_measure(plan, by_arm, name, looks, level, 100 / measured.images) for name in names]
+            by_arm[arm.name] = [cell.name for cell in cells]
+        measures = [_measure(plan, by_arm, name, measured, looks, level) for name in names]
         settings.append({"setting": setting, "title": study_plan.title_of(plan, setting), "measures": measures})
     return {"images": measured.images, "settings": settings}
 
 
-def _measure(plan, by_arm, name, looks, level, resolution):
-    values = {arm: np.array([result[name] for result in results]) for arm, results in by_arm.items()}
+def _measure(plan, by_arm, name, measured, looks, level):
+    values = {arm: np.array([measured.accuracies[cell][name] for cell in cells]) for arm, cells in by_arm.items()}
+    diverged = {arm: np.array([cell in measured.diverged for cell in cells]) for arm, cells in by_arm.items()}
     baseline = values[plan["baseline"]]
-    comparisons = [
-        {"method": arm, **analysis.summary(own - baseline, level, resolution)}
-        for arm, own in values.items()
-        if arm != plan["baseline"]
-    ]
+    comparisons = []
+    for arm, own in values.items():
+        if arm != plan["baseline"]:
+            both = diverged[arm] & diverged[plan["baseline"]]
+            compared = analysis.compare_pairs(own - baseline, both, level, 100 / measured.images)
+            comparisons.append({"method": arm, **compared})
     analysis.judge(comparisons, plan["margin"], looks, complete=True)
     return {"measure": name, "baseline": analysis.summary(baseline, level), "comparisons": comparisons}

@@ -119,9 +119,15 @@ def _arguments(model):
     for layer in model.layers:
         for name, kind in kinds.items():
             if isinstance(layer, kind) and name not in found:
-                config = {key: value for key, value in layer.get_config().items() if key not in _OF_ONE_LAYER}
-                found[name] = json.loads(json.dumps(config, default=str))
+                found[name] = json.loads(json.dumps(_shared(layer.get_config()), default=str))
     return found
+
+
+def _shared(config):
+    """A config without `_OF_ONE_LAYER`, in the layers that it holds too."""
+    if isinstance(config, dict):
+        return {key: _shared(value) for key, value in config.items() if key not in _OF_ONE_LAYER}
+    return [_shared(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def _settings(regime, settings):

@@ -134,6 +134,12 @@ def warnings(report):
                     f"{markdown.code(arm['method'])}{where} diverged with seed {seeds}. A training that diverges "
                     "counts with the accuracy of chance."
                 )
+    if any("evidence" in comparison for setting in analysis["settings"] for comparison in setting["comparisons"]):
+        sentences.append(
+            "Where a method and the baseline diverged with the same seed, their difference of 0 is no evidence that "
+            "they are equal: the verdict about the margin and the number of seeds that would be needed leave such "
+            "pairs out."
+        )
     titles = {
         study_cells.key_of(name, setting): study_plan.title_of(plan, setting)
         for setting in study_plan.settings_of(plan)
@@ -232,11 +238,7 @@ def summary(report):
         width = max((len(comparison["method"]) for comparison in setting["comparisons"]), default=0)
         for comparison in setting["comparisons"]:
             difference = tables.difference(comparison)
-            verdict = (
-                tables.verdict(comparison, plan["margin"], analysis["extended"])
-                if comparison["mean"] is not None
-                else "no result"
-            )
+            verdict = tables.verdict(comparison, plan["margin"]) if comparison["mean"] is not None else "no result"
             lines.append(f"  {comparison['method']:<{width}}  {difference:<22}  {verdict}")
     return "\n".join([*(f"note: {sentence.replace('`', '')}" for sentence in report["warnings"]), *lines])
 

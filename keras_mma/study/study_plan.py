@@ -48,7 +48,7 @@ FORM = {
     "evaluations?": [{"date": str, "sections": [str], "limit": _OPTIONAL, "trained": _OPTIONAL}],
 }
 UNKNOWN_DEFAULTS = "the plan does not hold the defaults of its layers, which may have changed since"
-_MOST_SEEDS = 10_000  # far more than anybody trains
+MOST_SEEDS = 10_000  # far more than anybody trains
 _TUNING = {"learning_rate": [forms.NUMBER], "weight_decay": [forms.NUMBER], "seeds": int}
 #: Entries that identify a study. The number of seeds is not among them.
 _FIXED = ("arms", "baseline", "margin", "first_seed", "part", "recipe", "dimensions", "tuning", "images")
@@ -78,13 +78,13 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
     for name, number in (("seeds", seeds), ("first_seed", first_seed)):
         if isinstance(number, bool) or not isinstance(number, int):
             raise InputError(f"`{name}` must be an integer. Received: {name}={number!r}")
-    if not 2 <= seeds <= _MOST_SEEDS:
+    if not 2 <= seeds <= MOST_SEEDS:
         raise InputError(
-            f"`seeds` must be 2 to {_MOST_SEEDS:,}: the spread of the results, and so an interval, needs two. "
+            f"`seeds` must be 2 to {MOST_SEEDS:,}: the spread of the results, and so an interval, needs two. "
             f"Received: seeds={seeds}"
         )
-    if first_seed < 0:
-        raise InputError(f"`first_seed` must not be negative. Received: first_seed={first_seed}")
+    if not 0 <= first_seed < 2**31:  # far below 2**32, from which on NumPy takes no seeds
+        raise InputError(f"`first_seed` must be 0 to {2**31 - 1:,}. Received: first_seed={first_seed}")
     if not 0 < margin < 100:
         raise InputError(f"`margin` must be a number of points between 0 and 100. Received: margin={margin}")
     if part not in PARTS:
@@ -168,13 +168,13 @@ def check_layers(plan, layers):
     """
     for arm, before in plan.get("layers", {}).items():
         for layer, arguments in before.items():
-            now = layers.get(arm, {}).get(layer, {})
-            for name in arguments.keys() & now.keys():
-                if arguments[name] != now[name]:
-                    raise InputError(
-                        f"the {layer} of {arm} must be that of the plan, which has {name}={arguments[name]!r}: a "
-                        f"default has changed since commit {plan['commit']}. Received: {name}={now[name]!r}"
-                    )
+            changed = forms.first_difference(arguments, layers.get(arm, {}).get(layer, {}))
+            if changed is not None:
+                name, then, now = changed
+                raise InputError(
+                    f"the {layer} of {arm} must be that of the plan, which has {name}={then!r}: a default has changed "
+                    f"since commit {plan['commit']}. Received: {name}={now!r}"
+                )
 
 
 def without_places(contents):
@@ -216,10 +216,10 @@ def _fault(plan):
         f"baseline is {plan['baseline']!r:.60}": plan["baseline"] in plan["arms"],
         f"margin is {plan['margin']}": 0 < plan["margin"] < 100,
         f"first_seed is {plan['first_seed']}": plan["first_seed"] >= 0,
-        f"seeds is {plan['seeds']}": 2 <= plan["seeds"] <= _MOST_SEEDS,
+        f"seeds is {plan['seeds']}": 2 <= plan["seeds"] <= MOST_SEEDS,
         f"looks is {looks}": looks == sorted(set(looks)) and all(2 <= look < plan["seeds"] for look in looks),
         f"images.n is {plan['images']['n']}": plan["images"]["n"] > 0,
-        "tuning.seeds is out of range": plan["tuning"] is None or 1 <= plan["tuning"]["seeds"] <= _MOST_SEEDS,
+        "tuning.seeds is out of range": plan["tuning"] is None or 1 <= plan["tuning"]["seeds"] <= MOST_SEEDS,
     }
     return next((text for text, is_good in ranges.items() if not is_good), None)
 

@@ -17,7 +17,7 @@ def results(setting, plan):
             row += ["baseline", ""]
         else:
             comparison = comparisons[arm["method"]]
-            row += [difference(comparison), verdict(comparison, plan["margin"], bool(plan["looks"]))]
+            row += [difference(comparison), verdict(comparison, plan["margin"])]
         rows.append([*row, "-" if arm["cost"] is None else f"{arm['cost']:.2f}"])
     heading = f"difference from {code(plan['baseline'])} in points"
     return ["method", "accuracy in %", heading, "verdict", "time per epoch"], rows
@@ -38,8 +38,8 @@ def difference(comparison):
     return text if comparison["low"] is None else f"{text} {_interval(comparison['low'], comparison['high'])}"
 
 
-def verdict(comparison, margin, is_extended=False):
-    """A verdict in words; `is_extended` if the study was extended after a look at its results."""
+def verdict(comparison, margin):
+    """A verdict in words."""
     if comparison["mean"] is None:
         return "unfinished"
     text = comparison["verdict"].replace("the margin", f"{margin:g}")
@@ -50,8 +50,7 @@ def verdict(comparison, margin, is_extended=False):
         if alone <= statistics.ALPHA < corrected:
             text += f" ({words} {_p_value(alone)} alone, {_p_value(corrected)} corrected)"
     needed = comparison.get("seeds_needed")
-    new = " in a new study" if is_extended else ""
-    return text if needed is None else f"{text}; about {needed:,} seeds{new} would settle it"
+    return text if needed is None else f"{text}; about {needed:,} seeds in a new study would settle it"
 
 
 def legend(report):
@@ -155,7 +154,7 @@ def details(report):
         "P(better) is the probability that a training with a seed of its own beats the baseline with that seed, with "
         "its exact interval. The correlation is that of method and baseline over the seeds. The pooled error is that "
         "of a two-way analysis of seeds and methods; a dash stands where the variances of the methods differ "
-        "(Brown-Forsythe test, p < 0.05) or there are fewer than three methods."
+        "(Brown-Forsythe test, p < 0.05), a training diverged, or there are fewer than three methods."
     )
     return "\n\n".join(blocks)
 

@@ -25,7 +25,7 @@ def make_grid(recipe, learning_rate=None, weight_decay=None, seeds=1):
         A dict.
 
     Raises:
-        InputError: if a value is negative or not finite, or `seeds` is not positive.
+        InputError: if a value is negative or not finite, or `seeds` is out of range.
     """
     grid = {"learning_rate": learning_rate, "weight_decay": weight_decay}
     for name, values in grid.items():
@@ -42,8 +42,8 @@ def make_grid(recipe, learning_rate=None, weight_decay=None, seeds=1):
         if len({f"{value:g}" for value in values}) < len(set(values)):  # the names of the trainings have six digits
             raise InputError(f"`tune_{name}` must be numbers that differ in the first six digits. Received: {values}")
         grid[name] = sorted(set(values))
-    if seeds < 1:
-        raise InputError(f"`tune_seeds` must be a positive integer. Received: tune_seeds={seeds}")
+    if not 1 <= seeds <= study_plan.MOST_SEEDS:
+        raise InputError(f"`tune_seeds` must be 1 to {study_plan.MOST_SEEDS:,}. Received: tune_seeds={seeds}")
     return grid | {"seeds": seeds}
 
 

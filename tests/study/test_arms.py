@@ -136,15 +136,17 @@ def test_files_that_are_refused(tmp_path, name, content, match):
     ("texts", "baseline", "match"),
     [
         (["none", "cutmx"], "none", "unknown method cutmx; did you mean cutmix?"),
-        (["none", "x=zzz"], "none", "unknown method zzz; known methods are none, cutmix. Received: x"),
+        (["none", "x=zzz"], "none", "unknown method zzz; known methods are none, cutmix, cutmix.mma. Received: x"),
         (["none", "cutmix", "cutmix"], "none", "different names. Received: cutmix more than once"),
         (["none"], "none", "at least two"),
+        (["none", "cutmix(seed=5)"], "none", r"must not set seed, which the study sets. Received: cutmix\(seed=5\)"),
+        (["none", "x=cutmix+mma(dtype=float16)"], "none", "must not set dtype"),
         (["none", "cutmix"], "mixup", "`baseline` must be one of none, cutmix"),
     ],
 )
 def test_what_cannot_be_compared(texts, baseline, match):
     with pytest.raises(InputError, match=match):
-        arms.check([arms.parse(text) for text in texts], baseline, ["none", "cutmix"])
+        arms.check([arms.parse(text) for text in texts], baseline, ["none", "cutmix", "cutmix+mma"])
 
 
 def test_the_example_of_the_docstring():

@@ -195,5 +195,14 @@ def test_differences_are_paired_and_judged_in_each_row():
     assert after["high"] - after["low"] > before["high"] - before["low"]
 
 
+def test_models_that_all_diverged_are_not_shown_to_be_equal():
+    plan = fakes.make_plan(("none", "cutmix"), 5)
+    names = frozenset(cell.name for cell in study_cells.of_plan(plan))
+    accuracies = {name: {"a": 10.0} for name in names}
+    for diverged, verdict in ((frozenset(), "no difference larger than the margin"), (names, "cannot be told")):
+        found = evaluation.compare(plan, evaluation.Measured(accuracies, 1000, diverged))
+        assert found["settings"][0]["measures"][0]["comparisons"][0]["verdict"] == verdict
+
+
 def test_nothing_is_measured_unless_it_is_asked_for(tmp_path):
     assert evaluation.after_training(tmp_path, None) is None

@@ -18,6 +18,7 @@ from joblib.externals.loky import get_reusable_executor
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the recipe feeds its networks by tf.data", allow_module_level=True)
 
+import keras_mma  # noqa: E402
 from keras_mma.errors import InputError  # noqa: E402
 from keras_mma.study import (  # noqa: E402
     cell_training,
@@ -208,7 +209,8 @@ def test_an_interrupted_tuning_chooses_nothing(tmp_path):
     [
         ({"learning_rate": [-0.1]}, "`tune_learning_rate` must be finite numbers, not negative"),
         ({"weight_decay": [float("inf")]}, "`tune_weight_decay`"),
-        ({"seeds": 0}, "`tune_seeds` must be a positive integer"),
+        ({"seeds": 0}, "`tune_seeds` must be 1 to 10,000"),
+        ({"seeds": 20_000}, "Received: tune_seeds=20000"),
         ({"learning_rate": []}, "`tune_learning_rate` must have at least one number"),
     ],
 )
@@ -521,6 +523,17 @@ def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, capsys, 
     assert text in checking.rerun(tmp_path, fakes.train).changes
 
 
+def test_the_names_of_the_layers_in_a_switch_are_no_part_of_the_plan(tmp_path):
+    run(tmp_path, methods=["none", "switch"])
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    keras_mma.layers.MixUp()  # the next one has another name
+    assert run(tmp_path, methods=["none", "switch"]).report["analysis"]["complete"]
+    plan["layers"]["switch"]["mixer"]["mixers"][1]["config"]["alpha"] = 3.0
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(InputError, match=r"which has mixers\[1\].config.alpha=3.0: .* Received: .*alpha=1.0"):
+        run(tmp_path, methods=["none", "switch"])
+
+
 def test_a_check_has_the_threads_of_the_training(tmp_path, monkeypatch):
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     run(tmp_path)
@@ -548,13 +561,22 @@ def test_a_check_has_the_threads_of_the_training(tmp_path, monkeypatch):
         checking.rerun(tmp_path, fakes.train, jobs=0)
 
 
-@pytest.mark.parametrize("name", ["sha256", "training_sha256"])
-def test_a_check_with_other_images_is_refused(tmp_path, fake_trainings, name):
+@pytest.mark.parametrize(("part", "name"), [("test", "sha256"), ("train", "training_sha256")])
+def test_a_check_with_other_images_is_refused(tmp_path, fake_trainings, part, name):
     run(tmp_path)
-    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan, path = json.loads((tmp_path / "plan.json").read_text()), tmp_path / "records" / "none-seed0.json"
+    digests = {"train": plan["images"]["training_sha256"], "test": plan["images"]["sha256"]}
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"sha256": digests}))
+    assert checking.rerun(tmp_path, fakes.train).agrees
+    path.write_text(json.dumps(record | {"sha256": digests | {part: "0" * 64}}))
+    match = f"must be those of the first training, whose {part} part has the digest 000.* Received: [0-9a-f]"
+    with pytest.raises(InputError, match=match):
+        checking.rerun(tmp_path, fakes.train)
+    path.write_text(json.dumps(record))  # of an early version
     plan["images"][name] = "0" * 64
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(InputError, match=f"must be those of the plan, whose {name} is 000.* Received: [0-9a-f]"):
+    with pytest.raises(InputError, match=match):
         checking.rerun(tmp_path, fakes.train)
 
 
