@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # The tests that run on every backend: those of which `make test` runs a sample on JAX and PyTorch, and the others.
 SMOKE := tests/test_zero_loss.py tests/layers/test_contract.py tests/test_lowering.py
+CORE := $(addprefix tests/test_,sampling.py plans.py resampling.py label_encoding.py metrics.py)
 PORTABLE := tests/layers tests/saliency tests/models tests/callbacks tests/distribution \
 	tests/robustness/test_model.py tests/test_visualization.py tests/test_label_maps.py \
-	tests/test_zero_loss_dense.py tests/test_keras_names.py tests/peers --ignore=tests/layers/test_contract.py
+	tests/test_zero_loss_dense.py tests/test_keras_names.py tests/peers $(CORE) --ignore=tests/layers/test_contract.py
 # TensorFlow raises its errors; this level hides log lines such as those about a missing GPU.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Compilation takes most of the time on JAX: do not optimize, and let the workers share compiled programs.
@@ -30,7 +31,7 @@ test: lint
 # The rest: slow tests and larger samples on TensorFlow, slow tests and samples of the other portable tests on PyTorch and
 # JAX. Compilation makes JAX the slowest, so it leaves out tests in which the backend matters little.
 ON_JAX := tests/models tests/callbacks tests/distribution tests/robustness/test_model.py tests/test_label_maps.py \
-	tests/test_zero_loss_dense.py tests/test_keras_names.py \
+	tests/test_zero_loss_dense.py tests/test_keras_names.py $(CORE) \
 	$(addprefix tests/layers/test_,label_rules.py random_choice.py follow_plan.py feature_mix_adapt.py) \
 	$(addprefix --ignore=tests/models/test_,mixing_points.py networks.py preact_resnet.py resnet20.py segmentation.py site_features.py)
 SAMPLE := "not valuewise and not pairwise and not exhaustive"

@@ -163,7 +163,6 @@ DEFAULTS = {
     "visualization.plot_gallery": {"labels": None, "class_names": None, "path": None},
     "visualization.plot_history": {"path": None, "mixed": True, "validation_freq": 1},
     "visualization.plot_mixing": {"labels": None, "class_names": None, "samples": 6, "features": None, "path": None},
-    "visualization.show_history": {"path": None},
     "visualization.show_mixing": {"samples": 6, "features": None, "path": None},
 }
 

@@ -186,7 +186,7 @@ def test_the_epochs_and_the_kind_of_a_history(rng):
 
 def test_a_history_is_plotted(tmp_path):
     history = {"epoch": [0, 1], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "accuracy": [0.1, 0.5]}
-    figure = visualization.show_history(history, tmp_path / "history.png")
+    figure = visualization.plot_history(history, tmp_path / "history.png")
     assert [axis.get_title() for axis in figure.axes] == ["loss", "accuracy"]
     assert [len(axis.lines) for axis in figure.axes] == [2, 1]
     assert (tmp_path / "history.png").exists()

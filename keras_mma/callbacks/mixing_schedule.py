@@ -32,9 +32,9 @@ class MixingSchedule(keras.callbacks.Callback):
             in all but the last 20 epochs, `(-20, None)` only in the last 20.
 
     Raises:
-        ValueError: If `probability` or `alpha` is neither a sequence nor a function, or `active` is not a pair of
-            integers or `None`; when training starts, if a sequence is shorter than the training, the model is
-            not a `MixModel`, or its mixer has no `alpha`.
+        ValueError: If `probability` or `alpha` is neither a sequence nor a function, or has a number out of range, or
+            `active` is not a pair of integers or `None`; when training starts, if a sequence is shorter than the
+            training, the model is not a `MixModel`, or its mixer has no `alpha`.
 
     Example:
 
@@ -117,10 +117,10 @@ def _values(mixer: Any) -> dict[str, float]:
 def _check(name: str, schedule: Schedule) -> Schedule:
     if schedule is None or callable(schedule):
         return schedule
-    if isinstance(schedule, (list, tuple)):
-        check = fraction if name == "probability" else positive
-        return [check(name, number) for number in schedule]
-    raise ValueError(
-        f"`{name}` must be a list of numbers, one for each epoch, or a function of the epoch. "
-        f"Received: {name}={schedule!r}"
-    )
+    if isinstance(schedule, str) or not hasattr(schedule, "__getitem__") or not hasattr(schedule, "__len__"):
+        raise ValueError(
+            f"`{name}` must be a list of numbers, one for each epoch, or a function of the epoch. "
+            f"Received: {name}={schedule!r}"
+        )
+    check = fraction if name == "probability" else positive
+    return [check(name, number) for number in schedule]

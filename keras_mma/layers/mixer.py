@@ -139,9 +139,8 @@ class Mixer(sampling.SeededLayer):
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labeled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
         input_forms.check_comparison(self, is_labeled)
-        if is_labeled:
-            arguments.warn_of_data_format(tuple(images.shape), self)
-        else:
+        arguments.warn_of_data_format(tuple(images.shape), self)
+        if not is_labeled:
             input_forms.check_followed(self, images)
         with xla_if_it_pays_off(is_labeled, height, width):
             return write(self._mix_batch(batch))

@@ -5,6 +5,8 @@ import warnings
 import keras
 
 _NONLINEAR = {"hinge", "squaredhinge", "categoricalhinge"}
+#: Losses of Keras that take class indices, beside those whose names begin with "Sparse".
+_OF_INDICES = {"categoricalgeneralizedcrossentropy", "circle", "ctc"}
 #: Metrics of Keras that take labels of 0 and 1: a label between them counts as 1, or as never right.
 _OF_TWO_LABELS = {
     "auc",
@@ -84,9 +86,9 @@ def _refuse_sparse(argument, structure):
                 f"Received: {argument}={type(metric).__name__}"
             )
     for name in _names(structure):
-        if _plain(name).startswith(("sparsecategorical", "sparsetopk")):
+        if _plain(name).startswith(("sparsecategorical", "sparsetopk")) or _plain(name) in _OF_INDICES:
             raise ValueError(
-                f"`{argument}` must take soft labels: use its categorical form; the model one-hot encodes integer "
+                f"`{argument}` must take soft labels: use a categorical one; the model one-hot encodes integer "
                 "labels, and `compile(..., ignore_class=255)` leaves out pixels of that class. "
                 f"Received: {argument}={name}"
             )

@@ -54,7 +54,7 @@ def _detect(gray):
     return sanitize_maps(ops.expand_dims(_normalize(_center_surround(gray)), -1))
 
 
-def _blur(gray, times=1):
+def _blur(gray, times):
     """[1 2 1] x [1 2 1] / 16, rounded to integer levels, applied `times` times."""
     # A symmetric filter maps a reflected image to a reflected image: the border is padded once.
     for axis in (1, 2):

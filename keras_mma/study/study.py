@@ -181,12 +181,12 @@ def _check_sections(sections, limit):
 
 @contextlib.contextmanager
 def _locked(folder):
-    """One process at a time. A folder that was created only for the lock is removed."""
+    """One process at a time. Folders that were created only for the lock are removed."""
     import filelock
 
-    existed = folder.exists()
-    if existed and not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise InputError(f"`output` must be a folder. Received: the file {folder}")
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     files.make_folder(folder)
     files.refuse_links(folder)
     path = folder / ".lock"
@@ -199,5 +199,5 @@ def _locked(folder):
         yield
     finally:
         if not (folder / "plan.json").exists():
-            files.remove_lock(path, [] if existed else [folder])
+            files.remove_lock(path, made)
         lock.release()

@@ -46,15 +46,3 @@ def plot_history(
 
 def _is_validated(epoch: int, frequency: int | list[int]) -> bool:
     return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
-
-
-def show_history(history: dict[str, list[float]], path: str | os.PathLike | None = None) -> "Figure":
-    """`plot_history` by its former name.
-
-    Args:
-        history, path: See `plot_history`.
-
-    Returns:
-        The matplotlib figure.
-    """
-    return plot_history(history, path)

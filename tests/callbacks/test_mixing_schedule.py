@@ -115,6 +115,13 @@ def test_invalid_arguments_raise(arguments, match):
         fit(build(), 2, MixingSchedule(**arguments))
 
 
+@pytest.mark.parametrize("probability", [range(2), np.array([0.0, 1.0]), (0, 1)])
+def test_any_sequence_of_numbers_is_a_schedule(probability):
+    recorder = Recorder()
+    fit(build(), 2, MixingSchedule(probability), recorder)
+    assert [recorder.settings[epoch][0] for epoch in range(2)] == [0.0, 1.0]
+
+
 def test_models_and_mixers_that_cannot_follow_raise():
     plain = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
     plain.compile("sgd", "mse")

@@ -76,16 +76,6 @@ def test_worker_processes_of_a_pydataset(rng):
     assert len({str(labels) for labels in loss.labels}) >= 8
 
 
-def test_grain_draws_different_numbers(rng):
-    """Its threads mix at the same time."""
-    grain = pytest.importorskip("grain")
-    mixer = layers.MixUp(partner="roll")
-    samples = [{"images": image, "labels": label} for image, label in zip(blobs(rng, 4), np.eye(4), strict=True)]
-    dataset = grain.MapDataset.source(samples).repeat(8).batch(4).map(lambda batch: to_numpy(mixer(batch)))
-    labels = [batch["labels"].tolist() for batch in dataset]
-    assert len(labels) == 8 and len({str(batch) for batch in labels}) == 8
-
-
 def test_threads_draw_different_numbers(rng):
     """Those of Grain, and of a `PyDataset` with several workers."""
     images, labels, mixer = blobs(rng, 4, 8, 8), np.eye(4, dtype="float32"), layers.MixUp(partner="roll")

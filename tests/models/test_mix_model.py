@@ -202,6 +202,13 @@ class TestLabels:
             with pytest.raises(ValueError, match=f"`{argument}` must take soft labels"):
                 network().compile("sgd", **{"loss": CROSSENTROPY, argument: value})
 
+    @pytest.mark.parametrize("name", ["CategoricalGeneralizedCrossEntropy", "Circle", "CTC"])
+    def test_other_losses_of_class_indices_raise(self, name):
+        if not hasattr(keras.losses, name):
+            pytest.skip(f"this version of Keras has no {name}")
+        with pytest.raises(ValueError, match=f"`loss` must take soft labels.* Received: loss={name}"):
+            network().compile("sgd", getattr(keras.losses, name)())
+
     @pytest.mark.parametrize("metric", [keras.metrics.MeanIoU(5), keras.metrics.IoU(5, [1])], ids=["MeanIoU", "IoU"])
     def test_overlaps_of_class_indices_raise(self, metric):
         with pytest.raises(ValueError, match="use `keras.metrics.OneHotMeanIoU` or `OneHotIoU`. Received: metrics="):

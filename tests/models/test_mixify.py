@@ -180,7 +180,7 @@ def test_an_unregistered_detector_can_be_used(rng):
     assert mixed(blobs(rng, 4).astype("float32"), training=True)[0].shape == (4, 5)
 
 
-@pytest.mark.parametrize("adapter", [object, "CatchUpMix", layers.CutMix])
+@pytest.mark.parametrize("adapter", [object, "CatchUpMix", layers.CutMix, layers.CatchUpMix(1)], ids=str)
 def test_another_adapter_raises(adapter):
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match="^`adapter` must be a subclass of `FeatureMixer`.* Received: adapter="):

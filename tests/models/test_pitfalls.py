@@ -162,6 +162,14 @@ class TestFixedCropsInsideTheNetwork:
         assert max(errors[:3]) < 1e-12
         assert errors[3] < 1e-3  # every second row and column: the share is rounded
 
+    def test_images_that_look_like_channels_first_warn(self):
+        inputs = keras.Input((3, 16, 16))
+        x, plan = layers.CutMix()(inputs)
+        model = keras_mma.MixModel(inputs, (keras.layers.Dense(2)(keras.layers.Flatten()(x)), plan))
+        model.compile("sgd", "mse")
+        with pytest.warns(UserWarning, match="these look like channels_first"):
+            model.fit(np.zeros((4, 3, 16, 16)), np.eye(2)[[0, 1, 0, 1]], verbose=0)
+
     def test_slices_of_channels_first_images(self):
         inputs = keras.Input((CLASSES, *self.SIZE))
         x, plan = layers.CutMix(data_format="channels_first")(inputs)

@@ -161,15 +161,10 @@ def test_mixing_can_be_turned_off_later(rng):
 
 
 # timm, mode="elem", prob=0.5: each sample is mixed or not. In mode="batch" the whole batch is.
-@pytest.mark.parametrize(("per", "values"), [("sample", {0, 1}), ("batch", {0})])
-def test_probability_holds_for_samples_or_for_the_batch(per, values):
+def test_probability_holds_for_each_sample():
     images = np.zeros((400, 2, 2, 1), "float32")
-    plan, _ = plan_and_images(layers.MixUp(probability=0.5, per=per, partner="roll", seed=2), images)
-    is_mixed = plan["weight"] < 1
-    if per == "batch":
-        assert is_mixed.all() or not is_mixed.any()
-    else:
-        assert stats.binomtest(int(is_mixed.sum()), 400, 0.5).pvalue > 1e-3
+    plan, _ = plan_and_images(layers.MixUp(probability=0.5, partner="roll", seed=2), images)
+    assert stats.binomtest(int((plan["weight"] < 1).sum()), 400, 0.5).pvalue > 1e-3
 
 
 # timm, mode="batch": one lam, or one box, for the whole batch. mode="elem": each sample has its own.
@@ -213,17 +208,6 @@ def test_labels_equal_the_loop(cls, rng):
     plan = {key: ops.convert_to_numpy(value) for key, value in plan.items()}
     expected = oracles.mix_labels(np.eye(10)[labels], plan)
     np.testing.assert_allclose(ops.convert_to_numpy(batch["labels"]), expected, atol=1e-6)
-
-
-# timm, label_smoothing: part of Mixup there. Here it is that of the loss, which gives the same targets.
-def test_smoothing_by_the_loss_equals_smoothed_targets(rng):
-    images, labels = random_batch(rng)
-    _, soft = labeled(layers.MixUp(num_classes=10, seed=1), images, labels)
-    logits = rng.normal(size=(7, 10)).astype("float32")
-    cross_entropy = keras.losses.CategoricalCrossentropy
-    by_loss = cross_entropy(from_logits=True, label_smoothing=0.1)(soft, logits)
-    by_target = cross_entropy(from_logits=True)(soft * 0.9 + 0.1 / 10, logits)
-    assert float(by_loss) == pytest.approx(float(by_target), rel=1e-5)
 
 
 # timm, blend: uint8 images are blended as floats and rounded.

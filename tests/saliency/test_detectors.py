@@ -1,6 +1,7 @@
 """Detectors equal OpenCV and the loops, and have the required invariances."""
 
 import functools
+import importlib
 import types
 
 import keras
@@ -50,12 +51,16 @@ def test_smooth_spectral_residual_equals_the_published_computation(size):
     np.testing.assert_allclose(maps("smooth_spectral_residual", gray[..., None])[..., 0], expected, atol=2e-3)
 
 
-def test_smooth_spectral_residual_of_large_images_is_computed_at_128_pixels():
+def test_smooth_spectral_residual_of_large_images_is_computed_at_128_pixels(monkeypatch):
+    module = importlib.import_module("keras_mma.saliency.spectral_residual")
+    sizes, detect = [], module._detect_smooth
+    monkeypatch.setattr(module, "_detect_smooth", lambda gray: sizes.append(gray.shape[1:3]) or detect(gray))
     images = crops(160, 4)
     small = maps("smooth_spectral_residual", ops.convert_to_numpy(resize(images.astype("float32"), 128, 128)))
     expected = ops.convert_to_numpy(resize(ops.convert_to_tensor(small), 160, 160, "bilinear"))[..., 0]
     for ours, theirs in zip(maps("smooth_spectral_residual", images)[..., 0], expected, strict=True):
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
+    assert sizes and {tuple(size) for size in sizes} == {(128, 128)}
 
 
 def test_fine_grained_saturates_where_opencv_overflows():
@@ -82,7 +87,8 @@ def test_gray_and_blur_equal_opencv_exactly(rng):
     expected = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
     np.testing.assert_array_equal(ops.convert_to_numpy(gray), expected)
     expected = np.stack([cv2.GaussianBlur(image, (3, 3), 0) for image in expected])
-    np.testing.assert_array_equal(ops.convert_to_numpy(_blur(gray)), expected)
+    expected = np.stack([cv2.GaussianBlur(image, (3, 3), 0) for image in expected])
+    np.testing.assert_array_equal(ops.convert_to_numpy(_blur(gray, 2)), expected)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,7 @@ def test_spectral_residual_resembles_opencv(size, least_correlation, least_share
     assert np.mean(np.abs(computed - expected) <= 1 / 255 + 1e-6) > least_share
 
 
-DETECTORS = ["fine_grained", "frequency_tuned", "spectral_residual"]
+DETECTORS = ["fine_grained", "frequency_tuned", "smooth_spectral_residual", "spectral_residual"]
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

@@ -416,7 +416,7 @@ def test_the_lock_of_the_next_process_is_not_removed(tmp_path, monkeypatch):
     monkeypatch.undo()
     path.unlink()
     path.parent.rmdir()
-    with study._locked(path.parent):
+    with study._locked(path.parent / "inner"):
         pass
     assert not path.parent.exists()
 
