@@ -19,6 +19,7 @@ DEFORMATIONS = (
     *("zoom in 60 %", "zoom in 80 %", "zoom out 120 %", "zoom out 140 %"),
 )
 # The studies whose pages have contrasts, and the options with which the contrasts are computed.
+MEANS = ("corruptions, mean (regenerated)", "deformations, mean")
 CONTRASTS = [
     ("length",),
     ("saliencymix",),
@@ -27,6 +28,8 @@ CONTRASTS = [
     ("mma-naive", "--measures", "corruptions, mean (regenerated)"),
     *((study, "--measures", *OCCLUSION) for study in ("grafting-10", "grafting-100")),
     *((study, "--measures", *OCCLUSION, "--relative-to", "clean") for study in ("grafting-10", "grafting-100")),
+    ("mma-32",),
+    *(("mma-32", "--measures", name, *rest) for name in MEANS for rest in ((), ("--relative-to", "clean"))),
     ("grafting-10", "--minus", str(RESULTS / "grafting-100")),
 ]
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/plan.json") if (path.parent / "report.json").exists())
