@@ -23,6 +23,7 @@ _IS_EAGER = keras.backend.backend() == "torch"
 # Any large odd numbers: they keep the streams of neighboring replicas and consecutive draws far apart.
 _REPLICA_STRIDE = 0x1E3779B1
 _DRAW_STRIDE = 0x5851F42D
+_STEP_STRIDE = 0x2545F491
 
 _BRANCH_SEEDS = contextvars.ContextVar("branch_seeds", default=None)
 
@@ -47,6 +48,9 @@ class SeedGenerator(keras.random.SeedGenerator):
     def next(self, ordered=True):
         with self.lock:
             seed = super().next(ordered)
+        if _IS_EAGER:  # PyTorch's backend adds both numbers, so that the draws of a seed would be those of the next one
+            step = ops.cast(seed[1], "int64") * _STEP_STRIDE % 2**31
+            return ops.stack([seed[0], ops.cast(step, seed.dtype)])
         replica = replica_id()
         if isinstance(replica, int) and replica == 0:
             return seed

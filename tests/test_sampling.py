@@ -48,6 +48,12 @@ def test_beta_with_an_integer_seed_is_repeatable_and_uses_independent_uniforms()
     assert stats.kstest(first, "uniform").pvalue > 1e-3  # Beta(1, 1) is uniform, unless both uniforms are equal
 
 
+def test_neighboring_seeds_share_no_draws():
+    generators = [sampling.SeedGenerator(seed) for seed in range(8)]
+    draws = [tuple(ops.convert_to_numpy(sampling.uniform((4,), each))) for each in generators for _ in range(16)]
+    assert len(set(draws)) == len(draws)
+
+
 def test_bernoulli_has_the_rate():
     drawn = ops.convert_to_numpy(sampling.bernoulli((40_000,), 0.3, sampling.SeedGenerator(2)))
     assert abs(drawn.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / drawn.size)

@@ -1,5 +1,7 @@
 """SaliencyMix: boxes, patches and labels equal the loops."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -69,16 +71,21 @@ def test_the_patch_goes_from_the_source_to_the_target(rng, fixed_lams, scheme, b
         else:
             target = np.unravel_index(find[to_extreme](images[sample, ..., 0]), (16, 20))
         from_bounds, to_bounds = (oracles.box(float(lam), center, 16, 20, border) for center in (source, target))
-        lengths = [min(b - a, d - c) for (a, b), (c, d) in zip(from_bounds, to_bounds, strict=True)]
         expected, mask = images[sample].copy(), np.ones((16, 20, 1))
-        (y0, _), (x0, _) = from_bounds
-        (y1, _), (x1, _) = to_bounds
-        if min(lengths) > 0:
-            patch = partner[y0 : y0 + lengths[0], x0 : x0 + lengths[1]]
-            expected[y1 : y1 + lengths[0], x1 : x1 + lengths[1]] = patch
-            mask[y1 : y1 + lengths[0], x1 : x1 + lengths[1]] = 0
+        if border == "shift":
+            shift = [to[0] - origin[0] for origin, to in zip(from_bounds, to_bounds, strict=True)]
+        else:
+            shift = np.subtract(target, source)
+        for y, x in itertools.product(range(*to_bounds[0]), range(*to_bounds[1])):
+            origin = (y - shift[0], x - shift[1])
+            if all(start <= place < end for place, (start, end) in zip(origin, from_bounds, strict=True)):
+                expected[y, x], mask[y, x] = partner[origin], 0
         np.testing.assert_array_equal(plan["mask"][sample], mask)
         np.testing.assert_allclose(mixed[sample], expected, atol=1e-4)
+        if mask.min() == 0:
+            assert mask[tuple(target)] == 0
+            if border == "clip":
+                np.testing.assert_allclose(mixed[sample][tuple(target)], partner[tuple(source)], atol=1e-4)
 
 
 @pytest.mark.parametrize("rank", [3, 4])

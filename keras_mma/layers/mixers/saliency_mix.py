@@ -107,7 +107,13 @@ class SaliencyMix(Mixer):
             [masks.interval(center[:, axis], lengths[axis], sizes[axis], self.border) for axis in (0, 1)]
             for center in (source, target)
         )
-        return masks.Box(*target_bounds) if target_extreme is None else move(source_bounds, target_bounds, sizes)
+        if target_extreme is None:
+            return masks.Box(*target_bounds)
+        # Boxes that are clipped stay around their centers, boxes that are shifted keep their size.
+        shifts = [target[:, axis] - source[:, axis] for axis in (0, 1)]
+        if self.border == "shift":
+            shifts = [to[0] - origin[0] for to, origin in zip(target_bounds, source_bounds, strict=True)]
+        return move(source_bounds, target_bounds, shifts, sizes)
 
     def get_config(self):
         names = ("alpha", "scheme", "border", "box", "ties")
@@ -121,14 +127,13 @@ class SaliencyMix(Mixer):
         return peak(maps if extreme == "max" else -maps, chance)
 
 
-def move(source, target, sizes):
-    """The box that moves from its source to its target; boxes clipped at the border are cut to their common part."""
-    bounds, moved = [], []
-    for (source_start, source_end), (target_start, target_end), size in zip(source, target, sizes, strict=True):
-        length = ops.minimum(source_end - source_start, target_end - target_start)
-        bounds.append((target_start, target_start + length))
-        moved.append(moving.rolled(target_start - source_start, size))
-    return masks.Box(*bounds, source=tuple(moved))
+def move(source, target, shifts, sizes):
+    """The box that moves from its source by `shifts`, cut off where it leaves its target."""
+    bounds = [
+        (ops.maximum(to[0], origin[0] + shift), ops.minimum(to[1], origin[1] + shift))
+        for origin, to, shift in zip(source, target, shifts, strict=True)
+    ]
+    return masks.Box(*bounds, source=tuple(map(moving.rolled, shifts, sizes)))
 
 
 @xla_compiled
