@@ -189,7 +189,12 @@ def measure(report, contrasts, other=None):
     intervals, differences, equivalences = zip(*(_welch(*pair, plan["margin"]) for pair in sums), strict=True)
     verdicts = zip(intervals, statistics.holm(differences), statistics.holm(equivalences), sums, strict=True)
     return {
-        name: Contrast(interval, p, statistics.verdict(interval, p, equivalence), one.diverged + two.diverged)
+        name: Contrast(
+            interval,
+            p,
+            statistics.verdict(interval, p, equivalence),
+            one.diverged + tuple(f"{diverged} of the other study" for diverged in two.diverged),
+        )
         for name, (interval, p, equivalence, (one, two)) in zip(contrasts, verdicts, strict=True)
     }
 
@@ -222,9 +227,17 @@ def _welch(one, two, margin):
     mean, error = float(np.mean(one.values) - np.mean(two.values)), math.sqrt(sum(variances))
     half = float(stats.t.isf(statistics.ALPHA / 2, df)) * error
     p, *ends = (float(2 * stats.t.sf(abs(mean - value) / error, df)) for value in (0, margin, -margin))
-    is_evidence = abs(mean) < margin and not any(one.has_no_evidence + two.has_no_evidence)
-    equivalence = max(ends) if is_evidence else 1.0
+    equivalence = max(ends) if abs(mean) < margin else 1.0
+    if any(one.has_no_evidence + two.has_no_evidence):
+        rest = [_with_evidence(each) for each in (one, two)]
+        equivalence = _welch(*rest, margin)[2] if all(len(each.values) > 1 for each in rest) else 1.0
     return statistics.Interval(sum(sizes), mean, None, mean - half, mean + half), p, equivalence
+
+
+def _with_evidence(sums):
+    """The `Sums` of the seeds of which not all trainings diverged."""
+    values = [value for value, is_void in zip(sums.values, sums.has_no_evidence, strict=True) if not is_void]
+    return sums._replace(values=values, has_no_evidence=[False] * len(values))
 
 
 def _cells(cells, text, seeds):

@@ -133,6 +133,21 @@ def test_methods_that_all_diverged_are_not_shown_to_be_equal(report):
         assert "Includes trainings that diverged: none-epochs25-seed3, " in text and "epochs200" not in text
 
 
+def test_seeds_that_all_diverged_are_left_out_of_the_evidence(report):
+    gain = {"gain": {"soft epochs=25": 1, "none epochs=25": -1}}
+    for cell in report["cells"]:
+        cell["accuracy"] = 50 + cell["seed"] % 3 / 20 * (cell["method"] == "soft")
+    for cell in report["cells"][::4]:  # of the first seed
+        cell.update(accuracy=10.0, diverged=1)
+    values = accuracies(report, "soft", 25) - accuracies(report, "none", 25)
+    alone = contrasts.Sums(list(values[1:]), 0.01, [False] * 3, ())
+    whole = contrasts.Sums(list(values), 0.01, [True, False, False, False], ())
+    assert contrasts._welch(whole, whole, 0.5)[2] == contrasts._welch(alone, alone, 0.5)[2] < 0.05
+    for measured in (contrasts.measure(report, gain), contrasts.measure(report, gain, report)):
+        assert measured["gain"].verdict == "no difference larger than the margin"
+    assert "none-epochs25-seed3 of the other study" in contrasts.to_markdown(measured, 0.5)
+
+
 def test_an_unfinished_study_is_refused(report):
     report["analysis"]["complete"] = False
     with pytest.raises(InputError, match="must be finished"):

@@ -32,9 +32,9 @@ class MixingSchedule(keras.callbacks.Callback):
             in all but the last 20 epochs, `(-20, None)` only in the last 20.
 
     Raises:
-        ValueError: If `probability` or `alpha` is neither a sequence nor a function, or has a number out of range, or
-            `active` is not a pair of integers or `None`; when training starts, if a sequence is shorter than the
-            training, the model is not a `MixModel`, or its mixer has no `alpha`.
+        ValueError: If `probability` or `alpha` is neither a sequence nor a function, or holds a number that is out of
+            range, or `active` is not a pair of integers or `None`; when training starts, if a sequence is shorter than
+            the training, the model is not a `MixModel`, or its mixer has no `alpha`.
 
     Example:
 
@@ -117,7 +117,8 @@ def _values(mixer: Any) -> dict[str, float]:
 def _check(name: str, schedule: Schedule) -> Schedule:
     if schedule is None or callable(schedule):
         return schedule
-    if isinstance(schedule, str) or not hasattr(schedule, "__getitem__") or not hasattr(schedule, "__len__"):
+    is_array = getattr(schedule, "ndim", None) == 1
+    if not (is_array or isinstance(schedule, Sequence)) or isinstance(schedule, (str, bytes)):
         raise ValueError(
             f"`{name}` must be a list of numbers, one for each epoch, or a function of the epoch. "
             f"Received: {name}={schedule!r}"

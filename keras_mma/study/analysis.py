@@ -166,7 +166,8 @@ def _noise(by_arm, images):
 
 def _detectable(comparisons, level):
     """The smallest difference that a study of this many seeds sees in four of five cases, by the median spread."""
-    spreads = [(comparison["sd"], comparison["n"]) for comparison in comparisons if comparison["sd"] is not None]
+    evidence = [comparison.get("evidence", comparison) for comparison in comparisons]
+    spreads = [(pairs["sd"], pairs["n"]) for pairs in evidence if pairs["sd"] is not None]
     if not spreads:
         return None
     sd, n = float(np.median([sd for sd, _ in spreads])), min(n for _, n in spreads)

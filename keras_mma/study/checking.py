@@ -78,16 +78,12 @@ def _check_images(plan, cell, record):
 
     The plan describes them at the first of its sizes.
     """
-    before = record.get("sha256")
-    if before is None:
-        if cell.setting["image_size"] != plan["dimensions"]["image_size"][0]:
-            return
-        names = {"train": "training_sha256", cell.part: "sha256"}
-        before = {part: plan["images"][name] for part, name in names.items() if name in plan["images"]}
+    is_of_plan = cell.setting["image_size"] == plan["dimensions"]["image_size"][0]
     data = cell_training.load(cell_training.make_recipe(cell))
-    for part, digest in before.items():
+    for part, name in (("train", "training_sha256"), (cell.part, "sha256")):
+        digest = record.get("sha256", {}).get(part, plan["images"].get(name) if is_of_plan else None)
         now = getattr(data, part).digest()
-        if digest != now:
+        if digest is not None and digest != now:
             raise InputError(
                 f"the images of {cell.recipe['dataset']} must be those of the first training, whose {part} part has "
                 f"the digest {digest}. Received: {now}"

@@ -48,7 +48,7 @@ FORM = {
     "evaluations?": [{"date": str, "sections": [str], "limit": _OPTIONAL, "trained": _OPTIONAL}],
 }
 UNKNOWN_DEFAULTS = "the plan does not hold the defaults of its layers, which may have changed since"
-MOST_SEEDS = 10_000  # far more than anybody trains
+MOST_SEEDS, _LARGEST_SEED = 10_000, 2_000_000_000  # more than anybody trains, and below PyTorch's end at 2**31
 _TUNING = {"learning_rate": [forms.NUMBER], "weight_decay": [forms.NUMBER], "seeds": int}
 #: Entries that identify a study. The number of seeds is not among them.
 _FIXED = ("arms", "baseline", "margin", "first_seed", "part", "recipe", "dimensions", "tuning", "images")
@@ -83,8 +83,8 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
             f"`seeds` must be 2 to {MOST_SEEDS:,}: the spread of the results, and so an interval, needs two. "
             f"Received: seeds={seeds}"
         )
-    if not 0 <= first_seed < 2**31:  # far below 2**32, from which on NumPy takes no seeds
-        raise InputError(f"`first_seed` must be 0 to {2**31 - 1:,}. Received: first_seed={first_seed}")
+    if not 0 <= first_seed <= _LARGEST_SEED:
+        raise InputError(f"`first_seed` must be 0 to {_LARGEST_SEED:,}. Received: first_seed={first_seed}")
     if not 0 < margin < 100:
         raise InputError(f"`margin` must be a number of points between 0 and 100. Received: margin={margin}")
     if part not in PARTS:
@@ -215,7 +215,7 @@ def _fault(plan):
         f"arms has {len(plan['arms'])} entries": len(plan["arms"]) >= 2,
         f"baseline is {plan['baseline']!r:.60}": plan["baseline"] in plan["arms"],
         f"margin is {plan['margin']}": 0 < plan["margin"] < 100,
-        f"first_seed is {plan['first_seed']}": plan["first_seed"] >= 0,
+        f"first_seed is {plan['first_seed']}": 0 <= plan["first_seed"] <= _LARGEST_SEED,
         f"seeds is {plan['seeds']}": 2 <= plan["seeds"] <= MOST_SEEDS,
         f"looks is {looks}": looks == sorted(set(looks)) and all(2 <= look < plan["seeds"] for look in looks),
         f"images.n is {plan['images']['n']}": plan["images"]["n"] > 0,

@@ -103,6 +103,8 @@ def test_a_training_that_is_resumed_continues_with_the_values_of_its_epoch(tmp_p
     [
         ({"probability": 0.5}, "`probability` must be a list of numbers, .* Received: probability=0.5"),
         ({"alpha": "x"}, "`alpha` must be a list of numbers"),
+        ({"alpha": {0: 1.0, 1: 2.0}}, "`alpha` must be a list of numbers"),
+        ({"alpha": np.array(0.5)}, "`alpha` must be a list of numbers"),
         ({"active": 3}, "`active` must be two integers or None.* Received: active=3"),
         ({"active": (0, 0.5)}, "`active` must be two integers or None"),
         ({"probability": [1]}, "`probability` must have a number for each of the 2 epochs. Received: 1 numbers"),

@@ -106,7 +106,7 @@ def test_a_plan_of_another_form_is_refused(tmp_path, changes, match):
         ({"seeds": 10_001}, "`seeds` must be 2 to 10,000.* Received: seeds=10001"),
         ({"seeds": 5.0}, "`seeds` must be an integer. Received: seeds=5.0"),
         ({"first_seed": True}, "`first_seed` must be an integer"),
-        ({"first_seed": -1}, "`first_seed` must be 0 to 2,147,483,647. Received: first_seed=-1"),
+        ({"first_seed": -1}, "`first_seed` must be 0 to 2,000,000,000. Received: first_seed=-1"),
         ({"first_seed": 2**32 - 1}, "Received: first_seed=4294967295"),
         ({"margin": 0}, "`margin` must be a number of points"),
         ({"part": "train"}, "`part` must be one of test, validation"),
