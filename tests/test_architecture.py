@@ -12,7 +12,7 @@ import keras_mma
 from keras_mma import layers
 
 ROOT = Path(keras_mma.__file__).parent
-NUMBER = 17
+NUMBER = 18
 
 
 def files_of(step):
