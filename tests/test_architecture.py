@@ -12,7 +12,7 @@ import keras_mma
 from keras_mma import layers
 
 ROOT = Path(keras_mma.__file__).parent
-NUMBER = 18
+NUMBER = 17
 
 
 def files_of(step):

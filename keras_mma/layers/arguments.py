@@ -196,23 +196,3 @@ def check_mixer(mixer, detector, attribution_layer):
             "`attribution_layer` requires `detector='activation'`. "
             f"Received: attribution_layer={attribution_layer!r}, detector={detector!r}"
         )
-
-
-def warn_of_data_format(shape, mixer):
-    """Warn of images whose shape is plausible in the other data format only, such as those of a torch `DataLoader`.
-
-    Args:
-        shape: Shape of a batch of images.
-        mixer: A mixer with its data format.
-    """
-    is_last = mixer.data_format == "channels_last"
-    side, channels = (shape[1], shape[3]) if is_last else (shape[3], shape[1])
-    is_large = channels is not None and channels > 4
-    # Only their equal sides reveal images with one channel.
-    if is_large and (side == 3 or (side == 1 and shape[2] == channels)):
-        other = "channels_first" if is_last else "channels_last"
-        warnings.warn(
-            f"{mixer.name!r} expects {mixer.data_format} `images`, but these look like {other}: pass "
-            f"`data_format={other!r}`. Received: images of shape {shape}",
-            stacklevel=2,
-        )

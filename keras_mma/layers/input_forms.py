@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import warnings
 
 import keras
 from keras import ops
@@ -245,4 +246,24 @@ def check_not_in_sequential(mixer):
             "A mixer cannot be a layer of a `Sequential` model, which has no place for its plan: build the model "
             "without it and use `mixify(model, mixer)`, or call the mixer on labeled batches. "
             f"Received: {mixer.name!r} in {model.name!r}"
+        )
+
+
+def warn_of_data_format(shape, mixer):
+    """Warn of images whose shape is plausible in the other data format only, such as those of a torch `DataLoader`.
+
+    Args:
+        shape: Shape of a batch of images.
+        mixer: A mixer with its data format.
+    """
+    is_last = mixer.data_format == "channels_last"
+    side, channels = (shape[1], shape[3]) if is_last else (shape[3], shape[1])
+    is_large = channels is not None and channels > 4
+    # Only their equal sides reveal images with one channel.
+    if is_large and (side == 3 or (side == 1 and shape[2] == channels)):
+        other = "channels_first" if is_last else "channels_last"
+        warnings.warn(
+            f"{mixer.name!r} expects {mixer.data_format} `images`, but these look like {other}: pass "
+            f"`data_format={other!r}`. Received: images of shape {shape}",
+            stacklevel=2,
         )

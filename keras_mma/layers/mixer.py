@@ -139,7 +139,7 @@ class Mixer(sampling.SeededLayer):
         if not is_training or (isinstance(batch_size, int) and batch_size == 0):
             return write(batch if is_labeled else {**batch, "plan": plans.unmixed(batch_size, height, width)})
         input_forms.check_comparison(self, is_labeled)
-        arguments.warn_of_data_format(tuple(images.shape), self)
+        input_forms.warn_of_data_format(tuple(images.shape), self)
         if not is_labeled:
             input_forms.check_followed(self, images)
         with xla_if_it_pays_off(is_labeled, height, width):

@@ -573,6 +573,11 @@ def test_a_check_with_other_images_is_refused(tmp_path, fake_trainings, part, na
     match = f"must be those of the first training, whose {part} part has the digest 000.* Received: [0-9a-f]"
     with pytest.raises(InputError, match=match):
         checking.rerun(tmp_path, fakes.train)
+    other_size = plan | {"dimensions": plan["dimensions"] | {"image_size": [16, None]}}  # not the one of the plan
+    cell = study_cells.of_plan(plan)[0]
+    checking._check_images(other_size, cell, record | {"sha256": digests})
+    with pytest.raises(InputError, match=match):
+        checking._check_images(other_size, cell, record | {"sha256": digests | {part: "0" * 64}})
     path.write_text(json.dumps(record))  # of an early version
     plan["images"][name] = "0" * 64
     (tmp_path / "plan.json").write_text(json.dumps(plan))
