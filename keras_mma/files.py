@@ -15,6 +15,8 @@ from typing import Any
 from keras_mma import forms
 from keras_mma.errors import InputError, first_line
 
+#: Name of the lock of an output folder.
+LOCK = ".lock"
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.unfinished")
 
 
@@ -117,6 +119,30 @@ def remove_unfinished(folder: str | os.PathLike, is_recursive: bool = False) -> 
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, user: str) -> Iterator[None]:
+    """Lock an output folder while a block runs.
+
+    Args:
+        folder: A folder that exists. Its lock is the file `.lock`.
+        user: What locks it, such as `"study"`.
+
+    Raises:
+        InputError: if another process has locked it.
+    """
+    import filelock
+
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError(f"`output` must not be in use by another {user}: wait for it. Received: {folder}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_lock(lock: Path, folders: Iterable[Path]) -> None:

@@ -4,11 +4,10 @@ import contextlib
 from pathlib import Path, PurePath
 
 from keras_mma.errors import InputError, first_line
-from keras_mma.files import entries, read_json, remove_unfinished, write, write_json
+from keras_mma.files import LOCK, entries, locked, read_json, remove_unfinished, write, write_json
 
 # Lists the files that were written, in the folder itself.
 MARKER = ".keras-mma.json"
-LOCK = ".lock"
 
 
 class OutputFolder:
@@ -31,19 +30,15 @@ class OutputFolder:
         self._made, self._written = [], set()
 
     def __enter__(self):
-        import filelock
-
         with contextlib.ExitStack() as stack:
             stack.callback(self._remove_folders)
             try:
                 self._make_folders()
                 self._read_marker()
-                stack.enter_context(filelock.FileLock(self.path / LOCK, timeout=0))
+                stack.enter_context(locked(self.path, "process"))
                 stack.callback(self._remove_lock)
                 self._read_marker()  # another process may have changed it before the lock
                 remove_unfinished(self.path, is_recursive=True)
-            except filelock.Timeout:
-                raise InputError(f"`output` is in use by another process: wait for it. Received: {self.path}") from None
             except OSError as error:
                 raise InputError(f"`output` {self.path} cannot be written to: {first_line(error)}") from error
             self._stack = stack.pop_all()

@@ -182,22 +182,14 @@ def _check_sections(sections, limit):
 @contextlib.contextmanager
 def _locked(folder):
     """One process at a time. Folders that were created only for the lock are removed."""
-    import filelock
-
     if folder.exists() and not folder.is_dir():
         raise InputError(f"`output` must be a folder. Received: the file {folder}")
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     files.make_folder(folder)
     files.refuse_links(folder)
-    path = folder / ".lock"
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise InputError(f"`output` must not be in use by another study: wait for it. Received: {folder}") from None
-    try:
-        yield
-    finally:
-        if not (folder / "plan.json").exists():
-            files.remove_lock(path, made)
-        lock.release()
+    with files.locked(folder, "study"):
+        try:
+            yield
+        finally:
+            if not (folder / "plan.json").exists():
+                files.remove_lock(folder / files.LOCK, made)

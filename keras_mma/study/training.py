@@ -17,7 +17,7 @@ from keras_mma.errors import InputError
 from keras_mma.study import batches
 
 # Entries of an output folder that another process of the same training may have made.
-_OWN_NAMES = (".lock", "worker-")
+_OWN_NAMES = (files.LOCK, "worker-")
 
 
 @contextlib.contextmanager
@@ -37,30 +37,25 @@ def claim(output, recipe, data, settings=None):
     Raises:
         InputError: if another process has claimed the folder, or it holds a link or something else.
     """
-    import filelock
-
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise InputError(f"`output` must be a folder. Received: the file {output}")
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
     files.make_folder(output)
     files.refuse_links(output)
-    lock = output / ".lock"
+    lock = output / files.LOCK
     is_new = not lock.exists()
-    try:
-        with filelock.FileLock(lock, timeout=0):
-            try:
-                # The folder of the data may differ between machines: the digests say whether the images do.
-                config = {name: value for name, value in dataclasses.asdict(recipe).items() if name != "data_dir"}
-                _check_config(output, config | (settings or {}), _digests(recipe, data))
-            except BaseException:
-                if is_new:
-                    files.remove_lock(lock, made)
-                raise
-            files.remove_unfinished(output)
-            yield output
-    except filelock.Timeout:
-        raise InputError(f"`output` must not be in use by another training: wait for it. Received: {output}") from None
+    with files.locked(output, "training"):
+        try:
+            # The folder of the data may differ between machines: the digests say whether the images do.
+            config = {name: value for name, value in dataclasses.asdict(recipe).items() if name != "data_dir"}
+            _check_config(output, config | (settings or {}), _digests(recipe, data))
+        except BaseException:
+            if is_new:
+                files.remove_lock(lock, made)
+            raise
+        files.remove_unfinished(output)
+        yield output
 
 
 def _digests(recipe, data):

@@ -441,7 +441,7 @@ def test_a_folder_of_others_is_refused_at_once_and_left_as_it_is(tmp_path):
 def test_a_second_evaluation_in_a_folder_is_refused(tmp_path):
     with (
         OutputFolder(tmp_path, "robustness report"),
-        pytest.raises(InputError, match="`output` is in use by another process: wait for it. Received: "),
+        pytest.raises(InputError, match="`output` must not be in use by another process: wait for it. Received: "),
     ):
         robustness.evaluate("no model", "digits", output=tmp_path)
 

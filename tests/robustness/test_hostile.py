@@ -9,8 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from keras_mma import cli, markdown, terminal
+from keras_mma.files import LOCK
 from keras_mma.robustness import InputError, compare, comparison, comparison_plots
-from keras_mma.robustness.output import LOCK, MARKER, OutputFolder
+from keras_mma.robustness.output import MARKER, OutputFolder
 from keras_mma.robustness.report import save
 from tests.robustness import reports
 from tests.test_markdown import render

@@ -6,8 +6,9 @@ import threading
 import filelock
 import pytest
 
+from keras_mma.files import LOCK
 from keras_mma.robustness import InputError
-from keras_mma.robustness.output import LOCK, MARKER, OutputFolder, write
+from keras_mma.robustness.output import MARKER, OutputFolder, write
 
 
 def names(folder):
