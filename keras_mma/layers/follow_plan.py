@@ -30,12 +30,13 @@ class FollowPlan(keras.layers.Layer):
 
     Call arguments:
         other: Float tensor (batch,), (batch, features) or (batch, steps, features); or maps
-            (batch, height, width, channels), such as a second view, of any integer or float dtype.
+            (batch, height, width, channels), such as a second view, of any integer or float dtype. `None` if it is
+            an optional input of the model that a batch does not have.
         plan: The plan of the mixer, or of the last `FeatureMixAdapt` in front of the place where the input is used.
         training: Whether to mix; by default only inside the training of a model.
 
     Returns:
-        A tensor like `other`.
+        A tensor like `other`, or `None`.
 
     Raises:
         ValueError: If `other` has an unsupported rank or a different number of samples than the plan, or holds integers
@@ -63,6 +64,8 @@ class FollowPlan(keras.layers.Layer):
         self.sites: tuple[int, ...] | None = None
 
     def call(self, other: Any, plan: Any, training: bool | None = None) -> Any:
+        if other is None:
+            return None
         self._check(other, plan)
         if not training:
             return other

@@ -257,7 +257,12 @@ def layers_by_path(outputs, path=""):
 
 def fresh_inputs(inputs):
     """New symbolic inputs like these, and the `values` of `rebuild_graph` that map the old ones to them."""
-    fresh = keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), inputs)
+
+    def fresh_input(x):
+        optional = getattr(x._keras_history.operation, "optional", False)
+        return keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name, optional=optional)
+
+    fresh = keras.tree.map_structure(fresh_input, inputs)
     pairs = zip(keras.tree.flatten(inputs), keras.tree.flatten(fresh), strict=True)
     return fresh, {id(old): new for old, new in pairs}
 

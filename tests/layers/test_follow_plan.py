@@ -193,6 +193,35 @@ def test_mixify_follows_the_plan_with_other_inputs(place, sites, rng, tmp_path):
         model.fit({**batch, "meta": batch["meta"][:4]}, np.arange(8) % 5, verbose=0)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Shift(keras.layers.Layer):
+    """Adds a vector to the features, unless it is absent."""
+
+    def call(self, features, vector=None):
+        return features if vector is None else features + vector
+
+    def compute_output_spec(self, features, vector=None):
+        return keras.KerasTensor(features.shape, features.dtype)
+
+
+def test_an_optional_input_may_be_absent(rng, tmp_path):
+    images, vector = keras.Input((16, 16, 3), name="picture"), keras.Input((4,), name="vector", optional=True)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, name="conv")(images))
+    network = keras.Model([images, vector], keras.layers.Dense(5)(Shift()(pooled, vector)))
+    model = keras_mma.mixify(network, layers.CutMix(seed=1), at=["conv"], image="picture")
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    pictures, vectors = blobs(rng, 8, 16, 16).astype("float32"), rng.normal(size=(8, 4)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    batches = [pictures, None], [pictures, vectors]
+    for batch in batches:
+        expected = network.predict(batch, verbose=0)
+        for each in (model, reloaded, model.inference_model()):
+            np.testing.assert_allclose(each.predict(batch, verbose=0), expected, atol=1e-5)
+    for batch in batches:
+        assert np.isfinite(reloaded.fit(batch, np.arange(8) % 5, verbose=0).history["loss"][0])
+
+
 def test_mixify_with_unsuitable_inputs_raises():
     network = two_inputs()
     for image, match in (
