@@ -1,6 +1,5 @@
 """Whatever mixer, images and labels are drawn, the conventions hold, or a `ValueError` names the argument."""
 
-import contextlib
 import inspect
 
 import keras
@@ -11,20 +10,10 @@ from hypothesis import strategies as st
 
 from keras_mma import layers, plans
 from tests.fuzz import strategies
+from tests.fuzz.outcomes import refusals
 from tests.layers.mixers import to_numpy
 
 pytestmark = pytest.mark.slow
-
-
-@contextlib.contextmanager
-def refusals():
-    """Take an error of the package as an answer: it names the argument, and says what was received."""
-    try:
-        yield
-    except ValueError as error:
-        message = str(error)
-        assert "`" in message and "Received: " in message, message
-        event("refused: " + message.partition(" ")[0])
 
 
 def make(setting, **others):

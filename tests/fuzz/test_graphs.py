@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import keras_mma
 from keras_mma import layers
 from tests.fuzz import strategies
-from tests.fuzz.test_batches import is_calibrated, make, refusals
+from tests.fuzz.outcomes import refusals
+from tests.fuzz.test_batches import is_calibrated, make
 from tests.pictures import blobs
 
 pytestmark = pytest.mark.slow
