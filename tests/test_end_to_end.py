@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import convolutions, end_to_end, prefetching, timing
+from benchmarks import convolutions, end_to_end, normalization, prefetching, timing
 from keras_mma.robustness import run
 
 ROOT = Path(__file__).parents[1]
@@ -111,3 +111,8 @@ def test_a_convolution_is_timed_in_both_ways(needs_tensorflow, tmp_path):
     convolutions.main([*words, "--output", str(tmp_path / "record.json")])
     (maps,) = json.loads((tmp_path / "record.json").read_text())["maps"]
     assert maps["side"] == 2 and set(maps["milliseconds"]) == {"TensorFlow", "XLA"} and maps["ratio"]["median"] > 0
+
+
+def test_both_normalizations_train_the_same_network(needs_tensorflow):
+    losses = [normalization.step("wideresnet-10-1", 8, 4, fused=fused)() for fused in (False, True)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -16,6 +16,7 @@ from benchmarks import (
     interruptions,
     lowering,
     monitor_cost,
+    normalization,
     prefetching,
     version_matrix,
 )
@@ -93,6 +94,7 @@ MEASURED = {
         "--rounds 2 --steps 3",
         {"trainings": lambda _: dict.fromkeys(monitor_cost.ARMS, lambda: types.SimpleNamespace(seconds=1.0))},
     ),
+    normalization: ("--rounds 1 --networks resnet20", {"step": lambda *_: lambda: None}),
     prefetching: ("--images 4 --networks wideresnet-10-1", {"measure": lambda *_: []}),
     version_matrix: ("python3=oldest python3=newest", {"run": lambda *_: {"status": 0}}),
 }
