@@ -30,8 +30,8 @@ class FollowPlan(keras.layers.Layer):
 
     Call arguments:
         other: Float tensor (batch,), (batch, features) or (batch, steps, features); or maps
-            (batch, height, width, channels), such as a second view, of any integer or float dtype. `None` if it is
-            an optional input of the model that a batch does not have.
+            (batch, height, width, channels), such as a second view, of any integer or float dtype. `None` if the
+            input is optional and absent from the batch.
         plan: The plan of the mixer, or of the last `FeatureMixAdapt` in front of the place where the input is used.
         training: Whether to mix; by default only inside the training of a model.
 
@@ -80,6 +80,8 @@ class FollowPlan(keras.layers.Layer):
         return ops.cond(is_in_front, mix, lambda: other)
 
     def compute_output_spec(self, other, plan, training=None):
+        if other is None:
+            return None
         self._check(other, plan)
         return keras.KerasTensor(other.shape, other.dtype)
 

@@ -1,70 +1,51 @@
-"""Batch normalization in training by one operation of TensorFlow, where Keras runs about ten.
+"""Batch normalization in training by a single operation of TensorFlow, where Keras runs about ten.
 
 On a CPU, each operation of TensorFlow writes a whole batch of feature maps to main memory.
 """
 
 import keras
 
-from keras_mma.models import graph
-
 
 def fuse(network):
-    """The network with its batch normalizations fused, for training on TensorFlow without XLA.
+    """Let the batch normalizations of a network train by a single operation of TensorFlow.
+
+    The layers compute the same as before, up to rounding. Their classes, weights and configs, and so the files that are
+    saved, do not change. Layers of nested models, and batch normalizations with unusual arguments, are left unchanged.
 
     Args:
-        network: A Functional model.
-
-    Returns:
-        A model that computes the same, up to rounding, and shares its layers with the network. Layers that normalize
-        otherwise than over the last axis of images are as before.
+        network: A model. Its layers are changed in place.
     """
-    fused = {}
-
-    def call(path, layer, args, kwargs):
-        if type(layer) is keras.layers.BatchNormalization and _is_usual(layer, args, kwargs):
-            return fused.setdefault(path, _FusedBatchNormalization(layer))(*args)
-        return layer(*args, **kwargs)
-
-    inputs, values = graph.fresh_inputs(network.input)
-    return keras.Model(inputs, graph.rebuild_graph(network.output, values, call), name=network.name)
+    for layer in network.layers:
+        if type(layer) is keras.layers.BatchNormalization and _is_usual(layer):
+            layer.call = _fused_call(layer, layer.call)
 
 
-def _is_usual(layer, args, kwargs):
-    has_options = layer.renorm or layer.synchronized or any(value is not None for value in kwargs.values())
-    is_scaled = layer.scale and layer.center
-    return is_scaled and not has_options and len(args) == 1 and len(args[0].shape) == 4 and layer.axis in (-1, 3)
+def _is_usual(layer):
+    # Keras 3.12 has no `renorm`.
+    has_options = getattr(layer, "renorm", False) or layer.synchronized
+    return layer.scale and layer.center and layer.axis in (-1, 3) and not has_options
 
 
-class _FusedBatchNormalization(keras.layers.Layer):
-    """Calls a `BatchNormalization` outside training, and normalizes and updates its statistics as it does in training.
+def _fused_call(layer, original):
+    """The `call` of a layer: fused for batches of feature maps in training, and the original one otherwise."""
+    import tensorflow as tf
 
-    It is part of the model that is trained, and not of the network that is saved.
-    """
-
-    def __init__(self, layer):
-        super().__init__(name=layer.name, dtype=layer.dtype_policy)
-        self.layer = layer
-        self.built = True
-
-    def call(self, features, training=None):
-        layer = self.layer
-        if not (training and layer.trainable):
-            return layer(features, training=training)
-        import tensorflow as tf
-
+    def call(inputs, training=None, mask=None):
+        is_trained = training and layer.trainable and mask is None
+        if not is_trained or len(inputs.shape) != 4 or inputs.dtype == tf.float64:
+            return original(inputs, training=training, mask=mask)
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=features,
+            x=inputs,
             scale=layer.gamma.value,
             offset=layer.beta.value,
             mean=tf.zeros([0]),  # these two are for inference
             variance=tf.zeros([0]),
             epsilon=layer.epsilon,
         )
-        pixels = keras.ops.cast(tf.size(features) // features.shape[-1], "float32")
+        pixels = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
         # TensorFlow divides the sum of the squares by pixels - 1.
         for average, value in ((layer.moving_mean, mean), (layer.moving_variance, variance * (pixels - 1.0) / pixels)):
             average.assign(average * layer.momentum + value * (1.0 - layer.momentum))
         return normalized
 
-    def compute_output_spec(self, features, training=None):
-        return keras.KerasTensor(features.shape, self.compute_dtype)
+    return call

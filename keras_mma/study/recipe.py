@@ -177,7 +177,7 @@ class Built(NamedTuple):
     """What a recipe builds.
 
     Args:
-        model: The compiled model that is trained. Without mixing it computes what `network` does.
+        model: The compiled model that is trained. Without mixing it is `network`.
         network: The network, which shares its weights with `model`.
         mixer: The mixer of `model`, or `None` without mixing.
     """
@@ -204,9 +204,9 @@ def build(recipe, train, steps):
     with _dtype_policy(recipe.mixed_precision):
         keras.utils.set_random_seed(recipe.seed)
         network = make_network(recipe, train)
-        # XLA fuses batch normalization itself.
-        trained = network if _jit_compile(recipe) else fused_normalization.fuse(network)
-        model = add_mixing(recipe, trained)
+        if not _jit_compile(recipe):  # XLA fuses batch normalization itself
+            fused_normalization.fuse(network)
+        model = add_mixing(recipe, network)
         compile_model(recipe, model, steps)
     return Built(model, network, getattr(model, "mixer", None))
 
@@ -245,7 +245,7 @@ def pixel_statistics(dataset):
 
 
 def add_mixing(recipe, network):
-    """The model that mixes, or the network itself without mixing."""
+    """The model that mixes: the network itself without mixing."""
     if recipe.mixer_name is None:
         return network
     key = recipe.method if recipe.method in METHOD_ARGUMENTS else recipe.mixer_name

@@ -209,6 +209,7 @@ def test_an_optional_input_may_be_absent(rng, tmp_path):
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, name="conv")(images))
     network = keras.Model([images, vector], keras.layers.Dense(5)(Shift()(pooled, vector)))
     model = keras_mma.mixify(network, layers.CutMix(seed=1), at=["conv"], image="picture")
+    assert isinstance(model.get_layer("follow_vector"), layers.FollowPlan)
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     pictures, vectors = blobs(rng, 8, 16, 16).astype("float32"), rng.normal(size=(8, 4)).astype("float32")
     model.save(tmp_path / "model.keras")

@@ -109,7 +109,7 @@ def test_the_initial_weights_follow_from_the_seed_and_not_from_the_method(train)
 def test_every_method_builds_its_mixer_with_the_settings_of_its_paper(train, method):
     built = build(dataclasses.replace(SMALL, method=method), train, 1)
     if method == "none":
-        assert built.mixer is None and not isinstance(built.model, keras_mma.MixModel)
+        assert built.mixer is None and built.model is built.network
         return
     name = {"manifold": "mixup", "catchupmix": "cutmix"}.get(method, method.partition("+")[0])
     assert type(built.mixer) is MIXERS[name]
@@ -168,3 +168,11 @@ def test_xla_is_used_where_it_is_asked_for(train, needs_tensorflow):
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(recipes).failed == 0
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_batch_normalization_is_fused_on_tensorflow_without_xla(train, jit, monkeypatch):
+    fused = []
+    monkeypatch.setattr(recipes.fused_normalization, "fuse", fused.append)
+    built = build(dataclasses.replace(SMALL, jit=jit), train, 1)
+    assert fused == ([] if jit or keras.backend.backend() != "tensorflow" else [built.network])
