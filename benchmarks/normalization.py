@@ -1,6 +1,8 @@
 """Time training steps with Keras' own batch normalization and with the fused one, on TensorFlow without XLA.
 
-python -m benchmarks.normalization --output docs/results/normalization.json
+    python -m benchmarks.normalization --output docs/results/normalization.json
+
+The networks are those of the regimes of `keras-mma study`, without mixing.
 """
 
 import argparse
