@@ -195,21 +195,22 @@ def normal(shape: tuple, seed: Any) -> Any:
     return keras.random.normal(shape, dtype="float32", seed=_BRANCH_SEEDS.get() or seed)
 
 
-def choice(values, weights, seed):
-    """Draw one of several integers.
+def choice(values, weights, seed, shape=()):
+    """Draw from several integers.
 
     Args:
         values: Tuple of integers.
         weights: Their relative frequencies, or `None` if they are equal.
         seed: A `SeedGenerator`.
+        shape: Shape of the result.
 
     Returns:
-        An int32 scalar tensor, or the integer itself if there is only one. Nothing is drawn then.
+        An int32 tensor of that shape, or the integer itself if there is only one. Nothing is drawn then.
     """
     if len(values) == 1:
         return values[0]
     bounds = list(itertools.accumulate(weights or [1.0] * len(values)))
-    number = uniform((), seed, maxval=float(bounds[-1]))
+    number = uniform(shape, seed, maxval=float(bounds[-1]))
     index = sum(ops.cast(number >= bound, "int32") for bound in bounds[:-1])
     return ops.take(ops.convert_to_tensor(values, "int32"), index, axis=0)
 
@@ -262,8 +263,7 @@ def beta(shape: tuple, alpha: Any, seed: Any) -> Any:
     if isinstance(seed, int):
         seed = SeedGenerator(seed)  # U and V must differ
     # One draw for both. U = 0 would give 0 * inf below.
-    uniforms = uniform((2, *shape), seed, minval=1e-30)
-    u, v = uniforms[0], uniforms[1]
+    u, v = ops.unstack(uniform((2, *shape), seed, minval=1e-30), 2)
     cosine = ops.cos(2.0 * math.pi * v)
     w = ops.expm1(-ops.log(u) / alpha) * ops.square(cosine)
     return 0.5 + 0.5 * ops.sign(cosine) * ops.rsqrt(1.0 + 1.0 / w)

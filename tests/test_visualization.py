@@ -229,9 +229,16 @@ def test_long_class_names_are_cut():
     assert grid.in_words(np.array([0.0, 1.0]), names) == "a very long class name indeed"
 
 
-def test_only_saliency_and_attention_are_drawn_as_heat():
-    titles = ("partner's saliency", "site 1: own attention", "MMA at attention_1", "mask (white: own)")
-    assert [grid._is_heat(title) for title in titles] == [True, True, False, False]
+@pytest.mark.parametrize(
+    ("kind", "is_heat", "limits"),
+    [("mask", False, [1.0, 1.0]), ("saliency", True, [2.0, 4.0]), ("attention", True, [4.0, 4.0])],
+)
+def test_the_colors_of_maps(rng, kind, is_heat, limits):
+    maps = np.stack([np.full((4, 5, 1), 2.0), np.full((4, 5, 1), 4.0)])
+    figure = grid.draw_grid([grid.Column("own image", blobs(rng, 2)), grid.Column("saliency", maps, kind)], 2, None)
+    drawn = [axis.images[0] for axis in figure.axes[1::2]]
+    assert [image.get_cmap().name for image in drawn] == ["magma" if is_heat else "gray"] * 2
+    assert [image.norm.vmax for image in drawn] == limits
 
 
 def test_what_cannot_be_plotted_is_named_with_the_remedy(rng):

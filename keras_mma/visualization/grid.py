@@ -1,5 +1,6 @@
 """A grid of images and maps with the labels below them."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,32 +19,55 @@ _BRIGHT = 8
 WIDTH = 1.5
 
 
-def draw_grid(columns: dict, notes: dict, bars: Any, samples: int, path: Any, titles: Any = None) -> "Figure":
-    """A row for each sample and a column for each kind of picture; maps have one channel and a color map."""
-    images = columns["own image"]
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """Pictures of one kind, one for each sample.
+
+    Args:
+        title: The title above the column.
+        pictures: Array (samples, height, width, channels).
+        kind: `"image"`; `"mask"`, gray from 0 to 1; or a heat map, `"saliency"`, in which each map has a maximum of its
+            own, or `"attention"`, whose maximum is that of the column.
+        notes: Words below each picture, or `None`.
+        bars: Labels (samples, classes), drawn as a bar below each picture, or `None`.
+    """
+
+    title: str
+    pictures: np.ndarray
+    kind: str = "image"
+    notes: Sequence[str] | None = None
+    bars: np.ndarray | None = None
+
+    def limit(self, sample: int) -> float | None:
+        """The value of the lightest color of a map, or `None` for images."""
+        if self.kind == "image":
+            return None
+        if self.kind == "mask":
+            return 1.0
+        maps = self.pictures[sample] if self.kind == "saliency" else self.pictures
+        return max(float(maps.max()), 1e-6)
+
+
+def draw_grid(columns: Sequence[Column], samples: int, path: Any) -> "Figure":
+    """A row for each sample and a column for each kind of picture. The first column has the unmixed images."""
+    images = columns[0].pictures
     scale, height = value_range(images), WIDTH * images.shape[1] / images.shape[2]
-    limits = {title: max(float(maps.max()), 1e-6) for title, maps in columns.items() if _is_heat(title)}
+    labelpad = 3 if all(column.bars is None for column in columns) else 9
     with plotting.style():
         figure = plotting.new_figure(WIDTH * len(columns) + 0.1, (height + 0.35) * samples + 0.3)
         axes = figure.subplots(samples, len(columns), squeeze=False)
         for sample, line in enumerate(axes):
-            for axis, (title, values) in zip(line, columns.items(), strict=True):
-                if _is_heat(title) and "saliency" in title:  # each map has a maximum of its own
-                    limits[title] = max(float(values[sample].max()), 1e-6)
-                is_map = _is_heat(title) or "mask" in title or title.startswith("MMA")
-                show(axis, values[sample], scale, limits.get(title, 1.0) if is_map else None, _is_heat(title))
+            for axis, column in zip(line, columns, strict=True):
+                is_heat = column.kind in ("saliency", "attention")
+                show(axis, column.pictures[sample], scale, column.limit(sample), is_heat)
                 if sample == 0:
-                    axis.set_title((titles or {}).get(title, title), fontsize=8)
-                if title in notes:
-                    axis.set_xlabel(notes[title][sample], fontsize=7, labelpad=9 if bars is not None else 3)
-                if title == "mixed" and bars is not None:
-                    _draw_bar(axis, bars[sample])
+                    axis.set_title(column.title, fontsize=8)
+                if column.notes is not None:
+                    axis.set_xlabel(column.notes[sample], fontsize=7, labelpad=labelpad)
+                if column.bars is not None:
+                    _draw_bar(axis, column.bars[sample])
     plotting.save(figure, path)
     return figure
-
-
-def _is_heat(title: str) -> bool:
-    return not title.startswith("MMA at ") and ("saliency" in title or "attention" in title)
 
 
 def show(axis: "Axes", picture: np.ndarray, scale: Any, limit: float | None = None, is_heat: bool = False) -> None:

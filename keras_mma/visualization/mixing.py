@@ -13,7 +13,7 @@ from keras_mma.layers.feature_mix_adapt import FeatureMixAdapt
 from keras_mma.layers.mixer import Mixer
 from keras_mma.models.site_features import at_input, site_features
 from keras_mma.saliency import fine_grained
-from keras_mma.visualization.grid import WIDTH, draw_grid, in_words, show, value_range
+from keras_mma.visualization.grid import WIDTH, Column, draw_grid, in_words, show, value_range
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,23 +78,21 @@ def plot_mixing(
         received = _channels_last(sites.model(images, training=False)[0], mixer.data_format)
     mixed, plan, saliency = _mix(mixer, received)
     partner = plan["partner"]
-    columns = {
-        "own image": received,
-        "partner": received[partner],
-        "partner's saliency": saliency[partner],
-        "mask (white: own)": plan["mask"],
-        "mixed": mixed,
-    }
-    notes = {"mixed": [f"weight {weight:.2f}" for weight in plan["weight"]]}
-    for name, maps in (features or {}).items():
-        mask = _numpy(FeatureMixAdapt(1, data_format="channels_last").mask(ops.convert_to_tensor(maps), plan))
-        columns[f"MMA at {name}"] = mask
-        notes[f"MMA at {name}"] = [f"weight {weight:.2f}" for weight in mask.mean((1, 2, 3))]
-    bars = None
+    bars, notes = None, _weight_notes(plan["weight"])
     if labels is not None:
         bars = _mixed_labels(labels, plan, class_names)
-        notes["mixed"] = [in_words(label, class_names) for label in bars]
-    return draw_grid(columns, notes, bars, min(samples, len(images)), path)
+        notes = [in_words(label, class_names) for label in bars]
+    columns = [
+        Column("own image", received),
+        Column("partner", received[partner]),
+        Column("partner's saliency", saliency[partner], "saliency"),
+        Column("mask (white: own)", plan["mask"], "mask"),
+        Column("mixed", mixed, notes=notes, bars=bars),
+    ]
+    for name, maps in (features or {}).items():
+        mask = _numpy(FeatureMixAdapt(1, data_format="channels_last").mask(ops.convert_to_tensor(maps), plan))
+        columns.append(Column(f"MMA at {name}", mask, "mask", _weight_notes(mask.mean((1, 2, 3)))))
+    return draw_grid(columns, min(samples, len(images)), path)
 
 
 def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.PathLike | None = None) -> "Figure":
@@ -129,31 +127,28 @@ def plot_adaptation(model: Any, images: Any, samples: int = 4, path: str | os.Pa
     received = _channels_last(features[0], sites.mixer.data_format)
     mixed, plan, _ = _mix(sites.mixer, received)
     partner = plan["partner"]
-    columns = {
-        "own image": received,
-        "partner": received[partner],
-        "mixed at the input": mixed,
-        "mixer's mask": plan["mask"],
-    }
-    weights = [f"weight {weight:.2f}" for weight in plan["weight"]]
-    notes = {"mixed at the input": weights, "mixer's mask": weights}
-    titles = {}
+    weights = _weight_notes(plan["weight"])
+    columns = [
+        Column("own image", received),
+        Column("partner", received[partner]),
+        Column("mixed at the input", mixed, notes=weights),
+        Column("mixer's mask", plan["mask"], "mask", weights),
+    ]
     tensors = keras.tree.map_structure(ops.convert_to_tensor, plan)
     for site, layer in sites.layers.items():
         values = ops.convert_to_tensor(features[site])
         mask = _numpy(layer.mask(values, tensors))
+        title = f"site {site}: adapted mask"
         if getattr(layer, "attention", None) is not None:
             attention = _numpy(attention_of(layer, values, tensors))
-            for name, maps in (("own", attention), ("partner's", attention[partner])):
-                key = f"site {site}: {name} attention"
-                columns[key] = maps
-                titles[key] = key if name == "own" else "partner's attention"
-        key = f"site {site}: adapted mask"
+            columns.append(Column(f"site {site}: own attention", attention, "attention"))
+            columns.append(Column("partner's attention", attention[partner], "attention"))
+            title = "adapted mask"
+        notes = _weight_notes(site_weights(layer, mask, plan["weight"]))
         # A mask over channels is drawn as a row of them.
-        columns[key] = mask.reshape(len(mask), 1, -1, 1) if mask.shape[1:3] == (1, 1) else mask
-        titles[key] = "adapted mask" if getattr(layer, "attention", None) is not None else key
-        notes[key] = [f"weight {weight:.2f}" for weight in site_weights(layer, mask, plan["weight"])]
-    return draw_grid(columns, notes, None, min(samples, len(received)), path, titles)
+        mask = mask.reshape(len(mask), 1, -1, 1) if mask.shape[1:3] == (1, 1) else mask
+        columns.append(Column(title, mask, "mask", notes))
+    return draw_grid(columns, min(samples, len(received)), path)
 
 
 def plot_gallery(
@@ -242,6 +237,10 @@ def site_weights(layer: Any, mask: np.ndarray, weight: np.ndarray) -> np.ndarray
         Weights (batch,).
     """
     return weight if layer.label == "mixer" else mask.mean((1, 2, 3))
+
+
+def _weight_notes(weights: np.ndarray) -> list[str]:
+    return [f"weight {weight:.2f}" for weight in weights]
 
 
 def _mix(mixer: Mixer, images: np.ndarray) -> tuple[np.ndarray, dict, np.ndarray]:

@@ -98,7 +98,8 @@ class RandomChoice(Mixer):
 
     def sample(self, images):
         batch_size = ops.shape(images)[0]
-        index = self._sample_index(() if self.per == "step" else (batch_size,))
+        shape = () if self.per == "step" else (batch_size,)
+        index = sampling.choice(tuple(range(len(self.mixers))), self.probabilities, self.seed_generator, shape)
         # Drawn here, because a branch must not update the state of a generator.
         seeds = [self.seed_generator.next() for _ in self.mixers]
         branches = [self._branch(images, *pair) for pair in zip(self.mixers, seeds, strict=True)]
@@ -130,11 +131,6 @@ class RandomChoice(Mixer):
     def from_config(cls, config):
         mixers = [keras.saving.deserialize_keras_object(mixer) for mixer in config["mixers"]]
         return super().from_config({**config, "mixers": mixers})
-
-    def _sample_index(self, shape):
-        number = sampling.uniform(shape, self.seed_generator)
-        bounds = [sum(self.probabilities[: index + 1]) for index in range(len(self.mixers) - 1)]
-        return sum((ops.cast(number >= bound, "int32") for bound in bounds), ops.zeros(shape, "int32"))
 
     def _branch(self, images, mixer, seed):
         height, width = self.image_size(ops.shape(images))
