@@ -59,9 +59,9 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
 
     Predictions may be maps, (batch, height, width, classes). Their labels, class indices (batch, height, width) or
     shares (batch, height, width, classes), are mixed pixel by pixel by the plan's mask, and so are weights of pixels
-    (batch, height, width); the weight of a sample applies to each of its pixels. `label="saliency"` of a mixer applies
-    to labels that are vectors. `compile(..., ignore_class=255)` gives the pixels of that class the weight 0 before the
-    weights are mixed; metrics that should ignore these pixels belong in `weighted_metrics`.
+    (batch, height, width); the weight of a sample applies to each of its pixels. `label="saliency"` and `label="sumix"`
+    affect only labels that are vectors. `compile(..., ignore_class=255)` gives the pixels of that class the weight 0
+    before the weights are mixed; metrics that should ignore these pixels belong in `weighted_metrics`.
 
     Args:
         inputs: The model's symbolic input, as for `keras.Model`. An input other than the images must go through

@@ -61,10 +61,20 @@ def add_arguments(parser):
     add = group.add_argument
     add("--methods", nargs="+", default=[], metavar="METHOD", help="Methods, at least two; see below.")
     add("--arms", metavar="FILE", help='More methods, from a .toml or .json file of lines NAME = "METHOD".')
-    add("--baseline", metavar="NAME", help="Method with which the others are compared. Default: none, else the first.")
+    add(
+        "--baseline",
+        metavar="NAME",
+        help="Method with which the others are compared. Default: the method none if it is listed, else the first.",
+    )
     add("--seeds", type=int, default=5, metavar="N", help="Number of seeds. Default: %(default)s.")
     add("--first-seed", type=int, default=0, metavar="N", help="The first of them. Default: %(default)s.")
-    add("--margin", type=float, default=0.5, metavar="X", help="Points that do not matter. Default: %(default)s.")
+    add(
+        "--margin",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="Largest difference, in percentage points, that does not matter. Default: %(default)s.",
+    )
     add(
         "--part",
         default="test",
@@ -75,13 +85,13 @@ def add_arguments(parser):
         "--evaluate",
         nargs="+",
         metavar="SECTION",
-        help="Sections of the robustness report: clean corruption deformation occlusion attack. Default: none.",
+        help="Sections of the robustness report: clean corruption deformation occlusion attack. Default: no section.",
     )
     add("--limit", type=int, metavar="N", help="Number of images for --evaluate. Default: all.")
 
     group = parser.add_argument_group("the recipe, the same for all methods; a regime replaces the defaults")
     add = group.add_argument
-    add("--regime", metavar="NAME", help=f"Settings by name, which single options replace: {', '.join(REGIMES)}.")
+    add("--regime", metavar="NAME", help=f"Named settings, which other options override: {', '.join(REGIMES)}.")
     add("--dataset", metavar="NAME", help=f"{NAMES}. Default: digits.")
     add("--data-dir", metavar="DIR", help="Folder of tensorflow-datasets, which downloads what is missing there.")
     for name, kind, text in (
@@ -90,7 +100,13 @@ def add_arguments(parser):
         ("--image-size", int, "Pixels to which images are resized. Default: 32 for folder:PATH, else unchanged."),
         ("--epochs", int, "Numbers of epochs. Default: 200."),
     ):
-        add(name, type=kind, nargs="+", metavar="X", help=f"{text} Of several, each is compared by itself.")
+        add(
+            name,
+            type=kind,
+            nargs="+",
+            metavar="X",
+            help=f"{text} Several values are compared separately.",
+        )
     add("--resize", metavar="KIND", help="antialiased, area or bilinear. Default: antialiased.")
     add("--skip-damaged", action="store_true", default=None, help="Leave out image files that cannot be decoded.")
     add(
@@ -103,7 +119,7 @@ def add_arguments(parser):
         "--mixing-points",
         nargs="+",
         metavar="LAYER",
-        help="Layers after which features are mixed, unless at= says. Default: stage1 stage2.",
+        help="Layers after which features are mixed, unless at= names others. Default: stage1 stage2.",
     )
     add("--batch-size", type=int, metavar="N", help="Default: 128.")
     add("--optimizer", metavar="NAME", help="sgd or adam. Default: sgd.")
@@ -113,10 +129,10 @@ def add_arguments(parser):
         "--weight-decay",
         type=float,
         metavar="X",
-        help="Factor of the gradient of the L2 penalty for sgd, of decoupled decay for adam. Default: 0.0005.",
+        help="Factor of the L2 penalty (sgd) or of decoupled weight decay (adam). Default: 0.0005.",
     )
-    add("--augmentation", action=argparse.BooleanOptionalAction, help="Crop and mirror. Default: yes.")
-    add("--flip", action=argparse.BooleanOptionalAction, help="Mirror. Default: where that keeps the class.")
+    add("--augmentation", action=argparse.BooleanOptionalAction, help="Crop and flip at random. Default: yes.")
+    add("--flip", action=argparse.BooleanOptionalAction, help="Flip at random. Default: where a flip keeps the class.")
     add("--mixed-precision", metavar="POLICY", help="mixed_float16 or mixed_bfloat16. Default: float32.")
     add("--jit", action="store_true", default=None, help="Compile the training step with XLA.")
     add("--tune", action="store_true", help="Choose learning rate and weight decay for each method from the same grid.")
@@ -134,7 +150,13 @@ def add_arguments(parser):
         metavar="X",
         help="Likewise. Default: 1/3, 1 and 3 times the weight decay.",
     )
-    add("--tune-seeds", type=int, default=1, metavar="N", help="Seeds of each point. Default: %(default)s.")
+    add(
+        "--tune-seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Number of seeds for each grid point. Default: %(default)s.",
+    )
 
     group = parser.add_argument_group("the run")
     add = group.add_argument
@@ -143,7 +165,7 @@ def add_arguments(parser):
         metavar="DIR",
         help="Folder of the study, which must be given; new, empty, or that of the same study.",
     )
-    add("--jobs", type=int, metavar="N", help="Trainings at once on this machine. Default: 1.")
+    add("--jobs", type=int, metavar="N", help="Training runs at once on this machine. Default: 1.")
     add(
         "--scheduler",
         metavar="ADDRESS",
