@@ -111,7 +111,7 @@ def _read_report(study, measures, reference):
 def read(path):
     """The contrasts of a file, a dict from their names to dicts from methods to weights."""
     try:
-        contrasts = tomllib.loads(path.read_text())
+        contrasts = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     wrong = forms.fault(contrasts, {str: {str: forms.NUMBER}})

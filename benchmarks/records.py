@@ -52,11 +52,19 @@ def stamp():
     """Dict with the day (UTC), the machine and the commit of a measurement, `None` outside a repository."""
     root = Path(__file__).parents[1]
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    try:
-        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
-    except OSError:
-        return {"day": day, "machine": machine(), "commit": None}
-    return {"day": day, "machine": machine(), "commit": git.stdout.strip() or None}
+    return {"day": day, "machine": machine(), "commit": _commit(root)}
+
+
+def _commit(root):
+    """The short hash of the commit of a repository, with `+changes` where its files differ; `None` without one."""
+    found = []
+    for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no", "--", "*.py"]):
+        try:
+            found.append(subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip())
+        except OSError:
+            return None
+    head, changes = found
+    return head + ("+changes" if changes else "") if head else None
 
 
 def write(path, text):

@@ -24,6 +24,13 @@ def run(train, seeds, output, settings):
         raise InputError(f"`seeds` must be at least 1. Received: seeds={seeds}")
     origin = provenance.origin()
     record = _read(output, settings, origin) if output.exists() else {"settings": settings, "scores": {}, "origins": []}
+    looked_at = len(record["scores"]) // 2
+    if 1 < looked_at < seeds:
+        print(
+            f"note: {output} has {looked_at} seeds already. If their difference was looked at, the interval and the "
+            "verdict of more seeds are too narrow and too certain (docs/study.md, Looking twice)",
+            flush=True,
+        )
     for seed in range(seeds):
         for arm in ("none", "mixed"):
             name = f"{arm} {seed}"

@@ -190,7 +190,7 @@ def read_json(path: str | os.PathLike, form: dict | None = None) -> dict:
         InputError: if the file cannot be read, or holds anything else.
     """
     try:
-        value = json.loads(Path(path).read_text(), parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(value, dict):

@@ -16,7 +16,7 @@ class Between:
 
 NUMBER = (int, float)
 #: Forms of values that may be absent.
-OPTIONAL_NUMBER, OPTIONAL_INTEGER = (*NUMBER, type(None)), (int, type(None))
+OPTIONAL_NUMBER, OPTIONAL_INTEGER, OPTIONAL_STRING = (*NUMBER, type(None)), (int, type(None)), (str, type(None))
 #: Errors, accuracies and confidences.
 SHARE = Between(0, 1)
 _LARGEST = 1e300

@@ -66,7 +66,7 @@ def test_targets_are_detected_and_scored():
     np.testing.assert_allclose(small_fcos.average_precision(found, boxes, digits, 10), (1 + 2 / 3) / 2)
 
 
-def test_runs_are_recorded_and_not_repeated(tmp_path):
+def test_runs_are_recorded_and_not_repeated(tmp_path, capsys):
     trained, output = [], tmp_path / "folder" / "scores.json"
 
     def train(arm, seed):
@@ -74,7 +74,9 @@ def test_runs_are_recorded_and_not_repeated(tmp_path):
         return 50.0 + seed + (arm == "mixed")
 
     paired_runs.run(train, 2, output, {"epochs": 1})
+    assert "note:" not in capsys.readouterr().out
     scores = paired_runs.run(train, 3, output, {"epochs": 1})
+    assert "has 2 seeds already. If their difference was looked at" in capsys.readouterr().out
     assert len(trained) == 6 and scores == {"none": [50, 51, 52], "mixed": [51, 52, 53]}
     text = paired_runs.report(scores, 0.5)
     assert "| mean | 51.00 | 52.00 | +1.00 |" in text and "Verdict at a margin of 0.5 points: better" in text

@@ -88,7 +88,7 @@ class Dataset:
         Raises:
             InputError: if the arrays have another form.
         """
-        labels = np.asarray(labels)
+        images, labels = np.asarray(images), np.asarray(labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if images.ndim == 3:

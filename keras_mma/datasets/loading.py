@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma import checks
 from keras_mma.datasets import arrays, digits, folder, resizing, tfds
 from keras_mma.datasets.dataset import Dataset, balanced_indices, split_off_fifth
 from keras_mma.errors import InputError
@@ -72,10 +73,12 @@ def load(
     (1211, 136, 450, (16, 16, 1))
     """
     resizing.check_resize(image_size, resize)
-    if not 0 <= validation_fraction < 1:
+    if not checks.is_number(validation_fraction) or not 0 <= validation_fraction < 1:
         raise InputError(
-            f"`validation_fraction` must be in [0, 1). Received: validation_fraction={validation_fraction}"
+            f"`validation_fraction` must be in [0, 1). Received: validation_fraction={validation_fraction!r}"
         )
+    if not isinstance(dataset, str):
+        raise InputError(f"`dataset` must be {NAMES}. Received: dataset={dataset!r}")
     kind, _, path = dataset.partition(":")
     readers = None
     if dataset == "digits":

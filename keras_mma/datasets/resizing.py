@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_mma import checks
 from keras_mma.errors import InputError
 
 #: The methods, with their descriptions for reports.
@@ -18,8 +19,8 @@ MAX_PIXELS = 2**20
 
 def check_resize(image_size, resize):
     """Refuse a size that is not a positive integer and an unknown method."""
-    if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1):
-        raise InputError(f"`image_size` must be a positive integer. Received: image_size={image_size!r}")
+    if image_size is not None:
+        checks.integer("image_size", image_size)
     if resize not in RESIZES:
         raise InputError(f"`resize` must be one of {', '.join(RESIZES)}. Received: resize={resize!r}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mma import checks
 from keras_mma.errors import InputError
 from keras_mma.markdown import code, escape, table, to_html
 from keras_mma.robustness import comparison_plots, paired
@@ -45,6 +46,9 @@ def compare(
     Raises:
         InputError: if a report cannot be read or is named twice, or the reports are not comparable.
     """
+    checks.several("paths", paths)
+    if against is not None:
+        checks.several("against", against)
     paths, against = list(paths), None if against is None else list(against)
     if against is not None and len(against) != len(paths):
         raise InputError(

@@ -116,7 +116,9 @@ def _as_dataset(dataset, options, channels):
     if isinstance(dataset, str):
         loading = {name: getattr(options, name) for name in ("data_dir", "image_size", "resize", "skip_damaged")}
         return datasets.load(dataset, **loading).test.with_channels(channels)
-    _refuse_options(options, ("data_dir", "image_size", "skip_damaged"), "datasets by name")
+    _refuse_options(options, ("image_size", "skip_damaged"), "datasets by name")
+    if options.corruptions != "tfds":  # which are read from there
+        _refuse_options(options, ("data_dir",), "datasets by name and `corruptions` tfds")
     if isinstance(dataset, datasets.Dataset):
         return dataset
     if isinstance(dataset, tuple) and len(dataset) == 2:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_mma import checks
 from keras_mma.datasets import RESIZES
 from keras_mma.errors import InputError
 from keras_mma.robustness.classifier.conventions import Preprocess
@@ -128,9 +129,7 @@ class Options:
             value = getattr(self, name)
             if value is None and type(self).__dataclass_fields__[name].default is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                kind = "a positive" if least else "a non-negative"
-                raise InputError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
+            object.__setattr__(self, name, checks.integer(name, value, least))
         if self.resize != "antialiased" and self.image_size is None:
             raise InputError(f"`resize` needs `image_size`. Received: resize={self.resize!r}, image_size=None")
         if self.epsilons is not None:

@@ -137,7 +137,7 @@ def read_file(path):
     if path.suffix not in (".toml", ".json"):
         raise InputError(f"`arms` must be a .toml or a .json file. Received: {path}")
     try:
-        table = (tomllib.loads if path.suffix == ".toml" else json.loads)(path.read_text())
+        table = (tomllib.loads if path.suffix == ".toml" else json.loads)(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"`arms` {path} cannot be read: {first_line(error)}") from error
     if not isinstance(table, dict) or not table or not all(isinstance(value, str) for value in table.values()):
@@ -172,9 +172,12 @@ def check(arms, baseline, methods):
             if name in arm.mixer_arguments or name in arm.adapt_arguments:
                 raise InputError(f"`methods` must not set {name}, which the study sets. Received: {arm.name}")
     names = [arm.name for arm in arms]
+    alike = [name.casefold() for name in names]  # some file systems do not distinguish upper and lower case
     for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"`methods` must have different names. Received: {name} more than once")
+        if alike.count(name.casefold()) > 1:
+            raise InputError(
+                f"`methods` must have different names, also in lower case. Received: {name} more than once"
+            )
     if len(names) < 2:
         raise InputError(f"`methods` must name at least two, the baseline included. Received: {', '.join(names)}")
     if baseline not in names:

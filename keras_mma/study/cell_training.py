@@ -110,14 +110,18 @@ class _Watch(keras.callbacks.Callback):
     @property
     def seconds_per_epoch(self):
         """The median without the first epoch, which compiles; `None` where there was no other."""
-        times = self._seconds[1:] or self._seconds
-        return float(np.median(times)) if times else None
+        return float(np.median(self._seconds[1:])) if len(self._seconds) > 1 else None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.perf_counter()
 
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.params["steps"]:  # the time in which the files of the epoch are written does not count
+            float(logs["loss"])  # JAX computes in the background
+            self._ended = time.perf_counter()
+
     def on_epoch_end(self, epoch, logs=None):
-        self._seconds.append(time.perf_counter() - self._started)
+        self._seconds.append(self._ended - self._started)
         if not math.isfinite(logs["loss"]):
             raise Diverged(epoch + 1)
         self._on_epoch(epoch + 1, self._seconds[-1])

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_mma import checks
 from keras_mma.errors import InputError
 from keras_mma.study import cell_training, planning, provenance, running, study_cells, study_plan, tuning
 
@@ -43,10 +44,10 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
     Raises:
         InputError: if there is no such cell, it fails, or its images or a default of its layers have changed since.
     """
-    if jobs is not None and jobs < 1:
-        raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs}")
+    if jobs is not None:
+        checks.integer("jobs", jobs)
     plan = study_plan.read(folder)
-    records, _ = tuning.read_records(folder, plan)
+    records, _ = tuning.read_results(folder, plan)
     cells = {cell.name: cell for cell in study_cells.of_plan(plan) if cell.name in records}
     if name is None:
         name = next((name for name in cells if records[name].get("diverged") is None), None)

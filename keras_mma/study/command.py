@@ -61,11 +61,7 @@ def add_arguments(parser):
     add = group.add_argument
     add("--methods", nargs="+", default=[], metavar="METHOD", help="Methods, at least two; see below.")
     add("--arms", metavar="FILE", help='More methods, from a .toml or .json file of lines NAME = "METHOD".')
-    add(
-        "--baseline",
-        metavar="NAME",
-        help="Method with which the others are compared. Default: the method none if it is listed, else the first.",
-    )
+    add("--baseline", metavar="NAME", help="Method to compare with. Default: none if it is listed, else the first.")
     add("--seeds", type=int, default=5, metavar="N", help="Number of seeds. Default: %(default)s.")
     add("--first-seed", type=int, default=0, metavar="N", help="The first of them. Default: %(default)s.")
     add(
@@ -73,7 +69,7 @@ def add_arguments(parser):
         type=float,
         default=0.5,
         metavar="X",
-        help="Largest difference, in percentage points, that does not matter. Default: %(default)s.",
+        help="Differences up to it do not matter. Default: %(default)s.",
     )
     add(
         "--part",
@@ -100,13 +96,7 @@ def add_arguments(parser):
         ("--image-size", int, "Pixels to which images are resized. Default: 32 for folder:PATH, else unchanged."),
         ("--epochs", int, "Numbers of epochs. Default: 200."),
     ):
-        add(
-            name,
-            type=kind,
-            nargs="+",
-            metavar="X",
-            help=f"{text} Several values are compared separately.",
-        )
+        add(name, type=kind, nargs="+", metavar="X", help=f"{text} Several values are compared separately.")
     add("--resize", metavar="KIND", help="antialiased, area or bilinear. Default: antialiased.")
     add("--skip-damaged", action="store_true", default=None, help="Leave out image files that cannot be decoded.")
     add(
@@ -150,13 +140,7 @@ def add_arguments(parser):
         metavar="X",
         help="Likewise. Default: 1/3, 1 and 3 times the weight decay.",
     )
-    add(
-        "--tune-seeds",
-        type=int,
-        default=1,
-        metavar="N",
-        help="Number of seeds for each grid point. Default: %(default)s.",
-    )
+    add("--tune-seeds", type=int, default=1, metavar="N", help="Seeds for each grid point. Default: %(default)s.")
 
     group = parser.add_argument_group("the run")
     add = group.add_argument
@@ -295,6 +279,7 @@ def _check_packages(options):
     needed = ["scipy", "matplotlib", "tqdm", "filelock", "joblib", "markdown_it"]
     if options["report"] is None:
         dataset = options["dataset"] or REGIMES.get(options["regime"], {}).get("dataset", "digits")
+        dataset = None if options["check"] is not None else dataset  # that of the plan
         needed += (
             ["tensorflow"] + ["PIL", "cv2"] * (options["evaluate"] is not None) + ["sklearn"] * (dataset == "digits")
         )

@@ -17,6 +17,9 @@ _FORM = {
     "limit": forms.OPTIONAL_INTEGER,
     "loss": forms.OPTIONAL_NUMBER,
     "accuracies": {str: forms.NUMBER},
+    "commit?": forms.OPTIONAL_STRING,
+    "backend?": str,
+    "versions?": {str: str},
 }
 
 
@@ -27,11 +30,13 @@ class Measured(NamedTuple):
         accuracies: Dict from the names of cells to dicts from measures to accuracies in %.
         images: Number of images.
         diverged: Names of the cells whose training diverged.
+        changed: What changed between the measurements: `"commit"`, `"backend"` or names of packages.
     """
 
     accuracies: dict
     images: int
     diverged: frozenset = frozenset()
+    changed: tuple = ()
 
 
 def measure(cells, records, folder, sections, limit=None, deadline=None, jobs=1, scheduler=None):
@@ -59,7 +64,9 @@ def measure(cells, records, folder, sections, limit=None, deadline=None, jobs=1,
     if not exported:
         raise InputError(f"`evaluate` needs a training that did not diverge. Received: {len(cells)} that diverged")
     folder = Path(folder).absolute()  # workers of a scheduler have other current folders
-    return all(for_each(_measure_locked, exported, (folder, tuple(sections), limit, deadline), jobs, scheduler))
+    threads = running.threads_of(jobs, scheduler)
+    arguments = (folder, tuple(sections), limit, deadline, threads)
+    return all(for_each(_measure_in_turn, exported, arguments, jobs, scheduler, threads))
 
 
 def read(folder, records, asked=None):
@@ -96,7 +103,8 @@ def read(folder, records, asked=None):
         chance = 100 * study_cells.accuracy_of(records[name])
         accuracies[name] = {measure: min([chance, *(each[measure] for each in alike)]) for measure in names}
     images = next(iter(records.values()))["images"]
-    return Measured(accuracies, min(limit or images, images), frozenset(records.keys() - kept.keys()))
+    diverged = frozenset(records.keys() - kept.keys())
+    return Measured(accuracies, min(limit or images, images), diverged, provenance.changed(kept.values()))
 
 
 def _read(path):
@@ -121,10 +129,13 @@ def after_training(folder, options):
     return functools.partial(measure_cell, folder=folder, sections=options["only"], limit=options["limit"])
 
 
-def _measure_locked(cell, folder, sections, limit, deadline):
+def _measure_in_turn(cell, folder, sections, limit, deadline, threads):
     """`measure_cell`, after a worker of an interrupted study that may still measure the model."""
-    with running.locked(folder, cell):
-        return measure_cell(cell, folder, sections, limit, deadline)
+    try:
+        with running.turn(folder, cell, deadline, threads):
+            return measure_cell(cell, folder, sections, limit, deadline)
+    except running.OutOfTime:
+        return False
 
 
 def measure_cell(cell, folder, sections, limit, deadline=None):
@@ -185,7 +196,8 @@ def compare(plan, measured):
         measured: A `Measured`.
 
     Returns:
-        A dict of JSON values with `images` and `settings`, each with `title` and `measures`.
+        A dict of JSON values with `images`, `settings`, each with `title` and `measures`, and, if there is any,
+        `changed`.
     """
     looks = (*plan["looks"], plan["seeds"])
     level = sequential.sequential_level(looks)
@@ -198,7 +210,8 @@ def compare(plan, measured):
             by_arm[arm.name] = [cell.name for cell in cells]
         measures = [_measure(plan, by_arm, name, measured, looks, level) for name in names]
         settings.append({"setting": setting, "title": study_plan.title_of(plan, setting), "measures": measures})
-    return {"images": measured.images, "settings": settings}
+    changed = {"changed": list(measured.changed)} if measured.changed else {}
+    return {"images": measured.images, "settings": settings, **changed}
 
 
 def _measure(plan, by_arm, name, measured, looks, level):

@@ -5,7 +5,7 @@ import json
 
 import keras
 
-from keras_mma import layers
+from keras_mma import checks, layers
 from keras_mma.errors import InputError, first_line
 from keras_mma.study import arms as study_arms
 from keras_mma.study import cell_training, recipe, study_cells, study_plan, tuning
@@ -30,6 +30,7 @@ def make(methods, baseline=None, regime=None, settings=None, grid=None, **argume
     Raises:
         InputError: If an argument is invalid.
     """
+    checks.several("methods", methods)
     arms = [arm if isinstance(arm, study_arms.Arm) else study_arms.parse(arm) for arm in methods]
     if baseline is None:
         names = [arm.name for arm in arms]

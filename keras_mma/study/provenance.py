@@ -9,6 +9,8 @@ from pathlib import Path
 
 #: Packages whose versions affect the results.
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scipy")
+# OpenCV has several packages, of which usually one is installed.
+_PACKAGES += ("pillow", "opencv-python", "opencv-python-headless", "opencv-contrib-python-headless")
 
 
 def now():
@@ -34,6 +36,22 @@ def origin():
     from keras import backend
 
     return {"commit": commit(), "backend": backend.backend(), "versions": versions()}
+
+
+def changed(records):
+    """The names in which the origins of several records differ: `"commit"`, `"backend"` and names of packages.
+
+    Args:
+        records: Dicts that hold what `origin` returned, or parts of it. What is missing differs from nothing.
+
+    Returns:
+        A tuple of strings.
+    """
+    known = [
+        {name: each.get(name) for name in ("commit", "backend")} | (each.get("versions") or {}) for each in records
+    ]
+    names = dict.fromkeys(name for each in known for name in each)
+    return tuple(name for name in names if len({each.get(name) for each in known} - {None}) > 1)
 
 
 @functools.cache

@@ -8,14 +8,13 @@ batches are the same for every method, so that two methods are compared as pairs
 import contextlib
 import dataclasses
 import inspect
-import numbers
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
 import keras_mma
-from keras_mma import datasets, layers
+from keras_mma import checks, datasets, layers
 from keras_mma.errors import InputError
 from keras_mma.study import fused_normalization
 
@@ -112,6 +111,7 @@ class Recipe:
     jit: bool = False
 
     def __post_init__(self):
+        checks.several("mixing_points", self.mixing_points)
         object.__setattr__(self, "mixing_points", tuple(self.mixing_points))
         for name, values in (
             ("method", METHODS),
@@ -124,16 +124,15 @@ class Recipe:
                     f"`{name}` must be one of {', '.join(map(str, values))}. Received: {name}={getattr(self, name)!r}"
                 )
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-                kind = "a positive" if least else "a non-negative"
-                raise InputError(f"`{name}` must be {kind} integer. Received: {name}={value!r}")
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
         for name in ("learning_rate", "weight_decay"):
             value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or not 0 <= value < float("inf"):
+            if not checks.is_number(value) or value < 0:
                 raise InputError(f"`{name}` must be a finite number, not negative. Received: {name}={value!r}")
-        if not 0 < self.fraction <= 1:
-            raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={self.fraction}")
+        if not checks.is_number(self.fraction) or not 0 < self.fraction <= 1:
+            raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={self.fraction!r}")
+        for name in ("skip_damaged", "augmentation", "jit", *(("flip",) if self.flip is not None else ())):
+            checks.boolean(name, getattr(self, name))
         self._check_mixer_arguments()
 
     def _check_mixer_arguments(self):
@@ -213,6 +212,8 @@ def build(recipe, train, steps):
 
 def make_network(recipe, train):
     """The network, which takes uint8 images: it first normalizes them by the statistics of the training images."""
+    if keras.config.image_data_format() != "channels_last":
+        raise InputError("Keras' image data format must be channels_last, as the images are. Received: channels_first")
     mean, variance = pixel_statistics(train)
     common = {
         "input_shape": train.shape,

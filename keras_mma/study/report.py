@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keras_mma import files, markdown
-from keras_mma.study import evaluation, figures, latex, study_cells, study_plan, tables, tuning
+from keras_mma.study import evaluation, figures, latex, provenance, study_cells, study_plan, tables, tuning
 from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
@@ -58,7 +58,7 @@ def rewrite(folder):
 
 def write(folder, plan):
     """Write the report of a study from its records; the arguments and the result are those of `save`."""
-    records, tuned = tuning.read_records(folder, plan)
+    records, tuned = tuning.read_results(folder, plan)
     return save(folder, study_plan.without_places(plan), records, tuned)
 
 
@@ -154,8 +154,7 @@ def warnings(report):
     commits = sorted({str(cell.get("commit")) for cell in cells})
     if len(commits) > 1:
         sentences.append(f"The trainings were made by different commits: {markdown.escape(', '.join(commits))}.")
-    versions = [cell.get("versions") or {} for cell in cells]
-    several = [name for name in sorted(set().union(*versions)) if len({each.get(name) for each in versions}) > 1]
+    several = sorted(set(provenance.changed(cells)) - {"commit", "backend"})
     if several:
         sentences.append(f"The trainings were made with different versions of {markdown.escape(', '.join(several))}.")
     backends = sorted({cell["backend"] for cell in cells if "backend" in cell})
@@ -187,6 +186,9 @@ def _about_robustness(report):
         sentences.append(
             f"The robustness measurements were chosen when {evaluations[-1]['trained']} trainings had finished."
         )
+    if report["robustness"] is not None and "changed" in report["robustness"]:
+        names = markdown.escape(", ".join(report["robustness"]["changed"]))
+        sentences.append(f"Between the measurements of robustness, this was changed: {names}.")
     if evaluations and report["analysis"]["complete"] and report["robustness"] is None:
         sentences.append(
             "Not all models have been measured yet. Run the command of the study again with `--evaluate "

@@ -72,16 +72,16 @@ def run(cells, folder, train, after=None, jobs=1, scheduler=None, budget_minutes
     (folder / "records").mkdir(parents=True, exist_ok=True)
     (folder / "trainings").mkdir(exist_ok=True)
     todo = [cell for cell in cells if not study_cells.record_path(folder, cell).exists()]
-    own_workers = jobs > 1 and not scheduler
-    threads = (threads or max(1, (os.cpu_count() or 1) // jobs)) if own_workers else None
-    parent = os.getpid() if own_workers else None
+    threads = threads_of(jobs, scheduler, threads)
+    parent = os.getpid() if threads else None
 
     def count():
         return sum(count_epochs(cell, folder) for cell in cells)
 
     bar = progress_bar.show(sum(cell.recipe["epochs"] for cell in cells), count) if progress else _NO_BAR
     with _heeding_interruptions(), bar:
-        states = workers.for_each(run_cell, todo, (folder, train, after, deadline, threads, parent), jobs, scheduler)
+        arguments = (folder, train, after, deadline, threads, parent)
+        states = workers.for_each(run_cell, todo, arguments, jobs, scheduler, threads)
     named = {cell.name: state for cell, state in zip(todo, states, strict=True)}
     return Outcome(
         finished=sum(study_cells.record_path(folder, cell).exists() for cell in cells),
@@ -96,7 +96,7 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
     Args:
         cell, folder, train, after: See `run`.
         deadline: Time at which the budget ends, in seconds since the epoch of `time.time`.
-        threads: Number of threads of TensorFlow; by default as many as there are cores.
+        threads: Number of threads of the backend; by default as many as there are cores.
         parent: Number of the process that started this one. Once it has ended, the budget has ended too.
 
     Returns:
@@ -105,8 +105,6 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
     Raises:
         InputError: if the disk is full: the other cells would fail too.
     """
-    if threads:
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     output = study_cells.training_folder(folder, cell)
     record = study_cells.record_path(folder, cell)
     started = time.perf_counter()  # a clock that is set meanwhile moves the end of a budget, but no duration
@@ -128,8 +126,7 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
             raise OutOfTime
 
     try:
-        # A worker may outlive the process that started it; a second worker waits for the first.
-        with _ONE_AT_A_TIME, locked(folder, cell):
+        with turn(folder, cell, deadline, threads):
             if record.exists():
                 return FINISHED
             if is_over():
@@ -178,8 +175,42 @@ def _heeding_interruptions():
         _INTERRUPTED.clear()
 
 
+def threads_of(jobs, scheduler=None, threads=None):
+    """Number of threads of each of several processes on this machine, `None` without such processes.
+
+    Args:
+        jobs, scheduler: See `run`.
+        threads: The number, if it is given. By default the processes share the cores.
+    """
+    if jobs == 1 or scheduler:
+        return None
+    return threads or max(1, (os.cpu_count() or 1) // jobs)
+
+
 @contextlib.contextmanager
-def locked(folder, cell):
+def turn(folder, cell, deadline=None, threads=None):
+    """A context in which no other thread of this process works, and no other process works on the cell.
+
+    A worker may outlive the process that started it, so that a second one has to wait for it.
+
+    Args:
+        folder: The folder of the study.
+        cell: The cell.
+        deadline: Time until which to wait, in seconds since the epoch of `time.time`.
+        threads: Number of threads of the backend, unless it is set already.
+
+    Raises:
+        OutOfTime: if the deadline passes before.
+    """
+    if threads:  # of TensorFlow and of JAX; joblib sets those of PyTorch
+        for name in ("TF_NUM_INTRAOP_THREADS", "NPROC"):
+            os.environ.setdefault(name, str(threads))
+    with _ONE_AT_A_TIME, _locked(folder, cell, deadline):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder, cell, deadline):
     """The lock of a cell in the folder of its study. Whoever has to wait for another process says so."""
     import filelock
 
@@ -192,7 +223,10 @@ def locked(folder, cell):
             "for it",
             file=sys.stderr,
         )
-        lock.acquire()
+        try:
+            lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.time()))
+        except filelock.Timeout:
+            raise OutOfTime from None
     try:
         yield
     finally:
@@ -221,7 +255,7 @@ def _progress(output):
 
 
 def count_threads():
-    """Number of threads of TensorFlow in this process."""
+    """Number of threads of the backend in this process."""
     given = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else os.cpu_count()
 

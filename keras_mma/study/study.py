@@ -1,12 +1,11 @@
 """Run a study: plan, trainings, statistics and report."""
 
 import contextlib
-import math
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_mma import files, plotting
+from keras_mma import checks, files, plotting
 from keras_mma.errors import InputError
 from keras_mma.study import cell_training, evaluation, planning, report, running, study_cells, study_plan, tuning
 
@@ -84,12 +83,11 @@ def study(
     Raises:
         InputError: If an argument is invalid.
     """
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise InputError(f"`jobs` must be a positive integer. Received: jobs={jobs!r}")
+    checks.integer("jobs", jobs)
     if scheduler is not None and jobs != 1:
         raise InputError(f"`jobs` must be 1 with a `scheduler`, whose workers train. Received: jobs={jobs}")
-    if budget_minutes is not None and math.isnan(budget_minutes):
-        raise InputError(f"`budget_minutes` must be a number of minutes. Received: budget_minutes={budget_minutes}")
+    if budget_minutes is not None and not checks.is_number(budget_minutes):
+        raise InputError(f"`budget_minutes` must be a number of minutes. Received: budget_minutes={budget_minutes!r}")
     if evaluate is None and limit is not None:
         raise InputError(f"`limit` applies to `evaluate` only. Received: limit={limit}")
     if not tune and (tune_learning_rate is not None or tune_weight_decay is not None or tune_seeds != 1):
@@ -115,7 +113,7 @@ def study(
     resources = {"jobs": jobs, "scheduler": scheduler, "budget_minutes": budget_minutes, "progress": progress}
     with _locked(folder):
         plan = study_plan.settle(
-            folder, plan, lambda old: study_cells.compared_seeds(old, tuning.read_records(folder, old)[0])
+            folder, plan, lambda old: study_cells.compared_seeds(old, tuning.read_results(folder, old)[0])
         )
         if options is not None:
             plan = _with_evaluation(folder, plan, options)
@@ -125,7 +123,7 @@ def study(
 
 
 def _carry_out(folder, plan, options, resources, train):
-    _, tuned = tuning.read_records(folder, plan)  # before hours of training
+    _, tuned = tuning.read_results(folder, plan)  # before hours of training
     budget = resources.pop("budget_minutes")
     deadline = None if budget is None else time.time() + 60 * budget
 
@@ -138,7 +136,7 @@ def _carry_out(folder, plan, options, resources, train):
         outcome = run(todo)
         if outcome.finished < len(todo):
             return Study(report.write(folder, plan), outcome.stopped, outcome.failures)
-        _, tuned = tuning.read_records(folder, plan)
+        _, tuned = tuning.read_results(folder, plan)
         files.write_json(folder / "tuned.json", tuned)
     cells = study_cells.of_plan(plan, tuned)
     outcome = run(cells, evaluation.after_training(folder, options))
@@ -150,7 +148,7 @@ def _carry_out(folder, plan, options, resources, train):
 
 def _with_evaluation(folder, plan, options):
     """The plan with what is measured of the models, which is written down like the rest."""
-    records, _ = tuning.read_records(folder, plan)
+    records, _ = tuning.read_results(folder, plan)
     trained = sum(cell.name in records for cell in study_cells.of_plan(plan))
     asked = study_plan.with_evaluation(plan, options["only"], options["limit"], trained)
     if asked != plan:
@@ -160,7 +158,7 @@ def _with_evaluation(folder, plan, options):
 
 def _measure(folder, plan, cells, options, resources, deadline):
     """Measure the models, all of them before the deadline. A study where that fails has the report of its trainings."""
-    records, _ = tuning.read_records(folder, plan)
+    records, _ = tuning.read_results(folder, plan)
     where = {name: resources[name] for name in ("jobs", "scheduler")}
     try:
         return evaluation.measure(cells, records, folder, options["only"], options["limit"], deadline, **where)

@@ -9,7 +9,7 @@ import itertools
 import json
 from pathlib import Path
 
-from keras_mma import files, forms
+from keras_mma import checks, files, forms
 from keras_mma.errors import InputError
 from keras_mma.study import arms as study_arms
 from keras_mma.study import provenance
@@ -85,8 +85,8 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
         )
     if not 0 <= first_seed <= _LARGEST_SEED:
         raise InputError(f"`first_seed` must be 0 to {_LARGEST_SEED:,}. Received: first_seed={first_seed}")
-    if not 0 < margin < 100:
-        raise InputError(f"`margin` must be a number of points between 0 and 100. Received: margin={margin}")
+    if not checks.is_number(margin) or not 0 < margin < 100:
+        raise InputError(f"`margin` must be a number of points between 0 and 100. Received: margin={margin!r}")
     if part not in PARTS:
         raise InputError(f"`part` must be one of {', '.join(PARTS)}. Received: part={part!r}")
     for name, values in dimensions.items():

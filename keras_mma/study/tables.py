@@ -84,7 +84,8 @@ def precision(report):
     for setting in analysis["settings"]:
         where = f"{escape(setting['title'])}: " if setting["title"] else ""
         if setting["detectable"] is not None:
-            seeds = min(comparison["n"] for comparison in setting["comparisons"] if comparison["sd"] is not None)
+            evidence = [comparison.get("evidence", comparison) for comparison in setting["comparisons"]]
+            seeds = min(pairs["n"] for pairs in evidence if pairs["sd"] is not None)
             lines.append(
                 f"{where}With {seeds} seeds and this spread, a true difference of {setting['detectable']:.2f} points "
                 "would be detected in four of five studies. Smaller differences will usually be inconclusive."

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+from keras_mma import checks
 from keras_mma.errors import InputError
 from keras_mma.study import study_cells, study_plan
 
@@ -35,14 +36,16 @@ def make_grid(recipe, learning_rate=None, weight_decay=None, seeds=1):
             values = (
                 [value if factor == 1 else float(f"{factor * value:.3g}") for factor in FACTORS] if value else [value]
             )
+        checks.several(f"tune_{name}", values)
         if not values:
             raise InputError(f"`tune_{name}` must have at least one number. Received: {values}")
-        if not all(math.isfinite(value) and value >= 0 for value in values):
+        if not all(checks.is_number(value) and value >= 0 for value in values):
             raise InputError(f"`tune_{name}` must be finite numbers, not negative. Received: {values}")
         if len({f"{value:g}" for value in values}) < len(set(values)):  # the names of the trainings have six digits
             raise InputError(f"`tune_{name}` must be numbers that differ in the first six digits. Received: {values}")
         grid[name] = sorted(set(values))
-    if not 1 <= seeds <= study_plan.MOST_SEEDS:
+    seeds = checks.integer("tune_seeds", seeds)
+    if seeds > study_plan.MOST_SEEDS:
         raise InputError(f"`tune_seeds` must be 1 to {study_plan.MOST_SEEDS:,}. Received: tune_seeds={seeds}")
     return grid | {"seeds": seeds}
 
@@ -91,7 +94,7 @@ def choose(plan, records):
     return chosen
 
 
-def read_records(folder, plan):
+def read_results(folder, plan):
     """The records in the folder of a study, after they have been compared with its plan.
 
     Args:

@@ -10,7 +10,7 @@ from keras_mma.errors import InputError, first_line
 _SCHEDULER_TIMEOUT = 20
 
 
-def for_each(function, items, arguments, jobs=1, scheduler=None):
+def for_each(function, items, arguments, jobs=1, scheduler=None, threads=None):
     """Call a function for each item, in this process, in several or on the workers of a scheduler.
 
     Args:
@@ -19,6 +19,8 @@ def for_each(function, items, arguments, jobs=1, scheduler=None):
         arguments: Tuple.
         jobs: Number of processes.
         scheduler: Address of a scheduler of `dask.distributed`, or `None`.
+        threads: Number of threads that numerical libraries may use in each of several processes; by default they share
+            the cores.
 
     Returns:
         The list of what the calls returned.
@@ -35,7 +37,7 @@ def for_each(function, items, arguments, jobs=1, scheduler=None):
             # On the command line, no lines that TensorFlow logs. The module beside the package imports nothing heavy.
             command = sys.modules.get("keras_mma_command")
             quiet = {} if command is None else {"initializer": command.load_quietly}
-            stack.enter_context(joblib.parallel_config(backend="loky", n_jobs=jobs, **quiet))
+            stack.enter_context(joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads, **quiet))
         # One item at a time for each worker: they are long, and an interrupted batch would lose the others.
         parallel = joblib.Parallel(batch_size=1, pre_dispatch="all" if scheduler else "2*n_jobs")
         try:

@@ -554,11 +554,14 @@ def test_options_that_would_have_no_effect_are_refused():
     for given, options, match in [
         (model, {"image_size": 8}, "`image_size` applies to datasets by name only. Received: image_size=8"),
         (model, {"skip_damaged": True}, "`skip_damaged` applies to datasets by name only"),
+        (model, {"data_dir": "x"}, "`data_dir` applies to datasets by name and `corruptions` tfds only"),
         (model, {"signature": "serve"}, "`signature` applies to a SavedModel only"),
         (from_keras(model), {"preprocess": "scale=2"}, "`preprocess` applies to models that are not a Classifier yet"),
     ]:
         with pytest.raises(InputError, match=match):
             robustness.evaluate(given, data, only=["clean"], **options)
+    options = robustness.Options(corruptions="tfds", data_dir="x")
+    assert len(evaluation._as_dataset(data, options, 3)) == 6  # CIFAR-10-C is in that folder
 
 
 def test_the_report_names_decoder_filter_size_and_damaged_files(tmp_path):

@@ -137,7 +137,12 @@ def test_files_that_are_refused(tmp_path, name, content, match):
     [
         (["none", "cutmx"], "none", "unknown method cutmx; did you mean cutmix?"),
         (["none", "x=zzz"], "none", "unknown method zzz; known methods are none, cutmix, cutmix.mma. Received: x"),
-        (["none", "cutmix", "cutmix"], "none", "different names. Received: cutmix more than once"),
+        (["none", "cutmix", "cutmix"], "none", "different names, also in lower case. Received: cutmix more than once"),
+        (
+            ["none", "A=cutmix", "a=cutmix+mma"],
+            "none",
+            "different names, also in lower case. Received: A more than once",
+        ),
         (["none"], "none", "at least two"),
         (["none", "cutmix(seed=5)"], "none", r"must not set seed, which the study sets. Received: cutmix\(seed=5\)"),
         (["none", "x=cutmix+mma(dtype=float16)"], "none", "must not set dtype"),

@@ -65,7 +65,7 @@ def rows_of(page):
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
 def test_the_report_follows_from_the_plan_and_the_records(study):
     plan = study_plan.read(study)
-    records, tuned = tuning.read_records(study, plan)
+    records, tuned = tuning.read_results(study, plan)
     made = report.make(plan, records, report._robustness(study, plan, records), tuned)
     assert difference(json.loads(json.dumps(made)), json.loads((study / "report.json").read_text())) is None
 

@@ -1,14 +1,16 @@
 """The robustness of the models of a study, which is kept beside their records."""
 
+import time
 import types
 
+import filelock
 import numpy as np
 import pytest
 from scipy import stats
 
 from keras_mma import files, robustness
 from keras_mma.errors import InputError
-from keras_mma.study import cell_training, evaluation, provenance, running, study_cells, study_plan
+from keras_mma.study import cell_training, evaluation, provenance, report, running, study_cells, study_plan
 from tests.study import fakes
 
 
@@ -152,6 +154,33 @@ def test_a_measurement_names_its_origin(tmp_path, todo, measured):
     evaluation.measure_cell(todo[0], tmp_path, ("clean",), None)
     kept = files.read_json(study_cells.measurement_path(tmp_path, todo[0].name))
     assert {name: kept[name] for name in ("commit", "backend", "versions")} == provenance.origin() and kept["finished"]
+
+
+def test_the_report_says_what_changed_between_measurements(tmp_path, todo, measured, monkeypatch):
+    plan = study_plan.with_evaluation(fakes.make_plan(("none", "cutmix"), 2), ("clean",), 9, 0)
+    running.run(todo, tmp_path, train)
+    origin = provenance.origin()
+    for cell, scipy in zip(todo, ("1.14.0", "1.14.0", "1.15.0", "1.14.0"), strict=True):
+        versions = origin["versions"] | {"scipy": scipy}
+        monkeypatch.setattr(provenance, "origin", lambda versions=versions: origin | {"versions": versions})
+        evaluation.measure_cell(cell, tmp_path, ("clean",), 9)
+    made = report.write(tmp_path, plan)
+    assert made["robustness"]["changed"] == ["scipy"]
+    assert "Between the measurements of robustness, this was changed: scipy." in made["warnings"]
+    study_cells.measurement_path(tmp_path, todo[2].name).unlink()
+    evaluation.measure_cell(todo[2], tmp_path, ("clean",), 9)
+    assert "changed" not in report.write(tmp_path, plan)["robustness"]
+
+
+def test_a_measurement_waits_for_another_process_until_the_deadline(tmp_path, todo, measured):
+    running.run(todo, tmp_path, train)
+    records = study_cells.read_records(tmp_path)
+    lock = filelock.FileLock(tmp_path / "trainings" / f".{todo[1].name}.lock", is_singleton=False)
+    with lock:
+        started = time.time()
+        assert not evaluation.measure(todo, records, tmp_path, ("clean",), 9, deadline=started + 0.5)
+        assert 0.4 < time.time() - started < 30
+    assert measured[0] == todo[0].name and todo[1].name not in measured
 
 
 def test_no_measurement_begins_after_the_deadline(tmp_path, todo, measured, monkeypatch):

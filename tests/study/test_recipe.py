@@ -33,6 +33,16 @@ def test_every_mixer_is_a_method():
     assert Recipe(method="cutmix+mma").mixes_features
 
 
+def test_images_with_channels_first_are_refused(train):
+    before = keras.config.image_data_format()
+    try:
+        keras.config.set_image_data_format("channels_first")
+        with pytest.raises(InputError, match="must be channels_last, as the images are. Received: channels_first"):
+            build(SMALL, train, steps=1)
+    finally:
+        keras.config.set_image_data_format(before)
+
+
 def test_a_recipe_is_plain_data():
     recipe = dataclasses.replace(SMALL, method="cutmix", mixer_arguments={"alpha": 0.5})
     assert Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe

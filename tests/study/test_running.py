@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 
 from keras_mma import packing
@@ -75,7 +76,7 @@ def test_workers_are_given_absolute_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = []
 
-    def for_each(function, items, arguments, jobs, scheduler):
+    def for_each(function, items, arguments, *where):
         folders.append(arguments[0])
         return []
 
@@ -141,6 +142,15 @@ def test_a_clock_that_is_set_changes_no_record(tmp_path, monkeypatch, jump):
     assert outcome.stopped == (jump > 0) and not outcome.failures
     assert running.run(make_cells(), tmp_path, fakes.train) == running.Outcome(4, False, {})
     assert all(0 <= record["seconds"] < 60 for record in study_cells.read_records(tmp_path).values())
+
+
+def test_a_cell_in_use_ends_with_the_budget(tmp_path):
+    (cell, *_) = make_cells()
+    (tmp_path / "trainings").mkdir()
+    with filelock.FileLock(tmp_path / "trainings" / f".{cell.name}.lock", is_singleton=False):
+        outcome = running.run([cell], tmp_path, fakes.train, budget_minutes=0.5 / 60)
+    assert outcome == running.Outcome(0, True, {})
+    assert running.run([cell], tmp_path, fakes.train) == running.Outcome(1, False, {})
 
 
 def test_a_full_disk_is_known_by_its_number(tmp_path):
@@ -346,10 +356,10 @@ def test_a_record_of_another_training_is_refused(tmp_path, changes, match):
     (tmp_path / "records").mkdir()
     path = tmp_path / "records" / "none-seed0.json"
     path.write_text(json.dumps(record))
-    assert tuning.read_records(tmp_path, plan) == ({"none-seed0": record}, None)
+    assert tuning.read_results(tmp_path, plan) == ({"none-seed0": record}, None)
     path.write_text(json.dumps(record | changes))
     with pytest.raises(InputError, match=f"none-seed0.json is the record of another training, with .*{match}"):
-        tuning.read_records(tmp_path, plan)
+        tuning.read_results(tmp_path, plan)
 
 
 def test_records_of_different_images_are_refused(tmp_path):
@@ -358,7 +368,7 @@ def test_records_of_different_images_are_refused(tmp_path):
     for cell, images in zip(study_cells.of_plan(plan)[:2], (1000, 2000), strict=True):
         (tmp_path / "records" / f"{cell.name}.json").write_text(json.dumps(fakes.make_record(cell, 0.7, images)))
     with pytest.raises(InputError, match=r"must be of the same images. Received: \[1000, 2000\] images"):
-        tuning.read_records(tmp_path, plan)
+        tuning.read_results(tmp_path, plan)
 
 
 def test_records_of_other_images_are_refused(tmp_path):

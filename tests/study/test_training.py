@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ pytest.importorskip("tensorflow")
 from keras_mma import datasets
 from keras_mma.datasets import Dataset, Parts
 from keras_mma.errors import InputError
-from keras_mma.study import batches, training
+from keras_mma.study import batches, cell_training, training
 from keras_mma.study.recipe import Recipe, add_mixing, compile_model
 
 RECIPE = Recipe(method="cutmix", epochs=3, batch_size=16, learning_rate=0.02)
@@ -64,6 +65,19 @@ def read_history(path):
 def fit(recipe, data, output, **arguments):
     model = make_model(recipe, data.train)
     return training.train(recipe, model, data.train, data.validation, output, verbose=0, **arguments), model
+
+
+def test_the_time_of_an_epoch_is_without_its_files(data, tmp_path, monkeypatch):
+    save, watch = training.EpochLog._save_state, cell_training._Watch(lambda *_: None)
+
+    def slow(self, epochs):
+        time.sleep(0.5)
+        save(self, epochs)
+
+    monkeypatch.setattr(training.EpochLog, "_save_state", slow)
+    fit(RECIPE, data, tmp_path, callbacks=[watch])
+    assert 0 < watch.seconds_per_epoch < 0.5
+    assert cell_training._Watch(lambda *_: None).seconds_per_epoch is None
 
 
 class StopAfter(keras.callbacks.Callback):
