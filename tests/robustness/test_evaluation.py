@@ -454,7 +454,7 @@ def test_published_files_are_named_as_such(tmp_path):
         model, (images, np.arange(3)), only=["corruption"], corruptions=path, output=tmp_path / "report"
     )
     section = report["corruption"]
-    assert section["source"] == "published" and section["label"] == "published arrays, published (folder published)"
+    assert section["source"] == "published" and section["label"].startswith("published arrays, published (SHA-256 ")
     assert len(section["results"]) == 15 and "frost" in section["results"] and section["left_out"] == {}
     text = (tmp_path / "report" / "report.md").read_text()
     assert "egenerated" not in text and "| frost |" in text

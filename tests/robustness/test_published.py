@@ -1,5 +1,8 @@
 """The published corrupted test sets, from tensorflow-datasets and from `.npy` files."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 
@@ -52,11 +55,23 @@ def save_published(path, count=3, side=16, repeat_labels=True, channels=3):
     return path
 
 
+def test_a_set_is_known_by_its_files(tmp_path):
+    clean = datasets.Dataset.of_arrays(pictures(3), np.arange(3), "cifar10", classes=10)
+    first = save_published(tmp_path / "first")
+    copy = shutil.copytree(first, tmp_path / "copy")
+    other = shutil.copytree(first, tmp_path / "b" / "C")
+    images = np.load(other / "fog.npy")
+    images[-1, -1, -1] += 1
+    np.save(other / "fog.npy", images)
+    labels = [published.Folder(folder, clean).label for folder in (first, copy, other)]
+    assert labels[0] == labels[1] != labels[2]
+
+
 @pytest.mark.parametrize("repeat_labels", [True, False])
 def test_the_published_files_hold_the_severities_one_after_the_other(tmp_path, repeat_labels):
     clean = datasets.Dataset.of_arrays(pictures(3), np.arange(3), "cifar10", classes=10)
     source = published.Folder(save_published(tmp_path / "c", repeat_labels=repeat_labels), clean)
-    assert source.label == "CIFAR-10-C, published (folder c)"
+    assert re.fullmatch(r"CIFAR-10-C, published \(SHA-256 [0-9a-f]{12}\)", source.label)
     for number, name in enumerate(published.CORRUPTIONS):
         for severity in range(1, 6):
             dataset = source.load(name, severity)

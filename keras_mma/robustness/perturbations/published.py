@@ -1,5 +1,6 @@
 """The published corrupted test sets, CIFAR-10-C and CIFAR-100-C."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,10 @@ class Folder:
         self.classes = dataset.classes
         self.labels = datasets.read_npy(self.path / "labels.npy")
         title = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}.get(dataset.name, "published arrays")
-        self.label = f"{title}, published (folder {self.path.name})"
-        self.identity = datasets.file_stamp(sorted(self.path.glob("*.npy")), self.path)
+        files = [self.path / f"{name}.npy" for name in ("labels", *names)]
+        self.identity = datasets.file_stamp(files, self.path)
+        # Reports are comparable if the files are the same, wherever they are.
+        self.label = f"{title}, published (SHA-256 {_digest(files)})"
         # Check all of them first, because measuring takes long.
         expected = (len(SEVERITIES) * len(dataset), *dataset.shape)
         for name in names:
@@ -115,6 +118,15 @@ class Folder:
         labels = self.labels[part] if len(self.labels) == len(images) else self.labels
         name = f"{self.path.name}/{corruption}/{severity}"
         return datasets.Dataset.of_arrays(images[part], labels, name, self.classes, identity=self.identity)
+
+
+def _digest(files):
+    """The first digits of the SHA-256 of several files in this order."""
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
 
 
 def _counts(dataset):
