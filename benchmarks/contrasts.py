@@ -51,7 +51,7 @@ _REPORT = {
 class Contrast(NamedTuple):
     """An `Interval` in percentage points, its p value after Holm's correction, and a verdict at the study's margin.
 
-    `diverged` has the names of its trainings that diverged.
+    `diverged` has the names of its training runs that diverged.
     """
 
     interval: statistics.Interval
@@ -66,8 +66,8 @@ class Sums(NamedTuple):
     Args:
         values: The sum of each seed.
         resolution: Their resolution, see `keras_mma.study.statistics.mean_interval`.
-        has_no_evidence: For each seed, whether all of its trainings diverged.
-        diverged: Names of the trainings that diverged.
+        has_no_evidence: For each seed, whether all of its training runs diverged.
+        diverged: Names of the training runs that diverged.
     """
 
     values: list
@@ -235,7 +235,7 @@ def _welch(one, two, margin):
 
 
 def _with_evidence(sums):
-    """The `Sums` of the seeds of which not all trainings diverged."""
+    """The `Sums` of the seeds of which not all training runs diverged."""
     values = [value for value, is_void in zip(sums.values, sums.has_no_evidence, strict=True) if not is_void]
     return sums._replace(values=values, has_no_evidence=[False] * len(values))
 
@@ -289,7 +289,7 @@ def to_markdown(measured, margin):
     table = markdown.table(head, rows) + "\n"
     diverged = sorted({name for contrast in measured.values() for name in contrast.diverged})
     if diverged:
-        table += f"\nIncludes trainings that diverged: {markdown.escape(', '.join(diverged))}.\n"
+        table += f"\nIncludes training runs that diverged: {markdown.escape(', '.join(diverged))}.\n"
     return table
 
 

@@ -141,7 +141,7 @@ def rows_of_others(record, methods):
 def main(arguments=None):
     """Train, print a row for each mixer, and write the record; the exit status is 1 if a limit is not kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hours", type=float, default=2.0, help="Time of all trainings together.")
+    parser.add_argument("--hours", type=float, default=2.0, help="Time of all training runs together.")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file; what was not run is kept.")
     options = parser.parse_args(arguments)
@@ -153,7 +153,7 @@ def main(arguments=None):
     dataset = train_part.take(train_part.indices(IMAGES))
     rows, start = [], time.perf_counter()
     for number, method in enumerate(options.methods):
-        # The time that building and tracing take is shared by the trainings that follow.
+        # The time that building and tracing take is shared by the training runs that follow.
         left = 3600 * options.hours - (time.perf_counter() - start)
         rows.append(train(method, dataset, max(0.0, left) / (len(options.methods) - number)))
         print(("ok      " if is_good(rows[-1]) else "NOT KEPT"), rows[-1], flush=True)

@@ -41,7 +41,7 @@ def evaluation(folder, model):
 
 
 def study(folder):
-    """The command of a study of two methods and two seeds, two trainings at once."""
+    """The command of a study of two methods and two seeds, two training runs at once."""
     options = ["--dataset", "digits", "--network", "wideresnet-10-1", "--epochs", "2", "--jobs", "2", "--seeds", "2"]
     words = ["-m", "keras_mma.study", *options, "--methods", "none", "cutmix", "--output", str(folder)]
     return [sys.executable, *words]

@@ -3,7 +3,7 @@
     python -m benchmarks.monitor_cost --output docs/results/monitor-cost.json
 
 prints the ratios and writes them where `--output` names a file. With `frequency=1`, with pictures and without, every
-epoch ends with a report. By default, a report waits for 20 times the duration of the last one. The trainings with and
+epoch ends with a report. By default, a report waits for 20 times the duration of the last one. The runs with and
 without the callback alternate, so that other work on the machine affects all alike, and a ratio is that of one round.
 The first epoch of a training, which includes tracing and the first report, is left out. A report takes the same time
 whatever the length of an epoch, so the script also says how long an epoch must be for a report to take 5 % of it.

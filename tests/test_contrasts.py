@@ -130,7 +130,7 @@ def test_methods_that_all_diverged_are_not_shown_to_be_equal(report):
     for measured in (contrasts.measure(report, gain), contrasts.measure(report, gain, report)):
         assert measured["gain"].verdict == "cannot be told"
         text = contrasts.to_markdown(measured, 0.5)
-        assert "Includes trainings that diverged: none-epochs25-seed3, " in text and "epochs200" not in text
+        assert "Includes training runs that diverged: none-epochs25-seed3, " in text and "epochs200" not in text
 
 
 def test_seeds_that_all_diverged_are_left_out_of_the_evidence(report):

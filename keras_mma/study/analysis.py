@@ -187,7 +187,7 @@ def compare_pairs(differences, has_no_evidence, level, resolution):
 
     Args:
         differences: Sequence of numbers.
-        has_no_evidence: Sequence of booleans: pairs in which all trainings diverged. Their difference of 0 counts, but
+        has_no_evidence: Sequence of booleans: pairs in which all runs diverged. Their difference of 0 counts, but
             does not show that methods are equal. If there are any, `evidence` is the summary of the other pairs.
         level: The error that the interval may make.
         resolution: See `keras_mma.study.statistics.mean_interval`.

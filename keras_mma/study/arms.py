@@ -28,7 +28,7 @@ SPELLING = (
 #: Suffixes of a mixer and their arguments of `FeatureMixAdapt`.
 ADAPTATIONS = {"mma": {}, "naive": {"attention": None, "smooth": False, "resize": "nearest"}}
 
-# Arguments of every layer that a study sets itself; a seed of an arm would be the same in all of its trainings.
+# Arguments of every layer that a study sets itself; a seed of an arm would be the same in all of its training runs.
 _OF_STUDY = ("seed", "name", "dtype", "trainable")
 # Arguments of `FeatureMixAdapt` that change nothing without another one: without the softmax, and without an attention.
 _IGNORED = {"smooth": (False, ("temperature",)), "attention": (None, ("combine", "attention_spread"))}

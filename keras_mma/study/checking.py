@@ -35,7 +35,7 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
         train: See `keras_mma.study.running.run`.
         name: Name of the cell, by default the first of the plan that has a record and did not diverge.
         data_dir: Folder of tensorflow-datasets.
-        jobs: Number of trainings at once among which the cores of this machine are divided. The rounding depends on the
+        jobs: Number of runs at once among which the cores of this machine are divided. The rounding depends on the
             number of threads; by default it is that of the record.
 
     Returns:

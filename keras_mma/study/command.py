@@ -164,7 +164,7 @@ def add_arguments(parser):
     add(
         "--check",
         metavar="DIR",
-        help="Instead: run a training of this study again, with as many threads as it had, and compare.",
+        help="Instead: repeat a training run of this study, with as many threads as it had, and compare.",
     )
     add("--cell", metavar="NAME", help="The training for --check. Default: the first.")
     add("--report", metavar="DIR", help="Instead: write the report of this study again, from its plan and records.")
@@ -178,7 +178,7 @@ def run(**options):
 
     Raises:
         InputError: If an argument is invalid.
-        SystemExit: with 1, if a training failed or a check does not agree.
+        SystemExit: with 1, if a training run failed or a check does not agree.
     """
     _check_options(options)
     _check_packages(options)
@@ -232,7 +232,7 @@ def describe(plan):
     comparisons = count // plan["seeds"] - count // plan["seeds"] // len(plan["arms"])
     words = [f"{len(plan['arms'])} methods", f"{plan['seeds']} seeds"]
     words += [f"{len(values)} of {name}" for name, values in plan["dimensions"].items() if len(values) > 1]
-    show(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} trainings, baseline {plan['baseline']}")
+    show(f"{plan['images']['dataset']}: {' x '.join(words)} = {count} training runs, baseline {plan['baseline']}")
     networks, epochs = (", ".join(map(str, plan["dimensions"][name])) for name in ("network", "epochs"))
     print(f"each trains {networks} for {epochs} epochs")
     for extension in plan["extensions"]:
@@ -242,7 +242,7 @@ def describe(plan):
     if "layers" not in plan:
         print(f"note: {UNKNOWN_DEFAULTS}")
     if plan["tuning"] is not None:
-        print(f"before them, {len(tuning.cells_of(plan))} trainings for the tuning, on the validation part")
+        print(f"before them, {len(tuning.cells_of(plan))} training runs for the tuning, on the validation part")
     level = sequential.sequential_level((*plan["looks"], plan["seeds"]), comparisons)
     least = power.detectable_difference(plan["seeds"], 0.5, level=level)
     wanted = power.seeds_for_power(0.5, plan["margin"], level=level)

@@ -2,7 +2,7 @@
 
 #: Settings by name. Options replace single settings.
 REGIMES = {
-    # Effects are large and trainings short: 4,500 to 5,000 images of 16 pixels and no other augmentation.
+    # Effects are large and training runs short: 4,500 to 5,000 images of 16 pixels and no other augmentation.
     "visible": {
         "dataset": "cifar10",
         "fraction": 0.1,

@@ -9,8 +9,8 @@ from keras_mma.study.analysis import analyze
 SCHEMA = "keras_mma.study.report/1"
 #: Alternative texts of the figures.
 _TEXTS = {
-    "seeds.png": "Every training is a dot. A line joins the trainings of one seed. Diamonds are means with their "
-    "intervals. A cross is a training that diverged.",
+    "seeds.png": "Every training run is a dot. A line joins the runs of one seed. Diamonds are means with their "
+    "intervals. A cross is a training run that diverged.",
     "differences.png": "Differences from the baseline, paired by seed, with their intervals.",
     "cost.png": "Difference from the baseline beside the time of an epoch.",
 }
@@ -42,7 +42,7 @@ def save(folder, plan, records, tuned=None):
 
 
 def rewrite(folder):
-    """Write the report of a study again, from its plan and records. Neither images nor trainings are needed.
+    """Write the report of a study again, from its plan and records. Neither images nor training runs are needed.
 
     Args:
         folder: The folder of a study.
@@ -110,7 +110,7 @@ def warnings(report):
     sentences = []
     if not analysis["complete"]:
         sentences.append(
-            f"The study is unfinished: {analysis['finished']} of {analysis['planned']} trainings have been done, and "
+            f"The study is unfinished: {analysis['finished']} of {analysis['planned']} training runs are done, and "
             "there are no verdicts before the last. Run the same command again to resume."
         )
     if analysis["extended"]:
@@ -131,7 +131,7 @@ def warnings(report):
                 seeds = ", ".join(map(str, arm["diverged"]))
                 where = f" ({markdown.escape(setting['title'])})" if setting["title"] else ""
                 sentences.append(
-                    f"{markdown.code(arm['method'])}{where} diverged with seed {seeds}. A training that diverges "
+                    f"{markdown.code(arm['method'])}{where} diverged with seed {seeds}. A training run that diverges "
                     "counts with the accuracy of chance."
                 )
     if any("evidence" in comparison for setting in analysis["settings"] for comparison in setting["comparisons"]):
@@ -153,23 +153,29 @@ def warnings(report):
         )
     commits = sorted({str(cell.get("commit")) for cell in cells})
     if len(commits) > 1:
-        sentences.append(f"The trainings were made by different commits: {markdown.escape(', '.join(commits))}.")
+        sentences.append(f"The training runs were made by different commits: {markdown.escape(', '.join(commits))}.")
     several = sorted(set(provenance.changed(cells)) - {"commit", "backend"})
     if several:
-        sentences.append(f"The trainings were made with different versions of {markdown.escape(', '.join(several))}.")
+        sentences.append(
+            f"The training runs were made with different versions of {markdown.escape(', '.join(several))}."
+        )
     backends = sorted({cell["backend"] for cell in cells if "backend" in cell})
     if len(backends) > 1:
-        sentences.append(f"The trainings were made with different backends: {markdown.escape(', '.join(backends))}.")
+        sentences.append(
+            f"The training runs were made with different backends: {markdown.escape(', '.join(backends))}."
+        )
     resumed = sum(bool(cell.get("resumed_from")) for cell in cells)
     if resumed:
         sentences.append(
-            f"{resumed} of the trainings were resumed with another commit, backend or version than they began with."
+            f"{resumed} of the training runs were resumed with another commit, backend or version than they began with."
         )
     earlier = sum(cell.get("finished", plan["written"]) < plan["written"] for cell in cells)
     if earlier:
-        sentences.append(f"{earlier} of the trainings had ended before the plan was written.")
+        sentences.append(f"{earlier} of the training runs had ended before the plan was written.")
     if any("+changes" in commit for commit in commits):
-        sentences.append("Some trainings were made by code with uncommitted changes, and cannot be repeated exactly.")
+        sentences.append(
+            "Some training runs were made by code with uncommitted changes, and cannot be repeated exactly."
+        )
     if plan["part"] == "validation" and plan["tuning"] is not None:
         sentences.append("Learning rate and weight decay were tuned on the images on which accuracy is measured.")
     if plan["part"] == "validation":
@@ -184,7 +190,7 @@ def _about_robustness(report):
     limit = f" and `--limit {evaluations[-1]['limit']}`" if evaluations and evaluations[-1]["limit"] else ""
     if evaluations and evaluations[-1]["trained"]:
         sentences.append(
-            f"The robustness measurements were chosen when {evaluations[-1]['trained']} trainings had finished."
+            f"The robustness measurements were chosen when {evaluations[-1]['trained']} training runs had finished."
         )
     if report["robustness"] is not None and "changed" in report["robustness"]:
         names = markdown.escape(", ".join(report["robustness"]["changed"]))

@@ -1,4 +1,4 @@
-"""Run a study: plan, trainings, statistics and report."""
+"""Run a study: plan, training runs, statistics and report."""
 
 import contextlib
 import time
@@ -68,7 +68,7 @@ def study(
         tune_seeds: Number of seeds of each point of the grid.
         evaluate: Sections of the robustness report that are measured of every model, or `None`.
         limit: Number of images of these sections; all by default.
-        jobs: Number of trainings at once on this machine.
+        jobs: Number of training runs at once on this machine.
         scheduler: Address of a scheduler of `dask.distributed`, whose workers train instead.
         budget_minutes: Time after which the study stops, to be resumed.
         progress: Whether to show a progress bar.
@@ -157,7 +157,7 @@ def _with_evaluation(folder, plan, options):
 
 
 def _measure(folder, plan, cells, options, resources, deadline):
-    """Measure the models, all of them before the deadline. A study where that fails has the report of its trainings."""
+    """Measure the models, all of them before the deadline. A study where that fails has the report of its runs."""
     records, _ = tuning.read_results(folder, plan)
     where = {name: resources[name] for name in ("jobs", "scheduler")}
     try:

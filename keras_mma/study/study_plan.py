@@ -62,7 +62,7 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
         baseline: Name of the arm with which the others are compared.
         seeds: Number of seeds, at least 2.
         margin: Largest difference that does not matter, in percentage points, positive.
-        recipe: Dict of the settings that all trainings share; `OF_CELLS` and `DIMENSIONS` are not among them.
+        recipe: Dict of the settings that all training runs share; `OF_CELLS` and `DIMENSIONS` are not among them.
         dimensions: Dict from each of `DIMENSIONS` to the list of its values.
         images: Dict that describes the images on which accuracy is measured.
         first_seed: The first seed; the others follow it.
@@ -248,7 +248,7 @@ def with_evaluation(plan, sections, limit, trained):
         plan: A plan.
         sections: Names of sections of the robustness report.
         limit: Number of images; `None` for all.
-        trained: Number of trainings that are finished. The report names it; of older plans it is not known.
+        trained: Number of training runs that are finished. The report names it; of older plans it is not known.
 
     Returns:
         The plan, a new one unless it says so already.

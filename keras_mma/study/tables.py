@@ -93,9 +93,9 @@ def precision(report):
         if setting["noise"] is not None:
             noise = setting["noise"]
             lines.append(
-                f"{where}Two trainings of one method differ in whether they are right on "
+                f"{where}Two training runs of one method differ in whether they are right on "
                 f"{noise['disagreement']:.1%} of the {setting['images']:,} images. This alone gives the accuracy of "
-                f"one training a standard deviation of {noise['floor']:.2f} points. More images and more seeds average "
+                f"one run a standard deviation of {noise['floor']:.2f} points. More images and more seeds average "
                 "it out."
             )
         if setting["two_way"] is not None:
@@ -106,8 +106,8 @@ def precision(report):
             )
     if lines:
         lines.append(
-            "Intervals and verdicts are about trainings with other seeds, measured on these images. Other images of "
-            "the same kind would give other differences."
+            "Intervals and verdicts are about training runs with other seeds, measured on these images. Other images "
+            "of the same kind would give other differences."
         )
     else:
         lines.append("Nothing yet: an interval needs two seeds of a method and of the baseline.")
@@ -152,10 +152,10 @@ def details(report):
     if not blocks:
         return "Nothing yet."
     blocks.append(
-        "P(better) is the probability that a training with a seed of its own beats the baseline with that seed, with "
+        "P(better) is the probability that a run with a seed of its own beats the baseline with that seed, with "
         "its exact interval. The correlation is that of method and baseline over the seeds. The pooled error is that "
         "of a two-way analysis of seeds and methods; a dash stands where the variances of the methods differ "
-        "(Brown-Forsythe test, p < 0.05), a training diverged, or there are fewer than three methods."
+        "(Brown-Forsythe test, p < 0.05), a run diverged, or there are fewer than three methods."
     )
     return "\n\n".join(blocks)
 
@@ -225,7 +225,7 @@ def plan(report):
 
 
 def cells(report):
-    """One row for each training."""
+    """One row for each training run."""
     quoted = report["plan"]
     several = [name for name in study_plan.DIMENSIONS if len(quoted["dimensions"][name]) > 1]
     rows = []

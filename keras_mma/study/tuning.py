@@ -41,7 +41,7 @@ def make_grid(recipe, learning_rate=None, weight_decay=None, seeds=1):
             raise InputError(f"`tune_{name}` must have at least one number. Received: {values}")
         if not all(checks.is_number(value) and value >= 0 for value in values):
             raise InputError(f"`tune_{name}` must be finite numbers, not negative. Received: {values}")
-        if len({f"{value:g}" for value in values}) < len(set(values)):  # the names of the trainings have six digits
+        if len({f"{value:g}" for value in values}) < len(set(values)):  # the names of the training runs have six digits
             raise InputError(f"`tune_{name}` must be numbers that differ in the first six digits. Received: {values}")
         grid[name] = sorted(set(values))
     seeds = checks.integer("tune_seeds", seeds)

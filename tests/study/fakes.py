@@ -1,4 +1,4 @@
-"""Studies without trainings: plans, and records with accuracies that are made up."""
+"""Studies without training runs: plans, and records with accuracies that are made up."""
 
 import json
 import os

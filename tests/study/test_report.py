@@ -138,7 +138,7 @@ def test_the_plan_is_said_to_be_first_only_where_the_records_show_it(times, is_f
         record |= {} if year is None else {"finished": f"{year}-01-01T00:00:00+00:00"}
     made = report.make(plan, records)
     assert (", before the first training" in tables.plan(made)) == is_first
-    assert ("2 of the trainings had ended before the plan was written." in made["warnings"]) == warned
+    assert ("2 of the training runs had ended before the plan was written." in made["warnings"]) == warned
 
 
 def test_different_backends_and_resumed_trainings_are_named():
@@ -148,8 +148,10 @@ def test_different_backends_and_resumed_trainings_are_named():
     first |= {"backend": "jax", "resumed_from": [{"commit": "0a1b2c"}]}
     second |= {"backend": "tensorflow", "resumed_from": []}
     warnings = report.make(plan, records)["warnings"]
-    assert "The trainings were made with different backends: jax, tensorflow." in warnings
-    assert "1 of the trainings were resumed with another commit, backend or version than they began with." in warnings
+    assert "The training runs were made with different backends: jax, tensorflow." in warnings
+    assert (
+        "1 of the training runs were resumed with another commit, backend or version than they began with." in warnings
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,10 @@ def test_different_versions_are_named():
     plan = fakes.make_plan(("none", "cutmix"), seeds=2)
     records = fakes.make_records(plan, {"none": 0.0, "cutmix": 0.0})
     assert not any("versions" in sentence for sentence in report.make(plan, records)["warnings"])
-    next(iter(records.values()))["versions"] = {"keras": "4", "jax": "1"}
-    assert "The trainings were made with different versions of jax, keras." in report.make(plan, records)["warnings"]
+    first, second, *_ = records.values()
+    first["versions"], second["versions"] = {"keras": "4", "jax": "1", "pillow": "12"}, {"keras": "3", "jax": "2"}
+    warnings = report.make(plan, records)["warnings"]
+    assert "The training runs were made with different versions of jax, keras." in warnings
 
 
 @pytest.mark.parametrize("part", ["test", "validation"])
@@ -221,7 +225,7 @@ def test_an_unfinished_study_has_no_verdicts():
     assert {comparison["verdict"] for comparison in comparisons.values()} == {"unfinished"}
     assert comparisons["saliencymix+mma"]["n"] == 4 and comparisons["cutmix"]["n"] == 5
     made = report.make(plan, records)
-    assert "The study is unfinished: 14 of 15 trainings" in " ".join(made["warnings"])
+    assert "The study is unfinished: 14 of 15 training runs" in " ".join(made["warnings"])
     assert "With 4 seeds and this spread" in (text := report.to_markdown(made))
     assert "over the finished ones of 5 seeds" in text and "none 7" in report.summary(made)
     empty = report.make(plan, {})
@@ -417,7 +421,7 @@ def test_when_the_measures_of_robustness_were_chosen(trained, is_measured):
     measured = evaluation.Measured({name: {"clean": 70.0} for name in records}, 1000)
     made = report.make(plan, records, evaluation.compare(plan, measured) if is_measured else None)
     text = " ".join(made["warnings"])
-    assert ("were chosen when 3 trainings had finished" in text) == (trained == 3)
+    assert ("were chosen when 3 training runs had finished" in text) == (trained == 3)
     assert ("again with `--evaluate clean corruption` and `--limit 1000` to resume" in text) != is_measured
     assert "| robustness | clean, corruption, on 1,000 images |" in report.to_markdown(made)
     part = report.make(plan, dict(list(records.items())[:3]))

@@ -1,4 +1,4 @@
-"""A study from its arguments to its report, and the command: with made-up trainings, and a few real ones."""
+"""A study from its arguments to its report, and the command: with made-up training runs, and a few real ones."""
 
 import functools
 import json
@@ -47,7 +47,7 @@ def run(output, methods=("none", "cutmix"), seeds=2, **arguments):
 
 @pytest.fixture
 def fake_trainings(monkeypatch):
-    """Make-believe trainings behind the command."""
+    """Make-believe training runs behind the command."""
     monkeypatch.setitem(study.study.__kwdefaults__, "train", fakes.train)
     monkeypatch.setattr(cell_training, "train_cell", fakes.train)
 
@@ -209,7 +209,8 @@ def test_an_interrupted_tuning_chooses_nothing(tmp_path):
     [
         ({"learning_rate": [-0.1]}, "`tune_learning_rate` must be finite numbers, not negative"),
         ({"weight_decay": [float("inf")]}, "`tune_weight_decay`"),
-        ({"seeds": 0}, "`tune_seeds` must be 1 to 10,000"),
+        ({"seeds": 0}, "`tune_seeds` must be a positive integer"),
+        ({"seeds": 10_001}, "`tune_seeds` must be 1 to 10,000"),
         ({"seeds": 20_000}, "Received: tune_seeds=20000"),
         ({"learning_rate": []}, "`tune_learning_rate` must have at least one number"),
     ],
@@ -239,7 +240,7 @@ def test_the_command_prints_the_plan_and_the_verdicts(tmp_path, capsys, fake_tra
     arms.write_text('soft = "cutmix+mma(temperature=1)"')
     main([*SMALL_WORDS, "--seeds", "3", "--arms", str(arms), "--output", str(tmp_path / "s")])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "digits: 3 methods x 3 seeds = 9 trainings, baseline none"
+    assert lines[0] == "digits: 3 methods x 3 seeds = 9 training runs, baseline none"
     assert lines[1] == "each trains wideresnet-10-1 for 2 epochs"
     assert "3 seeds detect a difference of" in lines[2] and "0.5 points need 13 seeds" in lines[2]
     assert lines[-4].startswith("digits: none ") and lines[-3].split()[0] == "cutmix" and lines[-2].split()[0] == "soft"
