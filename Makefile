@@ -32,7 +32,7 @@ test: lint
 # JAX. Compilation makes JAX the slowest, so it leaves out tests in which the backend matters little.
 ON_JAX := tests/models tests/callbacks tests/distribution tests/robustness/test_model.py tests/test_label_maps.py \
 	tests/test_zero_loss_dense.py tests/test_keras_names.py $(CORE) \
-	$(addprefix tests/layers/test_,label_rules.py random_choice.py follow_plan.py feature_mix_adapt.py) \
+	$(addprefix tests/layers/test_,label_rules.py random_choice.py follow_plan.py feature_mix_adapt.py pitfalls.py workers.py) \
 	$(addprefix --ignore=tests/models/test_,mixing_points.py networks.py preact_resnet.py resnet20.py segmentation.py site_features.py)
 SAMPLE := "not valuewise and not pairwise and not exhaustive"
 test-all: $(VENV)/.dev

@@ -107,14 +107,19 @@ def sample(table, features_of, chosen=()):
 
 @pytest.fixture(autouse=True)
 def repeatable():
-    """Seed Keras before each test, and restore the global state of Keras after it."""
+    """Seed Keras before each test; after it, restore the global state of Keras and the registered detectors."""
     import keras
+
+    from keras_mma.saliency import detectors
 
     keras.utils.set_random_seed(0)
     policy, data_format = keras.config.dtype_policy(), keras.config.image_data_format()
+    registered = dict(detectors._DETECTORS)
     yield
     keras.config.set_dtype_policy(policy)
     keras.config.set_image_data_format(data_format)
+    detectors._DETECTORS.clear()
+    detectors._DETECTORS.update(registered)
 
 
 @pytest.fixture

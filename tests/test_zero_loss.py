@@ -56,9 +56,16 @@ def losses(model, images, labels, mode="graph", epochs=2, **fit):
     # On JAX, Keras compiles the whole training step or nothing.
     settings = {"jit_compile": keras.backend.backend() == "jax" and mode == "graph", **MODES[mode]}
     settings.pop("policy", None)
-    model.compile("sgd", "mse", **settings)
-    history = model.fit(images, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0, **fit)
-    return np.array(history.history["loss"])
+    share = keras.metrics.MeanMetricWrapper(largest_share, name="share")
+    model.compile("sgd", "mse", metrics=[share], **settings)
+    history = model.fit(images, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0, **fit).history
+    # Of maps, a binary mask mixes pixels, and no labels.
+    assert np.ndim(labels) > 2 or max(history["share"]) < 0.999, "nothing is mixed, so that the loss is 0 anyway"
+    return np.array(history["loss"])
+
+
+def largest_share(y_true, y_pred):
+    return keras.ops.max(y_true, axis=-1)
 
 
 def is_meaningful(mode, sites, case):
@@ -100,7 +107,7 @@ def test_the_loss_is_zero(mode, sites, case, rng):
     model = identity_network(cls(sites=sites, seed=3, **settings), [site for site in sites if site])
     # Integer labels, so that the probe includes their encoding.
     assert losses(model, images, labels, mode).max() < TOLERANCE[policy]
-    assert model.evaluate(images, labels, verbose=0) < TOLERANCE[policy]
+    assert model.evaluate(images, labels, verbose=0, return_dict=True)["loss"] < TOLERANCE[policy]
 
 
 @pytest.mark.sampled
@@ -165,6 +172,13 @@ def test_the_loss_is_zero_for_ragged_batches_unknown_sizes_and_several_steps_per
     model.compile("sgd", "mse", steps_per_execution=steps)
     assert max(model.fit(images, labels, batch_size=8, epochs=3, verbose=0).history["loss"]) < 1e-9
     assert model.evaluate(images, labels, batch_size=8, verbose=0) < 1e-9
+
+
+def test_the_probe_needs_samples_that_are_mixed(rng):
+    images, labels = images_and_labels(rng)
+    model = identity_network(layers.CutMix(probability=0.0), ())
+    with pytest.raises(AssertionError, match="nothing is mixed"):
+        losses(model, images, labels)
 
 
 def test_the_probe_can_fail(rng):

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,6 +166,23 @@ def test_damaged_arrays_are_refused(tmp_path):
         with pytest.raises(InputError, match="damaged or not a .npy file") as caught:
             datasets.load(f"arrays:{tmp_path}").test  # noqa: B018
         assert "\n" not in str(caught.value), number
+
+
+class Code:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickled_objects_in_arrays_are_not_loaded(tmp_path):
+    np.save(tmp_path / "images.npy", np.array([Code(tmp_path / "ran")], object), allow_pickle=True)
+    with pytest.raises(InputError, match="images.npy is damaged or not a .npy file: .*Python objects"):
+        datasets.load(f"arrays:{tmp_path}").test  # noqa: B018
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

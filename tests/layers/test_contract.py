@@ -78,7 +78,8 @@ def test_draws_are_per_sample(case, rng):
     assert len(np.unique(plan["partner"])) > 8
 
 
-@every_mixer
+# A batch that shares its box has one draw for all samples.
+@pytest.mark.parametrize("case", [case for case in CASES + MOVING_CASES if "box" not in case.settings], ids=str)
 def test_probability_is_the_rate_of_mixed_samples(case, rng):
     images = np.tile(blobs(rng, 10, 16, 16), (40, 1, 1, 1))
     mixer = make(case, probability=0.3)
@@ -284,7 +285,7 @@ def test_images_are_mixed_at_site_0_only(case, rng):
     images, mixer = blobs(rng, 8), make(case, sites=(0, 1, 3))
     drawn = set()
     step = repeatedly(mixer, images)
-    for _ in range(16):
+    for _ in range(24):
         mixed, plan = step()
         drawn.add(int(plan["site"]))
         if plan["site"] == 0 and is_mixed(plan).any():  # a box that the batch shares can be empty
@@ -299,7 +300,7 @@ def test_images_are_mixed_at_site_0_only(case, rng):
 def test_sites_are_drawn_uniformly(case, rng):
     step = repeatedly(make(case, sites=(0, 1, 3)), blobs(rng, 8))
     counts = np.bincount([int(step()[1]["site"]) for _ in range(60)], minlength=4)
-    assert counts[2] == 0 and counts[[0, 1, 3]].min() > 8
+    assert counts[2] == 0 and counts[[0, 1, 3]].min() > 5
 
 
 @pytest.mark.parametrize(("weights", "expected"), [(None, [100, 100, 100]), ((2, 1, 1), [150, 75, 75])])

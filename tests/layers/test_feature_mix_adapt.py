@@ -236,7 +236,7 @@ def test_features_and_plan_keep_their_dtypes(plan, features, dtype):
 def test_config_round_trip(plan, features):
     layer = FeatureMixAdapt(
         2,
-        temperature=0.5,
+        temperature=0.3,
         attention="cbam",
         combine="multiply",
         attention_spread=0.5,

@@ -252,3 +252,36 @@ def test_a_cast_of_an_input_is_no_mixing_point():
     network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(nested(x))))
     names = [point.name for point in keras_mma.mixing_points(network)]
     assert names == ["stem", "nested/next"]
+
+
+def test_a_data_loader_trains_like_arrays(rng):
+    torch = pytest.importorskip("torch")
+    images, labels = blobs(rng, 12).astype("float32"), rng.integers(0, 3, 12)
+    histories = []
+    for form in ("arrays", "loader"):
+        keras.utils.set_random_seed(1)
+        network = keras.Sequential([keras.Input((16, 20, 3)), keras.layers.GlobalAveragePooling2D()])
+        network.add(keras.layers.Dense(3))
+        model = keras_mma.mixify(network, layers.CutMix(seed=2), at=[])
+        model.compile(keras.optimizers.SGD(1e-5), keras.losses.CategoricalCrossentropy(from_logits=True))
+        if form == "arrays":
+            history = model.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        else:
+            data = torch.utils.data.TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+            history = model.fit(torch.utils.data.DataLoader(data, batch_size=4), epochs=2, verbose=0)
+        histories.append(history.history["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-5)
+
+
+def test_a_checkpoint_of_the_weights_is_read_by_the_network(rng, tmp_path):
+    images, labels = blobs(rng, 8).astype("float32"), rng.integers(0, 3, 8)
+    network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 20, 3), classes=3)
+    model = keras_mma.mixify(network, layers.CutMix(seed=2), at=["stage1"])
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    path = str(tmp_path / "best.weights.h5")
+    checkpoint = keras.callbacks.ModelCheckpoint(path, monitor="val_loss", save_weights_only=True)
+    model.fit(images, labels, validation_data=(images, labels), verbose=0, callbacks=[checkpoint])
+    other = keras_mma.models.WideResNet(10, 1, input_shape=(16, 20, 3), classes=3)
+    other.load_weights(path)
+    for own, trained in zip(other.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, trained)

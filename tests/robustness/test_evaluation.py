@@ -15,7 +15,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_mma import datasets, robustness
+from keras_mma import datasets, robustness, saliency
 from keras_mma.packing import unpack
 from keras_mma.robustness import (
     InputError,
@@ -25,6 +25,7 @@ from keras_mma.robustness import (
     deform,
     evaluation,
     metrics,
+    occlude,
     run,
     sheets,
     wording,
@@ -80,6 +81,23 @@ def test_corruption_and_deformation_are_those_of_the_images(whole, digits):
         measured = report["corruption"]["results"][name]["severities"][severity - 1]["error"]
         assert measured == pytest.approx(error(corrupt(images, name, severity, 0, rows)), abs=0.011)
     assert report["deformation"]["shear_57.3"]["error"] == pytest.approx(error(deform(images, "shear_57.3", 0, rows)))
+
+
+def test_occlusion_is_that_of_the_images(whole, digits):
+    model, dataset, _ = digits
+    rows = dataset.indices(100, 0)
+    images, labels = dataset.read(rows), dataset.labels[rows]
+    section = whole[0]["occlusion"]
+    assert section["detector"] == "fine_grained"
+    maps = keras.ops.convert_to_numpy(saliency.fine_grained(images))
+    for order, curve in section["accuracy"].items():
+        for number in (1, 3):
+            occluded = occlude(images, order, section["shares"][number], maps, 0, rows)
+            assert not np.array_equal(occluded, images)
+            assert curve[number] == pytest.approx((model.predict(occluded, verbose=0).argmax(1) == labels).mean())
+    other = robustness.evaluate(model, "digits", limit=100, only=["occlusion"], detector="frequency_tuned")["occlusion"]
+    assert other["accuracy"]["random"] == section["accuracy"]["random"]
+    assert other["accuracy"]["salient_first"] != section["accuracy"]["salient_first"]
 
 
 def test_the_means_are_means(whole):
@@ -290,6 +308,21 @@ def test_other_settings_have_other_parts(digits, monkeypatch):
     assert evaluation._key(evaluation._header(setting), setting) in keys
     monkeypatch.setattr(evaluation, "FORM", evaluation.FORM + 1)  # results of parts of another form
     assert evaluation._key(evaluation._header(setting), setting) not in keys
+    monkeypatch.undo()
+    versions = evaluation._versions(setting.classifier.description["kind"])
+    monkeypatch.setattr(evaluation, "_versions", lambda kind: versions | {"keras": "another"})
+    assert evaluation._key(evaluation._header(setting), setting) not in keys
+
+
+def test_other_weights_and_images_have_other_parts():
+    keys, images, model = set(), networks.pictures(6), networks.untrained((16, 16, 3), 3)
+    weights = model.get_weights()
+    for change, pixel in ((0, 0), (1e-3, 0), (0, 1), (0, 0)):
+        model.set_weights([weight + change for weight in weights])
+        data = (images + np.uint8(pixel), np.arange(6) % 3)
+        setting = evaluation._setting(model, data, robustness.Options())
+        keys.add((change, pixel, evaluation._key(evaluation._header(setting), setting)))
+    assert len(keys) == len({key for *_, key in keys}) == 3
 
 
 @pytest.mark.parametrize("text", ["{}", '{"schema": "keras_mma.robustness/1"}', "{"])

@@ -2,13 +2,16 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+import keras_mma
 from keras_mma.robustness import Classifier, InputError, Preprocess, load
 from keras_mma.robustness.classifier import from_keras
 from tests.robustness import networks
@@ -118,6 +121,17 @@ def test_a_saved_model_of_the_jax_backend(needs_tensorflow, tmp_path):
     assert classifier.predict(images) == pytest.approx(np.load(tmp_path / "outputs.npy"), abs=1e-5)
     assert classifier.why_no_gradient(images, np.zeros(5, int)) is None
     check_gradient(classifier, images[:2])
+
+
+def test_python_code_in_a_file_is_not_run(tmp_path):
+    inputs = keras.Input((16, 16, 3))
+    means = keras.layers.Lambda(lambda x: keras.ops.mean(x, (1, 2)) - 100.0)(inputs)
+    keras.Model(inputs, means).save(tmp_path / "model.keras")
+    with pytest.raises(InputError, match=r"model.keras cannot be loaded by Keras: .*"):
+        load(tmp_path / "model.keras")
+    root = Path(keras_mma.__file__).parent
+    unsafe = "safe_mode|unsafe_deserialization|allow_pickle=True|weights_only=False"
+    assert not [path for path in root.rglob("*.py") if re.search(unsafe, path.read_text())]
 
 
 @pytest.mark.parametrize("size", [1, 4])

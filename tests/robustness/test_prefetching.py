@@ -39,7 +39,8 @@ def test_few_items_are_computed_ahead():
 
     with prefetch(items()) as computed:
         assert next(computed) == 0 and waits.wait(5)
-        assert not threads()[0].join(0.05) and len(started) == DEPTH + 2
+        threads()[0].join(0.05)
+        assert threads()[0].is_alive() and len(started) == DEPTH + 2
     assert len(started) <= DEPTH + 3 and not threads()
 
 
