@@ -229,7 +229,7 @@ def to_markdown(report, pictures=()):
         blocks.append("## Robustness\n\n" + tables.robustness(report))
     blocks.append("## The plan\n\n" + tables.plan(report))
     blocks.append("## Tables to paste\n\n" + _tables_to_paste(analysis, plan))
-    blocks.append("## Every training\n\n" + tables.cells(report))
+    blocks.append("## Every training run\n\n" + tables.cells(report))
     return "\n\n".join(blocks) + "\n"
 
 
