@@ -148,8 +148,10 @@ def _map(function, targets):
 
 
 def _weights_or_ones(target):
-    # Keras accepts no `None` among the weights of several heads.
-    return ops.ones(ops.shape(target.labels)[:1], "float32") if target.weights is None else target.weights
+    if target.weights is not None:
+        return target.weights
+    # Keras accepts no `None` among the weights of several heads, and none of samples for a loss of pixels.
+    return ops.ones(ops.shape(target.labels)[: 3 if target.is_map else 1], "float32")
 
 
 def _spread(targets, sample_weight, name="sample_weight"):

@@ -90,6 +90,16 @@ def test_a_head_without_weights_beside_a_map_with_ignored_pixels(half_precision)
     np.testing.assert_array_equal(to_numpy(weights), maps != 255)
 
 
+def test_a_map_without_weights_beside_a_head_with_weights(rng):
+    """The loss of a map is one of pixels, for which weights of samples have the wrong shape."""
+    predictions = {"scene": np.zeros((2, 3), "float32"), "map": np.zeros((2, 4, 2, 3), "float32")}
+    labels = {"scene": np.array([0, 2]), "map": rng.integers(0, 3, (2, 4, 2))}
+    encoded = targets.encode(labels, predictions, None, ignore_class=None)
+    _, weights = targets.follow(encoded, {"scene": np.array([1.0, 3.0], "float32")}, predictions, None)
+    assert to_numpy(weights["scene"]).tolist() == [1, 3]
+    np.testing.assert_array_equal(to_numpy(weights["map"]), np.ones((2, 4, 2)))
+
+
 def map_and_vector(mixer, arrange=list):
     """A network with a map and a vector, whose predictions are arranged by a function of both."""
     inputs = keras.Input((8, 8, 3))
