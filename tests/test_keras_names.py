@@ -125,6 +125,10 @@ def loss_and_updates(model):
     assert BACKEND != "jax" or callable(keras.Model.compute_loss_and_updates)
 
 
+def state_sync(model):
+    assert BACKEND != "jax" or callable(keras.Model.jax_state_sync)
+
+
 def symbolic_call(model):
     assert callable(keras.Model.symbolic_call)
 
@@ -150,7 +154,8 @@ CHECKS = dict(
                 symbolic_build,
                 distribute_strategy,
             ),
-            *(initial_seed, direction, multi_worker_mode, node, state, loss_and_updates, symbolic_call, weight_paths),
+            *(initial_seed, direction, multi_worker_mode, node, state, loss_and_updates, state_sync),
+            *(symbolic_call, weight_paths),
         ],
         strict=True,
     )

@@ -9,8 +9,9 @@ import keras
 from keras_mma import label_encoding, plans
 from keras_mma.backend import MultiWorkerTraining
 from keras_mma.layers import arguments, input_forms, label_rules
-from keras_mma.models import graph, loss_checks, targets
+from keras_mma.models import data_formats, graph, loss_checks, targets
 from keras_mma.models.augmentation import warn_of_moved_pixels
+from keras_mma.models.carried_state import CarriedState
 from keras_mma.models.network_view import predictor_behind_mixer, view_of, without_mixing
 from keras_mma.models.weight_files import SharedWeightFiles
 
@@ -40,13 +41,14 @@ def _checked(method):
         validation = arguments.get("validation_data")
         if isinstance(validation, (list, tuple)) and len(validation) > 1:
             self.check_labels(validation[1], "validation_data[1]")
-        return method(self, *args, **kwargs)
+        with self.run_by_keras():
+            return method(self, *args, **kwargs)
 
     return checked
 
 
 @keras.saving.register_keras_serializable("keras_mma")
-class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
+class MixModel(SharedWeightFiles, MultiWorkerTraining, CarriedState, keras.Model):
     """Trains a network with mixing layers through plain `fit`, `evaluate` and `predict`.
 
     In training, the labels and sample weights of each batch are mixed by the plan that the features followed, and loss
@@ -108,7 +110,6 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
     ignore_class = None
 
     _get_plan_metrics = staticmethod(lambda: ())
-    _is_fitted_by_keras = False
 
     @_like_functional
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
@@ -118,6 +119,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         predictions, plan = outputs
         plans.check(plan, keras.tree.flatten(predictions)[0].shape[0])
         graph.check_sites(predictions, plan)
+        data_formats.check(predictions, plan)
         warn_of_moved_pixels(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan has none.
@@ -131,6 +133,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         mixer.is_compared_by_model = mixer.label == "sumix"
         if mixer.is_compared_by_model:
             self._predict_clean = predictor_behind_mixer(self.input, self.output[0], mixer.data_format)
+        self.follow_assignments(mixer)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         with input_forms.following_the_plan(self.mixer) as received:
@@ -139,22 +142,6 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
             clean = self._predict_clean(received[-1], inputs)
             plan = {**plan, "weight": self._compare_predictions(clean, predictions, plan)}
         return (predictions, plan) if training else predictions
-
-    def stateless_call(self, *args, **kwargs):
-        # PyTorch carries no state, and in `fit` Keras updates it when a variable is assigned.
-        if kwargs.get("training") and not self._is_fitted_by_keras and keras.backend.backend() != "torch":
-            for layer in self.mixer._flatten_layers():
-                layer.is_carried = True
-        return super().stateless_call(*args, **kwargs)
-
-    if keras.backend.backend() == "jax":
-
-        def compute_loss_and_updates(self, *args, **kwargs):
-            self._is_fitted_by_keras = True
-            try:
-                return super().compute_loss_and_updates(*args, **kwargs)
-            finally:
-                self._is_fitted_by_keras = False
 
     def compute_output_spec(self, inputs, training=None, mask=None):
         predictions, plan = super().compute_output_spec(inputs)
@@ -218,6 +205,8 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, keras.Model):
         self._get_plan_metrics = lambda: metrics
         if self.train_function is not None:  # which `fit` makes before callbacks begin
             self.make_train_function(force=True)
+        if self.test_function is not None and keras.distribution.distribution() is not None:
+            self.make_test_function(force=True)  # compiled for the shardings of a fixed number of metrics
 
     @property
     def plan_metrics(self):

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -132,7 +133,20 @@ def data_parallel():
         mixer = layers.SaliencyMix(partner=policy, seed=5)
         _, plan = mixer(images_and_labels()[0][:BATCH, ..., -3:], training=True)
         results[policy] = ops.convert_to_numpy(plan["partner"]).tolist()
+    results["evaluated"] = evaluate_after_a_monitor()
     return {"single": single, "distributed": results}
+
+
+def evaluate_after_a_monitor():
+    """Losses of a model by `fit`, whose monitor adds a metric, and by `evaluate` before and after it."""
+    images, labels = images_and_labels()
+    model = network_with_a_fixed_plan()
+    before = model.evaluate(images, labels, batch_size=BATCH, verbose=0)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = keras_mma.callbacks.MixingMonitor(images[:BATCH], folder, samples=0, tensorboard=False)
+        data = {"validation_data": (images, labels), "callbacks": [monitor]}
+        history = model.fit(images, labels, batch_size=BATCH, verbose=0, **data).history
+    return [before, history["val_loss"][0], model.evaluate(images, labels, batch_size=BATCH, verbose=0)[0]]
 
 
 if __name__ == "__main__":

@@ -117,6 +117,8 @@ def test_data_parallel_on_jax():
     distributed = result["distributed"]
     check(distributed, result["single"])
     assert not np.isclose(distributed["draws"][:8], distributed["draws"][8:]).any()
+    before, validation, after = distributed["evaluated"]
+    assert after == pytest.approx(validation) and after < before
     # Every pairing finds partners on the same device.
     for partner in (distributed[key] for key in ("partner", "roll", "distance")):
         assert sorted(partner[:8]) == list(range(8)) and sorted(partner[8:]) == list(range(8, 16))

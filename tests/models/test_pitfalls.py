@@ -382,6 +382,23 @@ class TestNumbersThatChangeDuringTraining:
         apart, equal = self.peaks(model, data, [{"alpha": 1e-3}, {"alpha": 1e3}])
         assert apart > 0.9 and equal < 0.8
 
+    @pytest.mark.parametrize("is_in_choice", [False, True])
+    def test_a_mixer_that_was_kept_can_be_assigned_in_the_middle_of_an_epoch(self, data, is_in_choice):
+        mixer = layers.MixUp(alpha=50.0, partner="roll")
+        model = self.model(layers.RandomChoice([mixer]) if is_in_choice else mixer)
+        kept = model.mixer.mixers[0] if is_in_choice else model.mixer
+        means = []
+
+        def assign(batch, logs):
+            means.append(logs["peak"])  # the mean of the batches so far
+            if batch == 1:
+                kept.alpha = 1e-6  # lam is 0 or 1
+
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=assign)
+        model.fit(*data, batch_size=4, verbose=0, callbacks=[callback])
+        assert means[1] < 0.95 and means[2] == pytest.approx((2 * means[1] + 1) / 3, abs=1e-3)
+        assert kept.alpha == 1e-6
+
     @pytest.mark.parametrize("probability", [1.0, 0.5])
     def test_the_state_of_the_seed_advances_as_it_always_did(self, data, probability):
         mixer = layers.MixUp(seed=1, probability=probability)
@@ -466,6 +483,28 @@ class TestNumbersThatChangeDuringTraining:
         values = [variable.value for variable in model.non_trainable_variables]
         (_, plan), _ = model.stateless_call(trainable, values, data[0], training=True)
         assert (keras.ops.convert_to_numpy(plan["weight"]) == 1).all()
+
+    @pytest.mark.skipif(keras.backend.backend() != "jax", reason="a step of one's own calls `stateless_call` on JAX")
+    def test_a_step_of_ones_own_inside_fit_does_not_say_so(self, data):
+        class Mine(keras_mma.MixModel):
+            def train_step(self, state, batch):
+                x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+                (predictions, plan), non_trainable = self.stateless_call(*state[:2], x, training=True)
+                return {"own": keras.ops.mean(plan["weight"])}, (state[0], non_trainable, *state[2:])
+
+        inputs = keras.Input((16, 20, 3))
+        x, plan = layers.MixUp()(inputs)
+        model = Mine(inputs, (head(x), plan))
+        model.compile("sgd", "mse")
+
+        def assign(batch, logs):
+            model.mixer.probability = 0.0
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            callback = keras.callbacks.LambdaCallback(on_train_batch_end=assign)
+            history = model.fit(*data, batch_size=4, verbose=0, callbacks=[callback]).history
+        assert history["own"] == [1.0]
 
     def test_a_pipeline_reads_them_too(self, needs_tensorflow, data):
         import tensorflow as tf
