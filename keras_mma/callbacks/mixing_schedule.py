@@ -66,12 +66,8 @@ class MixingSchedule(keras.callbacks.Callback):
         if not isinstance(self.model, MixModel):
             raise ValueError(f"`MixingSchedule` needs a `MixModel`. Received: a {type(self.model).__name__}")
         mixer, epochs = self.model.mixer, self.params["epochs"]
-        if self.schedules["alpha"] is not None and not isinstance(getattr(type(mixer), "alpha", None), Adjustable):
-            raise ValueError(
-                f"`alpha` cannot be set for a {type(mixer).__name__}, which has none that may change during "
-                "training (`keras_mma.layers.arguments.Adjustable`). "
-                f"Received: alpha={self.schedules['alpha']!r}"
-            )
+        if self.schedules["alpha"] is not None:
+            _check_alpha(mixer, self.schedules["alpha"])
         for name, schedule in self.schedules.items():
             if schedule is not None and not callable(schedule) and len(schedule) < epochs:
                 raise ValueError(
@@ -112,6 +108,19 @@ class MixingSchedule(keras.callbacks.Callback):
 
 def _values(mixer: Any) -> dict[str, float]:
     return {name: getattr(mixer, name) for name in ("probability", "alpha") if hasattr(mixer, name)}
+
+
+def _check_alpha(mixer: Any, schedule: Schedule) -> None:
+    if not isinstance(getattr(type(mixer), "alpha", None), Adjustable):
+        raise ValueError(
+            f"`alpha` cannot be set for a {type(mixer).__name__}, which has none that may change during training "
+            f"(`keras_mma.layers.arguments.Adjustable`). Received: alpha={schedule!r}"
+        )
+    if not getattr(mixer, "uses_alpha", True):
+        raise ValueError(
+            f"`alpha` has no effect in {mixer.name!r}, a {type(mixer).__name__} with a fixed `count`: pass "
+            f"`count=None`. Received: alpha={schedule!r}"
+        )
 
 
 def _check(name: str, schedule: Schedule) -> Schedule:

@@ -190,6 +190,16 @@ def check_comparison(mixer, is_labeled=False):
         )
 
 
+def check_sources(mixer, mask):
+    """Raise a `ValueError` if a mask moves pixels and its mixer does not say so."""
+    if not mixer.is_input_only and (mask.source is not None or mask.own_source is not None):
+        raise ValueError(
+            f"`is_input_only` of {type(mixer).__name__} must be True, because its mask has a `source` or an "
+            "`own_source`: a plan does not hold displacements, so that features and maps cannot follow it. "
+            f"Received: is_input_only=False in {mixer.name!r}"
+        )
+
+
 def check_followed(mixer, images):
     """Raise a `ValueError` if a mixer is about to mix images inside a model that loses its plan.
 

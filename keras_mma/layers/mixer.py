@@ -151,6 +151,7 @@ class Mixer(sampling.SeededLayer):
         is_labeled, (height, width) = input_forms.is_labeled(batch), self.image_size(ops.shape(batch["images"]))
         site = 0 if is_labeled else self.sample_site()
         partner, mask, weight = self.sample(batch["images"])
+        input_forms.check_sources(self, mask)
         if self.ignore_zero_weight:
             is_counted = input_forms.is_counted(batch)
             is_mixed = ops.logical_and(is_counted, plans.take_partner(is_counted, partner))

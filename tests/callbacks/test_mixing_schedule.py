@@ -133,6 +133,12 @@ def test_models_and_mixers_that_cannot_follow_raise():
         fit(build(layers.SmoothMix()), 1, MixingSchedule(alpha=[1]))
 
 
+def test_an_alpha_without_effect_is_refused():
+    with pytest.raises(ValueError, match="`alpha` has no effect in .* with a fixed `count`: pass `count=None`"):
+        fit(build(layers.AttentiveMix(count=2)), 1, MixingSchedule(alpha=[1]))
+    fit(build(layers.AttentiveMix(count=None)), 1, MixingSchedule(alpha=[1]))
+
+
 class FixedAlpha(layers.MixUp):
     alpha = None  # a plain attribute, which a compiled step reads once
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 import keras_mma
 from keras_mma import layers
+from keras_mma.layers import masks
 from tests.layers.mixers import repeatedly, training_plan
 from tests.pictures import blobs, one_hot
 
@@ -152,6 +153,23 @@ def test_a_mixer_of_a_user_that_moves_the_image_raises(rng):
     class Moving(layers.SaliencyMix):
         is_input_only = property(lambda self: False, lambda self, value: None)
 
+    with pytest.raises(
+        ValueError, match="`is_input_only` of Moving must be True, because .* Received: is_input_only=F"
+    ):
+        Moving(scheme="salient_to_salient")(blobs(rng, 4), training=True)
     mixer = layers.RandomChoice([Moving(scheme="salient_to_salient")])
     with pytest.raises(ValueError, match="`mixers` must not move or resize the image"):
         mixer(blobs(rng, 4), training=True)
+
+
+def test_a_mixer_of_a_user_that_moves_its_own_image_raises(rng):
+    class Moving(layers.MixUp):
+        def sample_mask(self, images, partner, maps):
+            upside_down = np.arange(16 * 20, dtype="int32").reshape(16, 20)[::-1]
+            half = ops.full((4, 16, 20, 1), 0.5)
+            return masks.Dense(half, own_source=ops.convert_to_tensor(np.stack([upside_down] * 4)))
+
+    with pytest.raises(ValueError, match="`is_input_only` of Moving must be True"):
+        Moving()(blobs(rng, 4), training=True)
+    with pytest.raises(ValueError, match="`mixers` must not move or resize the image"):
+        layers.RandomChoice([Moving()])(blobs(rng, 4), training=True)

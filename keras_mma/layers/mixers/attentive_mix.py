@@ -64,6 +64,11 @@ class AttentiveMix(Mixer):
         if count is not None and count > grid**2:
             raise ValueError(f"`count` must be at most {grid**2}, the cells of the grid. Received: count={count}")
 
+    @property
+    def uses_alpha(self):
+        """Whether `alpha` has an effect, for schedules that change it."""
+        return self.count is None
+
     def sample_mask(self, images, partner, maps):
         batch_size, cells = ops.shape(images)[0], self.grid**2
         count = self.count

@@ -138,7 +138,7 @@ class RandomChoice(Mixer):
         def sample():
             with sampling.branch(seed):
                 partner, mask, weight = mixer.sample(images)
-            if mask.source is not None:
+            if mask.source is not None or mask.own_source is not None:
                 raise ValueError(f"`mixers` must not move or resize the image. Received: {mixer.name!r}, which does")
             partner = plans.active_partner(partner, mask.find_unmixed())
             return partner, mask.rasterize(height, width), weight
