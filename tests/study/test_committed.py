@@ -101,3 +101,29 @@ def test_the_page_has_the_contrasts_of_the_records(study, options, capsys):
         # In prose, a difference may have the opposite sign, as in "worse by", and words before the interval.
         words = mean.strip("+-") + r"[^\d[]*" if study.startswith("grafting") else re.escape(mean) + " "
         assert re.search(words + re.escape(interval), page), f"{mean} {interval}"
+
+
+#: A difference and its interval: "+0.5 points [0.3, 0.7]".
+INTERVAL = re.compile(r"(-?\d+\.\d+)[^\d\[\]]{0,60}\[(-?\d+\.\d+), (-?\d+\.\d+)\]")
+
+
+def intervals_in(text):
+    """The differences and intervals in a text, with a positive sign: "worse by" and "better by" are not read."""
+    found = [tuple(map(float, match)) for match in INTERVAL.findall(" ".join(text.replace("−", "-").split()))]
+    return [(abs(mean), *sorted(map(abs, ends)), math.prod(ends) < 0) for mean, *ends in found]
+
+
+def test_the_intervals_of_the_readme_are_those_of_its_studies():
+    root, linked, count = RESULTS.parents[1], [], 0
+    rows = (root / "README.md").read_text().partition("| claim | result | study |")[2].partition("\n\n")[0]
+    for row in rows.splitlines()[2:]:
+        paths = [root / path for path in re.findall(r"\((docs/[^)#]*)", row)]
+        linked = [*paths, *(linked if "the same" in row else [])]
+        reports = [path.with_name("report.md") for path in linked if path.with_name("report.md").exists()]
+        known = [each for path in (*linked, *reports) for each in intervals_in(path.read_text())]
+        for *own, around_zero in intervals_in(row):
+            count += 1
+            alike = [other for *other, is_around in known if is_around == around_zero]
+            rounded = [other for other in alike if all(abs(a - b) < 0.051 for a, b in zip(own, other, strict=True))]
+            assert rounded, f"{own} in {row}"
+    assert count >= 20
