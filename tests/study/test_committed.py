@@ -19,6 +19,7 @@ DEFORMATIONS = (
     *("zoom in 60 %", "zoom in 80 %", "zoom out 120 %", "zoom out 140 %"),
 )
 # The studies whose pages have contrasts, and the options with which the contrasts are computed.
+GRAFTING = ("grafting-10", "grafting-20", "grafting-100")
 MEANS = ("corruptions, mean (regenerated)", "deformations, mean")
 CONTRASTS = [
     ("length",),
@@ -26,10 +27,11 @@ CONTRASTS = [
     ("mma-naive",),
     ("mma-naive", "--measures", *DEFORMATIONS),
     ("mma-naive", "--measures", "corruptions, mean (regenerated)"),
-    *((study, "--measures", *OCCLUSION) for study in ("grafting-10", "grafting-100")),
-    *((study, "--measures", *OCCLUSION, "--relative-to", "clean") for study in ("grafting-10", "grafting-100")),
+    *((study, "--measures", *OCCLUSION) for study in GRAFTING),
+    *((study, "--measures", *OCCLUSION, "--relative-to", "clean") for study in GRAFTING),
     ("mma-32",),
     *(("mma-32", "--measures", name, *rest) for name in MEANS for rest in ((), ("--relative-to", "clean"))),
+    ("grafting-20",),
     ("grafting-10", "--minus", str(RESULTS / "grafting-100")),
 ]
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/plan.json") if (path.parent / "report.json").exists())
