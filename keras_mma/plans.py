@@ -181,6 +181,13 @@ def mix_images(
 
     Returns:
         Images of the same shape and dtype.
+
+    Example:
+
+    >>> images = np.random.rand(8, 16, 16, 3)
+    >>> mixed, plan = keras_mma.layers.CutMix()(images, training=True)
+    >>> np.allclose(keras_mma.plans.mix_images(images, plan), mixed, atol=1e-6)
+    True
     """
     mask = plan["mask"]
     size = images.shape[1:3] if data_format == "channels_last" else images.shape[2:4]
@@ -217,6 +224,12 @@ def mix_labels(labels: Any, plan: dict) -> Any:
 
     Raises:
         ValueError: If the labels are integers, because the mean of two class indices is another class.
+
+    Example:
+
+    >>> plan = {"partner": np.array([1, 0]), "weight": np.array([0.75, 1.0], "float32")}
+    >>> keras.ops.convert_to_numpy(keras_mma.plans.mix_labels(np.eye(2), plan)).tolist()
+    [[0.75, 0.25], [0.0, 1.0]]
     """
     labels = labels if hasattr(labels, "dtype") else ops.convert_to_tensor(labels)
     dtype = keras.backend.standardize_dtype(labels.dtype)

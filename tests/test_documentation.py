@@ -26,8 +26,9 @@ PUBLIC = [
     *(getattr(keras_mma.saliency, name) for name in keras_mma.saliency.__all__),
     *(getattr(keras_mma.models, name) for name in keras_mma.models.__all__),
 ]
-PUBLIC += [visualization.plot_mixing, visualization.plot_adaptation]
-PUBLIC += [keras_mma.plans.take_partner, keras_mma.resampling.resize, keras_mma.sampling.beta]
+PUBLIC += [visualization.plot_mixing, visualization.plot_adaptation, visualization.plot_history]
+PUBLIC += [getattr(keras_mma.plans, name) for name in keras_mma.plans.__all__]
+PUBLIC += [keras_mma.resampling.resize, keras_mma.sampling.beta]
 PUBLIC += [getattr(keras_mma.metrics, name) for name in keras_mma.metrics.__all__]
 # Base classes, whose subclasses have examples.
 BASES = (keras_mma.layers.Mixer, keras_mma.layers.FeatureMixer)
@@ -36,7 +37,10 @@ MEASURING = [
     callbacks.MixingSchedule,
     datasets.load,
     datasets.Dataset,
+    datasets.balanced_indices,
+    robustness.compare,
     robustness.evaluate,
+    robustness.load,
     robustness.corrupt,
     robustness.deform,
     robustness.occlude,
@@ -97,7 +101,8 @@ def test_links_of_a_page_exist(page):
 
 
 @pytest.mark.parametrize("obj", PUBLIC + MEASURING, ids=lambda obj: obj.__name__)
-def test_examples_in_docstrings_run(needs_tensorflow, obj):
+def test_examples_in_docstrings_run(needs_tensorflow, obj, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = {"keras": keras, "keras_mma": keras_mma, "np": np}
     finder = doctest.DocTestFinder(recurse=False)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

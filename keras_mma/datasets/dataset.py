@@ -214,6 +214,13 @@ def balanced_indices(labels: Any, fraction: float, seed: int) -> np.ndarray:
 
     Raises:
         InputError: if `fraction` is out of range.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 0, 0, 1, 1])
+    >>> kept = keras_mma.datasets.balanced_indices(labels, fraction=0.5, seed=1)
+    >>> labels[kept].tolist()
+    [0, 0, 1]
     """
     if not 0 < fraction <= 1:
         raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={fraction}")

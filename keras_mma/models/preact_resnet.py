@@ -30,6 +30,12 @@ def PreActResNet18(
         A Functional model from images to logits (batch, classes), with the mixing points `stage1` (full resolution)
         to `stage4` (an eighth).
 
+    Example:
+
+    >>> network = keras_mma.models.PreActResNet18(input_shape=(16, 16, 3), classes=4)
+    >>> [point.name for point in keras_mma.mixing_points(network)]
+    ['stage1', 'stage2', 'stage3', 'stage4']
+
     References:
         - K. He, X. Zhang, S. Ren, J. Sun, Identity mappings in deep residual networks, ECCV 2016, arXiv:1603.05027.
     """
@@ -62,6 +68,12 @@ def WideResNet(
 
     Raises:
         ValueError: If `depth` or `width` has another value.
+
+    Example:
+
+    >>> network = keras_mma.models.WideResNet(depth=10, width=1, input_shape=(16, 16, 3), classes=4)
+    >>> [point.name for point in keras_mma.mixing_points(network)]
+    ['stage1', 'stage2', 'stage3']
 
     References:
         - S. Zagoruyko, N. Komodakis, Wide residual networks, BMVC 2016, arXiv:1605.07146.

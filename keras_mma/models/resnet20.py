@@ -28,6 +28,12 @@ def ResNet20(
         A Functional model from images to logits (batch, classes), with the mixing points `stage1` (full resolution)
         to `stage3` (a quarter).
 
+    Example:
+
+    >>> network = keras_mma.models.ResNet20(input_shape=(16, 16, 3), classes=4)
+    >>> [point.name for point in keras_mma.mixing_points(network)]
+    ['stage1', 'stage2', 'stage3']
+
     References:
         - K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016, arXiv:1512.03385,
           section 4.2; here, as in the examples of Keras, with projections where the resolution changes, and biases.

@@ -45,6 +45,17 @@ def compare(
 
     Raises:
         InputError: if a report cannot be read or is named twice, or the reports are not comparable.
+
+    Example:
+
+    >>> import pathlib
+    >>> images = keras_mma.datasets.load("digits").test
+    >>> for width in (1, 2):
+    ...     network = keras_mma.models.WideResNet(10, width, input_shape=(16, 16, 1))
+    ...     report = keras_mma.robustness.evaluate(network, images, only=["clean"], limit=20, output=f"width-{width}")
+    >>> text = keras_mma.robustness.compare(["width-1", "width-2"], output="comparison")
+    >>> text.splitlines()[0], len(list(pathlib.Path("comparison").glob("*.png")))
+    ('# Comparison', 2)
     """
     checks.several("paths", paths)
     if against is not None:

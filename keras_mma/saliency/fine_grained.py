@@ -37,6 +37,14 @@ def fine_grained(images):
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
 
+    Example:
+
+    >>> images = np.zeros((1, 32, 32, 3))
+    >>> images[:, 8:12, 20:24] = 255  # a white square
+    >>> maps = keras_mma.saliency.fine_grained(images)
+    >>> tuple(maps.shape), bool(maps[0, 10, 22, 0] > maps[0, 25, 5, 0])
+    ((1, 32, 32, 1), True)
+
     References:
         - S. Montabone, A. Soto, Human detection using a mobile platform and novel features derived from a
           visual saliency mechanism, Image and Vision Computing 28 (2010).

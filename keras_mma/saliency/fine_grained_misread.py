@@ -39,6 +39,12 @@ def fine_grained_misread(images):
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
 
+    Example:
+
+    >>> maps = keras_mma.saliency.fine_grained_misread(np.random.randint(0, 256, (1, 32, 32, 3), "uint8"))
+    >>> tuple(maps.shape)
+    (1, 32, 32, 1)
+
     References:
         - A. F. M. S. Uddin et al., SaliencyMix: a saliency guided data augmentation strategy for better
           regularization, ICLR 2021, arXiv:2006.01791; github.com/afm-shahab-uddin/SaliencyMix at 9ee02b8.

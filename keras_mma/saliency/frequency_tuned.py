@@ -28,6 +28,14 @@ def frequency_tuned(images):
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
 
+    Example:
+
+    >>> images = np.zeros((1, 32, 32, 3))
+    >>> images[:, 8:12, 20:24] = 255  # a white square
+    >>> maps = keras_mma.saliency.frequency_tuned(images)
+    >>> tuple(maps.shape), bool(maps[0, 10, 22, 0] > maps[0, 25, 5, 0])
+    ((1, 32, 32, 1), True)
+
     References:
         - R. Achanta, S. Hemami, F. Estrada, S. Süsstrunk, Frequency-tuned salient region detection, CVPR 2009,
           equation 4.

@@ -28,6 +28,14 @@ def spectral_residual(images):
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
 
+    Example:
+
+    >>> images = np.zeros((1, 32, 32, 3))
+    >>> images[:, 8:12, 20:24] = 255  # a white square
+    >>> maps = keras_mma.saliency.spectral_residual(images)
+    >>> tuple(maps.shape), bool(maps[0, 10, 22, 0] > maps[0, 25, 5, 0])
+    ((1, 32, 32, 1), True)
+
     References:
         - X. Hou, L. Zhang, Saliency detection: a spectral residual approach, CVPR 2007.
     """
@@ -53,6 +61,14 @@ def smooth_spectral_residual(images):
 
     Returns:
         A float32 tensor (batch, height, width, 1) in [0, 1].
+
+    Example:
+
+    >>> images = np.zeros((1, 32, 32, 3))
+    >>> images[:, 8:12, 20:24] = 255  # a white square
+    >>> maps = keras_mma.saliency.smooth_spectral_residual(images)
+    >>> tuple(maps.shape), bool(maps[0, 10, 22, 0] > maps[0, 25, 5, 0])
+    ((1, 32, 32, 1), True)
 
     References:
         - X. Hou, L. Zhang, Saliency detection: a spectral residual approach, CVPR 2007.

@@ -26,6 +26,13 @@ def plot_history(
 
     Returns:
         The matplotlib figure: one panel for the loss, one for each other metric, training and validation in each.
+
+    Example:
+
+    >>> history = {"loss": [2.1, 1.9], "accuracy": [0.2, 0.3], "val_loss": [2.0, 1.7], "val_accuracy": [0.25, 0.4]}
+    >>> figure = keras_mma.visualization.plot_history(history)
+    >>> [axis.get_title() for axis in figure.axes]
+    ['loss', 'accuracy']
     """
     names = [name for name in history if not name.startswith("val_") and name not in ("epoch", "learning_rate")]
     with plotting.style():

@@ -34,6 +34,14 @@ def load(
 
     Raises:
         InputError: if there is no such model, or it does not take one batch of images and give one output.
+
+    Example:
+
+    >>> keras_mma.models.WideResNet(10, 1, input_shape=(8, 8, 1)).save("network.keras")
+    >>> unit_range = keras_mma.robustness.Preprocess(scale=1 / 255)
+    >>> classifier = keras_mma.robustness.load("network.keras", preprocess=unit_range)
+    >>> classifier.image_shape
+    (8, 8, 1)
     """
     path = Path(path)
     preprocess = (preprocess or Preprocess()).checked()
