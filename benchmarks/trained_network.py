@@ -27,8 +27,14 @@ def add_options(add):
     add("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
 
 
-def load_network(options, data):
-    """A network, and sentences that describe it."""
+def load_network(options, data, check=lambda network: None):
+    """A network, and sentences that describe it.
+
+    Args:
+        options: The parsed options.
+        data: The `keras_mma.datasets.Parts` of the dataset.
+        check: Function that raises an `InputError` for a network that does not fit, before it is trained.
+    """
     if options.save and not (options.save.suffix == ".keras" and options.save.parent.is_dir()):
         raise InputError(f"`save` must be a .keras file in a folder that exists. Received: {options.save}")
     if options.model:
@@ -37,6 +43,7 @@ def load_network(options, data):
         except Exception as error:  # Keras raises anything for a file that is no model
             raise InputError(f"`model` {options.model} cannot be loaded: {error}") from error
         network = model.inference_model() if isinstance(model, keras_mma.MixModel) else model
+        check(network)
         return network, f"The network is {options.model} with {network.count_params():,} weights."
     recipe = Recipe(
         dataset=options.dataset,
@@ -51,6 +58,7 @@ def load_network(options, data):
     )
     train = data.train.balanced_subset(recipe.fraction, recipe.seed)
     built = build(recipe, train, batches.steps_per_epoch(recipe, len(train)))
+    check(built.network)
     training.train(recipe, built.model, train, verbose=2)
     if options.save:
         built.network.save(options.save)

@@ -332,6 +332,9 @@ def test_the_command_writes_a_record_a_page_and_a_picture(saved_network, tmp_pat
     [
         (["--mixer", "blender"], "--mixer must be one of"),
         (["--mixer", "cutmix(alpha=-1)"], "alpha"),
+        (["--mixer", "resizemix"], "--mixer must not move or resize the image"),
+        (["--at", "nothing"], "--at must name layers with feature maps"),
+        (["--output", "/dev/null/x"], "--output /dev/null/x cannot be written"),
         (["--settings", "mma(warmth=1)"], "warmth"),
         (["--only-settings"], "--settings must name"),
         (["--dataset", "nothing"], "--dataset must be"),
@@ -344,6 +347,19 @@ def test_bad_input_is_one_line(needs_tensorflow, capsys, words, message):
         command.main(words)
     printed = capsys.readouterr().err.strip().splitlines()
     assert len(printed) == 1 and message in printed[0]
+
+
+@pytest.mark.parametrize(
+    ("jump", "spread", "words"),
+    [
+        (0.4, 1.0, "keeps all"),
+        (0.6, 0.5, "misses jump, spread"),
+        (None, 1.0, "keeps the others; jump not measured"),
+        (None, 0.5, "misses spread; jump not measured"),
+    ],
+)
+def test_a_limit_without_a_figure_is_not_kept(jump, spread, words):
+    assert command.verdict_of({"jump": jump, "spread": spread, "correlation": 0.9}) == words
 
 
 def test_the_search_has_no_setting_twice():

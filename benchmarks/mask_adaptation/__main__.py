@@ -18,11 +18,11 @@ import keras
 
 from benchmarks.mask_adaptation import page
 from benchmarks.mask_adaptation import settings as settings_module
-from benchmarks.mask_adaptation.diagnosis import BARS, diagnose, meets
+from benchmarks.mask_adaptation.diagnosis import BARS, Network, diagnose, meets
 from benchmarks.records import recorded_command, stamp, versions, write, write_json
 from benchmarks.trained_network import add_options, load_network, run_command
 from keras_mma import datasets
-from keras_mma.errors import InputError
+from keras_mma.errors import InputError, first_line
 from keras_mma.robustness import Preprocess
 from keras_mma.study import arms, recipe
 
@@ -57,9 +57,12 @@ def parse_mixer(text, seed):
     if arm.method not in recipe.MIXERS:
         raise InputError(f"`mixer` must be one of {', '.join(recipe.MIXERS)}. Received: {text}")
     try:
-        return recipe.MIXERS[arm.method](**{"seed": seed} | arm.mixer_arguments)
+        mixer = recipe.MIXERS[arm.method](**{"seed": seed} | arm.mixer_arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"`mixer` {text}: {error}") from error
+    if mixer.is_input_only:
+        raise InputError(f"`mixer` must not move or resize the image, which features cannot follow. Received: {text}")
+    return mixer
 
 
 def print_rows(diagnosis):
@@ -67,9 +70,16 @@ def print_rows(diagnosis):
         print(f"{row['stage']}: saliency and attention correlate by {row['correlation']:.2f}")
     for row in diagnosis["rows"]:
         figures = {name: "-" if row[name] is None else f"{row[name]:.2f}" for name in page.COLUMNS}
-        missed = [name for name, verdict in meets(row).items() if verdict is False]
         text = " ".join(f"{name} {figure}" for name, figure in figures.items())
-        print(f"{row['stage']:8} {row['setting']:28} {text} {'misses ' + ', '.join(missed) if missed else 'keeps all'}")
+        print(f"{row['stage']:8} {row['setting']:28} {text} {verdict_of(row)}")
+
+
+def verdict_of(row):
+    """Which limits a row misses, in words."""
+    verdicts = meets(row)
+    missed, unknown = ([name for name, verdict in verdicts.items() if verdict is kind] for kind in (False, None))
+    known = f"misses {', '.join(missed)}" if missed else "keeps all" if not unknown else "keeps the others"
+    return f"{known}; {', '.join(unknown)} not measured" if unknown else known
 
 
 def run(options, words):
@@ -80,8 +90,13 @@ def run(options, words):
     if options.images < 2:
         raise InputError(f"`images` must be at least 2. Received: images={options.images}")
     mixer = parse_mixer(options.mixer, options.seed)
+    if options.output:
+        try:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"`output` {options.output} cannot be written: {first_line(error)}") from error
     data = datasets.load(options.dataset, data_dir=options.data_dir, image_size=options.image_size)
-    network, subject = load_network(options, data)
+    network, subject = load_network(options, data, lambda network: Network(network, options.at))
     test = data.test
     images = test.read(test.indices(options.images, options.seed)).astype("float32")
     if options.preprocess:
@@ -102,7 +117,6 @@ def run(options, words):
         search = diagnose(network, images, mixer, candidates, options.at, with_distortion=False)
         record["search"] = {"rows": [_compact(row) for row in search["rows"]]}
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         # Names may have points, as in t0.5.
         picture, table, text = (options.output.with_name(options.output.name + end) for end in (".png", ".json", ".md"))
         record["picture"] = picture.name

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_mma import files, plans, plotting
+from keras_mma.callbacks.site_counts import SiteCounts
 from keras_mma.models.site_features import at_input, site_features
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class MixingMonitor(keras.callbacks.Callback):
             )
         tensorboard = not missing if tensorboard is None else tensorboard
         self.log_dir, self.labels, self.class_names = Path(log_dir), labels, class_names
+        if self.log_dir.exists() and not self.log_dir.is_dir():
+            raise ValueError(f"`log_dir` must be a folder. Received: the file {self.log_dir}")
         self.frequency, self.samples, self.tensorboard = frequency, samples, tensorboard
         #: The figures of the last training, a dict for each report.
         self.figures: list[dict[str, float]] = []
@@ -118,6 +121,9 @@ class MixingMonitor(keras.callbacks.Callback):
         site_features(model)  # raises for other models
         if len(model.inputs) > 1:
             raise ValueError(f"`MixingMonitor` needs a model with one input. Received: {len(model.inputs)} inputs")
+        expected, received = tuple(model.inputs[0].shape[1:]), self.images.shape[1:]
+        if any(None not in pair and pair[0] != pair[1] for pair in zip(expected, received, strict=True)):
+            raise ValueError(f"`images` must have the shape of the model's, {expected}. Received: shape {received}")
         if self.samples:
             plotting.require()
             if self.labels is not None:
@@ -130,7 +136,7 @@ class MixingMonitor(keras.callbacks.Callback):
         others = self._others(self.model)
         strategy = getattr(self.model, "distribute_strategy", None)  # of TensorFlow
         with contextlib.nullcontext() if strategy is None else strategy.scope():
-            self._counts = _SiteCounts(sorted(self.model.mixer.sites))
+            self._counts = SiteCounts(sorted(self.model.mixer.sites))
         self.model.set_plan_metrics(*others, self._counts)
 
     def _others(self, model: Any) -> list:
@@ -204,30 +210,6 @@ class MixingMonitor(keras.callbacks.Callback):
             for name, figure in pictures.items():
                 tf.summary.image(name, tf.image.decode_png(plotting.png(figure), channels=3)[None])
         self._writer.flush()
-
-
-class _SiteCounts(keras.metrics.Metric):
-    """How often each site fired since the rates were read last; it adds nothing to the logs."""
-
-    def __init__(self, sites: list[int]) -> None:
-        super().__init__(name="site_counts", dtype="float32")
-        self.sites = sites
-        self.counts = self.add_variable((len(sites),), "zeros", name="counts")
-
-    def update_state(self, plan: Any) -> None:
-        self.counts.assign_add(ops.cast(ops.equal(plan["site"], np.array(self.sites, "int32")), "float32"))
-
-    def result(self) -> dict:
-        return {}
-
-    def reset_state(self) -> None:
-        """Keep the counts: Keras resets metrics before an epoch and before each evaluation."""
-
-    def rates(self) -> dict[str, float]:
-        counts = ops.convert_to_numpy(self.counts)
-        self.counts.assign(np.zeros_like(counts))
-        rates = counts / max(counts.sum(), 1.0)
-        return {f"site{site}/rate": float(rate) for site, rate in zip(self.sites, rates, strict=True)}
 
 
 def measure(model: Any, images: Any) -> dict[str, float]:

@@ -33,8 +33,9 @@ class MixingSchedule(keras.callbacks.Callback):
 
     Raises:
         ValueError: If `probability` or `alpha` is neither a sequence nor a function, or holds a number that is out of
-            range, or `active` is not a pair of integers or `None`; when training starts, if a sequence is shorter than
-            the training, the model is not a `MixModel`, or its mixer has no `alpha`.
+            range, if `active` is not a pair of integers or `None` or has no epoch, or if nothing is given; when
+            training starts, if a sequence is shorter than the training, the model is not a `MixModel`, or its mixer has
+            no `alpha` or does not use it.
 
     Example:
 
@@ -60,7 +61,15 @@ class MixingSchedule(keras.callbacks.Callback):
                 "`active` must be two integers or None, the first epoch and the one after the last, which may be "
                 f"negative. Received: active={active!r}"
             )
+        start, stop = ends
+        if start is not None and stop is not None and (start < 0) == (stop < 0) and start >= stop:
+            raise ValueError(f"`active` must be an epoch and a later one. Received: active={active!r}, which has none")
         self.active = ends
+        if ends == (None, None) and probability is None and alpha is None:
+            raise ValueError(
+                "`probability`, `alpha` or `active` must be given: a schedule without them changes nothing. "
+                "Received: none of them"
+            )
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if not isinstance(self.model, MixModel):

@@ -119,7 +119,7 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, CarriedState, keras.Model
         predictions, plan = outputs
         plans.check(plan, keras.tree.flatten(predictions)[0].shape[0])
         graph.check_sites(predictions, plan)
-        data_formats.check(predictions, plan)
+        data_formats.check(predictions)
         warn_of_moved_pixels(predictions, plan)
         super().__init__(inputs, (predictions, plan), name=name, **kwargs)
         # Losses and metrics are named after the predictions; the plan has none.

@@ -93,6 +93,12 @@ def mixify(
                 stacklevel=2,
             )
     points = _find(model, _names(at))
+    if adapt and not points:
+        given = ", ".join(f"{name}={value!r}" for name, value in adapt.items())
+        raise ValueError(
+            f"`at` must name a layer after which features are mixed, because `{next(iter(adapt))}` is an argument of the "
+            f"layers that mix them. Received: {given}, at={at}"
+        )
     mixer = _with_sites(mixer, len(points))
 
     # A dict stays one, because Keras warns of an input in another structure.

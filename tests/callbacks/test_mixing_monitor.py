@@ -181,6 +181,9 @@ def test_arguments_that_are_refused(rng, tmp_path, monkeypatch):
         mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, frequency=0)
     with pytest.raises(ValueError, match=r"`images` must be a batch .* at least two. Received: shape \(1, 16, 20, 3\)"):
         mixing_monitor.MixingMonitor(blobs(rng, 1), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="`log_dir` must be a folder. Received: the file .*file"):
+        mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path / "file")
     monkeypatch.setattr(mixing_monitor.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="`tensorboard` needs tensorflow and tensorboard: pip install"):
         mixing_monitor.MixingMonitor(blobs(rng, 2), tmp_path, tensorboard=True)
@@ -197,6 +200,8 @@ def test_what_a_report_lacks_is_said_before_the_first_step(rng, tmp_path, monkey
         monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, labels=labels, class_names=["a", "b", "c"])
         with pytest.raises(ValueError, match=match):
             train(model, rng, [monitor])
+    with pytest.raises(ValueError, match=r"`images` must have the shape of the model's, \(16, 20, 3\). Received"):
+        train(model, rng, [mixing_monitor.MixingMonitor(blobs(rng, 6)[:, :8], tmp_path)])
     assert not model.plan_metrics
 
     def missing():

@@ -107,6 +107,9 @@ def test_a_training_that_is_resumed_continues_with_the_values_of_its_epoch(tmp_p
         ({"alpha": np.array(0.5)}, "`alpha` must be a list of numbers"),
         ({"active": 3}, "`active` must be two integers or None.* Received: active=3"),
         ({"active": (0, 0.5)}, "`active` must be two integers or None"),
+        ({"active": (5, 2)}, r"`active` must be an epoch and a later one. Received: active=\(5, 2\), which has none"),
+        ({"active": (-1, -1)}, "`active` must be an epoch and a later one"),
+        ({}, "`probability`, `alpha` or `active` must be given"),
         ({"probability": [1]}, "`probability` must have a number for each of the 2 epochs. Received: 1 numbers"),
         ({"probability": [1, 2]}, r"`probability` must be a number in \[0, 1\]. Received: probability=2"),
         ({"alpha": [1, 0]}, "`alpha` must be a positive, finite number. Received: alpha=0"),
@@ -128,7 +131,7 @@ def test_models_and_mixers_that_cannot_follow_raise():
     plain = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
     plain.compile("sgd", "mse")
     with pytest.raises(ValueError, match="`MixingSchedule` needs a `MixModel`. Received: a Sequential"):
-        plain.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 1)), verbose=0, callbacks=[MixingSchedule()])
+        plain.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 1)), verbose=0, callbacks=[MixingSchedule(active=(1, None))])
     with pytest.raises(ValueError, match="`alpha` cannot be set for a SmoothMix, which has none"):
         fit(build(layers.SmoothMix()), 1, MixingSchedule(alpha=[1]))
 

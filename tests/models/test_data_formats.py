@@ -28,7 +28,7 @@ def build(features_format, between=(), mixing_format=None, layer=layers.FeatureM
 @pytest.mark.parametrize(("features", "mixing"), [(FIRST, None), (FIRST, LAST), (LAST, FIRST)])
 def test_another_format_is_refused(layer, features, mixing):
     with pytest.raises(
-        ValueError, match=f"`data_format` of 'adapt' must be .* '{features}' as in the layer 'conv'. Received: .*'chann"
+        ValueError, match=f"`data_format` of 'adapt' must be .* '{features}' as in 'conv'. Received: data_format='chan"
     ):
         build(features, mixing_format=mixing, layer=layer)
     build(features, mixing_format=features, layer=layer)
@@ -42,7 +42,7 @@ def test_another_format_is_refused(layer, features, mixing):
     ],
 )
 def test_layers_without_a_format_keep_that_of_their_features(between):
-    with pytest.raises(ValueError, match="'channels_first' as in the layer 'conv'"):
+    with pytest.raises(ValueError, match="'channels_first' as in 'conv'"):
         build(FIRST, between(), LAST)
     build(FIRST, between(), FIRST)
 
@@ -90,7 +90,7 @@ def test_a_further_input(follower):
     if follower == LAST:
         join()
     else:
-        with pytest.raises(ValueError, match="`data_format` of 'follow' must be .* 'channels_last' as in the layer"):
+        with pytest.raises(ValueError, match="`data_format` of 'follow' must be .* 'channels_last' as in 'conv'"):
             join()
 
 
@@ -100,3 +100,25 @@ def test_sequences_have_none():
     x = keras.layers.Reshape((16, 8))(keras.layers.Conv2D(8, 2, strides=2, data_format=LAST)(x))
     x, plan = layers.FeatureMixAdapt(1, data_format=FIRST)(x, plan)
     keras_mma.MixModel(inputs, (keras.layers.Dense(3)(keras.layers.Flatten()(x)), plan))
+
+
+@pytest.mark.parametrize("network", [FIRST, LAST])
+def test_a_mixer_in_front_of_a_network_of_another_format(network):
+    inputs = keras.Input((8, 8, 8))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.GlobalAveragePooling2D(data_format=network)(convolution(network)(x))
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    other = FIRST if network == LAST else LAST
+    match = f"`data_format` of 'cut' must be .*'{network}' as in 'conv'. Received: data_format='{other}'"
+    with pytest.raises(ValueError, match=match):
+        keras_mma.mixify(model, layers.CutMix(data_format=other, name="cut"), at=[])
+    keras_mma.mixify(model, layers.CutMix(data_format=network), at=[])
+
+
+def test_a_feature_mixer_in_front_of_a_layer_of_another_format():
+    inputs = keras.Input((8, 8, 3))
+    x, plan = layers.CutMix(sites=(0, 1))(inputs)
+    x, plan = layers.FeatureMixAdapt(1, name="adapt")(keras.layers.Reshape((6, 8, 4))(x), plan)
+    x = keras.layers.MaxPooling2D(data_format=FIRST, name="pool")(x)
+    with pytest.raises(ValueError, match="`data_format` of 'adapt' must be .*'channels_first' as in 'pool'"):
+        keras_mma.MixModel(inputs, (keras.layers.Dense(3)(keras.layers.Flatten()(x)), plan))

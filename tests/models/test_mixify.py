@@ -285,3 +285,12 @@ def test_a_checkpoint_of_the_weights_is_read_by_the_network(rng, tmp_path):
     other.load_weights(path)
     for own, trained in zip(other.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(own, trained)
+
+
+@pytest.mark.parametrize("arguments", [{"at": []}, {"at": [], "adapter": layers.CatchUpMix}])
+def test_arguments_of_layers_that_mix_no_features_are_refused(arguments):
+    network = keras_mma.models.WideResNet(10, 1, input_shape=(16, 16, 3), classes=3)
+    with pytest.raises(
+        ValueError, match=r"`at` must name a layer .* `label` is an argument .* Received: label='mixer', at=\[\]"
+    ):
+        keras_mma.mixify(network, layers.CutMix(), label="mixer", **arguments)
