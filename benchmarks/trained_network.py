@@ -67,7 +67,7 @@ def load_network(options, data, check=lambda network: None):
     how = "without mixing" if recipe.method == "none" else f"with {recipe.method}"
     return built.network, (
         f"The network is {recipe.network} ({built.network.count_params():,} weights), trained {how} for "
-        f"{recipe.epochs} epochs on {len(train):,} images of {recipe.dataset}; test accuracy {accuracy:.3f}."
+        f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} on {len(train):,} images of {recipe.dataset}; test accuracy {accuracy:.3f}."
     )
 
 

@@ -53,7 +53,10 @@ def parser():
 
 def parse_mixer(text, seed):
     """The mixer that a text spells, as `NAME` or `NAME(ARGUMENT=VALUE, ...)`."""
-    arm = arms.parse(text)
+    try:
+        arm = arms.parse(text)
+    except InputError as error:
+        raise InputError(str(error).replace("`methods`", "`mixer`")) from None
     if arm.method not in recipe.MIXERS:
         raise InputError(f"`mixer` must be one of {', '.join(recipe.MIXERS)}. Received: {text}")
     try:

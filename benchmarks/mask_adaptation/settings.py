@@ -99,7 +99,10 @@ def parse(text):
     spelling = "".join(match[2].split())
     # The spelling of an arm, whose mixer is of no importance here.
     is_plain = spelling.startswith("plain")
-    arm = arms.parse(f"mixup+{'mma' + spelling[len('plain') :] if is_plain else spelling}")
+    try:
+        arm = arms.parse(f"mixup+{'mma' + spelling[len('plain') :] if is_plain else spelling}")
+    except InputError as error:
+        raise InputError(str(error).replace("`methods`", "`settings`")) from None
     if arm.mixer_arguments or arm.mixing_points:
         raise InputError(f"a setting must have arguments of `FeatureMixAdapt` only. Received: {text}")
     arguments = dict(arm.adapt_arguments)

@@ -128,7 +128,9 @@ def decode(file, image_size=None, resize="antialiased"):
     except Exception as error:  # Pillow's own, such as DecompressionBombError, and ValueError or SyntaxError of formats
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{file} cannot be read: {first_line(error)}") from error  # the system's, not the file's
-        raise DamagedFile(f"{file} is damaged or not an image: {first_line(error)}") from error
+        raise DamagedFile(
+            f"{file} is damaged or not an image: {first_line(error)}; `skip_damaged` leaves such files out"
+        ) from error
 
 
 def _check_regular(file):

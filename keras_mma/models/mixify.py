@@ -96,8 +96,8 @@ def mixify(
     if adapt and not points:
         given = ", ".join(f"{name}={value!r}" for name, value in adapt.items())
         raise ValueError(
-            f"`at` must name a layer after which features are mixed, because `{next(iter(adapt))}` is an argument of the "
-            f"layers that mix them. Received: {given}, at={at}"
+            f"`at` must name a layer after which features are mixed, because `{next(iter(adapt))}` is an argument of "
+            f"the layers that mix them. Received: {given}, at={at}"
         )
     mixer = _with_sites(mixer, len(points))
 

@@ -84,19 +84,19 @@ def parse(text):
     if equals and "(" not in head:
         name, spelling = head, rest
     if not name:
-        raise InputError(f"a method must have a name before =. Received: {text}")
+        raise InputError(f"`methods` must have a name before =. Received: {text}")
     try:
         parts = _flatten(ast.parse(spelling, mode="eval").body, ast.Add)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"a method must be written as {SPELLING}. Received: {text}") from None
+        raise InputError(f"`methods` must be written as {SPELLING}. Received: {text}") from None
     if len(parts) > 2:
-        raise InputError(f"a method must have at most one + outside its parentheses. Received: {text}")
+        raise InputError(f"`methods` must have at most one + outside its parentheses. Received: {text}")
     mixer, mixer_arguments = _call(parts[0], text)
     if len(parts) == 1:
         return Arm(name, mixer, mixer_arguments)
     adaptation, adapt_arguments = _call(parts[1], text)
     if adaptation not in ADAPTATIONS:
-        raise InputError(f"+{adaptation} must be one of +{', +'.join(ADAPTATIONS)}. Received: {text}")
+        raise InputError(f"`methods` must have +{' or +'.join(ADAPTATIONS)} after a mixer. Received: {text}")
     at = adapt_arguments.pop("at", None)
     for key in ("sites", "site_weights"):
         if key in adapt_arguments:
@@ -106,7 +106,7 @@ def parse(text):
         ignored = [name for name in names if name in adapt_arguments]
         if ignored and key in whole and whole[key] is value:
             raise InputError(
-                f"a method must not have {', '.join(ignored)} with {key}={value}, which makes it meaningless. "
+                f"`methods` must not have {', '.join(ignored)} with {key}={value}, which makes it meaningless. "
                 f"Received: {text}"
             )
     return Arm(
@@ -147,7 +147,10 @@ def read_file(path):
             raise InputError(
                 f"`arms` {path} must have names of visible characters in one line. Received: {name!r:.100}"
             )
-    arms = [parse(spelling) for spelling in table.values()]
+    try:
+        arms = [parse(spelling) for spelling in table.values()]
+    except InputError as error:
+        raise InputError(str(error).replace("`methods`", f"`arms` {path}")) from None
     return [dataclasses.replace(arm, name=name) for name, arm in zip(table, arms, strict=True)]
 
 
@@ -191,11 +194,11 @@ def _call(node, text):
     if isinstance(node, ast.Constant) and node.value is None:
         return "None", {}
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
-        raise InputError(f"a method must be written as {SPELLING}. Received: {text}")
+        raise InputError(f"`methods` must be written as {SPELLING}. Received: {text}")
     arguments = {}
     for keyword in node.keywords:
         if keyword.arg is None:
-            raise InputError(f"a method must name its arguments. Received: {text}")
+            raise InputError(f"`methods` must name its arguments. Received: {text}")
         arguments[keyword.arg] = _value(keyword.value, keyword.arg, text)
     return node.func.id, arguments
 
@@ -212,7 +215,9 @@ def _value(node, argument, text):
         json.dumps(value)  # as in the plan: no sets, no ellipsis
         return value
     except (ValueError, TypeError):
-        raise InputError(f"{argument} must be a number, a word or a list such as 0-1-2. Received: {text}") from None
+        raise InputError(
+            f"`methods` must have a number, a word or a list such as 0-1-2 as {argument}. Received: {text}"
+        ) from None
 
 
 def _flatten(node, operator):

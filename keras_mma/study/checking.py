@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras_mma import checks
 from keras_mma.errors import InputError
-from keras_mma.study import cell_training, planning, provenance, running, study_cells, study_plan, tuning
+from keras_mma.study import cell_training, planning, provenance, running, settling, study_cells, study_plan, tuning
 
 #: Largest difference between two runs of one cell, in percentage points.
 TOLERANCE = 0.5
@@ -27,7 +27,7 @@ class Check(NamedTuple):
         return abs(self.now - self.before) <= TOLERANCE
 
 
-def rerun(folder, train, name=None, data_dir=None, jobs=None):
+def rerun(folder, train, name=None, data_dir=None, jobs=None, dataset=None):
     """Train a cell again, in a temporary folder, and compare the accuracies.
 
     Args:
@@ -37,6 +37,7 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
         data_dir: Folder of tensorflow-datasets.
         jobs: Number of runs at once among which the cores of this machine are divided. The rounding depends on the
             number of threads; by default it is that of the record.
+        dataset: Where the images are, if their folder has been moved: `folder:PATH`. Their digest must be the same.
 
     Returns:
         A `Check`.
@@ -56,11 +57,12 @@ def rerun(folder, train, name=None, data_dir=None, jobs=None):
             f"`cell` must be one of {', '.join(cells)}. Received: cell={name}" if cells else "it has no finished cell"
         )
         raise InputError(f"{folder} cannot be checked: {hint}")
+    place = {"data_dir": data_dir} | ({} if dataset is None else {"dataset": dataset})
     if "layers" in plan:
-        placed = plan | {"recipe": plan["recipe"] | {"data_dir": data_dir}}
-        study_plan.check_layers(plan, planning.check_models(placed))
+        placed = plan | {"recipe": plan["recipe"] | place}
+        settling.check_layers(plan, planning.check_models(placed))
     record = records[name]
-    recipe = record["recipe"] | {"data_dir": data_dir}
+    recipe = record["recipe"] | place
     cell = study_cells.Cell(name, record["method"], record["seed"], record["setting"], recipe, record["part"])
     _check_images(plan, cell, record)
     threads = record.get("threads") if jobs is None else max(1, (os.cpu_count() or 1) // jobs)

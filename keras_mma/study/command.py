@@ -183,7 +183,7 @@ def run(**options):
     _check_options(options)
     _check_packages(options)
     if options["check"] is not None:
-        return _check(options["check"], options["cell"], options["data_dir"], options["jobs"])
+        return _check(options)
     if options["report"] is not None:
         return _report(options["report"])
     if options["output"] is None:
@@ -214,7 +214,7 @@ def _check_options(options):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     given = [name for name, default in vars(parser.parse_args([])).items() if options[name] != default]
-    for name, used in {"check": ("cell", "data_dir", "jobs"), "report": ()}.items():
+    for name, used in {"check": ("cell", "data_dir", "dataset", "jobs"), "report": ()}.items():
         ignored = [other for other in given if other not in (name, *used)]
         if name in given and ignored:
             raise InputError(
@@ -253,11 +253,12 @@ def describe(plan):
     )
 
 
-def _check(folder, cell, data_dir, jobs):
+def _check(options):
     from keras_mma.study import checking
     from keras_mma.study.cell_training import train_cell
 
-    check = checking.rerun(folder, train_cell, cell, data_dir, jobs)
+    others = {name: options[name] for name in ("data_dir", "jobs", "dataset")}
+    check = checking.rerun(options["check"], train_cell, options["cell"], **others)
     words = "agrees" if check.agrees else f"differs by more than {checking.TOLERANCE:g} points"
     show(f"{check.name}: {check.before:.2f} % recorded, {check.now:.2f} % now: {words}")
     if check.changes:

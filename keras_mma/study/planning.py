@@ -1,5 +1,6 @@
 """Make the plan of a study from its arguments, after they have been checked with its images and models."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -15,6 +16,16 @@ from keras_mma.study.regimes import REGIMES
 _OF_ONE_LAYER = ("name", "trainable", "dtype", "seed", "site", "data_format")
 
 
+@contextlib.contextmanager
+def _naming_methods():
+    """A context in which errors of a recipe, which has one method, name the argument of a study."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("`method`", "`methods`")) from error
+
+
+@_naming_methods()
 def make(methods, baseline=None, regime=None, settings=None, grid=None, **arguments):
     """The plan of a study, after its settings have been checked.
 
@@ -73,6 +84,8 @@ def describe_images(dataset, data, part):
         "sha256": images.digest(),
         "training_images": len(data.train),
         "training_sha256": data.train.digest(),
+        **({"skipped": len(images.skipped)} if images.skipped else {}),
+        **({"training_skipped": len(data.train.skipped)} if data.train.skipped else {}),
     }
 
 

@@ -7,6 +7,7 @@ batches are the same for every method, so that two methods are compared as pairs
 
 import contextlib
 import dataclasses
+import difflib
 import inspect
 from typing import NamedTuple
 
@@ -147,7 +148,9 @@ class Recipe:
                 known |= set(inspect.signature(parent.__init__).parameters)
         for name, value in self.mixer_arguments.items():
             if name not in known:
-                raise InputError(f"`method` {self.method} has no argument `{name}`. Received: {name}={value!r}")
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean `{close[0]}`?" if close else "."
+                raise InputError(f"`method` {self.method} has no argument `{name}`{hint} Received: {name}={value!r}")
 
     @property
     def mixer_name(self):

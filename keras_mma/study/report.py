@@ -140,6 +140,7 @@ def warnings(report):
             "they are equal: the verdict about the margin and the number of seeds that would be needed leave such "
             "pairs out."
         )
+    sentences += _near_chance(report)
     titles = {
         study_cells.key_of(name, setting): study_plan.title_of(plan, setting)
         for setting in study_plan.settings_of(plan)
@@ -182,6 +183,21 @@ def warnings(report):
         sentences.append(
             "Accuracy is measured on the validation part, for a choice. A claim needs the test part and other seeds."
         )
+    return sentences
+
+
+def _near_chance(report):
+    """A sentence for each setting in which no method has learned anything that could be compared."""
+    images, sentences = report["plan"]["images"], []
+    chance = 100 / images["classes"]
+    for setting in report["analysis"]["settings"]:
+        means = [arm["mean"] for arm in setting["arms"] if arm["mean"] is not None]
+        if means and max(means) <= 1.2 * chance:
+            where = f" ({markdown.escape(setting['title'])})" if setting["title"] else ""
+            sentences.append(
+                f"All accuracies{where} are near chance, {chance:.1f} %: no method has learned anything, so that their "
+                "differences mean nothing. Train for more epochs or on more images."
+            )
     return sentences
 
 

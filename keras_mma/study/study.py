@@ -7,7 +7,17 @@ from typing import NamedTuple
 
 from keras_mma import checks, files, plotting
 from keras_mma.errors import InputError
-from keras_mma.study import cell_training, evaluation, planning, report, running, study_cells, study_plan, tuning
+from keras_mma.study import (
+    cell_training,
+    evaluation,
+    planning,
+    report,
+    running,
+    settling,
+    study_cells,
+    study_plan,
+    tuning,
+)
 
 
 class Study(NamedTuple):
@@ -112,7 +122,7 @@ def study(
     folder = Path(output).absolute()  # workers of a scheduler have other current folders
     resources = {"jobs": jobs, "scheduler": scheduler, "budget_minutes": budget_minutes, "progress": progress}
     with _locked(folder):
-        plan = study_plan.settle(
+        plan = settling.settle(
             folder, plan, lambda old: study_cells.compared_seeds(old, tuning.read_results(folder, old)[0])
         )
         if options is not None:

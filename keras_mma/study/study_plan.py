@@ -33,7 +33,14 @@ FORM = {
     "first_seed": int,
     "arms": {str: {"method": str, "mixer_arguments": dict, "adapt_arguments": dict, "mixing_points?": [str]}},
     "part": set(PARTS),
-    "images": {"dataset": str, "selection": str, "n": int, "classes": int},
+    "images": {
+        "dataset": str,
+        "selection": str,
+        "n": int,
+        "classes": int,
+        "skipped?": int,
+        "training_skipped?": int,
+    },
     "recipe": {"dataset": str, "batch_size": int, "learning_rate": forms.NUMBER, "weight_decay": forms.NUMBER},
     "dimensions": {
         "fraction": [forms.NUMBER],
@@ -50,8 +57,6 @@ FORM = {
 UNKNOWN_DEFAULTS = "the plan does not hold the defaults of its layers, which may have changed since"
 MOST_SEEDS, _LARGEST_SEED = 10_000, 2_000_000_000  # more than anybody trains, and below PyTorch's end at 2**31
 _TUNING = {"learning_rate": [forms.NUMBER], "weight_decay": [forms.NUMBER], "seeds": int}
-#: Entries that identify a study. The number of seeds is not among them.
-_FIXED = ("arms", "baseline", "margin", "first_seed", "part", "recipe", "dimensions", "tuning", "images")
 
 
 def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0, part="test", tuning=None):
@@ -113,68 +118,6 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
         "versions": provenance.versions(),
     }
     return json.loads(json.dumps(plan))  # as it is when read from the file
-
-
-def settle(folder, plan, compared_seeds):
-    """Write the plan of a new study, or check it against the plan of an existing one.
-
-    Args:
-        folder: The folder of the study.
-        plan: What `make` returned.
-        compared_seeds: Function of the existing plan that returns for how many seeds there are results that can be
-            compared.
-
-    Returns:
-        The plan in effect: the old one, with seeds added where `plan` has more of them.
-
-    Raises:
-        InputError: If the folder holds another study or other files, or the existing plan has more seeds.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"`output` must be a folder. Received: the file {folder}")
-    path = folder / "plan.json"
-    if not path.exists():
-        others = [name for name in files.entries(folder) if not name.startswith(".")] if folder.exists() else []
-        if others:
-            raise InputError(f"`output` {folder} must be empty or hold a study. Received: {', '.join(others[:3])}")
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, without_places(plan))
-        return plan
-    before, place = read(folder), plan["recipe"].get("data_dir")
-    plan = without_places(plan)
-    changed = [name for name in _FIXED if before[name] != plan[name]]
-    if changed:
-        values = ", ".join(f"{name} {_difference(name, before[name], plan[name])}" for name in changed)
-        raise InputError(f"`output` {folder} holds another study, with {values}: choose another folder")
-    check_layers(before, plan.get("layers", {}))
-    if plan["seeds"] < before["seeds"]:
-        raise InputError(
-            f"`seeds` must not be less than the {before['seeds']} of the plan in {folder}: seeds must not "
-            f"be dropped after a look at the results. Received: seeds={plan['seeds']}"
-        )
-    if plan["seeds"] > before["seeds"]:
-        before = extend(before, plan["seeds"], compared_seeds(before))
-        files.write_json(path, before)
-    return before if place is None else before | {"recipe": before["recipe"] | {"data_dir": place}}
-
-
-def check_layers(plan, layers):
-    """Raise an `InputError` if an argument of a layer, such as a default, has changed since the plan was written.
-
-    Args:
-        plan: A plan.
-        layers: Dict from the names of arms to what their layers have now, see `keras_mma.study.planning.check_models`.
-    """
-    for arm, before in plan.get("layers", {}).items():
-        for layer, arguments in before.items():
-            changed = forms.first_difference(arguments, layers.get(arm, {}).get(layer, {}))
-            if changed is not None:
-                name, then, now = changed
-                raise InputError(
-                    f"the {layer} of {arm} must be that of the plan, which has {name}={then!r}: a default has changed "
-                    f"since commit {plan['commit']}. Received: {name}={now!r}"
-                )
 
 
 def without_places(contents):
@@ -288,13 +231,3 @@ def title_of(plan, setting):
     }
     several = [name for name in DIMENSIONS if len(plan["dimensions"][name]) > 1]
     return ", ".join(words[name](setting[name]) for name in several)
-
-
-def _difference(name, before, now):
-    """How a plan differs from another."""
-    if name == "arms" and set(before) != set(now):
-        return ", ".join(before)
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        return ", ".join(f"{name}={before.get(name)!r}" for name in names[:3])
-    return repr(before)

@@ -1,6 +1,7 @@
 """The tables and sentences of a study's report."""
 
 import json
+import math
 
 from keras_mma import markdown
 from keras_mma.markdown import code, escape
@@ -156,8 +157,20 @@ def details(report):
         "its exact interval. The correlation is that of method and baseline over the seeds. The pooled error is that "
         "of a two-way analysis of seeds and methods; a dash stands where the variances of the methods differ "
         "(Brown-Forsythe test, p < 0.05), a run diverged, or there are fewer than three methods."
+        + _rounding(plan["images"]["n"])
     )
     return "\n\n".join(blocks)
+
+
+def _rounding(images):
+    """A sentence about the least standard deviation, where there are so few images that it can matter."""
+    if images > 1000:
+        return ""
+    least = 100 / images / math.sqrt(6)
+    return (
+        f" With {images:,} images, accuracies have steps of {100 / images:.2f} points, and this rounding alone gives "
+        f"differences a standard deviation of {least:.2f}: a smaller one counts as that."
+    )
 
 
 def robustness(report):
@@ -198,7 +211,7 @@ def plan(report):
         ["baseline", code(quoted["baseline"])],
         ["seeds", _seeds(quoted)],
         ["measure", escape(quoted["measure"])],
-        ["images", f"{images['n']:,} of {code(images['dataset'])}: {escape(images['selection'])}"],
+        ["images", f"{images['n']:,} of {code(images['dataset'])}: {escape(images['selection'])}{_skipped(images)}"],
         ["margin", f"{quoted['margin']:g} points"],
         *([["robustness", _evaluation(quoted)]] if quoted.get("evaluations") else []),
         *(
@@ -218,8 +231,14 @@ def plan(report):
                 label = code(name) + (f", {escape(title)}" if title else "")
                 chosen.append([label, f"{values['learning_rate']:g}", f"{values['weight_decay']:g}"])
         blocks.append(markdown.table(["tuned on the validation part", "learning rate", "weight decay"], chosen))
-    lines = [f"{json.dumps(name)}: {json.dumps(settings)}" for name, settings in quoted["arms"].items()]
-    blocks.append("The methods and the recipe in full:\n\n```text\n" + "\n".join(lines) + "\n```")
+    lines = []
+    for name, settings in quoted["arms"].items():
+        lines.append(f"{json.dumps(name)}: {json.dumps(settings)}")
+        for layer, arguments in quoted.get("layers", {}).get(name, {}).items():
+            given = {argument: value for argument, value in arguments.items() if value is not None}
+            lines.append(f"    {layer}: {json.dumps(given)}")
+    what = "methods, with all arguments of their layers that are not None," if quoted.get("layers") else "methods"
+    blocks.append(f"The {what} and the recipe in full:\n\n```text\n" + "\n".join(lines) + "\n```")
     blocks.append(f"```json\n{json.dumps(quoted['recipe'], indent=1)}\n```")
     return "\n\n".join(blocks)
 
@@ -243,6 +262,13 @@ def cells(report):
             ]
         )
     return markdown.table(["method", "seed", *several, "accuracy in %", "seconds"], rows) if rows else "None yet."
+
+
+def _skipped(images):
+    measured, training = images.get("skipped", 0), images.get("training_skipped", 0)
+    if not measured and not training:
+        return ""
+    return f"; damaged files were left out: {measured} of these, {training} of the training images"
 
 
 def _seeds(quoted):

@@ -447,3 +447,31 @@ def test_pooled_errors_need_methods_that_vary_alike():
     for seed in range(8):  # one method that varies a hundred times as much
         records[f"cutmix-seed{seed}"]["test_accuracy"] = 0.75 + 0.2 * (-1) ** seed
     assert analyzed(plan, records)[0]["cutmix"]["pooled"] is None
+
+
+@pytest.mark.parametrize(("accuracy", "is_said"), [(0.105, True), (0.119, True), (0.13, False)])
+def test_a_study_in_which_nothing_was_learned_says_so(accuracy, is_said):
+    plan = fakes.make_plan()
+    records = fakes.make_records(plan, dict.fromkeys(GAINS, 0.0))
+    for record in records.values():
+        record["test_accuracy"] = accuracy
+    sentences = " ".join(report.make(plan, records)["warnings"])
+    assert ("All accuracies are near chance, 10.0 %: no method has learned anything" in sentences) == is_said
+
+
+@pytest.mark.parametrize(("images", "is_said"), [(18, True), (10_000, False)])
+def test_the_standard_deviation_of_rounding_is_explained_for_few_images(images, is_said):
+    plan = fakes.make_plan()
+    plan["images"]["n"] = images
+    text = report.to_markdown(report.make(plan, fakes.make_records(plan, GAINS)))
+    said = "With 18 images, accuracies have steps of 5.56 points, and this rounding alone gives differences a standard"
+    assert (said in text) == is_said and ("deviation of 2.27: a smaller one counts as that" in text) == is_said
+
+
+def test_damaged_files_and_all_arguments_of_layers_are_in_the_report():
+    plan = fakes.make_plan()
+    plan["images"] |= {"skipped": 1, "training_skipped": 2}
+    plan["layers"] = {"none": {}, "cutmix": {"mixer": {"probability": 0.5, "detector": None}}}
+    text = report.to_markdown(report.make(plan, fakes.make_records(plan, GAINS)))
+    assert "damaged files were left out: 1 of these, 2 of the training images" in text
+    assert 'mixer: {"probability": 0.5}' in text

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import filelock
 import keras
+import numpy as np
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
@@ -322,10 +323,10 @@ def make_pictures(folder, counts):
     ("words", "match"),
     [
         (["--methods", "none", "cutmx"], "--methods has the unknown method cutmx; did you mean cutmix?"),
-        (["--methods", "none", "cutmix("], "a method must be written as"),
+        (["--methods", "none", "cutmix("], "--methods must be written as"),
         (["--methods", "none"], "--methods must name at least two"),
         (["--methods", "none", "cutmix(alpha=0)"], "`alpha` must be a positive"),
-        (["--methods", "none", "cutmix(foo=1)"], "has no argument `foo`"),
+        (["--methods", "none", "cutmix(foo=1)"], "--methods cutmix has no argument `foo`"),
         (["--methods", "none", "cutmix+mma(foo=1)"], "--methods cutmix+mma(foo=1) cannot be built"),
         (["--methods", "none", "x=cutmix+mma(at=stage9)"], "--methods x cannot be built: ValueError: `at` must name"),
         (["--network", "wideresnet-11-1"], "--network wideresnet-11-1 cannot be built: ValueError: `depth` must be"),
@@ -347,7 +348,7 @@ def make_pictures(folder, counts):
         (["--cell", "none-seed0"], "--cell applies to --check only. Received: cell=none-seed0"),
         (
             ["--check", "x"],
-            "--check must not be combined with --methods, --dataset, --network, --epochs, --output. Rec",
+            "--check must not be combined with --methods, --network, --epochs, --output. Rec",
         ),
         (["--report", "x", "--jobs", "2"], "--report must not be combined with --methods, --dataset, --network, --epo"),
         (["--scheduler", "x", "--jobs", "2"], "--jobs must be 1 with a --scheduler, whose workers train"),
@@ -500,6 +501,25 @@ def test_a_check_runs_a_cell_again(tmp_path, capsys, fake_trainings):
     assert caught.value.code == 1 and "differs by more than 0.5 points" in capsys.readouterr().out
     with pytest.raises(InputError, match="`cell` must be one of none-seed0.*Received: cell=x"):
         checking.rerun(tmp_path, fakes.train, "x")
+
+
+def test_a_check_finds_a_folder_of_images_that_was_moved(tmp_path, rng):
+    PIL = pytest.importorskip("PIL.Image")
+    for number in range(20):
+        path = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.fromarray(rng.integers(0, 256, (16, 16, 3), "uint8")).save(path)
+    run(tmp_path / "study", dataset=f"folder:{tmp_path / 'pictures'}", image_size=16)
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    cell_training._load.cache_clear()
+    with pytest.raises(InputError, match="`dataset` folder:PATH must name a folder"):
+        checking.rerun(tmp_path / "study", fakes.train)
+    moved = f"folder:{tmp_path / 'moved'}"
+    assert checking.rerun(tmp_path / "study", fakes.train, dataset=moved).agrees
+    PIL.fromarray(np.zeros((16, 16, 3), "uint8")).save(tmp_path / "moved" / "a" / "0.png")
+    cell_training._load.cache_clear()
+    with pytest.raises(InputError, match="the images of .* must be those of the first training"):
+        checking.rerun(tmp_path / "study", fakes.train, dataset=moved)
 
 
 def test_a_default_that_has_changed_since_the_plan_is_refused(tmp_path, capsys, fake_trainings):

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from keras_mma.errors import InputError
-from keras_mma.study import provenance, study_cells, study_plan
+from keras_mma.study import provenance, settling, study_cells, study_plan
 from tests.study import fakes
 
 
 def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
     made = fakes.make_plan()
-    assert study_plan.settle(tmp_path / "a", made, None) == made == study_plan.read(tmp_path / "a")
+    assert settling.settle(tmp_path / "a", made, None) == made == study_plan.read(tmp_path / "a")
     assert made["seeds"] == 5 and list(study_plan.seeds_of(made)) == [0, 1, 2, 3, 4]
     assert (
         made["baseline"] == "none"
@@ -25,7 +25,7 @@ def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
     )
     assert made["measure"] == "accuracy on the test part after the last epoch, in %" and made["versions"]["keras"]
     later = {**fakes.make_plan(), "written": "later", "commit": "other"}
-    assert study_plan.settle(tmp_path / "a", later, None)["written"] == made["written"]
+    assert settling.settle(tmp_path / "a", later, None)["written"] == made["written"]
 
 
 @pytest.mark.parametrize(
@@ -45,19 +45,19 @@ def test_a_new_study_writes_its_plan_and_an_old_one_keeps_it(tmp_path):
     ],
 )
 def test_the_folder_of_another_study_is_refused(tmp_path, changes, match):
-    study_plan.settle(tmp_path, fakes.make_plan(), None)
+    settling.settle(tmp_path, fakes.make_plan(), None)
     before = (tmp_path / "plan.json").read_text()
     with pytest.raises(InputError, match=f"`output` .* holds another study, with {match}.*choose another folder"):
-        study_plan.settle(tmp_path, fakes.make_plan(**changes), lambda _: 0)
+        settling.settle(tmp_path, fakes.make_plan(**changes), lambda _: 0)
     assert (tmp_path / "plan.json").read_text() == before
 
 
 def test_folders_that_hold_anything_else_are_refused(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(InputError, match="must be empty or hold a study. Received: x"):
-        study_plan.settle(tmp_path, fakes.make_plan(), None)
+        settling.settle(tmp_path, fakes.make_plan(), None)
     with pytest.raises(InputError, match="must be a folder. Received: the file"):
-        study_plan.settle(tmp_path / "x", fakes.make_plan(), None)
+        settling.settle(tmp_path / "x", fakes.make_plan(), None)
     with pytest.raises(InputError, match="must be the folder of a study. Received: a folder without plan.json"):
         study_plan.read(tmp_path)
     for text, match in (("{", "cannot be read"), ("[]", "must hold a JSON object"), ("{}", "of this version")):
@@ -119,22 +119,22 @@ def test_plans_that_are_refused(changes, match):
 
 
 def test_seeds_added_after_a_look_are_recorded(tmp_path):
-    study_plan.settle(tmp_path, fakes.make_plan(seeds=5), None)
-    extended = study_plan.settle(tmp_path, fakes.make_plan(seeds=8), lambda old: old["seeds"])
+    settling.settle(tmp_path, fakes.make_plan(seeds=5), None)
+    extended = settling.settle(tmp_path, fakes.make_plan(seeds=8), lambda old: old["seeds"])
     assert extended["seeds"] == 8 and extended["looks"] == [5] and study_plan.read(tmp_path) == extended
     (extension,) = extended["extensions"]
     assert (extension["from"], extension["to"], extension["looked_at"]) == (5, 8, 5)
-    again = study_plan.settle(tmp_path, fakes.make_plan(seeds=10), lambda _: 7)
+    again = settling.settle(tmp_path, fakes.make_plan(seeds=10), lambda _: 7)
     assert again["looks"] == [5, 7] and len(again["extensions"]) == 2
     with pytest.raises(InputError, match="`seeds` must not be less than the 10 of the plan"):
-        study_plan.settle(tmp_path, fakes.make_plan(seeds=9), None)
+        settling.settle(tmp_path, fakes.make_plan(seeds=9), None)
     # The same command resumes.
-    assert study_plan.settle(tmp_path, fakes.make_plan(seeds=10), None) == again
+    assert settling.settle(tmp_path, fakes.make_plan(seeds=10), None) == again
 
 
 def test_seeds_added_before_there_is_anything_to_compare_are_no_look(tmp_path):
-    study_plan.settle(tmp_path, fakes.make_plan(seeds=3), None)
-    assert study_plan.settle(tmp_path, fakes.make_plan(seeds=4), lambda _: 1)["looks"] == []
+    settling.settle(tmp_path, fakes.make_plan(seeds=3), None)
+    assert settling.settle(tmp_path, fakes.make_plan(seeds=4), lambda _: 1)["looks"] == []
 
 
 def test_the_cells_of_a_plan():
@@ -213,3 +213,19 @@ def test_what_is_measured_of_the_models_is_written_down_with_its_time():
     assert [each["trained"] for each in again["evaluations"]] == [0, 7, 0]
     old = {name: value for name, value in made.items() if name != "evaluations"}
     assert [each["trained"] for each in study_plan.with_evaluation(old, ["clean"], None, 2)["evaluations"]] == [None]
+
+
+def test_a_folder_of_images_that_was_moved_is_named_as_before(tmp_path):
+    def at(path, digest="a"):
+        plan = fakes.make_plan()
+        dataset = {"dataset": f"folder:{path}"}
+        return plan | {
+            "recipe": plan["recipe"] | dataset,
+            "images": plan["images"] | dataset | {"sha256": digest},
+        }
+
+    settling.settle(tmp_path, at("pictures"), None)
+    with pytest.raises(InputError, match="the images are the same, so name them as before, folder:pictures"):
+        settling.settle(tmp_path, at("/moved/pictures"), lambda _: 0)
+    with pytest.raises(InputError, match="choose another folder"):
+        settling.settle(tmp_path, at("/moved/pictures", "b"), lambda _: 0)
