@@ -65,9 +65,10 @@ def load_network(options, data, check=lambda network: None):
     test = batches.evaluation_batches(data.test, 500)
     accuracy = built.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
     how = "without mixing" if recipe.method == "none" else f"with {recipe.method}"
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
     return built.network, (
-        f"The network is {recipe.network} ({built.network.count_params():,} weights), trained {how} for "
-        f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} on {len(train):,} images of {recipe.dataset}; test accuracy {accuracy:.3f}."
+        f"The network is {recipe.network} ({built.network.count_params():,} weights), trained {how} for {epochs} on "
+        f"{len(train):,} images of {recipe.dataset}; test accuracy {accuracy:.3f}."
     )
 
 
