@@ -67,9 +67,19 @@ def load_quietly() -> None:
 
 @contextlib.contextmanager
 def _errors_of_backends() -> Iterator[None]:
-    """Turn the error of Keras about a backend that is not installed into one that says what to do."""
+    """Turn the errors of Keras about a backend that is unknown or not installed into some that say what to do."""
     try:
         yield
+    except ValueError as error:
+        chosen = os.environ.get("KERAS_BACKEND", "")
+        if chosen in ("", *_BACKENDS):
+            raise
+        from keras_mma.errors import InputError
+
+        raise InputError(
+            "the environment variable KERAS_BACKEND must be tensorflow, jax or torch. "
+            f"Received: KERAS_BACKEND={chosen!r}"
+        ) from error
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _BACKENDS:

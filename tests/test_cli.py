@@ -267,6 +267,15 @@ def test_a_backend_that_is_not_installed_is_named(module, code):
         assert "Traceback" in done.stderr
 
 
+def test_an_unknown_backend_is_one_line():
+    words = [sys.executable, "-c", "import sys, keras_mma_command; sys.exit(keras_mma_command.main())", "compare", "x"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "foo"})
+    (line,) = done.stderr.splitlines()
+    assert (
+        done.returncode == 2 and "KERAS_BACKEND must be tensorflow, jax or torch. Received: KERAS_BACKEND='foo'" in line
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
