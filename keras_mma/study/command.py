@@ -188,13 +188,15 @@ def run(**options):
         return _report(options["report"])
     if options["output"] is None:
         raise InputError("`output` must name the folder of the study. Received: output=None")
-    from keras_mma.study import arms
+    from keras_mma.study import arms, provenance
     from keras_mma.study.study import study
 
     methods = [arms.parse(text) for text in options["methods"]]
     methods += arms.read_file(options["arms"]) if options["arms"] is not None else []
     settings = {name: value for name, value in options.items() if value is not None and name not in _OF_THE_COMMAND}
-    result = study(options["output"], methods, **settings, progress=True, on_plan=describe)
+    named = options | {"arms": options["arms"] and Path(options["arms"]).name}
+    command = provenance.command(named, _defaults())
+    result = study(options["output"], methods, **settings, progress=True, on_plan=describe, command=command)
     from keras_mma.study.report import summary
 
     show(summary(result.report))
@@ -211,9 +213,7 @@ def _check_options(options):
     """Refuse options that would be ignored."""
     if options["cell"] is not None and options["check"] is None:
         raise InputError(f"`cell` applies to `check` only. Received: cell={options['cell']}")
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    given = [name for name, default in vars(parser.parse_args([])).items() if options[name] != default]
+    given = [name for name, default in _defaults().items() if options[name] != default]
     for name, used in {"check": ("cell", "data_dir", "dataset", "jobs"), "report": ()}.items():
         ignored = [other for other in given if other not in (name, *used)]
         if name in given and ignored:
@@ -221,6 +221,12 @@ def _check_options(options):
                 f"`{name}` must not be combined with {', '.join(f'`{other}`' for other in ignored)}. Received: "
                 + ", ".join(f"{other}={options[other]}" for other in (name, *ignored))
             )
+
+
+def _defaults():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return vars(parser.parse_args([]))
 
 
 def describe(plan):

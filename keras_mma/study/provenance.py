@@ -4,6 +4,7 @@ import datetime
 import functools
 import importlib.metadata
 import platform
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def origin():
     from keras import backend
 
     return {"commit": commit(), "backend": backend.backend(), "versions": versions()}
+
+
+def command(options, defaults):
+    """The command line of a study, without what differs between machines: places of files, a scheduler, a budget.
+
+    Args:
+        options: Dict from the names of all options to their values.
+        defaults: Dict from the names to the default values, which are left out.
+    """
+    words = ["keras-mma", "study"]
+    for name, value in options.items():
+        if value == defaults.get(name) or name in ("data_dir", "output", "scheduler", "budget_minutes"):
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words += map(str, value if isinstance(value, (list, tuple)) else [value])
+    return shlex.join(words)
 
 
 def changed(records):

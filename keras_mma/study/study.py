@@ -56,6 +56,7 @@ def study(
     progress=False,
     train=cell_training.train_cell,
     on_plan=None,
+    command=None,
     **settings,
 ):
     """Compare methods on a dataset: train every method with every seed, and write the report.
@@ -84,6 +85,7 @@ def study(
         progress: Whether to show a progress bar.
         train: Function that trains a cell, see `keras_mma.study.running.run`.
         on_plan: Function that is called with the plan before the first training starts.
+        command: The command line that calls this function, for the plan, or `None`.
         **settings: Settings of `keras_mma.study.recipe.Recipe`; `fraction`, `network`, `image_size` and `epochs` may be
             lists, whose combinations are compared each by itself.
 
@@ -117,6 +119,7 @@ def study(
         margin=margin,
         part=part,
     )
+    plan |= {} if command is None else {"command": command}
     options = None if evaluate is None else _check_sections(evaluate, limit)
     plotting.require()
     folder = Path(output).absolute()  # workers of a scheduler have other current folders

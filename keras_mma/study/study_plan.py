@@ -51,6 +51,7 @@ FORM = {
     "tuning": (dict, type(None)),
     "looks": [int],
     "layers?": {str: {str: dict}},
+    "command?": forms.OPTIONAL_STRING,
     "extensions": [{"date": str, "from": int, "to": int, "looked_at": int}],
     "evaluations?": [{"date": str, "sections": [str], "limit": _OPTIONAL, "trained": _OPTIONAL}],
 }

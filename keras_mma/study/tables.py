@@ -219,6 +219,7 @@ def plan(report):
             for name, values in quoted["dimensions"].items()
         ),
         ["tuning", "none" if quoted["tuning"] is None else _grid(quoted["tuning"])],
+        *([["command", code(quoted["command"])]] if quoted.get("command") else []),
         ["commit", code(quoted["commit"])],
         ["versions", escape(", ".join(f"{name} {version}" for name, version in quoted["versions"].items()))],
     ]

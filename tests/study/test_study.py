@@ -269,6 +269,7 @@ def test_the_command_passes_all_options_on(monkeypatch, tmp_path):
         main(words.split())
     assert caught.value.code == 130
     assert passed.pop("on_plan") is command.describe and passed.pop("progress")
+    assert passed.pop("command").startswith("keras-mma study --methods none cutmix --baseline cutmix")
     assert passed == {
         "output": "o",
         "methods": ["none", "cutmix"],
@@ -441,6 +442,19 @@ def test_the_folder_of_the_data_is_not_written_and_may_change(tmp_path, fake_tra
     assert set(seen) == {"/elsewhere"}
     checking.rerun(tmp_path / "study", train, data_dir="/third")
     assert seen[-1] == "/third"
+
+
+def test_the_plan_and_the_report_have_the_command(tmp_path, fake_trainings):
+    (tmp_path / "arms.toml").write_text('soft = "cutmix+mma(temperature=1)"\n')
+    words = [*SMALL_WORDS, "--seeds", "2", "--arms", str(tmp_path / "arms.toml"), "--data-dir", "/somewhere", "--tune"]
+    main([*words, "--tune-learning-rate", "0.1", "0.3", "--output", str(tmp_path / "s")])
+    command = study_plan.read(tmp_path / "s")["command"]
+    assert command.startswith("keras-mma study --methods ")
+    assert "--arms arms.toml" in command and "--tune --tune-learning-rate 0.1 0.3" in command
+    assert "--seeds 2" in command and "--output" not in command and "somewhere" not in command
+    assert f"| command | `{command}` |" in (tmp_path / "s" / "report.md").read_text()
+    main([*words, "--tune-learning-rate", "0.1", "0.3", "--margin", "0.5", "--output", str(tmp_path / "s")])
+    assert study_plan.read(tmp_path / "s")["command"] == command
 
 
 def test_a_failed_training_exits_with_one(tmp_path, capsys, monkeypatch):
