@@ -24,6 +24,7 @@ MEANS = ("corruptions, mean (regenerated)", "deformations, mean")
 CONTRASTS = [
     ("length",),
     ("saliencymix",),
+    ("saliencymix-all",),
     ("mma-naive",),
     ("mma-naive", "--measures", *DEFORMATIONS),
     ("mma-naive", "--measures", "corruptions, mean (regenerated)"),
