@@ -126,7 +126,17 @@ def loss_and_updates(model):
 
 
 def state_sync(model):
-    assert BACKEND != "jax" or callable(keras.Model.jax_state_sync)
+    if BACKEND == "jax":
+        taken = []
+        network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1), keras.layers.BatchNormalization()])
+        network.compile("sgd", "mse")
+        network.make_train_function()
+        step = network.train_function
+        network.train_function = lambda state, iterator: taken.append(state) or step(state, iterator)
+        network.fit(np.zeros((2, 2)), np.zeros((2, 1)), verbose=0)
+        trainable, non_trainable, *_ = taken[0]
+        assert [value.shape for value in trainable] == [tuple(v.shape) for v in network.trainable_variables]
+        assert [value.shape for value in non_trainable] == [tuple(v.shape) for v in network.non_trainable_variables]
 
 
 def symbolic_call(model):

@@ -109,9 +109,15 @@ def _table(diagnosis):
         for row in (row for row in diagnosis["rows"] if row["stage"] == stage):
             verdicts = meets(row)
             cells = [_show(row[name], verdicts.get(name) is False, name == "hard") for name in COLUMNS]
-            lines.append(f"| {row['setting']} | {' | '.join(cells)} | {'kept' if meets_all([row]) else '-'} |")
+            lines.append(f"| {row['setting']} | {' | '.join(cells)} | {_kept(verdicts)} |")
         lines.append("")
     return lines
+
+
+def _kept(verdicts):
+    if None in verdicts.values() and False not in verdicts.values():
+        return "not measured"
+    return "-" if False in verdicts.values() else "kept"
 
 
 def _search(search):

@@ -121,9 +121,9 @@ class MixingMonitor(keras.callbacks.Callback):
         site_features(model)  # raises for other models
         if len(model.inputs) > 1:
             raise ValueError(f"`MixingMonitor` needs a model with one input. Received: {len(model.inputs)} inputs")
-        expected, received = tuple(model.inputs[0].shape[1:]), self.images.shape[1:]
-        if any(None not in pair and pair[0] != pair[1] for pair in zip(expected, received, strict=True)):
-            raise ValueError(f"`images` must have the shape of the model's, {expected}. Received: shape {received}")
+        shape, own = tuple(model.inputs[0].shape[1:]), self.images.shape[1:]
+        if len(shape) != 3 or any(None not in pair and pair[0] != pair[1] for pair in zip(shape, own, strict=True)):
+            raise ValueError(f"`images` must have the shape of the model's input, {shape}. Received: shape {own}")
         if self.samples:
             plotting.require()
             if self.labels is not None:

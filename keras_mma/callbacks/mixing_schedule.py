@@ -33,9 +33,9 @@ class MixingSchedule(keras.callbacks.Callback):
 
     Raises:
         ValueError: If `probability` or `alpha` is neither a sequence nor a function, or holds a number that is out of
-            range, if `active` is not a pair of integers or `None` or has no epoch, or if nothing is given; when
-            training starts, if a sequence is shorter than the training, the model is not a `MixModel`, or its mixer has
-            no `alpha` or does not use it.
+            range, or if `active` is not a pair of integers or `None` or has no epoch; when training starts, if a
+            sequence is shorter than the training, the model is not a `MixModel`, or its mixer has no `alpha` or does
+            not use it.
 
     Example:
 
@@ -62,14 +62,9 @@ class MixingSchedule(keras.callbacks.Callback):
                 f"negative. Received: active={active!r}"
             )
         start, stop = ends
-        if start is not None and stop is not None and (start < 0) == (stop < 0) and start >= stop:
+        if start is not None and stop is not None and (start < 0) == (stop < 0) and start >= stop or stop == 0:
             raise ValueError(f"`active` must be an epoch and a later one. Received: active={active!r}, which has none")
         self.active = ends
-        if ends == (None, None) and probability is None and alpha is None:
-            raise ValueError(
-                "`probability`, `alpha` or `active` must be given: a schedule without them changes nothing. "
-                "Received: none of them"
-            )
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if not isinstance(self.model, MixModel):
@@ -127,8 +122,8 @@ def _check_alpha(mixer: Any, schedule: Schedule) -> None:
         )
     if not getattr(mixer, "uses_alpha", True):
         raise ValueError(
-            f"`alpha` has no effect in {mixer.name!r}, a {type(mixer).__name__} with a fixed `count`: pass "
-            f"`count=None`. Received: alpha={schedule!r}"
+            f"`alpha` must not be set for {mixer.name!r}, which does not use it with its arguments, such as a fixed "
+            f"`count` of `AttentiveMix`. Received: alpha={schedule!r}"
         )
 
 

@@ -38,8 +38,6 @@ class Adjustable:
                 f"Received: {self._name}={value!r}",
                 stacklevel=2,
             )
-        for model in getattr(layer, "carried_by", ()):  # on JAX, where `fit` holds the values of a model's variables
-            model.jax_state_sync()
         if getattr(layer, "is_carried", False):
             warnings.warn(
                 f"`{self._name}` of {layer.name!r} does not change the state that a loop with `stateless_call` already "

@@ -6,7 +6,20 @@ from keras_mma.layers import FollowPlan
 from keras_mma.models import graph
 
 _OURS = (*graph.MIXING, FollowPlan)
-_MOVING_AXES = ("Permute", "Reshape", "Transpose", "Moveaxis", "Swapaxes", "Lambda")
+_layers = keras.layers
+#: Layers of Keras whose data format says what the layout of their maps is. Others have a format that they do not use.
+_SPATIAL = (
+    *(_layers.Conv2D, _layers.Conv2DTranspose, _layers.DepthwiseConv2D, _layers.SeparableConv2D),
+    *(_layers.MaxPooling2D, _layers.AveragePooling2D, _layers.GlobalMaxPooling2D, _layers.GlobalAveragePooling2D),
+    *(_layers.UpSampling2D, _layers.ZeroPadding2D, _layers.Cropping2D),
+)
+#: Layers and operations of Keras that return maps of the layout that they get.
+_KEEPING = (
+    *("Identity", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Dropout", "GaussianNoise", "SpatialDropout2D"),
+    *("BatchNormalization", "LayerNormalization", "GroupNormalization", "Normalization", "Rescaling"),
+    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Divide", "TrueDivide"),
+    *("Relu", "Relu6", "Gelu", "Silu", "Sigmoid", "Tanh", "Elu", "HardSwish", "HardSigmoid", "Cast"),
+)
 
 
 def check(predictions):
@@ -18,7 +31,7 @@ def check(predictions):
     calls = {id(tensor): call for call in graph.calls_behind(predictions) for tensor in call.outputs}
     for call in graph.feature_calls(predictions):
         layer, features = call.operation, next(iter(call.input_tensors), None)
-        if not _has_format(layer):
+        if not isinstance(layer, (*_OURS, *_SPATIAL)):
             continue
         if isinstance(layer, _OURS):
             features, _ = graph.features_and_plan(layer, call.arguments.args, call.arguments.kwargs)
@@ -31,23 +44,15 @@ def check(predictions):
             )
 
 
-def _has_format(layer):
-    # The format of `Flatten` only determines the order of what it returns.
-    is_known = getattr(layer, "data_format", None) in ("channels_last", "channels_first")
-    return is_known and not isinstance(layer, keras.layers.Flatten)
-
-
 def _source(features, calls):
-    """The last layer with a data format, such as a convolution, whose layout the features still have, or `None`.
-
-    Layers without one keep the layout if they return the shape that they get, except those that move axes.
-    """
+    """The last layer with a data format, such as a convolution, whose layout the features still have, or `None`."""
     while True:
         call = calls[id(features)]
-        if _has_format(call.operation):
+        if isinstance(call.operation, (*_OURS, *_SPATIAL)):
             return call.operation
-        inputs = call.input_tensors
-        is_kept = bool(inputs) and inputs[0].shape == call.outputs[0].shape
-        if not is_kept or type(call.operation).__name__ in _MOVING_AXES:
+        kind = type(call.operation)
+        # A scalar or a vector may come first, as in `2 * x`.
+        maps = [tensor for tensor in call.input_tensors if tensor.shape == call.outputs[0].shape]
+        if not maps or not kind.__module__.startswith("keras.") or kind.__name__ not in _KEEPING:
             return None
-        features = inputs[0]
+        features = maps[0]

@@ -133,7 +133,6 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, CarriedState, keras.Model
         mixer.is_compared_by_model = mixer.label == "sumix"
         if mixer.is_compared_by_model:
             self._predict_clean = predictor_behind_mixer(self.input, self.output[0], mixer.data_format)
-        self.follow_assignments(mixer)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         with input_forms.following_the_plan(self.mixer) as received:

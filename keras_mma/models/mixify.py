@@ -93,7 +93,7 @@ def mixify(
                 stacklevel=2,
             )
     points = _find(model, _names(at))
-    if adapt and not points:
+    if set(adapt) - {"data_format"} and not points:
         given = ", ".join(f"{name}={value!r}" for name, value in adapt.items())
         raise ValueError(
             f"`at` must name a layer after which features are mixed, because `{next(iter(adapt))}` is an argument of "

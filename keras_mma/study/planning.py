@@ -76,6 +76,7 @@ def describe_images(dataset, data, part):
         part: Name of the part that is measured.
     """
     images = getattr(data, part)
+    skipped = {*images.skipped, *data.train.skipped}
     return {
         "dataset": dataset,
         "n": len(images),
@@ -84,8 +85,7 @@ def describe_images(dataset, data, part):
         "sha256": images.digest(),
         "training_images": len(data.train),
         "training_sha256": data.train.digest(),
-        **({"skipped": len(images.skipped)} if images.skipped else {}),
-        **({"training_skipped": len(data.train.skipped)} if data.train.skipped else {}),
+        **({"skipped": len(skipped)} if skipped else {}),
     }
 
 

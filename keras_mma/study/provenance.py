@@ -40,7 +40,7 @@ def origin():
 
 
 def command(options, defaults):
-    """The command line of a study, without what differs between machines: places of files, a scheduler, a budget.
+    """The command line of a study, without its folder, that of tensorflow-datasets, the scheduler and the budget.
 
     Args:
         options: Dict from the names of all options to their values.
@@ -50,8 +50,8 @@ def command(options, defaults):
     for name, value in options.items():
         if value == defaults.get(name) or name in ("data_dir", "output", "scheduler", "budget_minutes"):
             continue
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
+        words.append(f"--{'no-' if value is False else ''}{name.replace('_', '-')}")
+        if not isinstance(value, bool):
             words += map(str, value if isinstance(value, (list, tuple)) else [value])
     return shlex.join(words)
 

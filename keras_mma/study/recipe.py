@@ -146,6 +146,7 @@ class Recipe:
         for parent in MIXERS[self.mixer_name].__mro__:
             if "__init__" in vars(parent):
                 known |= set(inspect.signature(parent.__init__).parameters)
+        known -= {"self", "args", "kwargs"}
         for name, value in self.mixer_arguments.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1)

@@ -1,5 +1,6 @@
 """The report of a study: `report.md`, `report.html` and `report.json`."""
 
+import math
 from pathlib import Path
 
 from keras_mma import files, markdown
@@ -192,11 +193,11 @@ def _near_chance(report):
     chance = 100 / images["classes"]
     for setting in report["analysis"]["settings"]:
         means = [arm["mean"] for arm in setting["arms"] if arm["mean"] is not None]
-        if means and max(means) <= 1.2 * chance:
+        if means and max(means) <= chance + 3 * math.sqrt(chance * (100 - chance) / images["n"]):
             where = f" ({markdown.escape(setting['title'])})" if setting["title"] else ""
             sentences.append(
-                f"All accuracies{where} are near chance, {chance:.1f} %: no method has learned anything, so that their "
-                "differences mean nothing. Train for more epochs or on more images."
+                f"No accuracy{where} is above that of guessing among {images['classes']} classes, {chance:.1f} %, by "
+                "more than chance explains: differences mean nothing. Train for more epochs or on more images."
             )
     return sentences
 

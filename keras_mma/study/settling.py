@@ -38,11 +38,11 @@ def settle(folder, plan, compared_seeds):
         return plan
     before, place = study_plan.read(folder), plan["recipe"].get("data_dir")
     plan = study_plan.without_places(plan)
-    changed = [name for name in _FIXED if before[name] != plan[name]]
+    changed = [name for name in _FIXED if _comparable(before[name]) != _comparable(plan[name])]
     if changed:
         values = ", ".join(f"{name} {_difference(name, before[name], plan[name])}" for name in changed)
         is_moved = _without_dataset(before) == _without_dataset(plan)
-        same = f"the images are the same, so name them as before, {before['recipe']['dataset']}"
+        same = f"the images are the same: name them as before, {before['recipe']['dataset']}, or link that path to them"
         raise InputError(
             f"`output` {folder} holds another study, with {values}: {same if is_moved else 'choose another folder'}"
         )
@@ -54,8 +54,14 @@ def settle(folder, plan, compared_seeds):
         )
     if plan["seeds"] > before["seeds"]:
         before = study_plan.extend(before, plan["seeds"], compared_seeds(before))
+        before |= {name: plan[name] for name in ("command",) if name in plan}
         files.write_json(path, before)
     return before if place is None else before | {"recipe": before["recipe"] | {"data_dir": place}}
+
+
+def _comparable(entry):
+    """An entry of a plan without what follows from the rest and is not in plans of earlier versions."""
+    return {name: entry[name] for name in entry if name != "skipped"} if isinstance(entry, dict) else entry
 
 
 def _without_dataset(plan):

@@ -39,7 +39,6 @@ FORM = {
         "n": int,
         "classes": int,
         "skipped?": int,
-        "training_skipped?": int,
     },
     "recipe": {"dataset": str, "batch_size": int, "learning_rate": forms.NUMBER, "weight_decay": forms.NUMBER},
     "dimensions": {

@@ -266,10 +266,8 @@ def cells(report):
 
 
 def _skipped(images):
-    measured, training = images.get("skipped", 0), images.get("training_skipped", 0)
-    if not measured and not training:
-        return ""
-    return f"; damaged files were left out: {measured} of these, {training} of the training images"
+    count = images.get("skipped", 0)
+    return f"; damaged files that were left out, here or in training: {count:,}" if count else ""
 
 
 def _seeds(quoted):

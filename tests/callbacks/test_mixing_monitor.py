@@ -200,7 +200,7 @@ def test_what_a_report_lacks_is_said_before_the_first_step(rng, tmp_path, monkey
         monitor = mixing_monitor.MixingMonitor(blobs(rng, 6), tmp_path, labels=labels, class_names=["a", "b", "c"])
         with pytest.raises(ValueError, match=match):
             train(model, rng, [monitor])
-    with pytest.raises(ValueError, match=r"`images` must have the shape of the model's, \(16, 20, 3\). Received"):
+    with pytest.raises(ValueError, match=r"`images` must have the shape of the model's input, \(16, 20, 3\). Received"):
         train(model, rng, [mixing_monitor.MixingMonitor(blobs(rng, 6)[:, :8], tmp_path)])
     assert not model.plan_metrics
 

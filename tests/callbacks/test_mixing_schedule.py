@@ -109,7 +109,7 @@ def test_a_training_that_is_resumed_continues_with_the_values_of_its_epoch(tmp_p
         ({"active": (0, 0.5)}, "`active` must be two integers or None"),
         ({"active": (5, 2)}, r"`active` must be an epoch and a later one. Received: active=\(5, 2\), which has none"),
         ({"active": (-1, -1)}, "`active` must be an epoch and a later one"),
-        ({}, "`probability`, `alpha` or `active` must be given"),
+        ({"active": (None, 0)}, "`active` must be an epoch and a later one"),
         ({"probability": [1]}, "`probability` must have a number for each of the 2 epochs. Received: 1 numbers"),
         ({"probability": [1, 2]}, r"`probability` must be a number in \[0, 1\]. Received: probability=2"),
         ({"alpha": [1, 0]}, "`alpha` must be a positive, finite number. Received: alpha=0"),
@@ -137,7 +137,7 @@ def test_models_and_mixers_that_cannot_follow_raise():
 
 
 def test_an_alpha_without_effect_is_refused():
-    with pytest.raises(ValueError, match="`alpha` has no effect in .* with a fixed `count`: pass `count=None`"):
+    with pytest.raises(ValueError, match="`alpha` must not be set for .* such as a fixed `count`"):
         fit(build(layers.AttentiveMix(count=2)), 1, MixingSchedule(alpha=[1]))
     fit(build(layers.AttentiveMix(count=None)), 1, MixingSchedule(alpha=[1]))
 

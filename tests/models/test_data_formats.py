@@ -122,3 +122,27 @@ def test_a_feature_mixer_in_front_of_a_layer_of_another_format():
     x = keras.layers.MaxPooling2D(data_format=FIRST, name="pool")(x)
     with pytest.raises(ValueError, match="`data_format` of 'adapt' must be .*'channels_first' as in 'pool'"):
         keras_mma.MixModel(inputs, (keras.layers.Dense(3)(keras.layers.Flatten()(x)), plan))
+
+
+def test_a_layer_that_does_not_use_its_format():
+    inputs = keras.Input((3, 8, 8))
+    x = convolution(FIRST)(keras.layers.RandomBrightness(0.2)(inputs))
+    x = keras.layers.GlobalAveragePooling2D(data_format=FIRST)(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    keras_mma.mixify(model, layers.CutMix(data_format=FIRST), at=[])
+
+
+class Moving(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.transpose(x, (0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "form", [Moving, lambda: keras.Sequential([keras.Input((8, 8, 8)), keras.layers.Permute((2, 3, 1))])]
+)
+def test_layers_of_a_user_and_nested_models_may_move_axes(form):
+    inputs = keras.Input((8, 8, 8))
+    x, plan = layers.CutMix(sites=(0, 1), data_format=FIRST)(inputs)
+    x = form()(keras.layers.Conv2D(8, 3, padding="same", data_format=FIRST)(x))
+    x, plan = layers.FeatureMixAdapt(1, data_format=LAST)(x, plan)
+    keras_mma.MixModel(inputs, (keras.layers.Dense(3)(keras.layers.Flatten()(x)), plan))

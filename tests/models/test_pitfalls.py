@@ -347,6 +347,17 @@ class TestPlansThatNothingFollows:
         assert labeled["labels"].shape == (12, CLASSES)
 
 
+class Logs(keras.callbacks.Callback):
+    """Collects the mean peak of the epoch after each batch."""
+
+    def __init__(self, means):
+        super().__init__()
+        self.means = means
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.means.append(logs["peak"])
+
+
 class TestNumbersThatChangeDuringTraining:
     def model(self, mixer):
         inputs = keras.Input((16, 20, 3))
@@ -381,6 +392,40 @@ class TestNumbersThatChangeDuringTraining:
         model = self.model(layers.MixUp(seed=1, partner="roll"))
         apart, equal = self.peaks(model, data, [{"alpha": 1e-3}, {"alpha": 1e3}])
         assert apart > 0.9 and equal < 0.8
+
+    @pytest.mark.parametrize("form", ["generator", "dataset"])
+    def test_it_can_be_assigned_while_a_batch_is_fetched(self, data, form):
+        model = self.model(layers.MixUp(alpha=50.0, partner="roll"))
+        means = []
+
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 3
+
+            def __getitem__(self, number):
+                model.mixer.probability = float(number != 2)
+                return data[0][:4], data[1][:4]
+
+        def generate():
+            for number in range(3):
+                yield Batches()[number]
+
+        batches = Batches() if form == "dataset" else generate()
+        model.fit(batches, shuffle=False, verbose=0, callbacks=[Logs(means)])
+        assert len(means) == 3 and means[0] < 0.95 and model.mixer.probability == 0.0
+        assert (keras.ops.convert_to_numpy(model.mixer(data[0], training=True)[1]["weight"]) == 1).all()
+        model.fit(*data, batch_size=4, verbose=0, callbacks=[Logs(means)])
+        assert means[-1] == 1.0
+
+    def test_an_assignment_leaves_the_weights_as_they_are(self, data):
+        model = self.model(layers.MixUp())
+        model.train_on_batch(*data)
+        with pytest.raises(ValueError):
+            model.predict_on_batch(np.zeros((2, 3)))
+        weights = [np.zeros(weight.shape) for weight in model.get_weights()]
+        model.set_weights(weights)
+        model.mixer.probability = 0.5
+        assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), weights, strict=True))
 
     @pytest.mark.parametrize("is_in_choice", [False, True])
     def test_a_mixer_that_was_kept_can_be_assigned_in_the_middle_of_an_epoch(self, data, is_in_choice):

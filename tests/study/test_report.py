@@ -449,14 +449,14 @@ def test_pooled_errors_need_methods_that_vary_alike():
     assert analyzed(plan, records)[0]["cutmix"]["pooled"] is None
 
 
-@pytest.mark.parametrize(("accuracy", "is_said"), [(0.105, True), (0.119, True), (0.13, False)])
+@pytest.mark.parametrize(("accuracy", "is_said"), [(0.1, True), (0.3, False)])
 def test_a_study_in_which_nothing_was_learned_says_so(accuracy, is_said):
     plan = fakes.make_plan()
     records = fakes.make_records(plan, dict.fromkeys(GAINS, 0.0))
     for record in records.values():
         record["test_accuracy"] = accuracy
     sentences = " ".join(report.make(plan, records)["warnings"])
-    assert ("All accuracies are near chance, 10.0 %: no method has learned anything" in sentences) == is_said
+    assert ("No accuracy is above that of guessing among 10 classes, 10.0 %" in sentences) == is_said
 
 
 @pytest.mark.parametrize(("images", "is_said"), [(18, True), (10_000, False)])
@@ -470,8 +470,8 @@ def test_the_standard_deviation_of_rounding_is_explained_for_few_images(images, 
 
 def test_damaged_files_and_all_arguments_of_layers_are_in_the_report():
     plan = fakes.make_plan()
-    plan["images"] |= {"skipped": 1, "training_skipped": 2}
+    plan["images"] |= {"skipped": 3}
     plan["layers"] = {"none": {}, "cutmix": {"mixer": {"probability": 0.5, "detector": None}}}
     text = report.to_markdown(report.make(plan, fakes.make_records(plan, GAINS)))
-    assert "damaged files were left out: 1 of these, 2 of the training images" in text
+    assert "damaged files that were left out, here or in training: 3" in text
     assert 'mixer: {"probability": 0.5}' in text

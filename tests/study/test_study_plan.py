@@ -225,7 +225,7 @@ def test_a_folder_of_images_that_was_moved_is_named_as_before(tmp_path):
         }
 
     settling.settle(tmp_path, at("pictures"), None)
-    with pytest.raises(InputError, match="the images are the same, so name them as before, folder:pictures"):
+    with pytest.raises(InputError, match="the images are the same: name them as before, folder:pictures, or"):
         settling.settle(tmp_path, at("/moved/pictures"), lambda _: 0)
     with pytest.raises(InputError, match="choose another folder"):
         settling.settle(tmp_path, at("/moved/pictures", "b"), lambda _: 0)
