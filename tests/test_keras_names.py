@@ -125,7 +125,7 @@ def loss_and_updates(model):
     assert BACKEND != "jax" or callable(keras.Model.compute_loss_and_updates)
 
 
-def state_sync(model):
+def step_of_jax(model):
     if BACKEND == "jax":
         taken = []
         network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1), keras.layers.BatchNormalization()])
@@ -164,7 +164,7 @@ CHECKS = dict(
                 symbolic_build,
                 distribute_strategy,
             ),
-            *(initial_seed, direction, multi_worker_mode, node, state, loss_and_updates, state_sync),
+            *(initial_seed, direction, multi_worker_mode, node, state, loss_and_updates, step_of_jax),
             *(symbolic_call, weight_paths),
         ],
         strict=True,

@@ -93,10 +93,11 @@ def mixify(
                 stacklevel=2,
             )
     points = _find(model, _names(at))
-    if set(adapt) - {"data_format"} and not points:
-        given = ", ".join(f"{name}={value!r}" for name, value in adapt.items())
+    unused = {} if points else {name: value for name, value in adapt.items() if name != "data_format"}
+    if unused:
+        given = ", ".join(f"{name}={value!r}" for name, value in unused.items())
         raise ValueError(
-            f"`at` must name a layer after which features are mixed, because `{next(iter(adapt))}` is an argument of "
+            f"`at` must name a layer after which features are mixed, because `{next(iter(unused))}` is an argument of "
             f"the layers that mix them. Received: {given}, at={at}"
         )
     mixer = _with_sites(mixer, len(points))

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from keras_mma import files, markdown
-from keras_mma.study import evaluation, figures, latex, provenance, study_cells, study_plan, tables, tuning
+from keras_mma.study import evaluation, figures, latex, provenance, quoted_plan, study_cells, study_plan, tables, tuning
 from keras_mma.study.analysis import analyze
 
 SCHEMA = "keras_mma.study.report/1"
@@ -244,7 +244,7 @@ def to_markdown(report, pictures=()):
     blocks.append("## More about the differences\n\n" + tables.details(report))
     if report["robustness"]:
         blocks.append("## Robustness\n\n" + tables.robustness(report))
-    blocks.append("## The plan\n\n" + tables.plan(report))
+    blocks.append("## The plan\n\n" + quoted_plan.table(report))
     blocks.append("## Tables to paste\n\n" + _tables_to_paste(analysis, plan))
     blocks.append("## Every training run\n\n" + tables.cells(report))
     return "\n\n".join(blocks) + "\n"

@@ -15,6 +15,7 @@ from keras_mma.study import (
     evaluation,
     latex,
     power,
+    quoted_plan,
     report,
     sequential,
     statistics,
@@ -137,7 +138,7 @@ def test_the_plan_is_said_to_be_first_only_where_the_records_show_it(times, is_f
     for record, year in zip(records.values(), 2 * times, strict=True):
         record |= {} if year is None else {"finished": f"{year}-01-01T00:00:00+00:00"}
     made = report.make(plan, records)
-    assert (", before the first training" in tables.plan(made)) == is_first
+    assert (", before the first training" in quoted_plan.table(made)) == is_first
     assert ("2 of the training runs had ended before the plan was written." in made["warnings"]) == warned
 
 
