@@ -10,6 +10,7 @@ import types
 import keras
 import numpy as np
 
+from keras_mma.errors import InputError
 from keras_mma.study import batches, recipe, training
 
 
@@ -55,7 +56,7 @@ def train_cell(cell, output, on_epoch):
             if not math.isfinite(found["loss"]):  # its last step, or statistics that only inference uses
                 raise Diverged(len(losses))
         except Diverged as error:
-            result |= {"accuracy": 1 / measured.classes, "loss": None, "diverged": error.epoch}
+            result |= {"accuracy": 1 / train.classes, "loss": None, "diverged": error.epoch}
         else:
             training.save(built.model, output)
             result |= found | {"diverged": None}
@@ -92,7 +93,24 @@ def load(settings):
 def _load(settings):
     parts = recipe.Recipe(**dict(settings)).load_data()
     names = ("train", "validation", "test") if dict(settings)["validation_fraction"] else ("train", "test")
-    return types.SimpleNamespace(**{name: _in_memory(getattr(parts, name)) for name in names})
+    found = {name: _in_memory(getattr(parts, name)) for name in names}
+    for name, part in found.items():
+        _check_alike(found["train"], part, name)
+    return types.SimpleNamespace(**found)
+
+
+def _check_alike(train, part, name):
+    """Refuse a part that a model of the training images cannot be measured on, before it is trained."""
+    if part.shape != train.shape:
+        raise InputError(
+            f"The images of all parts of {train.name} must have the same shape, or `image_size` must be given. "
+            f"Received: {train.shape} for training, {part.shape} in the {name} part"
+        )
+    if part.classes > train.classes:
+        raise InputError(
+            f"The {name} part of {train.name} must have no class without training images. "
+            f"Received: {train.classes} classes for training, {part.classes} in the {name} part"
+        )
 
 
 def _in_memory(dataset):

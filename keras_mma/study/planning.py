@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import keras
+import numpy as np
 
 from keras_mma import checks, layers
 from keras_mma.errors import InputError, first_line
@@ -80,7 +81,7 @@ def describe_images(dataset, data, part):
     return {
         "dataset": dataset,
         "n": len(images),
-        "classes": images.classes,
+        "classes": data.train.classes,
         "selection": images.selection,
         "sha256": images.digest(),
         "training_images": len(data.train),
@@ -109,6 +110,11 @@ def check_models(plan):
             train = train.balanced_subset(settings.fraction, settings.seed)
             if network is None:
                 network = _build("network", settings.network, recipe.make_network, settings, train)
+            if arm.mixing_points is not None and not settings.mixes_features:
+                raise InputError(
+                    f"`methods` must not have mixing points for {arm.method}, which mixes no features. "
+                    f"Received: {arm.name} with {list(arm.mixing_points)}"
+                )
             at = "`at`" if "mixing_points" in arm.settings() else "`mixing_points`"
             built[arm.name] = _arguments(_build("methods", arm.name, recipe.add_mixing, settings, network, at=at))
     keras.backend.clear_session()
@@ -160,13 +166,23 @@ def _settings(regime, settings):
             f"Received: {unknown[0]}={settings[unknown[0]]!r}"
         )
     merged = defaults | (REGIMES[regime] if regime else {}) | settings
+    merged = {name: _plain(value) for name, value in merged.items()}
     if merged["image_size"] is None and str(merged["dataset"]).startswith("folder:"):
         merged["image_size"] = 32
     dimensions = {}
     for name in study_plan.DIMENSIONS:
         value = merged.pop(name)
-        dimensions[name] = list(value) if isinstance(value, list | tuple) else [value]
+        dimensions[name] = value if isinstance(value, list) else [value]
+        if value == []:
+            raise InputError(f"`{name}` must have at least one value. Received: {name}=[]")
     return merged, dimensions
+
+
+def _plain(value):
+    """A value of a setting as JSON can hold it: a number of NumPy as one of Python, a sequence as a list."""
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _recipe(shared, dimensions, arm, **changes):

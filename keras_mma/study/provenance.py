@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 
 #: Packages whose versions affect the results.
-_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scipy")
+_PACKAGES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "numpy", "scipy", "pillow")
 # OpenCV has several packages, of which usually one is installed.
-_PACKAGES += ("pillow", "opencv-python", "opencv-python-headless", "opencv-contrib-python-headless")
+_PACKAGES += tuple(f"opencv-{name}" for name in ("python", "python-headless"))
+_PACKAGES += tuple(f"opencv-contrib-{name}" for name in ("python", "python-headless"))
 
 
 def now():

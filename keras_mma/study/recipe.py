@@ -134,13 +134,16 @@ class Recipe:
             raise InputError(f"`fraction` must be in (0, 1]. Received: fraction={self.fraction!r}")
         for name in ("skip_damaged", "augmentation", "jit", *(("flip",) if self.flip is not None else ())):
             checks.boolean(name, getattr(self, name))
+        if self.flip and not self.augmentation:
+            raise InputError("`flip` must not be True without `augmentation`. Received: augmentation=False, flip=True")
         self._check_mixer_arguments()
 
     def _check_mixer_arguments(self):
         if self.mixer_name is None:
-            if self.mixer_arguments:
-                names = ", ".join(f"`{name}`" for name in self.mixer_arguments)
-                raise InputError(f"`method` none has no argument {names}. Received: {self.mixer_arguments}")
+            given = self.mixer_arguments | self.adapt_arguments
+            if given:
+                names = ", ".join(f"`{name}`" for name in given)
+                raise InputError(f"`method` none has no argument {names}. Received: {given}")
             return
         known = set()
         for parent in MIXERS[self.mixer_name].__mro__:
@@ -230,10 +233,8 @@ def make_network(recipe, train):
         return keras_mma.models.ResNet20(**common)
     kind, *sizes = recipe.network.split("-")
     if kind != "wideresnet" or len(sizes) != 2 or not all(size.isdecimal() for size in sizes):
-        raise InputError(
-            "`network` must be preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH. "
-            f"Received: network={recipe.network!r}"
-        )
+        wanted = "preactresnet18, resnet20 or wideresnet-DEPTH-WIDTH"
+        raise InputError(f"`network` must be {wanted}. Received: network={recipe.network!r}")
     return keras_mma.models.WideResNet(*map(int, sizes), **common)
 
 
@@ -268,8 +269,7 @@ def compile_model(recipe, model, steps):
     if recipe.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=recipe.epochs * steps)
     if recipe.optimizer == "sgd":
-        # Keras decays weights outside the momentum, the papers inside it, where it adds up to 1 / (1 - momentum) as
-        # much.
+        # Keras decays weights outside the momentum, the papers inside, where it adds up to 1 / (1 - momentum) as much.
         decay = recipe.weight_decay / (1 - _MOMENTUM)
         optimizer = keras.optimizers.SGD(rate, momentum=_MOMENTUM, nesterov=True, weight_decay=decay or None)
     else:

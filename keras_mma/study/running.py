@@ -107,7 +107,6 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
     """
     output = study_cells.training_folder(folder, cell)
     record = study_cells.record_path(folder, cell)
-    started = time.perf_counter()  # a clock that is set meanwhile moves the end of a budget, but no duration
 
     def spent():
         return before + time.perf_counter() - started
@@ -133,6 +132,7 @@ def run_cell(cell, folder, train, after=None, deadline=None, threads=None, paren
                 return OUT_OF_TIME
             if not record.parent.is_dir():  # another machine
                 return f"a worker needs the folder of the study. Received: {folder}, which it does not have"
+            started = time.perf_counter()  # a clock that is set meanwhile moves the end of a budget, but no duration
             origin = provenance.origin()  # that of the code in memory, and not of what it becomes meanwhile
             before, earlier = (_progress(output)[name] for name in ("seconds", "origins"))
             origins = [*(each for each in earlier if each != origin), origin]

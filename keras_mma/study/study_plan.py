@@ -117,7 +117,12 @@ def make(arms, baseline, seeds, margin, recipe, dimensions, images, first_seed=0
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }
-    return json.loads(json.dumps(plan))  # as it is when read from the file
+    try:
+        return json.loads(json.dumps(plan))  # as it is when read from the file
+    except TypeError as error:
+        raise InputError(
+            f"Arguments of `methods` must be numbers, strings, lists, True, False or None. Received: {error}"
+        ) from None
 
 
 def without_places(contents):

@@ -107,7 +107,7 @@ def test_images_are_mirrored_where_that_keeps_the_class(rng, of_dataset, of_reci
     ((images, _),) = read(batches.training_batches(recipe, train))
     middle = images[:, 16, 10:20, 0].astype(int)
     assert (np.diff(middle) < 0).any() == flips
-    off = dataclasses.replace(recipe, augmentation=False)
+    off = dataclasses.replace(recipe, augmentation=False, flip=None)
     ((images, _),) = read(batches.training_batches(off, train))
     assert (images == ramp).all()
 

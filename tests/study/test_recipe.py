@@ -62,6 +62,8 @@ def test_a_recipe_is_plain_data():
         ({"weight_decay": float("nan")}, "`weight_decay` must be a finite number, not negative"),
         ({"fraction": 0}, r"`fraction` must be in \(0, 1\]. Received: fraction=0"),
         ({"method": "none", "mixer_arguments": {"alpha": 1}}, "`method` none has no argument `alpha`"),
+        ({"method": "none", "adapt_arguments": {"temperature": 1}}, "`method` none has no argument `temperature`"),
+        ({"augmentation": False, "flip": True}, "`flip` must not be True without `augmentation`"),
         ({"method": "guidedmixup", "mixer_arguments": {"alpha": 1}}, "`method` guidedmixup has no argument `alpha`"),
     ],
 )

@@ -123,6 +123,21 @@ def test_a_cell_that_has_done_its_last_epoch_is_recorded_whatever_the_budget(tmp
     assert outcome == running.Outcome(1, False, {})
 
 
+def test_waiting_for_a_turn_is_no_time_of_the_training(tmp_path, monkeypatch):
+    turn, clock, waited = running.turn, time.perf_counter, [0]
+
+    @contextlib.contextmanager
+    def late(*arguments):
+        with turn(*arguments):
+            waited[0] += 3600
+            yield
+
+    monkeypatch.setattr(running, "turn", late)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + waited[0])
+    assert running.run(make_cells()[:1], tmp_path, fakes.train).finished == 1
+    assert study_cells.read_records(tmp_path)["none-seed0"]["seconds"] < 3600
+
+
 def one_long_epoch(cell, output, on_epoch):
     output.mkdir()
     time.sleep(0.2)

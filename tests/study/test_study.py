@@ -35,6 +35,7 @@ from keras_mma.study import (  # noqa: E402
     tuning,
 )
 from keras_mma.study.__main__ import main  # noqa: E402
+from keras_mma.study.arms import Arm  # noqa: E402
 from tests.study import fakes  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,50 @@ def test_the_recipe_is_the_default_changed_by_the_regime_changed_by_single_setti
         planning._settings("x", {})
     with pytest.raises(InputError, match="`seed` must be a setting of the recipe"):
         planning._settings(None, {"seed": 3})
+
+
+def test_settings_of_numpy_are_those_of_python(tmp_path):
+    settings = SMALL | {"epochs": np.int64(2), "learning_rate": np.float32(0.5)}
+    plan = planning.make(["none", "cutmix"], settings=settings, seeds=2, margin=0.5)
+    assert plan["dimensions"]["epochs"] == [2] and plan["recipe"]["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arm", "settings", "match"),
+    [
+        (Arm("x", "cutmix"), {"epochs": []}, r"`epochs` must have at least one value. Received: epochs=\[\]"),
+        (Arm("x", "cutmix"), {"image_size": ()}, "`image_size` must have at least one value"),
+        (
+            Arm("x", "cutmix", mixing_points=("stage3",)),
+            {},
+            "must not have mixing points for cutmix, .* Received: x",
+        ),
+        (Arm("x", "saliencymix", {"detector": abs}), {}, "Arguments of `methods` must be numbers, strings, lists"),
+    ],
+)
+def test_what_a_plan_cannot_hold_is_refused(arm, settings, match):
+    with pytest.raises(InputError, match=match):
+        planning.make(["none", arm], settings=SMALL | settings, seeds=2, margin=0.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "match"),
+    [
+        (
+            (8, 8, 1),
+            4,
+            "the same shape, or `image_size` must be given. Received: .*8, 8, 3.*8, 8, 1.* in the test",
+        ),
+        ((8, 8, 3), 5, "no class without training images. Received: 4 classes for training, 5 in the test part"),
+    ],
+)
+def test_parts_on_which_the_model_cannot_be_measured_are_refused(tmp_path, shape, classes, match):
+    for part, image, count in (("train", (8, 8, 3), 4), ("test", shape, classes)):
+        (tmp_path / part).mkdir()
+        np.save(tmp_path / part / "images.npy", np.zeros((40, *image), "uint8"))
+        np.save(tmp_path / part / "labels.npy", np.arange(40) % count)
+    with pytest.raises(InputError, match=match):
+        planning.make(["none", "cutmix"], settings=SMALL | {"dataset": f"arrays:{tmp_path}"}, seeds=2, margin=0.5)
 
 
 def test_for_one_seed_all_methods_have_the_same_recipe(tmp_path):
