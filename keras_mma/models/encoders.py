@@ -123,6 +123,17 @@ def rerun(encoder, args, kwargs, call):
     return x
 
 
+def is_of_hub(layer):
+    """Whether KerasHub defines the class of a layer, which may be loadable as a part of a whole backbone only."""
+    return type(layer).__module__.partition(".")[0] == "keras_hub"
+
+
+def complete(layer):
+    """Set the attribute of a layer that its `get_config` reads and KerasHub 0.32 does not set."""
+    if type(layer).__name__ == "DeiTEncoder" and is_encoder(layer) and not hasattr(layer, "key_dim"):
+        layer.key_dim = layer.hidden_dim // layer.num_heads
+
+
 def loadable(serialized, layer):
     """A serialized layer with a config that its constructor accepts.
 

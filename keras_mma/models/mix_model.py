@@ -9,7 +9,7 @@ import keras
 from keras_mma import label_encoding, plans
 from keras_mma.backend import MultiWorkerTraining
 from keras_mma.layers import arguments, input_forms, label_rules
-from keras_mma.models import data_formats, graph, loss_checks, targets
+from keras_mma.models import data_formats, encoders, graph, loss_checks, targets
 from keras_mma.models.augmentation import warn_of_moved_pixels
 from keras_mma.models.carried_state import CarriedState
 from keras_mma.models.network_view import predictor_behind_mixer, view_of, without_mixing
@@ -244,8 +244,16 @@ class MixModel(SharedWeightFiles, MultiWorkerTraining, CarriedState, keras.Model
         return y, y_pred, sample_weight
 
     def inference_model(self):
-        """A plain Functional model from images to predictions with the same weights and no layer of this package."""
-        return without_mixing(self.input, self.output[0])[0]
+        """A plain Functional model from images to predictions with the same weights and no layer of this package.
+
+        A network with layers of KerasHub is a single layer of it, because some of them can only be loaded from a file
+        as part of their backbone. A mixed model that was itself loaded from a file does not have this network.
+        """
+        plain = without_mixing(self.input, self.output[0])[0]
+        if self._network is None or not any(map(encoders.is_of_hub, plain.layers)):
+            return plain
+        inputs = graph.fresh_inputs(self.input)[0]
+        return keras.Model(inputs, self._network()(inputs))
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Export `inference_model()` in inference mode; the arguments are those of `keras.Model.export`.

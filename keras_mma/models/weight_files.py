@@ -34,6 +34,8 @@ class SharedWeightFiles:
         self._network_places = places if any(here != there for here, there in places.items()) else None
 
     def get_config(self):
+        for layer in self.layers:
+            encoders.complete(layer)
         config, places = super().get_config(), self._network_places
         if "layers" in config:
             layers = {layer.name: layer for layer in self.layers}  # the rest of the graph are operations
@@ -118,15 +120,25 @@ def _modified(filepath):
 
 
 def _places(model, prefix="layers"):
-    """The paths under which Keras stores the layers of a model, and of nested models that only run their graph."""
-    counts = {}
-    for layer in model.layers:
-        name = _snake_case(type(layer).__name__)
-        counts[name] = counts.get(name, -1) + 1
-        path = f"{prefix}/{name}_{counts[name]}" if counts[name] else f"{prefix}/{name}"
+    """The paths under which Keras stores the layers of a model, and those of what `mixify` can take apart in it."""
+    for path, layer in _numbered(model.layers, prefix):
         yield path, layer
         if isinstance(layer, keras.Model) and graph.is_transparent(layer):
             yield from _places(layer, f"{path}/layers")
+        elif isinstance(layer, encoders.FirstOutput):
+            yield f"{path}/layer", layer.layer
+        elif encoders.is_known(layer):
+            yield from _numbered(layer.encoder_layers, f"{path}/encoder_layers")
+            yield f"{path}/layer_norm", layer.layer_norm
+
+
+def _numbered(layers, prefix):
+    """The paths under which Keras stores the layers of a list."""
+    counts = {}
+    for layer in layers:
+        name = _snake_case(type(layer).__name__)
+        counts[name] = counts.get(name, -1) + 1
+        yield f"{prefix}/{name}_{counts[name]}" if counts[name] else f"{prefix}/{name}", layer
 
 
 def _snake_case(name):

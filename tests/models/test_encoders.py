@@ -136,3 +136,34 @@ def test_an_encoder_without_a_layer_raises(name):
 def test_an_encoder_that_is_called_on_more_than_features_raises():
     with pytest.raises(ValueError, match="must be called on features alone.* Received: a call with 1 more"):
         encoders.rerun(encoder_of(hub("ViT")), (1, "mask"), {}, None)
+
+
+@pytest.mark.parametrize("name", ["ViT", "DeiT"])
+@pytest.mark.parametrize("at", [None, ["transformer_block_1"]])
+def test_files_of_models_with_layers_of_keras_hub(name, at, rng, tmp_path):
+    images = blobs(rng, 2, 16, 16).astype("float32")
+    network, other = hub(name), hub(name)
+    mixed, other_mixed = (keras_mma.mixify(each, layers.CutMix(), at=at) for each in (network, other))
+    expected = predictions(network, images)
+
+    def check(model, loads):
+        other_mixed.set_weights([0 * weight for weight in other_mixed.get_weights()])
+        loads(tmp_path / "saved.weights.h5")
+        np.testing.assert_allclose(predictions(model, images), expected, atol=1e-5)
+
+    mixed.save_weights(tmp_path / "saved.weights.h5")
+    check(other, other.load_weights)
+    check(other, other_mixed.load_weights)
+    network.save_weights(tmp_path / "saved.weights.h5")
+    check(other, other_mixed.load_weights)
+    mixed.save(tmp_path / "mixed.keras")
+    loaded = keras.models.load_model(tmp_path / "mixed.keras")
+    loaded.set_weights([0 * weight for weight in loaded.get_weights()])
+    check(loaded, loaded.load_weights)
+
+    inference = mixed.inference_model()
+    assert inference.count_params() == network.count_params()
+    assert not any(type(layer).__module__.startswith("keras_mma") for layer in inference._flatten_layers())
+    inference.save(tmp_path / "inference.keras")
+    loaded = keras.models.load_model(tmp_path / "inference.keras")
+    np.testing.assert_allclose(predictions(loaded, images), expected, atol=1e-5)
