@@ -37,7 +37,11 @@ _MEANINGS = """\
   left out.
 - *sd*: standard deviation of M over the same cells: how much of M the attention decides.
 - *distortion*: with G the next block, the mean of abs(G(mixed) − (M G(own) + (1 − M) G(partner))) relative to the mean
-  of abs(G), for cells within one cell of the edge, for the rest and for all cells."""
+  of abs(G), for cells within one cell of the edge, for the rest and for all cells.
+
+`plain` is the default of earlier versions: `temperature=0.25`, `combine="multiply"`, masks and attentions as they are
+(`attention_spread=None`, `edge_blur=0`), and `preserve_ratio=False`. `power-P` is the activation attention A to the
+power of P, `minmax` is A − min A, and `standard-G` is max(0, 1 + G (A − mean A) / sd A)."""
 
 
 def render(record):
@@ -59,6 +63,7 @@ def render(record):
             "keeps what is salient at the input need not keep what is significant in the features. *Hard Boundary "
             "Issue*: a binary mask makes edges in the features that no image makes."
         ),
+        *_answer(diagnosis["rows"]),
         "",
         "```sh",
         record["command"],
@@ -94,6 +99,27 @@ def render(record):
     if "search" in record:
         lines += _search(record["search"])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _answer(rows):
+    """What the default does about both issues, beside the naive mask, if both were measured."""
+    default, naive = ([row for row in rows if row["setting"] == name] for name in ("both (default)", "naive"))
+    if not default or not naive:
+        return []
+
+    def show(name):
+        pairs = zip(naive, default, strict=True)
+        return ", ".join(f"{_show(a[name])} to {_show(b[name])} ({b['stage']})" for a, b in pairs)
+
+    kept = sum(_kept(meets(row)) == "kept" for row in default)
+    return [
+        "",
+        *wrapped(
+            "The default keeps the limits below for a soft edge and for a mask that follows the attention at "
+            f"{kept} of {len(default)} stages. From the naive mask to the default, the distortion near the edge "
+            f"changes from {show('distortion_near')}; over all cells, from {show('distortion_all')}."
+        ),
+    ]
 
 
 def _table(diagnosis):

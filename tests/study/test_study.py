@@ -726,8 +726,9 @@ def test_a_real_cell_that_runs_out_of_time_resumes_with_the_numbers_of_an_undist
 @pytest.mark.slow
 def test_a_real_study_with_everything(tmp_path, capsys):
     words = [*SMALL_WORDS, "--seeds", "2", "--batch-size", "32", "--fraction", "0.3", "--jobs", "2"]
-    words += ["--tune", "--tune-learning-rate", "0.1", "--tune-weight-decay", "0", "5e-4"]
-    main([*words, "--evaluate", "clean", "deformation", "--limit", "100", "--output", str(tmp_path)])
+    words += ["--tune", "--tune-learning-rate", "0.1", "--tune-weight-decay", "0", "5e-4", "--limit", "40"]
+    words += ["--evaluate", "clean", "corruption", "deformation", "occlusion", "attack"]
+    main([*words, "--output", str(tmp_path)])
     made = json.loads((tmp_path / "report.json").read_text())
     assert [cell["name"] for cell in made["cells"]] == ["none-seed0", "cutmix-seed0", "none-seed1", "cutmix-seed1"]
     for cell in made["cells"]:
@@ -736,7 +737,8 @@ def test_a_real_study_with_everything(tmp_path, capsys):
         assert cell["seconds_per_epoch"] > 0 and cell["loss"] > 0
     (setting,) = made["robustness"]["settings"]
     measures = {measure["measure"]: measure for measure in setting["measures"]}
-    assert "clean" in measures and any(name.startswith("rotation") for name in measures)
+    starts = ("clean", "corruptions, mean", "rotation", "occlusion", "pgd")
+    assert all(any(name.lower().startswith(start) for name in measures) for start in starts), sorted(measures)
     reports = {
         name: json.loads((tmp_path / "trainings" / name / "robustness" / "report.json").read_text())
         for name in ("none-seed0", "none-seed1", "cutmix-seed0", "cutmix-seed1")
@@ -749,7 +751,7 @@ def test_a_real_study_with_everything(tmp_path, capsys):
     # The records are enough for the report.
     kept = tmp_path / "kept"
     shutil.copytree(tmp_path, kept, ignore=shutil.ignore_patterns("trainings", "report.*", "kept"))
-    main([*words, "--evaluate", "clean", "deformation", "--limit", "100", "--output", str(kept)])
+    main([*words, "--output", str(kept)])
     assert json.loads((kept / "report.json").read_text())["robustness"] == made["robustness"]
     shutil.rmtree(kept)
     main(["--check", str(tmp_path), "--jobs", "2"])
