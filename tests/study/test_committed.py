@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import contrasts
+from keras_mma import markdown
 from keras_mma.study import report, study_plan, tables, tuning
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -71,6 +72,16 @@ def test_the_report_follows_from_the_plan_and_the_records(study):
     records, tuned = tuning.read_results(study, plan)
     made = report.make(plan, records, report._robustness(study, plan, records), tuned)
     assert difference(json.loads(json.dumps(made)), json.loads((study / "report.json").read_text())) is None
+
+
+def test_the_committed_page_has_the_text_of_the_report():
+    study = RESULTS / "digits-study"
+    made = json.loads((study / "report.json").read_text())
+    images = sorted(path.name for path in study.glob("*.png"))
+    pictures = {name: b"" for name in ("seeds.png", "differences.png", "cost.png") if name in images}
+    page = markdown.to_html(report.to_markdown(made, list(pictures)), pictures, report.title_of(made))
+    without = [re.sub(r"base64,[^\"]*", "", text) for text in (page, (study / "report.html").read_text())]
+    assert without[0] == without[1]
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
